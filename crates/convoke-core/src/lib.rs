@@ -1,0 +1,3 @@
+//! The rules of Convoke.
+#![forbid(unsafe_code)]
+#![deny(clippy::iter_over_hash_type)]
