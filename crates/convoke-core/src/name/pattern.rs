@@ -1,0 +1,73 @@
+//! Patterns: names with wildcards.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Name, NameError, URL_SCHEME, check, checked_text, url};
+
+/// What one subscribes to, watches, or gives rights on: a name in which `+` as a word stands for exactly one word, and
+/// `#` as the last word for all the rest, which may be nothing.
+///
+/// | pattern | matches | does not match |
+/// |---|---|---|
+/// | `press/+/opened` | `press/1/opened` | `press/opened`, `press/1/2/opened` |
+/// | `press/#` | `press`, `press/1`, `press/1/opened` | `presses` |
+/// | `#`, `+/nodes` | `press/1`; `hall/nodes` | `$hub/nodes` |
+/// | `$hub/#` | `$hub/nodes` | |
+///
+/// A wildcard in the first word leaves out the hub's own names, which begin with `$`: who asks for everything asks for
+/// everything that people made. Every [`Name`] is also a pattern, for itself alone. Cloning shares the text.
+///
+/// ```
+/// use convoke_core::name::{Name, Pattern};
+///
+/// let pattern = Pattern::parse("press/+/opened")?;
+/// assert!(pattern.matches(&Name::parse("press/1/opened")?));
+/// assert!(!pattern.matches(&Name::parse("press/1/closed")?));
+/// # Ok::<(), convoke_core::name::NameError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(Arc<str>);
+
+checked_text!(Pattern, check::pattern);
+
+impl Pattern {
+    /// Whether this pattern stands for `name`, among others. Takes time in proportion to the shorter of the two, and
+    /// allocates nothing.
+    pub fn matches(&self, name: &Name) -> bool {
+        if name.is_reserved() && self.0.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut words = name.words();
+        for wanted in self.words() {
+            match (wanted, words.next()) {
+                ("#", _) => return true,
+                ("+", Some(_)) => {}
+                (wanted, Some(word)) if wanted == word => {}
+                _ => return false,
+            }
+        }
+        words.next().is_none()
+    }
+
+    /// The one name this pattern stands for; none if it has a wildcard. Shares the text.
+    pub fn as_name(&self) -> Option<Name> {
+        if self.0.contains(['+', '#']) { None } else { Some(Name(Arc::clone(&self.0))) }
+    }
+}
+
+/// The pattern that stands for this name alone. Shares the text.
+impl From<Name> for Pattern {
+    fn from(name: Name) -> Pattern {
+        Pattern(name.0)
+    }
+}
+
+/// The pattern that stands for this name alone. Shares the text.
+impl From<&Name> for Pattern {
+    fn from(name: &Name) -> Pattern {
+        Pattern(Arc::clone(&name.0))
+    }
+}
