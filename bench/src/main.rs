@@ -1,0 +1,210 @@
+//! Compares the path of an event through a hub with other hubs, one process per program, over TCP loopback.
+//!
+//! Without a sub-command it measures and prints a table; `serve` and `client` are the roles it starts itself in.
+
+mod measure;
+mod peers;
+mod process;
+mod report;
+mod workload;
+
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use measure::Workload;
+use peers::Peer;
+use workload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+
+const USAGE: &str = "\
+Compares the path of an event through a hub with other hubs.
+
+Usage: convoke-bench [OPTIONS]
+
+  --passes N       passes of each row and peer, interleaved (default 5)
+  --seconds S      length of one pass (default 2)
+  --peers LIST     of floor, nats (default: all that are installed)
+  --rows LIST      of 16, 128, 1024, 65536 (bytes) and echo (default: all)
+  --json FILE      also write every pass as a line of JSON
+  --help           show this
+";
+
+/// The most passes that make sense; beyond it the answer is a quieter machine.
+const PASSES_MAX: usize = 1000;
+
+/// The longest pass, in seconds.
+const SECONDS_MAX: f64 = 600.0;
+
+/// Erases the terminal's current line, for progress.
+const CLEAR_LINE: &str = "\r\x1b[2K";
+
+struct Options {
+    passes: usize,
+    seconds: Duration,
+    peers: Vec<String>,
+    workloads: Vec<Workload>,
+    json: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["serve", kind, program] => peers::serve(kind, program, |addr, pid| say(&format!("listening {addr} {pid}"))),
+        ["client", role, kind, addr, size, millis] => client(role, kind, addr, size, millis),
+        ["--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => match parse(&words) {
+            Ok(options) => compare(&options),
+            Err(problem) => {
+                eprintln!("convoke-bench: {problem}\n\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("convoke-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line for the parent, which waits for it.
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn client(role: &str, kind: &str, addr: &str, size: &str, millis: &str) -> io::Result<()> {
+    process::exit_with_parent();
+    let size: usize = size.parse().map_err(io::Error::other)?;
+    let seconds = Duration::from_millis(millis.parse().map_err(io::Error::other)?);
+    let ready = || say("ready");
+    match role {
+        "publish" => say(&format!("result {}", peers::publish(kind, addr, size, seconds)?)),
+        "subscribe" => {
+            let (received, elapsed) = peers::subscribe(kind, addr, size, ready)?;
+            say(&format!("result {received} {}", elapsed.as_nanos()));
+        }
+        "ping" => {
+            let summary = peers::ping(kind, addr, seconds)?.summary();
+            let (rounds, p50, p99) = summary.ok_or_else(|| io::Error::other("too few echoes in this time"))?;
+            say(&format!("result {rounds} {p50} {p99}"));
+        }
+        "echo" => {
+            peers::echo(kind, addr, ready)?;
+            say("result");
+        }
+        _ => return Err(io::Error::other(format!("no role is called `{role}`"))),
+    }
+    Ok(())
+}
+
+fn parse(words: &[&str]) -> Result<Options, String> {
+    let mut options = Options {
+        passes: 5,
+        seconds: Duration::from_secs(2),
+        peers: Vec::new(),
+        workloads: Workload::ALL.to_vec(),
+        json: None,
+    };
+    let mut words = words.iter();
+    while let Some(option) = words.next() {
+        let value = words.next().ok_or_else(|| format!("`{option}` needs a value"))?;
+        let wrong = || format!("`{option}` cannot be `{value}`");
+        match *option {
+            "--passes" => {
+                options.passes =
+                    value.parse().ok().filter(|passes| (1..=PASSES_MAX).contains(passes)).ok_or_else(wrong)?;
+            }
+            "--seconds" => {
+                let seconds = value.parse().ok().filter(|seconds| (0.1..=SECONDS_MAX).contains(seconds));
+                options.seconds = Duration::from_secs_f64(seconds.ok_or_else(wrong)?);
+            }
+            "--peers" => options.peers = value.split(',').map(str::to_owned).collect(),
+            "--rows" => {
+                let rows = value.split(',').map(|row| workload(row).ok_or_else(wrong));
+                options.workloads = rows.collect::<Result<_, _>>()?;
+            }
+            "--json" => options.json = Some((*value).to_owned()),
+            _ => return Err(format!("`{option}` is unknown")),
+        }
+    }
+    Ok(options)
+}
+
+/// `echo`, or a payload's size; other sizes than the table's are welcome.
+fn workload(row: &str) -> Option<Workload> {
+    if row == Workload::Echo.name() {
+        return Some(Workload::Echo);
+    }
+    let size = row.parse().ok()?;
+    (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&size).then_some(Workload::Events(size))
+}
+
+fn compare(options: &Options) -> io::Result<()> {
+    let peers = Peer::available(&options.peers);
+    if let Some(missing) = options.peers.iter().find(|kind| peers.iter().all(|peer| peer.kind() != **kind)) {
+        return Err(io::Error::other(format!("`{missing}` is not installed; see bench/README.md")));
+    }
+    let mut json = options.json.as_ref().map(File::create).transpose()?;
+    let measured = peers.iter().map(Peer::label).collect::<Vec<_>>().join(", ");
+    let passes = format!("{} passes of {} s, peers interleaved", options.passes, options.seconds.as_secs_f64());
+    for fact in process::machine().into_iter().chain([format!("measured: {measured}"), passes]) {
+        println!("- {fact}");
+    }
+    let progress = io::stderr().is_terminal();
+    let mut results = Vec::new();
+    for pass in 1..=options.passes {
+        for &workload in &options.workloads {
+            for peer in &peers {
+                if progress {
+                    eprint!("{CLEAR_LINE}pass {pass} of {}: {} {}", options.passes, workload.name(), peer.label());
+                }
+                let figures = measure::measure(peer, workload, options.seconds)
+                    .map_err(|error| io::Error::other(format!("{} {}: {error}", peer.label(), workload.name())))?;
+                for figure in figures {
+                    if let Some(file) = &mut json {
+                        writeln!(file, "{}", report::json(peer, pass, &figure))?;
+                    }
+                    results.push((peer, pass, figure));
+                }
+            }
+        }
+    }
+    if progress {
+        eprint!("{CLEAR_LINE}");
+    }
+    print!("\n{}", report::table(&peers, &results));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_chosen_by_size_or_name() {
+        let options = parse(&["--rows", "16,echo", "--passes", "3", "--seconds", "0.5"])
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(options.workloads, [Workload::Events(16), Workload::Echo]);
+        assert_eq!((options.passes, options.seconds), (3, Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused_by_name() {
+        for (words, problem) in [
+            (["--rows", "8"], "`--rows` cannot be `8`"),
+            (["--passes", "0"], "`--passes` cannot be `0`"),
+            (["--seconds", "nan"], "`--seconds` cannot be `nan`"),
+            (["--speed", "9"], "`--speed` is unknown"),
+        ] {
+            assert_eq!(parse(&words).err().as_deref(), Some(problem));
+        }
+    }
+}
