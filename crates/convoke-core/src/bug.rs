@@ -1,0 +1,78 @@
+//! Bugs that can be switched on, so that the simulator can show that it would find them. Without the feature `sim` none
+//! exists and every question is answered `false` when the program is compiled.
+
+/// A bug that is planted in the real code at the place where it would happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A Lagged tells one event too few.
+    LaggedOffByOne,
+    /// Dropped events are not announced.
+    LossNotAnnounced,
+    /// A node does not tell its subscriptions that the link was cut.
+    GapForgotten,
+    /// Subscriptions of a link that is gone stay in the table.
+    SubscriptionsSurvive,
+    /// A node that comes back does not subscribe again.
+    SubscriptionsNotRestored,
+    /// A topic's route is not built again when a subscription is added.
+    StaleRoute,
+    /// Frames of a link whose node has moved to another are still obeyed.
+    OlderLinkNotFenced,
+    /// A link that comes back goes on in the middle of the event that the old one was cut in.
+    FragmentsSurviveLink,
+    /// The count of events that a publisher lost with its link is not told.
+    PublisherLossNotTold,
+    /// What waits for a link is written bulk first.
+    NumbersAfterEvents,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 10] = [
+        Bug::LaggedOffByOne,
+        Bug::LossNotAnnounced,
+        Bug::GapForgotten,
+        Bug::SubscriptionsSurvive,
+        Bug::SubscriptionsNotRestored,
+        Bug::StaleRoute,
+        Bug::OlderLinkNotFenced,
+        Bug::FragmentsSurviveLink,
+        Bug::PublisherLossNotTold,
+        Bug::NumbersAfterEvents,
+    ];
+}
+
+#[cfg(feature = "sim")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        // A simulation runs in one thread, so that others beside it are not touched.
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Switches one bug on, or all off, for the state machines that run in this thread.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+}
+
+#[cfg(not(feature = "sim"))]
+mod switch {
+    use super::Bug;
+
+    #[inline(always)]
+    pub(crate) const fn planted(_: Bug) -> bool {
+        false
+    }
+}
+
+pub(crate) use switch::planted;
+#[cfg(feature = "sim")]
+pub use switch::plant;

@@ -1,0 +1,551 @@
+//! Frames: what travels on a link, to the byte. docs/protocol.md is the normative text; a test compares the two.
+//!
+//! A link begins with a [`Preface`] in each direction and is frames from then on. Every frame begins with a head of
+//! eight bytes; an event has sixteen more, fixed, so that it can be routed without being parsed. All integers are
+//! little-endian. Decoding borrows from the input, copies no payload, allocates nothing, and is linear. Half a frame is
+//! a value, `Ok(None)`; a bad one is a [`FrameError`] that says where and what was expected.
+
+mod event;
+mod fields;
+mod join;
+
+use std::fmt;
+
+pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
+pub(crate) use event::{read_headers, write_event, write_headers};
+pub use fields::Reader;
+pub use join::{Hello, Incarnation, Welcome};
+
+use crate::limits::FRAME_BYTES_MAX;
+use crate::refusal::Code;
+
+/// Length of the head of every frame, in bytes.
+pub const HEAD_BYTES: usize = 8;
+
+/// Set in the number of a kind that a receiver which does not know it may ignore.
+pub const KIND_OPTIONAL: u8 = 0x80;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal;)*) => {
+        /// What a frame is. The numbers are those of docs/protocol.md and never change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Kind {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Kind {
+            /// All kinds, in the order of their numbers.
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),*];
+
+            /// The kind with this number.
+            pub const fn from_number(number: u8) -> Option<Kind> {
+                match number {
+                    $($number => Some(Kind::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Its word in docs/protocol.md.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Kind::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Node to hub: who wants to join.
+    Hello = 0x01, "Hello";
+    /// Hub to node: prove it; and the hub's own proof.
+    Challenge = 0x02, "Challenge";
+    /// Node to hub: the proof.
+    Proof = 0x03, "Proof";
+    /// Hub to node: joined, under these limits.
+    Welcome = 0x04, "Welcome";
+    /// Either: the last frame of a link, and why.
+    Close = 0x05, "Close";
+    /// Either: a sign of life; the hub's tells how far it has received.
+    Beat = 0x06, "Beat";
+    /// Either: an event.
+    Event = 0x10, "Event";
+    /// Node to hub: deliver what is published on names that match.
+    Subscribe = 0x11, "Subscribe";
+    /// Node to hub: stop delivering that.
+    Unsubscribe = 0x12, "Unsubscribe";
+    /// Node to hub: tell when the event before this was taken, and to how many nodes it went.
+    Confirm = 0x13, "Confirm";
+    /// Node to hub: tell when everything before this was handled.
+    Barrier = 0x14, "Barrier";
+    /// Hub to node: a request is done.
+    Done = 0x15, "Done";
+    /// Hub to node: a request, or an event, is refused.
+    Refused = 0x16, "Refused";
+    /// Hub to node: the number of a topic.
+    Topic = 0x17, "Topic";
+    /// Hub to node: the number of a publisher.
+    Publisher = 0x18, "Publisher";
+    /// Hub to node: the publisher of this number is gone.
+    Forget = 0x19, "Forget";
+    /// Hub to node: events were lost here, so many of each topic.
+    Lagged = 0x1a, "Lagged";
+    /// Either: answer this. To the hub, for itself or for a node by name.
+    Ping = 0x1b, "Ping";
+    /// Node to hub: the answer.
+    Pong = 0x1c, "Pong";
+}
+
+/// The first eight bytes of a link: four that no text, TLS, MQTT or HTTP begins with, then the lowest and the highest
+/// version of the protocol that the sender speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preface {
+    /// The lowest version spoken.
+    pub lowest: u16,
+    /// The highest version spoken.
+    pub highest: u16,
+}
+
+impl Preface {
+    /// Length in bytes.
+    pub const BYTES: usize = 8;
+    /// What every preface begins with.
+    pub const MAGIC: [u8; 4] = [0xcf, b'c', b'n', b'v'];
+    /// The versions this implementation speaks.
+    pub const OURS: Preface = Preface { lowest: 1, highest: 1 };
+
+    /// The preface as it is sent.
+    pub fn encode(self) -> [u8; Self::BYTES] {
+        let [m0, m1, m2, m3] = Self::MAGIC;
+        let ([l0, l1], [h0, h1]) = (self.lowest.to_le_bytes(), self.highest.to_le_bytes());
+        [m0, m1, m2, m3, l0, l1, h0, h1]
+    }
+
+    /// Reads a preface; `None` while fewer than eight bytes are there and all so far fit.
+    ///
+    /// # Errors
+    ///
+    /// What else the first bytes look like, where that is known (TLS, HTTP, MQTT, SSH).
+    pub fn decode(input: &[u8]) -> Result<Option<Preface>, FrameError> {
+        let given = &input[..input.len().min(4)];
+        if !Self::MAGIC.starts_with(given) {
+            return Err(FrameError { offset: 0, expected: guess(input) });
+        }
+        let Some(&[_, _, _, _, l0, l1, h0, h1]) = input.get(..Self::BYTES) else { return Ok(None) };
+        let (lowest, highest) = (u16::from_le_bytes([l0, l1]), u16::from_le_bytes([h0, h1]));
+        Ok(Some(Preface { lowest, highest }))
+    }
+
+    /// The highest version both speak.
+    pub fn agree(self, other: Preface) -> Option<u16> {
+        let highest = self.highest.min(other.highest);
+        (highest >= self.lowest.max(other.lowest) && highest > 0).then_some(highest)
+    }
+}
+
+/// What a link that does not begin with the preface might be instead.
+fn guess(input: &[u8]) -> &'static str {
+    match input.first() {
+        Some(0x16) => "the preface of a Convoke link (this looks like TLS, which this address does not speak)",
+        Some(0x10) => "the preface of a Convoke link (this looks like MQTT, which this address does not speak)",
+        Some(b'A'..=b'Z') if !input.starts_with(b"SSH") => {
+            "the preface of a Convoke link (this looks like HTTP or text, which this address does not speak)"
+        }
+        _ => "the preface of a Convoke link",
+    }
+}
+
+/// Where and how bytes stopped being a frame. It ends the link they came on, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameError {
+    /// Bytes from the start of the frame.
+    pub offset: usize,
+    /// What should have been there.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {} at byte {} of a frame", self.expected, self.offset)
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// The head that every frame begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Length of the whole frame in bytes, this head included.
+    pub len: usize,
+    /// The number of its kind.
+    pub kind: u8,
+    /// The encoding of an event's payload; zero in all other frames.
+    pub encoding: u8,
+    /// Flags of its kind; those that are not defined are zero.
+    pub flags: u16,
+}
+
+impl Head {
+    /// Reads the head of the frame that `input` begins with; `None` while it is not all there. The rest of the frame
+    /// need not be there: a length out of bounds is told before its bytes arrive.
+    ///
+    /// # Errors
+    ///
+    /// A length shorter than a head or longer than any frame.
+    pub fn peek(input: &[u8]) -> Result<Option<Head>, FrameError> {
+        let Some(&[l0, l1, l2, l3, kind, encoding, f0, f1]) = input.get(..HEAD_BYTES) else { return Ok(None) };
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if len < HEAD_BYTES {
+            return Err(FrameError { offset: 0, expected: "a length of at least 8" });
+        }
+        if len > FRAME_BYTES_MAX {
+            return Err(FrameError { offset: 0, expected: "a length of at most 65560" });
+        }
+        Ok(Some(Head { len, kind, encoding, flags: u16::from_le_bytes([f0, f1]) }))
+    }
+}
+
+/// A decoded frame; what is long in it is borrowed from the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// See [`Kind::Hello`].
+    Hello(Hello<'a>),
+    /// See [`Kind::Challenge`].
+    Challenge {
+        /// Random bytes of the hub.
+        nonce: [u8; 32],
+        /// That the hub knows the token; zero where none is needed.
+        proof: [u8; 32],
+    },
+    /// See [`Kind::Proof`].
+    Proof {
+        /// That the node knows the token; zero where none is needed.
+        token: [u8; 32],
+        /// That the node is the incarnation it resumes; zero if it resumes none.
+        resume: [u8; 32],
+    },
+    /// See [`Kind::Welcome`].
+    Welcome(Welcome),
+    /// See [`Kind::Close`].
+    Close {
+        /// Why.
+        code: Code,
+        /// The sentence for people.
+        text: &'a str,
+    },
+    /// See [`Kind::Beat`].
+    Beat {
+        /// From the hub, the `seq` of the last event it received on this link; from a node, zero.
+        received: u64,
+    },
+    /// See [`Kind::Event`]. One fragment of it, where it is longer than one frame.
+    Event(EventHead, EventBody<'a>),
+    /// See [`Kind::Subscribe`].
+    Subscribe {
+        /// The node's number for this subscription and for the answer.
+        id: u32,
+        /// The pattern, not yet validated.
+        pattern: &'a [u8],
+    },
+    /// See [`Kind::Unsubscribe`].
+    Unsubscribe {
+        /// The number given in Subscribe. Not answered.
+        id: u32,
+    },
+    /// See [`Kind::Confirm`].
+    Confirm {
+        /// The number for the answer, which is Done with the count of nodes.
+        id: u32,
+    },
+    /// See [`Kind::Barrier`].
+    Barrier {
+        /// The number for the answer.
+        id: u32,
+    },
+    /// See [`Kind::Done`].
+    Done {
+        /// The number of the request.
+        id: u32,
+        /// What the request asks for; zero where it asks for nothing.
+        value: u64,
+    },
+    /// See [`Kind::Refused`].
+    Refused {
+        /// What is refused.
+        about: About,
+        /// Why.
+        code: Code,
+        /// The sentence for people.
+        text: &'a str,
+    },
+    /// See [`Kind::Topic`].
+    Topic {
+        /// The number.
+        number: u32,
+        /// The topic's name, not yet validated.
+        name: &'a [u8],
+    },
+    /// See [`Kind::Publisher`].
+    Publisher {
+        /// The number.
+        number: u32,
+        /// The node's name, not yet validated.
+        name: &'a [u8],
+    },
+    /// See [`Kind::Forget`].
+    Forget {
+        /// The number, which is not given again while the hub runs.
+        number: u32,
+    },
+    /// See [`Kind::Lagged`].
+    Lagged(Lagged<'a>),
+    /// See [`Kind::Ping`].
+    Ping {
+        /// The number for the answer.
+        id: u32,
+        /// To the hub: the node to reach, empty for the hub itself. To a node: empty.
+        node: &'a [u8],
+    },
+    /// See [`Kind::Pong`].
+    Pong {
+        /// The number of the ping.
+        id: u32,
+    },
+    /// A frame of a kind that this version does not know and that may be ignored.
+    Ignored(u8),
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The request of this number.
+    Request(u32),
+    /// The event of this `seq`.
+    Event(u64),
+}
+
+/// How many events of which topics were lost. Read by [`Lagged::numbered`] and [`Lagged::named`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged<'a> {
+    numbered: &'a [u8],
+    named: &'a [u8],
+}
+
+impl<'a> Lagged<'a> {
+    /// Topics by number, with how many of their events were lost.
+    pub fn numbered(self) -> impl Iterator<Item = (u32, u64)> + 'a {
+        self.numbered.chunks_exact(12).map(|pair| {
+            let (number, count) = pair.split_at(4);
+            (u32::from_le_bytes(number.try_into().expect("4 bytes")), u64::from_le_bytes(count.try_into().expect("8 bytes")))
+        })
+    }
+
+    /// Topics by name (those without a number), with how many of their events were lost. The names are not validated.
+    pub fn named(self) -> impl Iterator<Item = (&'a [u8], u64)> {
+        let mut rest = Reader::new(self.named, 0);
+        std::iter::from_fn(move || Some((rest.short_bytes("").ok()?, rest.u64("").ok()?)))
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Decodes the frame that `input` begins with and tells its length; `None` while it is not all there.
+    ///
+    /// # Errors
+    ///
+    /// Any byte that is not as docs/protocol.md says, bytes left over after the last field included.
+    pub fn decode(input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, FrameError> {
+        let Some(head) = Head::peek(input)? else { return Ok(None) };
+        let Some(bytes) = input.get(..head.len) else { return Ok(None) };
+        Ok(Some((Frame::decode_whole(head, bytes)?, head.len)))
+    }
+
+    fn decode_whole(head: Head, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
+        let Some(kind) = Kind::from_number(head.kind) else {
+            return match head.kind & KIND_OPTIONAL {
+                0 => Err(FrameError { offset: 4, expected: "a kind of frame that this version knows" }),
+                _ => Ok(Frame::Ignored(head.kind)),
+            };
+        };
+        if kind == Kind::Event {
+            let event = EventHead::read(head, bytes)?;
+            return Ok(Frame::Event(event, event.body(bytes)?));
+        }
+        if head.encoding != 0 {
+            return Err(FrameError { offset: 5, expected: "no encoding in a frame without a payload" });
+        }
+        if head.flags != 0 {
+            return Err(FrameError { offset: 6, expected: "no flags in this kind of frame" });
+        }
+        let mut fields = Reader::new(&bytes[HEAD_BYTES..], HEAD_BYTES);
+        let frame = match kind {
+            Kind::Event => unreachable!("handled above"),
+            Kind::Hello => return Ok(Frame::Hello(Hello::read(fields)?)),
+            Kind::Welcome => return Ok(Frame::Welcome(Welcome::read(fields)?)),
+            Kind::Challenge => {
+                Frame::Challenge { nonce: fields.array("a nonce of 32 bytes")?, proof: fields.array("a proof of 32 bytes")? }
+            }
+            Kind::Proof => {
+                Frame::Proof { token: fields.array("a proof of 32 bytes")?, resume: fields.array("a proof of 32 bytes")? }
+            }
+            Kind::Close => Frame::Close {
+                code: Code::from_number(fields.u16("a code")?),
+                text: fields.short_text("a sentence in UTF-8")?,
+            },
+            Kind::Beat => Frame::Beat { received: fields.u64("a seq")? },
+            Kind::Subscribe => Frame::Subscribe { id: fields.u32("a number")?, pattern: fields.short_bytes("a pattern")? },
+            Kind::Unsubscribe => Frame::Unsubscribe { id: fields.u32("a number")? },
+            Kind::Confirm => Frame::Confirm { id: fields.u32("a number")? },
+            Kind::Barrier => Frame::Barrier { id: fields.u32("a number")? },
+            Kind::Done => Frame::Done { id: fields.u32("a number")?, value: fields.u64("a value")? },
+            Kind::Refused => Frame::Refused {
+                about: match fields.u8("what is refused")? {
+                    0 => About::Request(
+                        u32::try_from(fields.u64("a number")?)
+                            .map_err(|_| FrameError { offset: 9, expected: "the number of a request" })?,
+                    ),
+                    1 => About::Event(fields.u64("a seq")?),
+                    _ => return Err(FrameError { offset: 8, expected: "0 (a request) or 1 (an event)" }),
+                },
+                code: Code::from_number(fields.u16("a code")?),
+                text: fields.short_text("a sentence in UTF-8")?,
+            },
+            Kind::Topic => Frame::Topic { number: fields.u32("a number")?, name: fields.short_bytes("a name")? },
+            Kind::Publisher => Frame::Publisher { number: fields.u32("a number")?, name: fields.short_bytes("a name")? },
+            Kind::Forget => Frame::Forget { number: fields.u32("a number")? },
+            Kind::Lagged => {
+                let count = fields.u32("how many topics have numbers")? as usize;
+                let numbered = fields.bytes(count.saturating_mul(12), "a number and a count for each topic")?;
+                let named = fields.rest();
+                let mut check = Reader::new(named, HEAD_BYTES + 4 + numbered.len());
+                while !check.is_empty() {
+                    check.short_bytes("a name")?;
+                    check.u64("a count")?;
+                }
+                return Ok(Frame::Lagged(Lagged { numbered, named }));
+            }
+            Kind::Ping => Frame::Ping { id: fields.u32("a number")?, node: fields.short_bytes("a name")? },
+            Kind::Pong => Frame::Pong { id: fields.u32("a number")? },
+        };
+        fields.end()?;
+        Ok(frame)
+    }
+
+    /// Appends the frame to `out`. Events are written by those who have their payload at hand; see `write_event`.
+    ///
+    /// # Panics
+    ///
+    /// On [`Frame::Event`] and [`Frame::Ignored`], which nobody writes this way.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Frame::Hello(hello) => write(out, Kind::Hello, |out| hello.write(out)),
+            Frame::Welcome(welcome) => write(out, Kind::Welcome, |out| welcome.write(out)),
+            Frame::Challenge { nonce, proof } => write(out, Kind::Challenge, |out| {
+                out.extend_from_slice(nonce);
+                out.extend_from_slice(proof);
+            }),
+            Frame::Proof { token, resume } => write(out, Kind::Proof, |out| {
+                out.extend_from_slice(token);
+                out.extend_from_slice(resume);
+            }),
+            Frame::Close { code, text } => write(out, Kind::Close, |out| {
+                out.extend_from_slice(&(*code as u16).to_le_bytes());
+                put_short(out, text.as_bytes());
+            }),
+            Frame::Beat { received } => write(out, Kind::Beat, |out| out.extend_from_slice(&received.to_le_bytes())),
+            Frame::Subscribe { id, pattern } => write(out, Kind::Subscribe, |out| put_named(out, *id, pattern)),
+            Frame::Unsubscribe { id } => write(out, Kind::Unsubscribe, |out| put_u32(out, *id)),
+            Frame::Confirm { id } => write(out, Kind::Confirm, |out| put_u32(out, *id)),
+            Frame::Barrier { id } => write(out, Kind::Barrier, |out| put_u32(out, *id)),
+            Frame::Done { id, value } => write(out, Kind::Done, |out| {
+                put_u32(out, *id);
+                out.extend_from_slice(&value.to_le_bytes());
+            }),
+            Frame::Refused { about, code, text } => write(out, Kind::Refused, |out| {
+                let (what, number) = match about {
+                    About::Request(id) => (0, u64::from(*id)),
+                    About::Event(seq) => (1, *seq),
+                };
+                out.push(what);
+                out.extend_from_slice(&number.to_le_bytes());
+                out.extend_from_slice(&(*code as u16).to_le_bytes());
+                put_short(out, text.as_bytes());
+            }),
+            Frame::Topic { number, name } => write(out, Kind::Topic, |out| put_named(out, *number, name)),
+            Frame::Publisher { number, name } => write(out, Kind::Publisher, |out| put_named(out, *number, name)),
+            Frame::Forget { number } => write(out, Kind::Forget, |out| put_u32(out, *number)),
+            Frame::Lagged(lagged) => write(out, Kind::Lagged, |out| {
+                put_u32(out, u32::try_from(lagged.numbered.len() / 12).expect("a frame is shorter than 4 GiB"));
+                out.extend_from_slice(lagged.numbered);
+                out.extend_from_slice(lagged.named);
+            }),
+            Frame::Ping { id, node } => write(out, Kind::Ping, |out| put_named(out, *id, node)),
+            Frame::Pong { id } => write(out, Kind::Pong, |out| put_u32(out, *id)),
+            Frame::Event(..) | Frame::Ignored(_) => unreachable!("not written this way"),
+        }
+    }
+}
+
+/// Writes a head, lets `fields` write the rest, and sets the length.
+fn write(out: &mut Vec<u8>, kind: Kind, fields: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind as u8, 0, 0, 0]);
+    fields(out);
+    let len = out.len() - start;
+    debug_assert!(len <= FRAME_BYTES_MAX, "every field of a control frame is bounded");
+    out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+}
+
+/// Writes Lagged frames for these losses, as many as it takes, each no longer than a frame may be.
+pub(crate) fn write_lagged<'n>(
+    out: &mut Vec<u8>,
+    numbered: impl Iterator<Item = (u32, u64)>,
+    named: impl Iterator<Item = (&'n str, u64)>,
+) {
+    let (mut numbers, mut names) = (Vec::new(), Vec::new());
+    let full = |numbers: &Vec<u8>, names: &Vec<u8>| numbers.len() + names.len() > crate::limits::FRAGMENT_BYTES_MAX - 1024;
+    let flush = |numbers: &mut Vec<u8>, names: &mut Vec<u8>, out: &mut Vec<u8>| {
+        if !(numbers.is_empty() && names.is_empty()) {
+            Frame::Lagged(Lagged { numbered: numbers, named: names }).encode(out);
+            numbers.clear();
+            names.clear();
+        }
+    };
+    for (number, count) in numbered {
+        put_u32(&mut numbers, number);
+        numbers.extend_from_slice(&count.to_le_bytes());
+        if full(&numbers, &names) {
+            flush(&mut numbers, &mut names, out);
+        }
+    }
+    for (name, count) in named {
+        put_short(&mut names, name.as_bytes());
+        names.extend_from_slice(&count.to_le_bytes());
+        if full(&numbers, &names) {
+            flush(&mut numbers, &mut names, out);
+        }
+    }
+    flush(&mut numbers, &mut names, out);
+}
+
+fn put_u32(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// A `u16` length and the bytes. What is longer than 4 KiB is cut: only sentences can be.
+fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut len = bytes.len().min(4096);
+    while len < bytes.len() && len > 0 && bytes[len] & 0xc0 == 0x80 {
+        len -= 1;
+    }
+    out.extend_from_slice(&(len as u16).to_le_bytes());
+    out.extend_from_slice(&bytes[..len]);
+}
+
+fn put_named(out: &mut Vec<u8>, number: u32, name: &[u8]) {
+    put_u32(out, number);
+    put_short(out, name);
+}
+
+#[cfg(test)]
+mod tests;

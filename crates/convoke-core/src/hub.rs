@@ -1,0 +1,469 @@
+//! The hub as a state machine: bytes and time go in, bytes and deadlines come out.
+//!
+//! The shell opens a link for each connection, hands every byte it reads to [`HubState::receive`], then writes what
+//! [`HubState::touched`] and [`HubState::transmit`] give it, and calls [`HubState::tick`] when
+//! [`HubState::deadline`] has come. Nothing else happens by itself; nothing waits. A bad frame closes its own link with
+//! one sentence and is never anybody else's trouble.
+//!
+//! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
+//! `links` holds the links, `sessions` remembers who may come back.
+
+mod events;
+mod join;
+mod links;
+mod requests;
+mod sessions;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+
+pub use links::LinkId;
+use links::{Link, Links, Phase};
+use requests::Pings;
+use sessions::Sessions;
+use topics::Topics;
+
+use crate::frame::{Frame, FrameError, Head, Kind};
+use crate::limits;
+use crate::name::Name;
+use crate::outgoing::Transmit;
+use crate::proof::TokenKey;
+use crate::random::Random;
+use crate::refusal::{Code, Refusal};
+use crate::time::Time;
+use crate::tree::Tree;
+
+/// What can be set about a hub. The defaults are those of docs/protocol.md.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// Links at one time.
+    pub links_max: usize,
+    /// The longest payload, headers included, in bytes; at most [`limits::PAYLOAD_BYTES_MAX`].
+    pub payload_bytes_max: usize,
+    /// What may wait in the bulk lane of one link, in bytes; raised to what one event of the longest payload takes.
+    pub link_bulk_bytes_max: usize,
+    /// What may wait in all bulk lanes together, in bytes.
+    pub hub_bulk_bytes_max: usize,
+    /// How often an idle link says that it is alive; zero switches beats off.
+    pub beat: Duration,
+    /// The same for a link that offers or follows something.
+    pub beat_attentive: Duration,
+}
+
+impl Default for HubConfig {
+    fn default() -> HubConfig {
+        HubConfig {
+            links_max: limits::LINKS_MAX,
+            payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
+            link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
+            hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
+            beat: limits::BEAT,
+            beat_attentive: limits::BEAT_ATTENTIVE,
+        }
+    }
+}
+
+/// Which hub it is, and which of its starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubIdentity {
+    /// Made once, random.
+    pub hub: [u8; 16],
+    /// New after init, restore or an accepted loss.
+    pub history: [u8; 16],
+    /// One more at every start.
+    pub epoch: u64,
+}
+
+/// What the transport knows about the other end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The same user: in this process, or by the uid of a Unix socket. Needs no token.
+    Owner,
+    /// Anybody: must prove a token.
+    Stranger,
+}
+
+/// Something that people who run a hub want to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A node joined.
+    Joined {
+        /// Its name.
+        node: Name,
+        /// Who is answerable for what it does.
+        author: Name,
+        /// It went on as the incarnation it was.
+        resumed: bool,
+    },
+    /// A node's link is gone.
+    Gone {
+        /// Its name.
+        node: Name,
+        /// Why.
+        why: Refusal,
+    },
+    /// A link was closed before it had joined.
+    Refused(Refusal),
+}
+
+/// How much of everything a hub holds; for tests, and for those who watch it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Links, joined or not.
+    pub links: usize,
+    /// Nodes that are joined.
+    pub nodes: usize,
+    /// Patterns that somebody subscribes.
+    pub patterns: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Topics with a number.
+    pub topics: usize,
+    /// Bytes in all bulk lanes.
+    pub bulk_bytes: usize,
+    /// Incarnations that are remembered, joined or away.
+    pub sessions: usize,
+    /// Pings without an answer.
+    pub pings: usize,
+    /// Deadlines.
+    pub timers: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The link must have joined.
+    Join(LinkId),
+    /// Something must have been heard from the link.
+    Silent(LinkId),
+    /// The link must have taken something.
+    Stuck(LinkId),
+    /// A refusal that was held back may go.
+    Release(LinkId),
+    /// The ping must have been answered.
+    Ping(u32),
+}
+
+/// The rules of a hub. See the module's documentation for who calls what.
+pub struct HubState {
+    config: HubConfig,
+    identity: HubIdentity,
+    random: Random,
+    tokens: BTreeMap<Name, TokenKey>,
+    links: Links,
+    nodes: BTreeMap<Name, LinkId>,
+    sessions: Sessions,
+    patterns: Tree<Vec<LinkId>>,
+    subscriptions: usize,
+    topics: Topics,
+    pings: Pings,
+    timers: BTreeSet<(Time, Timer)>,
+    touched: Vec<LinkId>,
+    notices: Vec<Notice>,
+    publisher_last: u32,
+    bulk_bytes: usize,
+    failures: u32,
+    now: Time,
+    /// How long the hub has stood still so far; the clock of membership does not count it.
+    stalled: Duration,
+    scratch: Vec<u8>,
+}
+
+impl fmt::Debug for HubState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubState").field("identity", &self.identity).field("census", &self.census()).finish_non_exhaustive()
+    }
+}
+
+impl HubState {
+    /// A hub without links. `seed` must be unpredictable: nonces, secrets and the keys of hash tables come from it.
+    pub fn new(mut config: HubConfig, identity: HubIdentity, seed: [u8; 32], now: Time) -> HubState {
+        config.payload_bytes_max = config.payload_bytes_max.min(limits::PAYLOAD_BYTES_MAX);
+        // One event of the longest payload must fit, with the heads of its fragments.
+        config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(config.payload_bytes_max * 2 + 4096);
+        let mut random = Random::new(seed);
+        HubState {
+            nodes: BTreeMap::new(),
+            patterns: Tree::new(random.number()),
+            topics: Topics::new(random.number()),
+            sessions: Sessions::default(),
+            links: Links::default(),
+            tokens: BTreeMap::new(),
+            subscriptions: 0,
+            pings: Pings::default(),
+            timers: BTreeSet::new(),
+            touched: Vec::new(),
+            notices: Vec::new(),
+            publisher_last: 0,
+            bulk_bytes: 0,
+            failures: 0,
+            now,
+            stalled: Duration::ZERO,
+            scratch: Vec::new(),
+            random,
+            config,
+            identity,
+        }
+    }
+
+    /// Lets in who proves this token.
+    pub fn add_token(&mut self, name: Name, key: TokenKey) {
+        self.tokens.insert(name, key);
+    }
+
+    /// A connection was accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Limit`] when the hub has all the links it may have; the shell closes the connection.
+    pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
+        self.now = self.now.max(now);
+        if self.links.len() >= self.config.links_max {
+            let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        let heard = self.membership_clock();
+        let link = self.links.insert(Link::new(peer, heard));
+        self.timers.insert((self.now + limits::JOIN_TIME_MAX, Timer::Join(link)));
+        Ok(link)
+    }
+
+    /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
+    /// Bytes of a link that is closed are dropped.
+    pub fn receive(&mut self, link: LinkId, input: &mut BytesMut, now: Time) {
+        self.now = self.now.max(now);
+        let heard = self.membership_clock();
+        match self.links.get_mut(link) {
+            Some(state) if !state.is_closing() => state.heard = heard,
+            _ => return input.clear(),
+        }
+        if let Err(refusal) = self.read(link, input) {
+            input.clear();
+            self.close(link, refusal);
+        }
+    }
+
+    /// Gives the next link that has something to write or to be closed. Each is given once until it is touched again.
+    pub fn touched(&mut self) -> Option<LinkId> {
+        while let Some(link) = self.touched.pop() {
+            if let Some(state) = self.links.get_mut(link) {
+                state.touched = false;
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// Moves what leaves next on `link` to `transmit`, if that is empty; and tells in it when the link shall be closed.
+    pub fn transmit(&mut self, link: LinkId, transmit: &mut Transmit) {
+        let Some(state) = self.links.get_mut(link) else {
+            (transmit.close, transmit.abort) = (true, true);
+            return;
+        };
+        transmit.abort = state.abort;
+        if state.held {
+            return;
+        }
+        let before = state.lanes.bulk.bytes();
+        state.lanes.transmit(transmit);
+        self.bulk_bytes = self.bulk_bytes + state.lanes.bulk.bytes() - before;
+        transmit.close = state.is_closing() && state.lanes.is_empty();
+    }
+
+    /// The shell has written something: all that it had taken, or only a part because the link takes no more now.
+    pub fn wrote(&mut self, link: LinkId, all: bool, now: Time) {
+        self.now = self.now.max(now);
+        let Some(state) = self.links.get_mut(link) else { return };
+        if let Some(since) = state.stuck_since.take() {
+            self.timers.remove(&(since + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
+        }
+        if !all {
+            state.stuck_since = Some(self.now);
+            self.timers.insert((self.now + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
+        }
+    }
+
+    /// The connection is gone. Nothing of the link remains but, for a while, the incarnation that may come back.
+    pub fn closed(&mut self, link: LinkId, now: Time) {
+        self.now = self.now.max(now);
+        self.leave(link, &Refusal::new(Code::LinkLost, "the connection ended"));
+        if let Some(state) = self.links.remove(link) {
+            self.bulk_bytes -= state.lanes.bulk.bytes();
+            if let Some(since) = state.stuck_since {
+                self.timers.remove(&(since + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
+            }
+            self.timers.retain(|(_, timer)| !matches!(timer, Timer::Join(of) | Timer::Release(of) if *of == link));
+        }
+    }
+
+    /// When [`tick`](HubState::tick) must be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Handles every deadline that has come. A call that comes much later than the deadline means that the hub itself
+    /// stood still: what was not heard in that time is not held against anybody.
+    pub fn tick(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        let late = self.deadline().map_or(Duration::ZERO, |due| self.now.since(due));
+        if late > limits::STALL {
+            self.stalled += late;
+        }
+        while let Some(&(due, timer)) = self.timers.first()
+            && due <= self.now
+        {
+            self.timers.pop_first();
+            self.expire(timer);
+        }
+    }
+
+    /// Closes every link with [`Code::HubStopping`].
+    pub fn stop(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        for link in self.links.ids() {
+            self.close(link, Refusal::new(Code::HubStopping, "the hub is stopping"));
+        }
+    }
+
+    /// What happened since the last call, for the log.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Counts what the hub holds. Costs no more than reading some lengths.
+    pub fn census(&self) -> Census {
+        Census {
+            links: self.links.len(),
+            nodes: self.nodes.len(),
+            patterns: self.patterns.len(),
+            subscriptions: self.subscriptions,
+            topics: self.topics.len(),
+            bulk_bytes: self.bulk_bytes,
+            sessions: self.sessions.len(),
+            pings: self.pings.len(),
+            timers: self.timers.len(),
+        }
+    }
+
+    /// Time as membership counts it: without the hub's own stalls.
+    fn membership_clock(&self) -> Time {
+        Time::from_nanos(self.now.as_nanos().saturating_sub(u64::try_from(self.stalled.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// After how long without a byte a link is dead; `None` if beats are switched off.
+    fn silence_max(&self) -> Option<Duration> {
+        (!self.config.beat.is_zero()).then(|| self.config.beat * limits::BEATS_DEAD)
+    }
+
+    fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
+        loop {
+            let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+            if matches!(link.phase, Phase::Preface | Phase::Hello { .. } | Phase::Proof(_)) {
+                if !self.read_before_join(id, input)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            if link.is_closing() {
+                input.clear();
+                return Ok(());
+            }
+            let Some(head) = Head::peek(input).map_err(bad_frame)? else { return Ok(()) };
+            if head.kind == Kind::Event as u8 {
+                if !self.read_events(id, input)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let Some((frame, len)) = Frame::decode(input).map_err(bad_frame)? else { return Ok(()) };
+            self.request(id, frame)?;
+            input.advance(len);
+        }
+    }
+
+    /// Tells a link why it ends, forgets what its node had, and lets the shell close it once that is written.
+    fn close(&mut self, id: LinkId, refusal: Refusal) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.is_closing() {
+            return;
+        }
+        if !link.is_joined() {
+            self.notices.push(Notice::Refused(refusal.clone()));
+        }
+        Frame::Close { code: refusal.code, text: &refusal.text }.encode(&mut link.lanes.control);
+        self.leave(id, &refusal);
+        self.touch(id);
+    }
+
+    fn touch(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && !link.touched
+        {
+            link.touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed.
+    fn control(&mut self, id: LinkId, frame: &Frame<'_>) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        frame.encode(&mut link.lanes.control);
+        if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX && !link.is_closing() {
+            link.lanes.control.clear();
+            let text = format!("more than {} bytes of answers wait on this link: it does not read", limits::LINK_CONTROL_BYTES_MAX);
+            return self.close(id, Refusal::new(Code::SlowLink, text));
+        }
+        self.touch(id);
+    }
+
+    fn expire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Join(id) => {
+                if self.links.get_mut(id).is_some_and(|link| !link.is_joined() && !link.is_closing()) {
+                    let text = format!("the link did not join within {} s", limits::JOIN_TIME_MAX.as_secs());
+                    self.close(id, Refusal::new(Code::TimedOut, text));
+                }
+            }
+            Timer::Silent(id) => {
+                let Some(silence_max) = self.silence_max() else { return };
+                let clock = self.membership_clock();
+                let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
+                let due = link.heard + silence_max;
+                if due <= clock {
+                    let text = format!("nothing was heard for {} s", silence_max.as_secs());
+                    self.close(id, Refusal::new(Code::Silent, text));
+                } else {
+                    let left = due.since(clock);
+                    self.timers.insert((self.now + left, timer));
+                }
+            }
+            Timer::Stuck(id) => {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.stuck_since = None;
+                    let text = format!("the link took nothing for {} s", limits::STUCK_TIME_MAX.as_secs());
+                    // It reads nothing, so it will not read why.
+                    link.lanes.control.clear();
+                    self.close(id, Refusal::new(Code::SlowLink, text));
+                    if let Some(link) = self.links.get_mut(id) {
+                        link.abort = true;
+                    }
+                    self.touch(id);
+                }
+            }
+            Timer::Release(id) => {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.held = false;
+                }
+                self.touch(id);
+            }
+            Timer::Ping(number) => self.expire_ping(number),
+        }
+    }
+}
+
+fn bad_frame(error: FrameError) -> Refusal {
+    Refusal::new(Code::BadFrame, format!("bad frame: {error}"))
+}

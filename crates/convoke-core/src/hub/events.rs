@@ -1,0 +1,384 @@
+//! The way of an event through the hub: checked, numbered, routed, copied to the lanes of the links it goes to.
+//!
+//! The delivered bytes are the published bytes. Events that follow one another with the same topic are one run, which is
+//! routed once and copied to each link once.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::links::{LinkId, Phase};
+use super::topics::Route;
+use super::{HubState, bad_frame};
+use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
+use crate::limits::{LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
+use crate::name::Name;
+use crate::outgoing::{Pushed, Run};
+use crate::refusal::{Code, Refusal};
+use crate::rights::{Verb, allow};
+
+impl HubState {
+    /// Reads the events that `input` begins with. False if the first is not all there yet.
+    pub(super) fn read_events(&mut self, id: LinkId, input: &mut BytesMut) -> Result<bool, Refusal> {
+        let Some(head) = EventHead::peek(input).map_err(bad_frame)? else { return Ok(false) };
+        if input.len() < head.len {
+            return Ok(false);
+        }
+        let Some(link) = self.links.get_mut(id) else { return Ok(false) };
+        let Phase::Joined(joined) = &mut link.phase else { return Ok(false) };
+        check_publisher(&head, joined.publisher)?;
+        if head.flags & REST != 0 || !joined.fragments.pieces.is_empty() {
+            return self.read_fragment(id, head, input).map(|()| true);
+        }
+        let next = joined.seq.wrapping_add(1);
+        if !(head.seq == next || joined.fresh && head.seq > joined.seq) {
+            let text = format!("event {} from `{}` came after event {}; events are counted one by one", head.seq, joined.node, joined.seq);
+            return Err(Refusal::new(Code::BadFrame, text));
+        }
+        joined.fresh = false;
+        if head.flags & MORE != 0 {
+            return self.read_fragment(id, head, input).map(|()| true);
+        }
+        joined.seq = head.seq;
+        if head.flags == 0 && head.len < SHARED_FRAME_BYTES_MIN {
+            let (mut end, mut seq) = (head.len, head.seq);
+            while let Some(next) = EventHead::peek(&input[end..]).map_err(bad_frame)? {
+                let fits = next.topic == head.topic
+                    && next.flags == 0
+                    && next.publisher == head.publisher
+                    && Some(next.seq) == seq.checked_add(1)
+                    && next.len < SHARED_FRAME_BYTES_MIN
+                    && input.len() - end >= next.len;
+                if !fits {
+                    break;
+                }
+                (end, seq) = (end + next.len, next.seq);
+            }
+            joined.seq = seq;
+            let run = Run::Copied(&input[..end], seq - head.seq + 1);
+            self.publish(id, head, run)?;
+            input.advance(end);
+            return Ok(true);
+        }
+        if head.len < SHARED_FRAME_BYTES_MIN {
+            let frame = BytesMut::from(&input[..head.len]).freeze();
+            input.advance(head.len);
+            self.publish_one(id, head, vec![frame])?;
+        } else {
+            let frame = input.split_to(head.len).freeze();
+            self.publish_one(id, head, vec![frame])?;
+        }
+        Ok(true)
+    }
+
+    /// Collects the frames of an event until its last has come: it is routed whole, so that no other event is between
+    /// its frames on any link, and a subscriber gets all of it or none.
+    fn read_fragment(&mut self, id: LinkId, head: EventHead, input: &mut BytesMut) -> Result<(), Refusal> {
+        let payload_bytes_max = self.config.payload_bytes_max;
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let fragments = &mut joined.fragments;
+        if let Some(first) = fragments.pieces.first() {
+            let first = EventHead::peek(first).map_err(bad_frame)?;
+            let same = first.is_some_and(|first| {
+                first.seq == head.seq
+                    && first.topic == head.topic
+                    && first.encoding == head.encoding
+                    && first.flags & HEADERS == head.flags & HEADERS
+            });
+            if head.flags & REST == 0 || !same {
+                let text = format!("bad frame: event {} from `{}` was not finished before the next began", joined.seq + 1, joined.node);
+                return Err(Refusal::new(Code::BadFrame, text));
+            }
+        } else if head.flags & REST != 0 {
+            return Err(Refusal::new(Code::BadFrame, "bad frame: the rest of an event that never began"));
+        }
+        fragments.bytes += head.len - EVENT_HEAD_BYTES;
+        // A name is not part of the payload.
+        if fragments.bytes > payload_bytes_max + 2 + crate::name::NAME_BYTES_MAX {
+            let text = format!("the payload of event {} from `{}` is longer than the {payload_bytes_max} bytes this hub takes", head.seq, joined.node);
+            return Err(Refusal::new(Code::TooLarge, text));
+        }
+        fragments.pieces.push(input.split_to(head.len).freeze());
+        if head.flags & MORE != 0 {
+            // An event of many tiny fragments would cost more to keep than it has bytes.
+            if fragments.pieces.len() > 16 + fragments.bytes / 1024 {
+                return Err(Refusal::new(Code::BadFrame, "bad frame: fragments of an event carry at least 1 KiB"));
+            }
+            return Ok(());
+        }
+        let pieces = std::mem::take(fragments).pieces;
+        joined.seq = head.seq;
+        let Some(first) = EventHead::peek(&pieces[0]).map_err(bad_frame)? else { return Ok(()) };
+        self.publish_one(id, first, pieces)
+    }
+
+    /// Publishes one event that is long, has headers or goes by name.
+    fn publish_one(&mut self, id: LinkId, head: EventHead, mut pieces: Vec<Bytes>) -> Result<(), Refusal> {
+        let body = head.body(&pieces[0]).map_err(bad_frame)?;
+        if head.flags & HEADERS != 0 {
+            // Headers longer than a fragment do not exist, so the first two hold them.
+            let mut start = body.content.to_vec();
+            start.extend(pieces.get(1).iter().flat_map(|piece| piece[EVENT_HEAD_BYTES..].iter().copied()));
+            read_headers(&Bytes::from(start)).map_err(bad_frame)?;
+        }
+        let Some(name) = body.name else {
+            return match &pieces[..] {
+                [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.publish(id, head, Run::Copied(one, 1)),
+                pieces => self.publish(id, head, Run::Shared(pieces)),
+            };
+        };
+        let name = match Name::from_bytes(name) {
+            Ok(name) => name,
+            Err(error) => {
+                self.refuse_event(id, head.seq, Code::BadName, &error.to_string());
+                return Ok(());
+            }
+        };
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        if !allow(&joined.principal, Verb::Publish, &name) {
+            self.refuse_publish(id, head.seq, &name);
+            return Ok(());
+        }
+        let Some(number) = self.topic_for_publisher(id, &name) else {
+            return self.publish_unnumbered(id, &name, head, &pieces);
+        };
+        // From here on the event travels under its number.
+        let content = body.content.to_vec();
+        let numbered = EventHead { topic: number, flags: head.flags & !NAMED, len: EVENT_HEAD_BYTES + content.len(), ..head };
+        let mut first = numbered.encode().to_vec();
+        first.extend_from_slice(&content);
+        pieces[0] = Bytes::from(first);
+        for piece in &mut pieces[1..] {
+            let mut head = EventHead::peek(piece).map_err(bad_frame)?.expect("it was read as an event");
+            head.topic = number;
+            let mut frame = head.encode().to_vec();
+            frame.extend_from_slice(&piece[EVENT_HEAD_BYTES..]);
+            *piece = Bytes::from(frame);
+        }
+        match &pieces[..] {
+            [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.publish(id, numbered, Run::Copied(one, 1)),
+            pieces => self.publish(id, numbered, Run::Shared(pieces)),
+        }
+    }
+
+    /// The number of a topic, told to the link that publishes on it; `None` where a name must do.
+    fn topic_for_publisher(&mut self, id: LinkId, name: &Name) -> Option<u32> {
+        let number = self.topics.number(name)?;
+        let link = self.links.get_mut(id)?;
+        let crowded = link.lanes.control.len() > LINK_NUMBERS_BYTES_MAX;
+        let joined = link.joined()?;
+        if joined.topics.contains_key(&number) {
+            return Some(number);
+        }
+        if crowded || joined.topics.len() >= TOPICS_PER_LINK_MAX {
+            // Without a link that was told it, a new number must go back.
+            self.topics.told(number);
+            self.topics.give_back(number);
+            return None;
+        }
+        joined.topics.insert(number, 0);
+        self.topics.told(number);
+        self.control(id, &Frame::Topic { number, name: name.as_str().as_bytes() });
+        Some(number)
+    }
+
+    /// Routes a run under its topic's number.
+    #[inline]
+    fn publish(&mut self, id: LinkId, head: EventHead, run: Run<'_>) -> Result<(), Refusal> {
+        let topic = head.topic;
+        let stamp = self.topics.stamp(topic);
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        if (stamp == 0 || joined.last != (topic, stamp)) && !self.enter_route(id, topic, head.seq)? {
+            return Ok(());
+        }
+        let Some(route) = self.topics.take_route(topic) else { return Ok(()) };
+        let recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
+        self.topics.put_route(topic, route);
+        if let Some(joined) = self.links.joined(id) {
+            joined.recipients = recipients;
+        }
+        Ok(())
+    }
+
+    /// What is done once for each publisher, topic and route: rights are asked, the route is built, and its links are
+    /// told the publisher's number. False if the event must not be routed.
+    #[cold]
+    fn enter_route(&mut self, id: LinkId, topic: u32, seq: u64) -> Result<bool, Refusal> {
+        let Some(joined) = self.links.joined(id) else { return Ok(false) };
+        let granted = joined.topics.get(&topic).copied();
+        let allowed = match (granted, self.topics.name(topic)) {
+            (Some(_), Some(name)) => allow(&joined.principal, Verb::Publish, name),
+            _ => false,
+        };
+        if !allowed {
+            // The same for a number that does not exist and one that is not for this link.
+            let text = format!("`{}` may not publish on topic number {topic}", joined.node);
+            self.refuse_event(id, seq, Code::Forbidden, &text);
+            return Ok(false);
+        }
+        if self.topics.stamp(topic) == 0 {
+            self.build_route(topic);
+        }
+        let Some(route) = self.topics.take_route(topic) else { return Ok(false) };
+        let stamp = route.stamp;
+        if granted != Some(stamp) {
+            self.tell_publisher(id, &route);
+        }
+        self.topics.put_route(topic, route);
+        if let Some(joined) = self.links.joined(id) {
+            joined.topics.insert(topic, stamp);
+            joined.last = (topic, stamp);
+        }
+        Ok(true)
+    }
+
+    /// Finds the links whose subscriptions match, and tells them the topic's number.
+    fn build_route(&mut self, topic: u32) {
+        let Some(name) = self.topics.name(topic).cloned() else { return };
+        let mut route = Route { stamp: self.topics.new_stamp(), ..Route::default() };
+        for id in self.subscribers(&name) {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            let crowded = link.lanes.control.len() > LINK_NUMBERS_BYTES_MAX;
+            let Some(joined) = link.joined() else { continue };
+            if joined.topics.contains_key(&topic) {
+                route.numbered.push(id);
+            } else if crowded || joined.topics.len() >= TOPICS_PER_LINK_MAX {
+                joined.named.insert(topic);
+                route.named.push(id);
+            } else {
+                joined.topics.insert(topic, 0);
+                self.topics.told(topic);
+                self.control(id, &Frame::Topic { number: topic, name: name.as_str().as_bytes() });
+                route.numbered.push(id);
+            }
+        }
+        self.topics.put_route(topic, route);
+    }
+
+    /// The links with a subscription that matches, each once, in a fixed order, that may receive it.
+    fn subscribers(&mut self, name: &Name) -> Vec<LinkId> {
+        let mut found = Vec::new();
+        self.patterns.matching(name.as_str(), |links| found.extend_from_slice(links));
+        found.sort_unstable();
+        found.dedup();
+        found.retain(|id| self.links.joined(*id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name)));
+        found
+    }
+
+    fn tell_publisher(&mut self, id: LinkId, route: &Route) {
+        let Some(joined) = self.links.joined(id) else { return };
+        let (number, node) = (joined.publisher, joined.node.clone());
+        for &to in route.numbered.iter().chain(&route.named) {
+            if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number)) {
+                if let Some(joined) = self.links.joined(id) {
+                    joined.known_by.push(to);
+                }
+                self.control(to, &Frame::Publisher { number, name: node.as_str().as_bytes() });
+            }
+        }
+    }
+
+    /// Appends a run to the bulk lanes of these links. Tells how many took it.
+    #[inline]
+    fn deliver(&mut self, to: &[LinkId], run: Run<'_>) -> u64 {
+        let mut taken = 0;
+        let mut overflowed = Vec::new();
+        let mut rescued = Vec::new();
+        let HubState { links, touched, bulk_bytes, config, .. } = self;
+        for &id in to {
+            let Some(link) = links.get_mut(id) else { continue };
+            let full = *bulk_bytes >= config.hub_bulk_bytes_max;
+            let before = link.lanes.bulk.bytes();
+            match link.lanes.bulk.push(run, full, &mut rescued) {
+                Pushed::Waits => taken += 1,
+                Pushed::Dropped => {}
+                Pushed::Overflow => overflowed.push(id),
+            }
+            *bulk_bytes = *bulk_bytes + link.lanes.bulk.bytes() - before;
+            if !rescued.is_empty() {
+                link.lanes.control.append(&mut rescued);
+            }
+            if !link.touched {
+                link.touched = true;
+                touched.push(id);
+            }
+        }
+        for id in overflowed {
+            let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
+            self.close(id, Refusal::new(Code::SlowLink, text));
+        }
+        taken
+    }
+
+    fn deliver_named(&mut self, route: &Route, topic: u32, run: Run<'_>) -> u64 {
+        if route.named.is_empty() {
+            return 0;
+        }
+        let Some(name) = self.topics.name(topic).cloned() else { return 0 };
+        let mut renamed = std::mem::take(&mut self.scratch);
+        renamed.clear();
+        let taken = match run {
+            Run::Copied(mut frames, count) => {
+                while let Ok(Some(head)) = EventHead::peek(frames) {
+                    let (frame, rest) = frames.split_at(head.len);
+                    let named = EventHead { topic: 0, flags: head.flags | NAMED, ..head };
+                    write_event(&mut renamed, named, Some(name.as_str()), &[], &frame[EVENT_HEAD_BYTES..]);
+                    frames = rest;
+                }
+                self.deliver(&route.named, Run::Copied(&renamed, count))
+            }
+            Run::Shared(pieces) => {
+                let mut body = Vec::new();
+                for piece in pieces {
+                    body.extend_from_slice(&piece[EVENT_HEAD_BYTES..]);
+                }
+                let Ok(Some(head)) = EventHead::peek(&pieces[0]) else { return 0 };
+                let named = EventHead { topic: 0, flags: (head.flags | NAMED) & !MORE, ..head };
+                let mut frames = Vec::new();
+                write_event(&mut frames, named, Some(name.as_str()), &[], &body);
+                let mut rest = Bytes::from(frames);
+                let mut pieces = Vec::new();
+                while let Ok(Some(head)) = EventHead::peek(&rest) {
+                    pieces.push(rest.split_to(head.len));
+                }
+                self.deliver(&route.named, Run::Shared(&pieces))
+            }
+        };
+        self.scratch = renamed;
+        taken
+    }
+
+    /// Routes an event whose topic has no number. Slower, and only where the table is full.
+    fn publish_unnumbered(&mut self, id: LinkId, name: &Name, head: EventHead, pieces: &[Bytes]) -> Result<(), Refusal> {
+        let route = Route { stamp: 0, numbered: Vec::new(), named: self.subscribers(name) };
+        self.tell_publisher(id, &route);
+        let recipients = match pieces {
+            [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.deliver(&route.named, Run::Copied(one, 1)),
+            pieces => self.deliver(&route.named, Run::Shared(pieces)),
+        };
+        let _ = head;
+        if let Some(joined) = self.links.joined(id) {
+            joined.recipients = recipients;
+        }
+        Ok(())
+    }
+
+    fn refuse_publish(&mut self, id: LinkId, seq: u64, name: &Name) {
+        let Some(joined) = self.links.joined(id) else { return };
+        let text = format!("`{}` may not publish on `{name}`", joined.node);
+        self.refuse_event(id, seq, Code::Forbidden, &text);
+    }
+
+    fn refuse_event(&mut self, id: LinkId, seq: u64, code: Code, text: &str) {
+        if let Some(joined) = self.links.joined(id) {
+            joined.recipients = 0;
+        }
+        self.control(id, &Frame::Refused { about: About::Event(seq), code, text });
+    }
+}
+
+fn check_publisher(head: &EventHead, publisher: u32) -> Result<(), Refusal> {
+    if head.publisher == publisher {
+        return Ok(());
+    }
+    let text = format!("bad frame: an event of publisher {} on the link of publisher {publisher}", head.publisher);
+    Err(Refusal::new(Code::BadFrame, text))
+}

@@ -1,0 +1,304 @@
+//! How a link joins: preface, Hello, Challenge, Proof, Welcome; and how it leaves.
+
+use bytes::{Buf, BytesMut};
+
+use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
+use super::sessions::Session;
+use super::{HubState, Notice, Peer, Timer, bad_frame};
+use crate::bug::{Bug, planted};
+use crate::frame::{Frame, Head, Hello, Preface, Welcome};
+use crate::limits::{BEFORE_JOIN_BYTES_MAX, HELLO_BYTES_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
+use crate::name::Name;
+use crate::outgoing::Lanes;
+use crate::proof::{TokenKey, Transcript, same};
+use crate::refusal::{Code, Refusal};
+use crate::rights::Principal;
+
+/// Refusals for a bad proof are free of delay so often, then each takes [`DELAY`].
+const FAILURES_FREE: u32 = 3;
+
+/// How long the refusal of a bad proof is held back, to make guessing slow.
+const DELAY: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// The principal of those whom the transport vouches for.
+const OWNER: &str = "admin";
+
+impl HubState {
+    /// Reads the next thing a link says before it has joined. False if it is not all there yet.
+    pub(super) fn read_before_join(&mut self, id: LinkId, input: &mut BytesMut) -> Result<bool, Refusal> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(false) };
+        if link.before_join + input.len() > BEFORE_JOIN_BYTES_MAX {
+            let text = format!("more than {BEFORE_JOIN_BYTES_MAX} bytes came before the link had joined");
+            return Err(Refusal::new(Code::TooLarge, text));
+        }
+        if matches!(link.phase, Phase::Preface) {
+            let Some(theirs) = Preface::decode(input).map_err(bad_frame)? else { return Ok(false) };
+            let preface = theirs.encode();
+            input.advance(Preface::BYTES);
+            link.before_join += Preface::BYTES;
+            link.lanes.control.extend_from_slice(&Preface::OURS.encode());
+            link.phase = Phase::Hello { preface };
+            self.touch(id);
+            let ours = Preface::OURS;
+            return if ours.agree(theirs).is_some() {
+                Ok(true)
+            } else {
+                let text = format!(
+                    "the hub speaks versions {} to {} of the protocol, the node {} to {}; update the older program",
+                    ours.lowest, ours.highest, theirs.lowest, theirs.highest
+                );
+                Err(Refusal::new(Code::VersionMismatch, text))
+            };
+        }
+        if Head::peek(input).map_err(bad_frame)?.is_some_and(|head| head.len > HELLO_BYTES_MAX) {
+            let text = format!("the first frames of a link may have {HELLO_BYTES_MAX} bytes each");
+            return Err(Refusal::new(Code::TooLarge, text));
+        }
+        let Some((frame, len)) = Frame::decode(input).map_err(bad_frame)? else { return Ok(false) };
+        link.before_join += len;
+        match (std::mem::replace(&mut link.phase, Phase::Closing), frame) {
+            (Phase::Hello { preface }, Frame::Hello(hello)) => self.challenge(id, preface, hello, &input[..len])?,
+            (Phase::Proof(candidate), Frame::Proof { token, resume }) => self.admit(id, *candidate, token, resume)?,
+            (phase, frame) => {
+                let expected = if matches!(phase, Phase::Hello { .. }) { "Hello" } else { "Proof" };
+                link.phase = phase;
+                if !matches!(frame, Frame::Ignored(_)) {
+                    return Err(Refusal::new(Code::BadFrame, format!("bad frame: expected {expected} before anything else")));
+                }
+            }
+        }
+        input.advance(len);
+        Ok(true)
+    }
+
+    /// Answers a Hello with the hub's own proof and a nonce.
+    fn challenge(&mut self, id: LinkId, preface: [u8; 8], hello: Hello<'_>, frame: &[u8]) -> Result<(), Refusal> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        // Refusals below are those of a link that has not joined.
+        link.phase = Phase::Hello { preface };
+        let name = named(hello.name)?;
+        let author = if hello.author.is_empty() { name.clone() } else { named(hello.author)? };
+        let nonce = self.random.bytes();
+        let transcript = Transcript::new(&preface, &Preface::OURS.encode(), frame, &nonce);
+        let token = String::from_utf8_lossy(hello.token).into_owned();
+        let key = match link.peer {
+            Peer::Owner => Some(TokenKey::TRUSTED),
+            Peer::Stranger => Name::from_bytes(hello.token).ok().and_then(|name| self.tokens.get(&name).cloned()),
+        };
+        // Without such a token the proof is random, so that nobody learns which tokens there are.
+        let proof = match (link.peer, &key) {
+            (Peer::Owner, _) => [0; 32],
+            (_, Some(key)) => key.hub(&transcript),
+            (_, None) => self.random.bytes(),
+        };
+        link.phase = Phase::Proof(Box::new(Candidate {
+            name,
+            author,
+            key,
+            token,
+            transcript,
+            resume: hello.resume,
+            takeover: hello.takeover,
+            slow: hello.slow,
+        }));
+        self.control(id, &Frame::Challenge { nonce, proof });
+        Ok(())
+    }
+
+    /// Checks the proof and lets the node in, or says why not.
+    fn admit(&mut self, id: LinkId, candidate: Candidate, token: [u8; 32], resume: [u8; 32]) -> Result<(), Refusal> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        link.phase = Phase::Preface;
+        let owner = link.peer == Peer::Owner;
+        let proved = candidate.key.as_ref().filter(|key| owner || same(&token, &key.node(&candidate.transcript)));
+        let Some(key) = proved.cloned() else {
+            self.failures = self.failures.saturating_add(1);
+            if self.failures > FAILURES_FREE {
+                link.held = true;
+                self.timers.insert((self.now + DELAY, Timer::Release(id)));
+            }
+            let Candidate { name, token, .. } = candidate;
+            let text = match token.as_str() {
+                "" => format!("`{name}` may not join without a token; give it the hub's token file"),
+                token => format!("`{name}` may not join: it could not prove the token `{}`", token.escape_debug()),
+            };
+            return Err(Refusal::new(Code::Unauthorized, text));
+        };
+        self.failures = 0;
+        let name = Name::parse(if owner { OWNER } else { &candidate.token })
+            .map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
+        let principal = Principal { name };
+
+        let session = candidate.resume.and_then(|incarnation| {
+            let session = self.sessions.get(incarnation)?;
+            let proved = session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
+            proved.then(|| (incarnation, session.received, session.at))
+        });
+        // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
+        if let Some(asked) = candidate.resume
+            && session.is_none()
+            && (self.sessions.get(asked).is_some() || self.nodes.contains_key(&candidate.name))
+            && asked.epoch == self.identity.epoch
+        {
+            let text = format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
+            return Err(Refusal::new(Code::Fenced, text));
+        }
+        let (mut resumed, mut received) = (None, 0);
+        if let Some((incarnation, heard, at)) = session {
+            received = heard;
+            if let Ok(older) = at {
+                received = self.links.joined(older).map_or(heard, |joined| joined.seq);
+                if planted(Bug::OlderLinkNotFenced) {
+                    self.nodes.remove(&candidate.name);
+                } else {
+                    self.close(older, Refusal::new(Code::Fenced, "the node has come back on another link"));
+                }
+            }
+            resumed = Some(incarnation);
+        }
+        if let Some(&other) = self.nodes.get(&candidate.name) {
+            let Some(joined) = self.links.joined(other) else { unreachable!("a name in use belongs to a joined link") };
+            if !(candidate.takeover && joined.principal == principal) {
+                let since = self.now.since(joined.since).as_secs();
+                let text = format!("the name `{}` is in use by a node that joined {since} s ago; choose another, or take it over", candidate.name);
+                return Err(Refusal::new(Code::NodeInUse, text));
+            }
+            let incarnation = joined.incarnation;
+            self.close(other, Refusal::new(Code::Fenced, "another program has taken over this node's name"));
+            self.sessions.forget(incarnation);
+        }
+        let Some(publisher) = self.publisher_last.checked_add(1) else {
+            return Err(Refusal::new(Code::Limit, "the hub has given all its publisher numbers; restart it"));
+        };
+        self.publisher_last = publisher;
+        let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
+        let secret = key.resume(&candidate.transcript);
+        self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
+        self.nodes.insert(candidate.name.clone(), id);
+        let now = self.now;
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        let control = std::mem::take(&mut link.lanes.control);
+        link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
+        link.lanes.control = control;
+        link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
+        self.timers.retain(|(_, timer)| *timer != Timer::Join(id));
+        if let Some(silence_max) = self.silence_max() {
+            self.timers.insert((self.now + silence_max, Timer::Silent(id)));
+        }
+        if let Some(Joined { node, author, .. }) = self.links.joined(id) {
+            let (node, author) = (node.clone(), author.clone());
+            self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
+        }
+        let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            hub: self.identity.hub,
+            history: self.identity.history,
+            epoch: self.identity.epoch,
+            incarnation,
+            resumed: resumed.is_some(),
+            publisher,
+            received,
+            beat_ms: millis(self.config.beat),
+            beat_attentive_ms: millis(self.config.beat_attentive),
+            payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
+            subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
+            bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
+        };
+        self.control(id, &Frame::Welcome(welcome));
+        Ok(())
+    }
+
+    /// Forgets what a joined link's node had: its name, subscriptions, numbers and place in routes. What waits to be
+    /// written stays, so that the link can still be told why.
+    pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
+        let before = link.lanes.bulk.bytes();
+        // Its events can no longer be told apart from what a newer link gets.
+        link.lanes.discard_bulk();
+        self.bulk_bytes -= before;
+        let Joined { node, incarnation, seq: received, publisher, topics, named, known_by, subscriptions, .. } = *joined;
+        if why.code == Code::Left {
+            self.sessions.forget(incarnation);
+        } else {
+            self.sessions.away(incarnation, received, self.now);
+        }
+        if self.nodes.get(&node) == Some(&id) {
+            self.nodes.remove(&node);
+        }
+        let subscribed = !subscriptions.is_empty() || !named.is_empty();
+        for pattern in subscriptions.into_values() {
+            self.subscriptions -= 1;
+            if !planted(Bug::SubscriptionsSurvive) {
+                self.remove_pattern(id, &pattern);
+            }
+        }
+        // Sets are given back in the order of their numbers, so that one run is like another.
+        let mut named: Vec<u32> = named.into_iter().collect();
+        let mut told: Vec<u32> = topics.into_keys().collect();
+        named.sort_unstable();
+        told.sort_unstable();
+        for topic in named.iter().chain(&told) {
+            if subscribed {
+                self.topics.forget_route(*topic);
+            }
+        }
+        for topic in told {
+            self.topics.give_back(topic);
+        }
+        for other in known_by {
+            self.forget_publisher(other, publisher);
+        }
+        self.pings.leave(id);
+        self.timers.retain(|(_, timer)| *timer != Timer::Silent(id));
+        self.notices.push(Notice::Gone { node, why: why.clone() });
+    }
+
+    fn forget_publisher(&mut self, id: LinkId, publisher: u32) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.joined().is_some_and(|joined| joined.publishers.remove(&publisher)) {
+            let before = link.lanes.bulk.bytes();
+            // In the bulk lane, behind the last event that carries the number.
+            link.lanes.bulk.append(|out| Frame::Forget { number: publisher }.encode(out));
+            self.bulk_bytes = self.bulk_bytes + link.lanes.bulk.bytes() - before;
+            self.touch(id);
+        }
+    }
+}
+
+fn joined(
+    candidate: Candidate,
+    principal: Principal,
+    incarnation: crate::frame::Incarnation,
+    publisher: u32,
+    received: u64,
+    now: crate::time::Time,
+) -> Joined {
+    Joined {
+        node: candidate.name,
+        author: candidate.author,
+        principal,
+        incarnation,
+        since: now,
+        publisher,
+        seq: received,
+        fresh: true,
+        recipients: 0,
+        fragments: Fragments::default(),
+        topics: Default::default(),
+        last: (0, 0),
+        named: Default::default(),
+        publishers: Default::default(),
+        known_by: Vec::new(),
+        subscriptions: Default::default(),
+    }
+}
+
+fn named(bytes: &[u8]) -> Result<Name, Refusal> {
+    let name = Name::from_bytes(bytes).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+    if name.is_reserved() {
+        let text = format!("`{name}` is not for nodes: names that begin with `$` are the hub's own");
+        return Err(Refusal::new(Code::Forbidden, text));
+    }
+    Ok(name)
+}

@@ -1,0 +1,179 @@
+//! The links of a hub, each with what is known about its node.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+
+use super::Peer;
+use crate::frame::{Incarnation, Preface};
+use crate::limits::LINK_BULK_BYTES_MAX;
+use crate::name::{Name, Pattern};
+use crate::outgoing::{Lanes, SlowPolicy};
+use crate::proof::{TokenKey, Transcript};
+use crate::rights::Principal;
+use crate::time::Time;
+
+/// One link of a hub. Never given twice to different links while the hub runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId {
+    slot: u32,
+    generation: u32,
+}
+
+/// One live connection.
+pub(super) struct Link {
+    pub(super) peer: Peer,
+    pub(super) phase: Phase,
+    pub(super) lanes: Lanes,
+    /// By the clock of membership.
+    pub(super) heard: Time,
+    pub(super) stuck_since: Option<Time>,
+    /// It is in the list of links with something to write.
+    pub(super) touched: bool,
+    /// What waits is held back for a moment.
+    pub(super) held: bool,
+    /// Nothing more can be written; the connection is to be cut.
+    pub(super) abort: bool,
+    /// Bytes received before it joined.
+    pub(super) before_join: usize,
+}
+
+pub(super) enum Phase {
+    Preface,
+    Hello { preface: [u8; Preface::BYTES] },
+    Proof(Box<Candidate>),
+    Joined(Box<Joined>),
+    Closing,
+}
+
+/// A link whose Hello was read and who has yet to prove it.
+pub(super) struct Candidate {
+    pub(super) name: Name,
+    pub(super) author: Name,
+    /// `None` if the hub has no such token, which is not told.
+    pub(super) key: Option<TokenKey>,
+    pub(super) token: String,
+    pub(super) transcript: Transcript,
+    pub(super) resume: Option<Incarnation>,
+    pub(super) takeover: bool,
+    pub(super) slow: SlowPolicy,
+}
+
+/// What the hub knows about a node that is joined.
+pub(super) struct Joined {
+    pub(super) node: Name,
+    pub(super) author: Name,
+    pub(super) principal: Principal,
+    pub(super) incarnation: Incarnation,
+    pub(super) since: Time,
+    pub(super) publisher: u32,
+    /// The last event received from this incarnation.
+    pub(super) seq: u64,
+    /// No event came on this link yet: the first may follow a gap, of what was lost with the link before.
+    pub(super) fresh: bool,
+    /// How many nodes its last event went to.
+    pub(super) recipients: u64,
+    pub(super) fragments: Fragments,
+    /// Topics whose numbers this link was told, with the stamp of the route that it may publish to; zero if it was not
+    /// yet asked whether it may.
+    pub(super) topics: HashMap<u32, u64, FixedState>,
+    /// The topic of the last run and the stamp of its route: what a run of the same topic need not look up.
+    pub(super) last: (u32, u64),
+    /// Topics without a number for this link, whose routes it is in.
+    pub(super) named: HashSet<u32, FixedState>,
+    /// Publishers whose numbers this link was told.
+    pub(super) publishers: HashSet<u32, FixedState>,
+    /// Links that were told this publisher's number.
+    pub(super) known_by: Vec<LinkId>,
+    pub(super) subscriptions: BTreeMap<u32, Pattern>,
+}
+
+/// The frames of an event of which more are to come.
+#[derive(Default)]
+pub(super) struct Fragments {
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) bytes: usize,
+}
+
+impl Link {
+    pub(super) fn new(peer: Peer, heard: Time) -> Link {
+        Link {
+            peer,
+            phase: Phase::Preface,
+            lanes: Lanes::new(SlowPolicy::default(), LINK_BULK_BYTES_MAX),
+            heard,
+            stuck_since: None,
+            touched: false,
+            held: false,
+            abort: false,
+            before_join: 0,
+        }
+    }
+
+    pub(super) const fn is_joined(&self) -> bool {
+        matches!(self.phase, Phase::Joined(_))
+    }
+
+    pub(super) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
+    }
+
+    pub(super) fn joined(&mut self) -> Option<&mut Joined> {
+        match &mut self.phase {
+            Phase::Joined(joined) => Some(joined),
+            _ => None,
+        }
+    }
+}
+
+/// All links, in slots that are used again; a [`LinkId`] of an earlier use finds nothing.
+#[derive(Default)]
+pub(super) struct Links {
+    slots: Vec<(u32, Option<Box<Link>>)>,
+    free: Vec<u32>,
+}
+
+impl Links {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn insert(&mut self, link: Link) -> LinkId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            u32::try_from(self.slots.len() - 1).expect("links are bounded far below 4 billion")
+        });
+        let (generation, place) = &mut self.slots[slot as usize];
+        *place = Some(Box::new(link));
+        LinkId { slot, generation: *generation }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        match self.slots.get_mut(id.slot as usize) {
+            Some((generation, Some(link))) if *generation == id.generation => Some(link),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn joined(&mut self, id: LinkId) -> Option<&mut Joined> {
+        self.get_mut(id)?.joined()
+    }
+
+    pub(super) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
+        self.get_mut(id)?;
+        let (generation, place) = &mut self.slots[id.slot as usize];
+        *generation = generation.wrapping_add(1);
+        self.free.push(id.slot);
+        place.take()
+    }
+
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        let all = self.slots.iter().enumerate();
+        all.filter(|(_, (_, link))| link.is_some())
+            .map(|(slot, (generation, _))| LinkId { slot: slot as u32, generation: *generation })
+            .collect()
+    }
+}

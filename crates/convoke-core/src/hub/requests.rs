@@ -1,0 +1,192 @@
+//! What a joined node asks for with a frame of its own: subscriptions, confirmations, pings.
+
+use std::collections::BTreeMap;
+
+use super::links::LinkId;
+use super::{HubState, Timer};
+use crate::bug::{Bug, planted};
+use crate::frame::{About, Frame};
+use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
+use crate::name::{Name, Pattern};
+use crate::refusal::{Code, Refusal};
+
+/// Pings on their way through the hub to a node and back.
+#[derive(Default)]
+pub(super) struct Pings {
+    open: BTreeMap<u32, Ping>,
+    last: u32,
+}
+
+struct Ping {
+    from: LinkId,
+    id: u32,
+    to: LinkId,
+    node: Name,
+}
+
+impl Pings {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The asker is gone: nobody waits any more. Those who were asked may still answer, to nobody.
+    pub(super) fn leave(&mut self, link: LinkId) {
+        self.open.retain(|_, ping| ping.from != link);
+    }
+}
+
+impl HubState {
+    /// Handles one frame of a joined link that is no event.
+    pub(super) fn request(&mut self, id: LinkId, frame: Frame<'_>) -> Result<(), Refusal> {
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        match frame {
+            Frame::Beat { .. } => {
+                let received = joined.seq;
+                self.control(id, &Frame::Beat { received });
+            }
+            Frame::Subscribe { id: number, pattern } => {
+                if let Err(refusal) = self.subscribe(id, number, pattern) {
+                    self.refuse(id, number, &refusal);
+                } else {
+                    self.control(id, &Frame::Done { id: number, value: 0 });
+                }
+            }
+            Frame::Unsubscribe { id: number } => match joined.subscriptions.remove(&number) {
+                Some(pattern) => {
+                    self.subscriptions -= 1;
+                    self.remove_pattern(id, &pattern);
+                    self.topics.forget_routes(&pattern);
+                }
+                None => {
+                    let text = format!("there is no subscription {number} on this link");
+                    self.refuse(id, number, &Refusal::new(Code::BadFrame, text));
+                }
+            },
+            Frame::Confirm { id: number } => {
+                let value = joined.recipients;
+                self.control(id, &Frame::Done { id: number, value });
+            }
+            Frame::Barrier { id: number } => self.control(id, &Frame::Done { id: number, value: 0 }),
+            Frame::Ping { id: number, node: [] } => self.control(id, &Frame::Done { id: number, value: 0 }),
+            Frame::Ping { id: number, node } => {
+                if let Err(refusal) = self.ping(id, number, node) {
+                    self.refuse(id, number, &refusal);
+                }
+            }
+            Frame::Pong { id: number } => self.pong(id, number),
+            Frame::Close { code, text } => {
+                let why = Refusal::new(code, text.to_owned());
+                self.leave(id, &why);
+                self.touch(id);
+            }
+            Frame::Ignored(_) => {}
+            frame => {
+                let text = format!("bad frame: a node does not send {}", word(&frame));
+                return Err(Refusal::new(Code::BadFrame, text));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, id: LinkId, number: u32, refusal: &Refusal) {
+        self.control(id, &Frame::Refused { about: About::Request(number), code: refusal.code, text: &refusal.text });
+    }
+
+    fn subscribe(&mut self, id: LinkId, number: u32, pattern: &[u8]) -> Result<(), Refusal> {
+        let pattern = Pattern::from_bytes(pattern).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let all = self.subscriptions;
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let limit = |count: usize, whose: &str| {
+            let text = format!("subscription to `{pattern}`: {whose} has {count} subscriptions, which is all it may have");
+            Err(Refusal::new(Code::Limit, text))
+        };
+        if joined.subscriptions.contains_key(&number) {
+            let text = format!("subscription to `{pattern}`: the number {number} is in use on this link");
+            return Err(Refusal::new(Code::BadFrame, text));
+        }
+        if joined.subscriptions.len() >= SUBSCRIPTIONS_PER_LINK_MAX {
+            return limit(joined.subscriptions.len(), joined.node.as_str());
+        }
+        if all >= SUBSCRIPTIONS_MAX {
+            return limit(all, "the hub");
+        }
+        joined.subscriptions.insert(number, pattern.clone());
+        self.subscriptions += 1;
+        self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);
+        if !planted(Bug::StaleRoute) {
+            self.topics.forget_routes(&pattern);
+        }
+        Ok(())
+    }
+
+    /// Takes one use of the pattern by this link out of the table.
+    pub(super) fn remove_pattern(&mut self, id: LinkId, pattern: &Pattern) {
+        let Some(links) = self.patterns.get_mut(pattern.as_str()) else { return };
+        if let Some(place) = links.iter().position(|link| *link == id) {
+            links.swap_remove(place);
+        }
+        if links.is_empty() {
+            self.patterns.remove(pattern.as_str());
+        }
+    }
+
+    fn ping(&mut self, id: LinkId, number: u32, node: &[u8]) -> Result<(), Refusal> {
+        let node = Name::from_bytes(node).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let Some(&to) = self.nodes.get(&node) else {
+            let text = format!("ping to `{node}`: no node of this name is joined to the hub");
+            return Err(Refusal::new(Code::NoNode, text));
+        };
+        if self.pings.open.len() >= PINGS_MAX {
+            let text = format!("ping to `{node}`: {PINGS_MAX} pings wait for an answer already; try again later");
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        let Some(link) = self.links.get_mut(to) else { return Ok(()) };
+        if link.lanes.calls.len() > LINK_CALLS_BYTES_MAX {
+            let text = format!("ping to `{node}`: too much waits for it already");
+            return Err(Refusal::new(Code::Backpressure, text));
+        }
+        while self.pings.open.contains_key(&self.pings.last) {
+            self.pings.last = self.pings.last.wrapping_add(1);
+        }
+        let own = self.pings.last;
+        self.pings.last = own.wrapping_add(1);
+        Frame::Ping { id: own, node: &[] }.encode(&mut link.lanes.calls);
+        self.pings.open.insert(own, Ping { from: id, id: number, to, node });
+        self.timers.insert((self.now + PING_TIME_MAX, Timer::Ping(own)));
+        self.touch(to);
+        Ok(())
+    }
+
+    /// An answer to a ping that was never sent to this link, or twice, is nobody's.
+    fn pong(&mut self, id: LinkId, number: u32) {
+        if self.pings.open.get(&number).is_some_and(|ping| ping.to == id)
+            && let Some(ping) = self.pings.open.remove(&number)
+        {
+            self.timers.retain(|(_, timer)| *timer != Timer::Ping(number));
+            self.control(ping.from, &Frame::Done { id: ping.id, value: 0 });
+        }
+    }
+
+    pub(super) fn expire_ping(&mut self, number: u32) {
+        if let Some(ping) = self.pings.open.remove(&number) {
+            let text = format!("ping to `{}` was not answered within {} s", ping.node, PING_TIME_MAX.as_secs());
+            self.refuse(ping.from, ping.id, &Refusal::new(Code::TimedOut, text));
+        }
+    }
+}
+
+fn word(frame: &Frame<'_>) -> &'static str {
+    match frame {
+        Frame::Hello(_) => "a second Hello",
+        Frame::Proof { .. } => "a second Proof",
+        Frame::Challenge { .. } => "Challenge",
+        Frame::Welcome(_) => "Welcome",
+        Frame::Done { .. } => "Done",
+        Frame::Refused { .. } => "Refused",
+        Frame::Topic { .. } => "Topic",
+        Frame::Publisher { .. } => "Publisher",
+        Frame::Forget { .. } => "Forget",
+        Frame::Lagged(_) => "Lagged",
+        _ => "this frame",
+    }
+}

@@ -1,0 +1,71 @@
+//! Who may come back: the incarnations that the hub gave, as long as it remembers them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::LinkId;
+use crate::frame::Incarnation;
+use crate::limits::{SESSION_AWAY_TIME_MAX, SESSIONS_AWAY_MAX};
+use crate::name::Name;
+use crate::proof::TokenKey;
+use crate::time::Time;
+
+/// What is kept of an incarnation.
+pub(super) struct Session {
+    pub(super) node: Name,
+    /// Proves that who comes back is who left.
+    pub(super) secret: TokenKey,
+    /// The last event received from it.
+    pub(super) received: u64,
+    /// Its link, or since when it has none.
+    pub(super) at: Result<LinkId, Time>,
+}
+
+/// All incarnations, with a bound on those that are away.
+#[derive(Default)]
+pub(super) struct Sessions {
+    all: BTreeMap<Incarnation, Session>,
+    away: BTreeSet<(Time, Incarnation)>,
+    counter: u64,
+}
+
+impl Sessions {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn next(&mut self, epoch: u64) -> Incarnation {
+        self.counter += 1;
+        Incarnation { epoch, counter: self.counter }
+    }
+
+    pub(super) fn get(&self, incarnation: Incarnation) -> Option<&Session> {
+        self.all.get(&incarnation)
+    }
+
+    /// A node has joined as this incarnation.
+    pub(super) fn joined(&mut self, incarnation: Incarnation, session: Session) {
+        if let Some(Session { at: Err(since), .. }) = self.all.insert(incarnation, session) {
+            self.away.remove(&(since, incarnation));
+        }
+    }
+
+    /// Its link is gone; it may come back.
+    pub(super) fn away(&mut self, incarnation: Incarnation, received: u64, now: Time) {
+        let Some(session) = self.all.get_mut(&incarnation) else { return };
+        session.received = received;
+        session.at = Err(now);
+        self.away.insert((now, incarnation));
+        while let Some(&(since, oldest)) = self.away.first()
+            && (self.away.len() > SESSIONS_AWAY_MAX || now.since(since) > SESSION_AWAY_TIME_MAX)
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// It left for good, or is fenced.
+    pub(super) fn forget(&mut self, incarnation: Incarnation) {
+        if let Some(Session { at: Err(since), .. }) = self.all.remove(&incarnation) {
+            self.away.remove(&(since, incarnation));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Topics that have a number, and the route of each: the links that its events go to.
+//!
+//! A number is valid on every link that was told it, for the life of that link, and is not given to another topic while
+//! any of them lives.
+
+use super::LinkId;
+use crate::limits::TOPICS_MAX;
+use crate::name::{Name, Pattern};
+use crate::tree::Tree;
+
+/// The links that a topic's events go to.
+#[derive(Default)]
+pub(super) struct Route {
+    /// Distinguishes this route from every other, earlier ones of the same topic included. Never zero.
+    pub(super) stamp: u64,
+    /// Links that were told the topic's number.
+    pub(super) numbered: Vec<LinkId>,
+    /// Links that get its name instead.
+    pub(super) named: Vec<LinkId>,
+}
+
+struct Topic {
+    name: Name,
+    /// Links that were told the number.
+    told: u32,
+    /// `None` until an event asks for it again.
+    route: Option<Route>,
+}
+
+pub(super) struct Topics {
+    slots: Vec<Option<Topic>>,
+    free: Vec<u32>,
+    by_name: Tree<u32>,
+    stamp: u64,
+}
+
+impl Topics {
+    pub(super) fn new(seed: u64) -> Topics {
+        Topics { slots: Vec::new(), free: Vec::new(), by_name: Tree::new(seed), stamp: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The number of a topic that has one, or a new one; `None` if the table is full.
+    ///
+    /// A new number that is not told to any link must be given back at once.
+    pub(super) fn number(&mut self, name: &Name) -> Option<u32> {
+        if let Some(number) = self.by_name.get(name.as_str()) {
+            return Some(*number);
+        }
+        if self.by_name.len() >= TOPICS_MAX {
+            return None;
+        }
+        let topic = Some(Topic { name: name.clone(), told: 0, route: None });
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.slots[number as usize - 1] = topic;
+                number
+            }
+            None => {
+                self.slots.push(topic);
+                // Zero stands for "by name" in a frame.
+                u32::try_from(self.slots.len()).expect("topics are bounded far below 4 billion")
+            }
+        };
+        self.by_name.get_or_insert_with(name.as_str(), || number);
+        Some(number)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, number: u32) -> Option<&mut Topic> {
+        self.slots.get_mut((number as usize).wrapping_sub(1))?.as_mut()
+    }
+
+    pub(super) fn name(&mut self, number: u32) -> Option<&Name> {
+        self.get_mut(number).map(|topic| &topic.name)
+    }
+
+    /// One more link was told the number.
+    pub(super) fn told(&mut self, number: u32) {
+        if let Some(topic) = self.get_mut(number) {
+            topic.told += 1;
+        }
+    }
+
+    /// A link that was told the number is gone. With the last one the number is free.
+    pub(super) fn give_back(&mut self, number: u32) {
+        let Some(topic) = self.get_mut(number) else { return };
+        topic.told = topic.told.saturating_sub(1);
+        if topic.told == 0 {
+            let name = topic.name.clone();
+            self.slots[number as usize - 1] = None;
+            self.free.push(number);
+            self.by_name.remove(name.as_str());
+        }
+    }
+
+    /// Takes the route out to be used; it is put back with [`put_route`](Topics::put_route).
+    #[inline]
+    pub(super) fn take_route(&mut self, number: u32) -> Option<Route> {
+        self.get_mut(number)?.route.take()
+    }
+
+    #[inline]
+    pub(super) fn put_route(&mut self, number: u32, route: Route) {
+        if let Some(topic) = self.get_mut(number) {
+            topic.route = Some(route);
+        }
+    }
+
+    /// The stamp of the route; zero if it must be built.
+    #[inline]
+    pub(super) fn stamp(&mut self, number: u32) -> u64 {
+        self.get_mut(number).and_then(|topic| topic.route.as_ref()).map_or(0, |route| route.stamp)
+    }
+
+    pub(super) fn new_stamp(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    /// The route of this topic is no longer right.
+    pub(super) fn forget_route(&mut self, number: u32) {
+        if let Some(topic) = self.get_mut(number) {
+            topic.route = None;
+        }
+    }
+
+    /// The routes of all topics that match are no longer right. Costs a step for each of them, and none for others.
+    pub(super) fn forget_routes(&mut self, pattern: &Pattern) {
+        let slots = &mut self.slots;
+        self.by_name.matched_by(pattern.as_str(), |number| {
+            if let Some(topic) = &mut slots[*number as usize - 1] {
+                topic.route = None;
+            }
+        });
+    }
+}

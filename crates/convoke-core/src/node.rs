@@ -1,0 +1,622 @@
+//! A node as a state machine, the other end of [`HubState`](crate::HubState).
+//!
+//! The shell dials when [`NodeState::wants_link`] says so, tells what came of it, hands over what it reads, writes what
+//! [`NodeState::transmit`] gives, and calls [`NodeState::tick`] when [`NodeState::deadline`] has come. Everything that a
+//! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
+//!
+//! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
+//! one subscription.
+
+mod deliver;
+mod inbox;
+mod join;
+mod publish;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use foldhash::fast::FixedState;
+
+pub use inbox::{Delivery, Event, Gap, Run};
+use inbox::Inbox;
+pub use publish::Publication;
+
+use crate::bug::{Bug, planted};
+use crate::frame::{Frame, Head, Incarnation, Kind, Welcome};
+use crate::limits;
+use crate::name::{Name, Pattern};
+use crate::outgoing::{Lanes, SlowPolicy, Transmit};
+use crate::proof::{TokenKey, Transcript};
+use crate::random::Random;
+use crate::refusal::{Code, Refusal};
+use crate::time::Time;
+use crate::tree::Tree;
+
+/// Who a node is, and how it behaves.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its name.
+    pub name: Name,
+    /// Who is answerable for what it does; its name if `None`.
+    pub author: Option<Name>,
+    /// The token that it can prove: its name and its key.
+    pub token: Option<(Name, TokenKey)>,
+    /// Take the name over from a live node of the same principal.
+    pub takeover: bool,
+    /// What the hub shall do when this node reads too slowly.
+    pub slow: SlowPolicy,
+    /// What may wait for one subscription that the program does not read, in bytes; then the oldest go, and the
+    /// subscription is told how many.
+    pub subscription_bytes_max: usize,
+    /// How much of what is published while offline is kept for when the node has joined, in bytes. With zero such a
+    /// publish is refused with [`Code::Offline`].
+    pub offline_bytes_max: usize,
+}
+
+impl NodeConfig {
+    /// The usual node of this name.
+    pub fn new(name: Name) -> NodeConfig {
+        NodeConfig {
+            name,
+            author: None,
+            token: None,
+            takeover: false,
+            slow: SlowPolicy::default(),
+            subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
+            offline_bytes_max: 0,
+        }
+    }
+}
+
+/// Where a node stands with its hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No link; why not, if there was one or one was tried. Another will be tried.
+    Offline(Option<Refusal>),
+    /// A link is being made.
+    Joining,
+    /// Joined.
+    Joined,
+    /// For good: the node has left, or was fenced.
+    Ended(Refusal),
+}
+
+/// How many events of this node were lost with a link, after `publish` had taken them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishLoss {
+    /// So many; at most so many, if not `exact`.
+    pub count: u64,
+    /// The hub could tell. It cannot after it was restarted.
+    pub exact: bool,
+}
+
+/// The number of something the node has asked the hub for.
+pub type RequestId = u32;
+
+enum Phase {
+    Offline { retry_at: Time },
+    Dialing,
+    Joining(join::Joining),
+    Joined,
+    Ended,
+}
+
+struct Subscription {
+    pattern: Pattern,
+    inbox: Inbox,
+    /// The hub has taken it since the link was made.
+    active: bool,
+    /// The hub has taken it at least once.
+    begun: bool,
+    /// The hub has been asked, and has not answered.
+    asked: bool,
+}
+
+/// What the node knows of a topic that it was told the number of.
+struct Topic {
+    name: Name,
+    /// Its own subscriptions that match, as of `stamp`.
+    subscriptions: Vec<u32>,
+    stamp: u64,
+}
+
+/// The rules of a node. See the module's documentation for who calls what.
+pub struct NodeState {
+    config: NodeConfig,
+    random: Random,
+    now: Time,
+    phase: Phase,
+    why: Option<Refusal>,
+    attempt: u32,
+    lanes: Lanes,
+
+    // What outlives a link.
+    incarnation: Option<(Incarnation, TokenKey)>,
+    /// Hub, history and epoch of the last Welcome.
+    hub: Option<([u8; 16], [u8; 16], u64)>,
+    seq: u64,
+    /// The hub is known to have received all events up to this.
+    received: u64,
+    subscriptions: BTreeMap<u32, Subscription>,
+    patterns: Tree<Vec<u32>>,
+    /// Changes with the subscriptions.
+    stamp: u64,
+    last_id: u32,
+    offline: VecDeque<publish::Kept>,
+    offline_bytes: usize,
+
+    // What ends with a link.
+    welcome: Welcome,
+    heard: Time,
+    beat_at: Option<Time>,
+    numbers: HashMap<String, u32, FixedState>,
+    topics: HashMap<u32, Topic, FixedState>,
+    publishers: HashMap<u32, Name, FixedState>,
+    fragments: Vec<Bytes>,
+    requests: BTreeMap<u32, &'static str>,
+
+    // What the shell takes out.
+    answers: Vec<(RequestId, Result<u64, Refusal>)>,
+    woken: Vec<u32>,
+    losses: Vec<PublishLoss>,
+    refused: Vec<(u64, Refusal)>,
+}
+
+impl fmt::Debug for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeState").field("name", &self.config.name).field("standing", &self.standing()).finish_non_exhaustive()
+    }
+}
+
+impl NodeState {
+    /// A node without a link, which wants one at once. `seed` must be unpredictable.
+    pub fn new(config: NodeConfig, seed: [u8; 32], now: Time) -> NodeState {
+        let mut random = Random::new(seed);
+        NodeState {
+            now,
+            phase: Phase::Dialing,
+            why: None,
+            attempt: 0,
+            lanes: Lanes::new(SlowPolicy::Disconnect, usize::MAX),
+            incarnation: None,
+            hub: None,
+            seq: 0,
+            received: 0,
+            subscriptions: BTreeMap::new(),
+            patterns: Tree::new(random.number()),
+            stamp: 1,
+            last_id: 0,
+            offline: VecDeque::new(),
+            offline_bytes: 0,
+            welcome: Welcome::default(),
+            heard: now,
+            beat_at: None,
+            numbers: HashMap::default(),
+            topics: HashMap::default(),
+            publishers: HashMap::default(),
+            fragments: Vec::new(),
+            requests: BTreeMap::new(),
+            answers: Vec::new(),
+            woken: Vec::new(),
+            losses: Vec::new(),
+            refused: Vec::new(),
+            random,
+            config,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.config.name
+    }
+
+    /// Where it stands with its hub.
+    pub fn standing(&self) -> Standing {
+        match &self.phase {
+            Phase::Offline { .. } => Standing::Offline(self.why.clone()),
+            Phase::Dialing if self.why.is_some() => Standing::Offline(self.why.clone()),
+            Phase::Dialing | Phase::Joining(_) => Standing::Joining,
+            Phase::Joined => Standing::Joined,
+            Phase::Ended => {
+                Standing::Ended(self.why.clone().unwrap_or_else(|| Refusal::new(Code::Left, "the node has left")))
+            }
+        }
+    }
+
+    /// Whether it is joined. Costs less than [`standing`](NodeState::standing).
+    pub fn is_joined(&self) -> bool {
+        matches!(self.phase, Phase::Joined)
+    }
+
+    /// Whether the shell shall dial now, and then call [`connected`](NodeState::connected) or
+    /// [`disconnected`](NodeState::disconnected).
+    pub fn wants_link(&self) -> bool {
+        matches!(self.phase, Phase::Dialing)
+    }
+
+    /// Whether a connection that the shell holds belongs to this state; if not, it is to be closed, after what
+    /// [`transmit`](NodeState::transmit) still gives has been tried.
+    pub fn has_link(&self) -> bool {
+        matches!(self.phase, Phase::Joining(_) | Phase::Joined)
+    }
+
+    /// What the hub told when this node joined; all zero before.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// A connection is made. `trusted` says that the transport vouches for the hub (in this process, or the uid of a
+    /// Unix socket), so that no token is needed.
+    pub fn connected(&mut self, trusted: bool, now: Time) {
+        self.now = self.now.max(now);
+        if !self.wants_link() {
+            return;
+        }
+        self.heard = self.now;
+        self.begin_join(trusted);
+    }
+
+    /// The connection is gone, or could not be made; why is told to those who ask.
+    pub fn disconnected(&mut self, why: Refusal, now: Time) {
+        self.now = self.now.max(now);
+        if matches!(self.phase, Phase::Offline { .. } | Phase::Ended) {
+            return;
+        }
+        let bound = limits::RETRY_MIN.saturating_mul(1 << self.attempt.min(16)).min(limits::RETRY_MAX);
+        self.attempt += 1;
+        self.drop_link(why);
+        self.phase = Phase::Offline { retry_at: self.now + self.random.below(bound) };
+    }
+
+    /// Leaves for good. The shell writes what is left, then closes the connection.
+    pub fn leave(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        let joined = self.is_joined();
+        if !matches!(self.phase, Phase::Ended) {
+            self.end(Refusal::new(Code::Left, "the node has left"));
+        }
+        if joined {
+            Frame::Close { code: Code::Left, text: "" }.encode(&mut self.lanes.control);
+        }
+    }
+
+    fn end(&mut self, why: Refusal) {
+        self.drop_link(why.clone());
+        self.phase = Phase::Ended;
+        for id in std::mem::take(&mut self.requests).into_keys() {
+            self.answers.push((id, Err(why.clone())));
+        }
+        let ids: Vec<u32> = self.subscriptions.keys().copied().collect();
+        for id in ids {
+            self.end_subscription(id, why.clone());
+        }
+    }
+
+    /// Forgets what ends with a link, and answers what can no longer be answered.
+    fn drop_link(&mut self, why: Refusal) {
+        self.lanes = Lanes::new(SlowPolicy::Disconnect, usize::MAX);
+        self.beat_at = None;
+        self.numbers.clear();
+        self.topics.clear();
+        self.publishers.clear();
+        if !planted(Bug::FragmentsSurviveLink) {
+            self.fragments.clear();
+        }
+        for (id, what) in std::mem::take(&mut self.requests) {
+            let text = format!("{what} got no answer: {why}");
+            self.answers.push((id, Err(Refusal::new(Code::LinkLost, text))));
+        }
+        for subscription in self.subscriptions.values_mut() {
+            subscription.active = false;
+            subscription.asked = false;
+            subscription.inbox.seal();
+        }
+        self.why = Some(why);
+    }
+
+    /// When [`tick`](NodeState::tick) must be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Offline { retry_at } => Some(*retry_at),
+            Phase::Joining(joining) => Some(joining.deadline),
+            Phase::Joined => self.beat_at,
+            Phase::Dialing | Phase::Ended => None,
+        }
+    }
+
+    /// Handles a deadline that has come.
+    pub fn tick(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        let Some(due) = self.deadline().filter(|due| *due <= self.now) else { return };
+        let late = self.now.since(due);
+        match self.phase {
+            Phase::Offline { .. } => self.phase = Phase::Dialing,
+            Phase::Joining(_) => {
+                let text = format!("the hub did not answer within {} s", limits::JOIN_TIME_MAX.as_secs());
+                self.disconnected(Refusal::new(Code::TimedOut, text), now);
+            }
+            Phase::Joined => {
+                if late > limits::STALL {
+                    // This program stood still; what it did not hear in that time says nothing about the hub.
+                    self.heard = self.heard + late;
+                }
+                let beat = self.beat();
+                if self.now.since(self.heard) >= beat * limits::BEATS_DEAD {
+                    let text = format!("nothing was heard from the hub for {} s", (beat * limits::BEATS_DEAD).as_secs());
+                    return self.disconnected(Refusal::new(Code::Silent, text), now);
+                }
+                Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
+                self.beat_at = Some(self.now + beat);
+            }
+            Phase::Dialing | Phase::Ended => {}
+        }
+    }
+
+    /// How often this link says that it is alive. Nothing that makes it attentive (services, journals) exists yet.
+    fn beat(&self) -> Duration {
+        Duration::from_millis(u64::from(self.welcome.beat_ms))
+    }
+
+    /// Moves what leaves next to `transmit`, if that is empty.
+    pub fn transmit(&mut self, transmit: &mut Transmit) {
+        self.lanes.transmit(transmit);
+    }
+
+    /// Whether something waits to be written.
+    pub fn has_output(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+
+    /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
+    /// Bytes of a link that this state has given up are dropped.
+    pub fn receive(&mut self, input: &mut BytesMut, now: Time) {
+        self.now = self.now.max(now);
+        if !self.has_link() {
+            return input.clear();
+        }
+        self.heard = self.now;
+        if let Err(why) = self.read(input) {
+            input.clear();
+            match why.code {
+                Code::Fenced if self.incarnation.is_some() => self.end(why),
+                _ => self.disconnected(why, now),
+            }
+        }
+    }
+
+    fn read(&mut self, input: &mut BytesMut) -> Result<(), Refusal> {
+        loop {
+            if let Phase::Joining(_) = self.phase {
+                if !self.read_join(input)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let Some(head) = Head::peek(input).map_err(join::bad_frame)? else { return Ok(()) };
+            if head.kind == Kind::Event as u8 {
+                if !self.read_events(input)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let Some((frame, len)) = Frame::decode(input).map_err(join::bad_frame)? else { return Ok(()) };
+            self.handle(frame)?;
+            input.advance(len);
+        }
+    }
+
+    fn handle(&mut self, frame: Frame<'_>) -> Result<(), Refusal> {
+        match frame {
+            Frame::Beat { received } => self.received = self.received.max(received),
+            Frame::Topic { number, name } => {
+                let name = named(name)?;
+                if let Some(known) = self.numbers.get_mut(name.as_str()) {
+                    *known = number;
+                }
+                self.topics.insert(number, Topic { name, subscriptions: Vec::new(), stamp: 0 });
+            }
+            Frame::Publisher { number, name } => {
+                self.publishers.insert(number, named(name)?);
+            }
+            Frame::Forget { number } => {
+                self.publishers.remove(&number);
+            }
+            Frame::Lagged(lagged) => self.deliver_losses(lagged)?,
+            Frame::Done { id, value } => self.answer(id, Ok(value)),
+            Frame::Refused { about, code, text } => {
+                let refusal = Refusal::new(code, text.to_owned());
+                match about {
+                    crate::frame::About::Request(id) => self.answer(id, Err(refusal)),
+                    crate::frame::About::Event(seq) => self.refused.push((seq, refusal)),
+                }
+            }
+            Frame::Ping { id, .. } => Frame::Pong { id }.encode(&mut self.lanes.calls),
+            Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
+            Frame::Ignored(_) => {}
+            _ => return Err(Refusal::new(Code::BadFrame, "bad frame: a hub does not send this to a joined node")),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.asked = false;
+            match result {
+                Ok(_) => {
+                    subscription.active = true;
+                    if !subscription.begun {
+                        subscription.begun = true;
+                        self.answers.push((id, Ok(0)));
+                    }
+                }
+                Err(refusal) => {
+                    self.answers.push((id, Err(refusal.clone())));
+                    self.end_subscription(id, refusal);
+                }
+            }
+        } else if self.requests.remove(&id).is_some() {
+            self.answers.push((id, result));
+        }
+    }
+
+    /// Begins a subscription. Its number is also that of the request, which is answered when the hub has taken it. While
+    /// there is no link it waits for one; over reconnections it comes back by itself.
+    ///
+    /// # Errors
+    ///
+    /// The node has ended, or too many requests are open.
+    pub fn subscribe(&mut self, pattern: Pattern) -> Result<RequestId, Refusal> {
+        if let Phase::Ended = self.phase {
+            let text = format!("subscription to `{pattern}`: the node has left its hub");
+            return Err(Refusal::new(Code::Left, text));
+        }
+        let id = self.next_id();
+        self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);
+        self.stamp += 1;
+        let inbox = Inbox::new(self.config.subscription_bytes_max);
+        self.subscriptions.insert(id, Subscription { pattern, inbox, active: false, begun: false, asked: false });
+        if self.is_joined() {
+            self.ask_subscription(id);
+        }
+        Ok(id)
+    }
+
+    fn ask_subscription(&mut self, id: u32) {
+        if let Some(subscription) = self.subscriptions.get_mut(&id) {
+            subscription.asked = true;
+            let pattern = subscription.pattern.as_str().as_bytes();
+            Frame::Subscribe { id, pattern }.encode(&mut self.lanes.control);
+        }
+    }
+
+    /// Ends a subscription at once; what waits for it is dropped.
+    pub fn unsubscribe(&mut self, id: RequestId) {
+        let Some(subscription) = self.remove_subscription(id) else { return };
+        if self.is_joined() && (subscription.active || subscription.asked) {
+            Frame::Unsubscribe { id }.encode(&mut self.lanes.control);
+        }
+    }
+
+    fn remove_subscription(&mut self, id: u32) -> Option<Subscription> {
+        let subscription = self.subscriptions.remove(&id)?;
+        self.forget_pattern(id, &subscription.pattern);
+        Some(subscription)
+    }
+
+    fn forget_pattern(&mut self, id: u32, pattern: &Pattern) {
+        if let Some(ids) = self.patterns.get_mut(pattern.as_str()) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.patterns.remove(pattern.as_str());
+            }
+        }
+        self.stamp += 1;
+    }
+
+    /// The hub will not serve it any more: that is the last thing its reader gets.
+    fn end_subscription(&mut self, id: u32, why: Refusal) {
+        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        subscription.active = false;
+        subscription.inbox.end(why);
+        let pattern = subscription.pattern.clone();
+        self.forget_pattern(id, &pattern);
+        self.woken.push(id);
+    }
+
+    /// Takes what is next for a subscription. `None` if nothing waits.
+    pub fn take(&mut self, id: RequestId) -> Option<Delivery> {
+        self.subscriptions.get_mut(&id)?.inbox.take()
+    }
+
+    /// Asks when the hub has taken all events published so far, and to how many nodes the last of them went.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next two.
+    pub fn confirm(&mut self) -> Result<RequestId, Refusal> {
+        let id = self.request("confirmation of an event")?;
+        self.lanes.bulk.append(|out| Frame::Confirm { id }.encode(out));
+        Ok(id)
+    }
+
+    /// Asks when the hub has handled everything sent so far.
+    pub fn barrier(&mut self) -> Result<RequestId, Refusal> {
+        let id = self.request("barrier")?;
+        self.lanes.bulk.append(|out| Frame::Barrier { id }.encode(out));
+        Ok(id)
+    }
+
+    /// Asks the hub, or through it a node, for a sign of life.
+    pub fn ping(&mut self, node: Option<&Name>) -> Result<RequestId, Refusal> {
+        let id = self.request("ping")?;
+        let node = node.map_or("", Name::as_str).as_bytes();
+        Frame::Ping { id, node }.encode(&mut self.lanes.calls);
+        Ok(id)
+    }
+
+    fn request(&mut self, what: &'static str) -> Result<RequestId, Refusal> {
+        if !self.is_joined() {
+            return Err(self.offline(what));
+        }
+        if self.requests.len() >= limits::REQUESTS_MAX {
+            let text = format!("{what}: {} requests wait for an answer already", limits::REQUESTS_MAX);
+            return Err(Refusal::new(Code::Backpressure, text));
+        }
+        let id = self.next_id();
+        self.requests.insert(id, what);
+        Ok(id)
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    pub fn abandon(&mut self, id: RequestId) {
+        self.requests.remove(&id);
+    }
+
+    fn offline(&self, what: &str) -> Refusal {
+        let (code, why) = match (&self.phase, &self.why) {
+            (Phase::Ended, _) => (Code::Left, "the node has left its hub".to_owned()),
+            (_, Some(why)) => (Code::Offline, format!("not joined to a hub: {why}")),
+            (_, None) => (Code::Offline, "not yet joined to a hub".to_owned()),
+        };
+        Refusal::new(code, format!("{what}: `{}` is {why}", self.config.name))
+    }
+
+    fn next_id(&mut self) -> u32 {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if !self.requests.contains_key(&self.last_id) && !self.subscriptions.contains_key(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+
+    /// Answers to requests since the last call.
+    pub fn answers(&mut self) -> Vec<(RequestId, Result<u64, Refusal>)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Subscriptions that something has arrived for since the last call; some may come twice.
+    pub fn woken(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// What was found out since the last call about events lost with a link.
+    pub fn losses(&mut self) -> Vec<PublishLoss> {
+        std::mem::take(&mut self.losses)
+    }
+
+    /// Events that the hub has refused since the last call, by seq.
+    pub fn refused(&mut self) -> Vec<(u64, Refusal)> {
+        std::mem::take(&mut self.refused)
+    }
+}
+
+fn named(bytes: &[u8]) -> Result<Name, Refusal> {
+    Name::from_bytes(bytes).map_err(|error| Refusal::new(Code::BadFrame, format!("bad frame: {error}")))
+}
+
+fn transcript(ours: &[u8], theirs: &[u8], hello: &[u8], nonce: &[u8; 32]) -> Transcript {
+    Transcript::new(ours, theirs, hello, nonce)
+}

@@ -1,0 +1,140 @@
+//! The node's side of the handshake.
+
+use bytes::{Buf, BytesMut};
+
+use super::{NodeState, Phase, PublishLoss, transcript};
+use crate::bug::{Bug, planted};
+use crate::frame::{Frame, FrameError, Hello, Preface, Welcome};
+use crate::limits::JOIN_TIME_MAX;
+use crate::name::Name;
+use crate::node::inbox::Gap;
+use crate::proof::{TokenKey, same};
+use crate::refusal::{Code, Refusal};
+use crate::time::Time;
+
+/// A link on which the node has said Hello.
+pub(super) struct Joining {
+    trusted: bool,
+    preface: Option<[u8; Preface::BYTES]>,
+    hello: Vec<u8>,
+    /// Kept as the secret of the incarnation once the hub says Welcome.
+    secret: Option<TokenKey>,
+    pub(super) deadline: Time,
+}
+
+impl NodeState {
+    pub(super) fn begin_join(&mut self, trusted: bool) {
+        let nonce = self.random.bytes();
+        let mut hello = Vec::new();
+        Frame::Hello(Hello {
+            name: self.config.name.as_str().as_bytes(),
+            author: self.config.author.as_ref().map_or("", Name::as_str).as_bytes(),
+            nonce,
+            token: self.config.token.as_ref().map_or("", |(name, _)| name.as_str()).as_bytes(),
+            resume: self.incarnation.as_ref().map(|(incarnation, _)| *incarnation),
+            takeover: self.config.takeover,
+            slow: self.config.slow,
+        })
+        .encode(&mut hello);
+        self.lanes.control.extend_from_slice(&Preface::OURS.encode());
+        self.lanes.control.extend_from_slice(&hello);
+        let deadline = self.now + JOIN_TIME_MAX;
+        self.phase = Phase::Joining(Joining { trusted, preface: None, hello, secret: None, deadline });
+    }
+
+    /// Reads the next thing the hub says before the node has joined. False if it is not all there yet.
+    pub(super) fn read_join(&mut self, input: &mut BytesMut) -> Result<bool, Refusal> {
+        let Phase::Joining(joining) = &mut self.phase else { return Ok(false) };
+        let Some(preface) = joining.preface else {
+            let Some(theirs) = Preface::decode(input).map_err(bad_frame)? else { return Ok(false) };
+            input.advance(Preface::BYTES);
+            joining.preface = Some(theirs.encode());
+            let ours = Preface::OURS;
+            return if ours.agree(theirs).is_some() {
+                Ok(true)
+            } else {
+                let text = format!(
+                    "the hub speaks versions {} to {} of the protocol, this program {} to {}; update the older one",
+                    theirs.lowest, theirs.highest, ours.lowest, ours.highest
+                );
+                Err(Refusal::new(Code::VersionMismatch, text))
+            };
+        };
+        let Some((frame, len)) = Frame::decode(input).map_err(bad_frame)? else { return Ok(false) };
+        match frame {
+            Frame::Challenge { nonce, proof } => {
+                let transcript = transcript(&Preface::OURS.encode(), &preface, &joining.hello, &nonce);
+                let key = match &self.config.token {
+                    _ if joining.trusted => Some(&TokenKey::TRUSTED),
+                    Some((name, key)) => {
+                        if !same(&proof, &key.hub(&transcript)) {
+                            let text = format!(
+                                "the hub could not prove that it knows the token `{name}`; is it another hub, or was the token changed?"
+                            );
+                            return Err(Refusal::new(Code::Unauthorized, text));
+                        }
+                        Some(key)
+                    }
+                    None => None,
+                };
+                let token = match key {
+                    Some(key) if !joining.trusted => key.node(&transcript),
+                    _ => [0; 32],
+                };
+                let resume = self.incarnation.as_ref().map_or([0; 32], |(_, secret)| secret.resumed(&transcript));
+                joining.secret = key.map(|key| key.resume(&transcript));
+                Frame::Proof { token, resume }.encode(&mut self.lanes.control);
+            }
+            Frame::Welcome(welcome) => {
+                let Some(secret) = joining.secret.take() else {
+                    return Err(Refusal::new(Code::BadFrame, "bad frame: Welcome before Challenge"));
+                };
+                self.joined(welcome, secret);
+            }
+            Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
+            Frame::Ignored(_) => {}
+            _ => return Err(Refusal::new(Code::BadFrame, "bad frame: expected Challenge or Welcome")),
+        }
+        input.advance(len);
+        Ok(true)
+    }
+
+    fn joined(&mut self, welcome: Welcome, secret: TokenKey) {
+        let hub = (welcome.hub, welcome.history, welcome.epoch);
+        let gap = match self.hub.replace(hub) {
+            Some(before) if before == hub => Gap::LinkLost,
+            _ => Gap::HubRestarted,
+        };
+        let (last, known) = (self.seq, if welcome.resumed { welcome.received } else { self.received });
+        if last > known && !planted(Bug::PublisherLossNotTold) {
+            self.losses.push(PublishLoss { count: last - known, exact: welcome.resumed });
+        }
+        // What is lost was told; from here on it is settled.
+        self.received = last;
+        self.incarnation = Some((welcome.incarnation, secret));
+        self.welcome = welcome;
+        self.phase = Phase::Joined;
+        self.attempt = 0;
+        self.why = None;
+        let beat = self.beat();
+        self.beat_at = (!beat.is_zero()).then(|| self.now + beat);
+        for (id, subscription) in &mut self.subscriptions {
+            if subscription.begun && !planted(Bug::GapForgotten) {
+                subscription.inbox.gap(gap);
+                self.woken.push(*id);
+            }
+        }
+        let ids: Vec<u32> = self.subscriptions.iter().filter(|(_, one)| !one.inbox.is_ended()).map(|(id, _)| *id).collect();
+        for id in ids {
+            let begun = self.subscriptions.get(&id).is_some_and(|subscription| subscription.begun);
+            if !(begun && planted(Bug::SubscriptionsNotRestored)) {
+                self.ask_subscription(id);
+            }
+        }
+        self.publish_kept();
+    }
+}
+
+pub(super) fn bad_frame(error: FrameError) -> Refusal {
+    Refusal::new(Code::BadFrame, format!("bad frame: {error}"))
+}

@@ -1,0 +1,158 @@
+//! What waits to be written on one link: three lanes, each with a bound, and the order in which they leave.
+//!
+//! Control (beats, answers, numbers) leaves before calls, calls before bulk (events), always at the end of a frame.
+//! The shell takes up to [`TRANSMIT_BYTES`] at a time as a [`Transmit`], writes it, and comes back; what it took is on its
+//! way and can no longer be overtaken or dropped, so a beat waits behind at most that much. Memory is held only for what
+//! waits: an idle link holds none.
+
+mod backlog;
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+pub(crate) use backlog::{Backlog, Pushed, Run};
+
+use crate::bug::{Bug, planted};
+use crate::limits::TRANSMIT_BYTES;
+
+/// What the hub does with the events for a link that reads more slowly than they come, once its bound is reached. What is
+/// lost is announced to the subscriber, with the exact count, where it is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SlowPolicy {
+    /// The oldest waiting events go.
+    #[default]
+    DropOldest = 0,
+    /// The newest events go.
+    DropNewest = 1,
+    /// Of each topic only the last waiting event is kept; if that is not enough, the oldest go.
+    LatestPerTopic = 2,
+    /// The link is closed.
+    Disconnect = 3,
+}
+
+impl SlowPolicy {
+    /// All policies, in the order of their numbers.
+    pub const ALL: [SlowPolicy; 4] =
+        [SlowPolicy::DropOldest, SlowPolicy::DropNewest, SlowPolicy::LatestPerTopic, SlowPolicy::Disconnect];
+
+    /// The policy with this number.
+    pub const fn from_number(number: u8) -> Option<SlowPolicy> {
+        match number {
+            0 => Some(SlowPolicy::DropOldest),
+            1 => Some(SlowPolicy::DropNewest),
+            2 => Some(SlowPolicy::LatestPerTopic),
+            3 => Some(SlowPolicy::Disconnect),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes that the shell has taken to write, in pieces.
+#[derive(Debug, Default)]
+pub struct Transmit {
+    pieces: VecDeque<Bytes>,
+    bytes: usize,
+    /// The link shall be closed once this is written.
+    pub close: bool,
+    /// The link shall be cut now, whatever is left to write.
+    pub abort: bool,
+}
+
+impl Transmit {
+    /// Nothing to write.
+    pub fn new() -> Transmit {
+        Transmit::default()
+    }
+
+    /// How many bytes are left to write.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether all is written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The pieces that are left, in order, for one vectored write.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|piece| &piece[..])
+    }
+
+    /// Takes the next piece out whole; for shells that pass bytes on instead of writing them.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.pop_front()?;
+        self.bytes -= piece.len();
+        Some(piece)
+    }
+
+    /// Forgets the first `written` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    pub fn advance(&mut self, mut written: usize) {
+        assert!(written <= self.bytes, "no more can be written than there was");
+        self.bytes -= written;
+        while written > 0 {
+            let first = self.pieces.front_mut().expect("the pieces are as long as their sum");
+            if first.len() > written {
+                first.advance(written);
+                return;
+            }
+            written -= first.len();
+            self.pieces.pop_front();
+        }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push_back(piece);
+    }
+}
+
+/// The three lanes of one link.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pub(crate) control: Vec<u8>,
+    pub(crate) calls: Vec<u8>,
+    pub(crate) bulk: Backlog,
+}
+
+impl Lanes {
+    pub(crate) fn new(policy: SlowPolicy, bulk_bytes_max: usize) -> Lanes {
+        Lanes { control: Vec::new(), calls: Vec::new(), bulk: Backlog::new(policy, bulk_bytes_max) }
+    }
+
+    /// Forgets all events that wait.
+    pub(crate) fn discard_bulk(&mut self) {
+        self.bulk.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.calls.is_empty() && self.bulk.is_empty()
+    }
+
+    /// Moves what leaves next to `transmit`, if that is empty.
+    pub(crate) fn transmit(&mut self, transmit: &mut Transmit) {
+        if !transmit.is_empty() {
+            return;
+        }
+        if planted(Bug::NumbersAfterEvents)
+            && let Some(piece) = self.bulk.pop()
+        {
+            transmit.push(piece);
+        }
+        for lane in [&mut self.control, &mut self.calls] {
+            if !lane.is_empty() {
+                transmit.push(Bytes::from(std::mem::take(lane)));
+            }
+        }
+        while transmit.bytes < TRANSMIT_BYTES {
+            let Some(piece) = self.bulk.pop() else { break };
+            transmit.push(piece);
+        }
+    }
+}

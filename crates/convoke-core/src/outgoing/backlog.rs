@@ -1,0 +1,371 @@
+//! The bulk lane: events that wait for one link, within a bound, and what happens when it is reached.
+//!
+//! Small events are copied one behind the other into a tail; long ones are shared with the other links. What is dropped
+//! is counted for each topic and announced in the lane, at the place where it is missing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::SlowPolicy;
+use crate::bug::{Bug, planted};
+use crate::frame::{EventHead, Head, Kind, MORE, REST, write_lagged};
+use crate::limits::FRAGMENT_BYTES_MAX;
+use crate::name::Name;
+
+/// Whole event frames on their way to a link.
+#[derive(Clone, Copy)]
+pub(crate) enum Run<'a> {
+    /// One after the other, so many events: to be copied.
+    Copied(&'a [u8], u64),
+    /// The frames of one event, each a piece: to be shared.
+    Shared(&'a [Bytes]),
+}
+
+impl Run<'_> {
+    fn len(self) -> usize {
+        match self {
+            Run::Copied(frames, _) => frames.len(),
+            Run::Shared(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits in the lane.
+    Waits,
+    /// It was dropped; that will be announced.
+    Dropped,
+    /// It does not fit, and the policy is to disconnect.
+    Overflow,
+}
+
+#[derive(Debug)]
+struct Part {
+    frames: Bytes,
+    /// The event that ends here goes on in the next part.
+    more: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    policy: SlowPolicy,
+    bytes_max: usize,
+    parts: VecDeque<Part>,
+    /// Behind `parts`; becomes one of them when it is long enough.
+    tail: Vec<u8>,
+    /// What waits in `parts` and `tail`.
+    bytes: usize,
+    /// Frames of the first event have already left, so that its rest must.
+    cut: bool,
+    lost: Losses,
+}
+
+/// How many events of each topic were dropped and are not yet announced. It is smaller than what was dropped, so it
+/// needs no bound of its own.
+#[derive(Debug, Default)]
+struct Losses {
+    numbered: BTreeMap<u32, u64>,
+    named: BTreeMap<Name, u64>,
+}
+
+impl Losses {
+    fn is_empty(&self) -> bool {
+        self.numbered.is_empty() && self.named.is_empty()
+    }
+
+    fn announce(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let skew = u64::from(planted(Bug::LaggedOffByOne));
+        let lost = std::mem::take(self);
+        write_lagged(
+            &mut out,
+            lost.numbered.iter().map(|(number, count)| (*number, count.saturating_sub(skew))),
+            lost.named.iter().map(|(name, count)| (name.as_str(), *count)),
+        );
+        out
+    }
+}
+
+impl Backlog {
+    pub(crate) fn new(policy: SlowPolicy, bytes_max: usize) -> Backlog {
+        Backlog {
+            policy,
+            bytes_max,
+            parts: VecDeque::new(),
+            tail: Vec::new(),
+            bytes: 0,
+            cut: false,
+            lost: Losses::default(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0 && self.lost.is_empty()
+    }
+
+    /// Forgets all that waits, and what was lost before it.
+    pub(crate) fn clear(&mut self) {
+        *self = Backlog::new(self.policy, self.bytes_max);
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends frames that must not be lost and are not events, such as Forget. They are few.
+    pub(crate) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.tail.len();
+        write(&mut self.tail);
+        self.bytes += self.tail.len() - before;
+        self.seal_when_long();
+    }
+
+    /// Appends a run of events, or does with it what the policy says. `full` says that there is no room elsewhere.
+    /// Frames that were dropped on the way and are no events (Forget) are appended to `rescued`; as all older events of
+    /// that publisher are gone with them, they may go by the control lane.
+    #[inline]
+    pub(crate) fn push(&mut self, run: Run<'_>, full: bool, rescued: &mut Vec<u8>) -> Pushed {
+        let fits = !full && self.bytes + run.len() <= self.bytes_max;
+        if fits && (self.lost.is_empty() || self.policy != SlowPolicy::DropNewest) {
+            self.put(run);
+            return Pushed::Waits;
+        }
+        self.push_slowly(run, full, rescued)
+    }
+
+    #[cold]
+    fn push_slowly(&mut self, run: Run<'_>, full: bool, rescued: &mut Vec<u8>) -> Pushed {
+        let len = run.len();
+        // With no room in the hub a link makes place from what it has itself.
+        let bytes_max = if full { self.bytes.min(self.bytes_max) } else { self.bytes_max };
+        let fits = |backlog: &Backlog| backlog.bytes + len <= bytes_max;
+        if !fits(self) {
+            match self.policy {
+                SlowPolicy::Disconnect => return Pushed::Overflow,
+                SlowPolicy::DropNewest => {}
+                SlowPolicy::LatestPerTopic => {
+                    self.keep_latest();
+                    while !fits(self) && self.drop_oldest(rescued) {}
+                }
+                SlowPolicy::DropOldest => while !fits(self) && self.drop_oldest(rescued) {},
+            }
+            if !fits(self) {
+                self.count(run);
+                return Pushed::Dropped;
+            }
+        } else {
+            // The newest were dropped before: that is announced before what comes after them.
+            let announcement = self.lost.announce();
+            self.append(|tail| tail.extend_from_slice(&announcement));
+        }
+        self.put(run);
+        Pushed::Waits
+    }
+
+    #[inline]
+    fn put(&mut self, run: Run<'_>) {
+        match run {
+            Run::Copied(frames, _) => {
+                self.tail.extend_from_slice(frames);
+                self.bytes += frames.len();
+                self.seal_when_long();
+            }
+            Run::Shared(pieces) => {
+                self.seal();
+                for (index, piece) in pieces.iter().enumerate() {
+                    self.bytes += piece.len();
+                    self.parts.push_back(Part { frames: piece.clone(), more: index + 1 < pieces.len() });
+                }
+            }
+        }
+    }
+
+    fn seal_when_long(&mut self) {
+        if self.tail.len() >= FRAGMENT_BYTES_MAX {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let frames = Bytes::from(std::mem::take(&mut self.tail));
+            self.parts.push_back(Part { frames, more: false });
+        }
+    }
+
+    /// What leaves next.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        if !self.cut && !self.lost.is_empty() && (self.policy != SlowPolicy::DropNewest || self.bytes == 0) {
+            let announcement = self.lost.announce();
+            if !announcement.is_empty() && !planted(Bug::LossNotAnnounced) {
+                return Some(Bytes::from(announcement));
+            }
+        }
+        if self.parts.is_empty() {
+            self.seal();
+        }
+        let part = self.parts.pop_front()?;
+        self.bytes -= part.frames.len();
+        self.cut = part.more;
+        Some(part.frames)
+    }
+
+    /// Drops the oldest event that has not begun to leave, with all that was copied together with it. False if there
+    /// is none.
+    fn drop_oldest(&mut self, rescued: &mut Vec<u8>) -> bool {
+        let mut index = 0;
+        if self.cut {
+            while self.parts.get(index).is_some_and(|part| part.more) {
+                index += 1;
+            }
+            index += 1;
+        }
+        if index >= self.parts.len() {
+            self.seal();
+        }
+        let mut more = true;
+        let mut dropped = false;
+        let mut name = None;
+        while more && let Some(part) = self.parts.remove(index) {
+            self.bytes -= part.frames.len();
+            count_frames(&part.frames, &mut self.lost, &mut name, rescued);
+            more = part.more;
+            dropped = true;
+        }
+        dropped
+    }
+
+    fn count(&mut self, run: Run<'_>) {
+        let mut name = None;
+        let mut none = Vec::new();
+        match run {
+            Run::Copied(frames, _) => count_frames(frames, &mut self.lost, &mut name, &mut none),
+            Run::Shared(pieces) => {
+                for piece in pieces {
+                    count_frames(piece, &mut self.lost, &mut name, &mut none);
+                }
+            }
+        }
+    }
+
+    /// Keeps of each topic the last event only. Linear in what waits.
+    fn keep_latest(&mut self) {
+        self.seal();
+        let mut kept = VecDeque::new();
+        if self.cut {
+            while let Some(part) = self.parts.pop_front() {
+                let more = part.more;
+                kept.push_back(part);
+                if !more {
+                    break;
+                }
+            }
+        }
+        let mut latest: BTreeMap<Topic, VecDeque<Part>> = BTreeMap::new();
+        let mut order: BTreeMap<u64, Topic> = BTreeMap::new();
+        let mut places: BTreeMap<Topic, u64> = BTreeMap::new();
+        let mut place = 0;
+        let mut event = VecDeque::new();
+        let mut topic = None;
+        // Other frames (Forget) go behind all events: later than needed does no harm.
+        let mut others = Vec::new();
+        for part in std::mem::take(&mut self.parts) {
+            let mut offset = 0;
+            while let Ok(Some(head)) = Head::peek(&part.frames[offset..]) {
+                let frame = part.frames.slice(offset..offset + head.len);
+                offset += head.len;
+                let Ok(Some(of_event)) = EventHead::peek(&frame) else {
+                    others.extend_from_slice(&frame);
+                    continue;
+                };
+                if of_event.flags & REST == 0 {
+                    topic = Some(Topic::of(of_event, &frame));
+                }
+                let more = of_event.flags & MORE != 0;
+                event.push_back(Part { frames: frame, more });
+                if !more && let Some(topic) = topic.take() {
+                    if let Some(older) = latest.insert(topic.clone(), std::mem::take(&mut event)) {
+                        drop(older);
+                        self.lost.add(&topic);
+                    }
+                    if let Some(before) = places.insert(topic.clone(), place) {
+                        order.remove(&before);
+                    }
+                    order.insert(place, topic);
+                    place += 1;
+                }
+            }
+        }
+        // Small frames are copied together again: kept as slices they would pin all that was around them.
+        let mut small = Vec::new();
+        for parts in order.into_values().filter_map(|topic| latest.remove(&topic)) {
+            if parts.len() == 1 && parts[0].frames.len() < crate::limits::SHARED_FRAME_BYTES_MIN {
+                small.extend_from_slice(&parts[0].frames);
+                if small.len() < FRAGMENT_BYTES_MAX {
+                    continue;
+                }
+            }
+            if !small.is_empty() {
+                kept.push_back(Part { frames: Bytes::from(std::mem::take(&mut small)), more: false });
+            }
+            if parts.len() > 1 || parts[0].frames.len() >= crate::limits::SHARED_FRAME_BYTES_MIN {
+                kept.extend(parts);
+            }
+        }
+        small.extend_from_slice(&others);
+        if !small.is_empty() {
+            kept.push_back(Part { frames: Bytes::from(small), more: false });
+        }
+        self.bytes = kept.iter().map(|part| part.frames.len()).sum();
+        self.parts = kept;
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Topic {
+    Number(u32),
+    Name(Name),
+}
+
+impl Topic {
+    /// The topic of the first frame of an event that the hub itself wrote or checked.
+    fn of(head: EventHead, frame: &[u8]) -> Topic {
+        let name = head.body(frame).ok().and_then(|body| body.name).and_then(|name| Name::from_bytes(name).ok());
+        name.map_or(Topic::Number(head.topic), Topic::Name)
+    }
+}
+
+impl Losses {
+    fn add(&mut self, topic: &Topic) {
+        match topic {
+            Topic::Number(number) => *self.numbered.entry(*number).or_default() += 1,
+            Topic::Name(name) => *self.named.entry(name.clone()).or_default() += 1,
+        }
+    }
+}
+
+/// Counts the events that end in `frames`. `topic` carries the topic of one that goes on from piece to piece. Frames that
+/// are no events go to `rescued`.
+fn count_frames(mut frames: &[u8], lost: &mut Losses, topic: &mut Option<Topic>, rescued: &mut Vec<u8>) {
+    while let Ok(Some(head)) = Head::peek(frames) {
+        let (frame, rest) = frames.split_at(head.len.min(frames.len()));
+        frames = rest;
+        if head.kind != Kind::Event as u8 {
+            rescued.extend_from_slice(frame);
+        } else if let Ok(Some(head)) = EventHead::peek(frame) {
+            if head.flags & REST == 0 {
+                *topic = Some(Topic::of(head, frame));
+            }
+            if head.flags & MORE == 0 && let Some(topic) = topic.take() {
+                lost.add(&topic);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The user's bytes, and how they are to be read.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// How the bytes of a payload are to be read. It travels beside every payload; the hub never looks further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Encoding {
+    /// Bytes of the programs' own.
+    #[default]
+    Raw = 0,
+    /// UTF-8 text.
+    Text = 1,
+    /// JSON (RFC 8259).
+    Json = 2,
+    /// MessagePack with named fields.
+    MessagePack = 3,
+}
+
+impl Encoding {
+    /// All encodings, in the order of their numbers.
+    pub const ALL: [Encoding; 4] = [Encoding::Raw, Encoding::Text, Encoding::Json, Encoding::MessagePack];
+
+    /// The encoding with this number.
+    pub const fn from_number(number: u8) -> Option<Encoding> {
+        match number {
+            0 => Some(Encoding::Raw),
+            1 => Some(Encoding::Text),
+            2 => Some(Encoding::Json),
+            3 => Some(Encoding::MessagePack),
+            _ => None,
+        }
+    }
+
+    /// Its name, in the words of docs/protocol.md.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Encoding::Raw => "raw",
+            Encoding::Text => "text",
+            Encoding::Json => "json",
+            Encoding::MessagePack => "messagepack",
+        }
+    }
+}
+
+/// Bytes with their encoding. Cloning shares the bytes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// How to read [`bytes`](Payload::bytes).
+    pub encoding: Encoding,
+    /// The bytes as they were published; never changed on the way.
+    pub bytes: Bytes,
+}
+
+impl Payload {
+    /// Bytes of the program's own.
+    pub fn raw(bytes: impl Into<Bytes>) -> Payload {
+        Payload { encoding: Encoding::Raw, bytes: bytes.into() }
+    }
+
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Payload {
+        Payload { encoding: Encoding::Text, bytes: Bytes::from(text.into()) }
+    }
+}
+
+impl fmt::Debug for Payload {
+    /// The encoding and the length only: a payload may be large, or a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} payload of {} bytes", self.encoding.name(), self.bytes.len())
+    }
+}
+
+/// The user's name–value pairs beside a payload, in the order given; a name may come twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// No headers.
+    pub const fn new() -> Headers {
+        Headers(Vec::new())
+    }
+
+    /// Adds a pair at the end.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The first value under `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+
+    /// All pairs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Headers {
+        Headers(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}

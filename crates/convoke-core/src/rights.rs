@@ -1,0 +1,28 @@
+//! Who may do what: one function, asked for every verb and at every delivery, whatever the transport.
+
+use crate::name::Name;
+
+/// Who is on the other end of a link, as it was proved when the link joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The name of the token, or of the user that the transport vouches for.
+    pub name: Name,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// To publish events on a name.
+    Publish,
+    /// To receive the events of a name.
+    Subscribe,
+}
+
+/// Whether `principal` may do `verb` on `name`. Today every principal is an admin: what is refused is what only the hub
+/// itself may do.
+pub fn allow(_principal: &Principal, verb: Verb, name: &Name) -> bool {
+    match verb {
+        Verb::Publish => !name.is_reserved(),
+        Verb::Subscribe => true,
+    }
+}
