@@ -73,6 +73,6 @@ mod switch {
     }
 }
 
-pub(crate) use switch::planted;
 #[cfg(feature = "sim")]
 pub use switch::plant;
+pub(crate) use switch::planted;

@@ -337,7 +337,10 @@ impl<'a> Lagged<'a> {
     pub fn numbered(self) -> impl Iterator<Item = (u32, u64)> + 'a {
         self.numbered.chunks_exact(12).map(|pair| {
             let (number, count) = pair.split_at(4);
-            (u32::from_le_bytes(number.try_into().expect("4 bytes")), u64::from_le_bytes(count.try_into().expect("8 bytes")))
+            (
+                u32::from_le_bytes(number.try_into().expect("4 bytes")),
+                u64::from_le_bytes(count.try_into().expect("8 bytes")),
+            )
         })
     }
 
@@ -382,18 +385,22 @@ impl<'a> Frame<'a> {
             Kind::Event => unreachable!("handled above"),
             Kind::Hello => return Ok(Frame::Hello(Hello::read(fields)?)),
             Kind::Welcome => return Ok(Frame::Welcome(Welcome::read(fields)?)),
-            Kind::Challenge => {
-                Frame::Challenge { nonce: fields.array("a nonce of 32 bytes")?, proof: fields.array("a proof of 32 bytes")? }
-            }
-            Kind::Proof => {
-                Frame::Proof { token: fields.array("a proof of 32 bytes")?, resume: fields.array("a proof of 32 bytes")? }
-            }
+            Kind::Challenge => Frame::Challenge {
+                nonce: fields.array("a nonce of 32 bytes")?,
+                proof: fields.array("a proof of 32 bytes")?,
+            },
+            Kind::Proof => Frame::Proof {
+                token: fields.array("a proof of 32 bytes")?,
+                resume: fields.array("a proof of 32 bytes")?,
+            },
             Kind::Close => Frame::Close {
                 code: Code::from_number(fields.u16("a code")?),
                 text: fields.short_text("a sentence in UTF-8")?,
             },
             Kind::Beat => Frame::Beat { received: fields.u64("a seq")? },
-            Kind::Subscribe => Frame::Subscribe { id: fields.u32("a number")?, pattern: fields.short_bytes("a pattern")? },
+            Kind::Subscribe => {
+                Frame::Subscribe { id: fields.u32("a number")?, pattern: fields.short_bytes("a pattern")? }
+            }
             Kind::Unsubscribe => Frame::Unsubscribe { id: fields.u32("a number")? },
             Kind::Confirm => Frame::Confirm { id: fields.u32("a number")? },
             Kind::Barrier => Frame::Barrier { id: fields.u32("a number")? },
@@ -411,7 +418,9 @@ impl<'a> Frame<'a> {
                 text: fields.short_text("a sentence in UTF-8")?,
             },
             Kind::Topic => Frame::Topic { number: fields.u32("a number")?, name: fields.short_bytes("a name")? },
-            Kind::Publisher => Frame::Publisher { number: fields.u32("a number")?, name: fields.short_bytes("a name")? },
+            Kind::Publisher => {
+                Frame::Publisher { number: fields.u32("a number")?, name: fields.short_bytes("a name")? }
+            }
             Kind::Forget => Frame::Forget { number: fields.u32("a number")? },
             Kind::Lagged => {
                 let count = fields.u32("how many topics have numbers")? as usize;
@@ -503,7 +512,8 @@ pub(crate) fn write_lagged<'n>(
     named: impl Iterator<Item = (&'n str, u64)>,
 ) {
     let (mut numbers, mut names) = (Vec::new(), Vec::new());
-    let full = |numbers: &Vec<u8>, names: &Vec<u8>| numbers.len() + names.len() > crate::limits::FRAGMENT_BYTES_MAX - 1024;
+    let full =
+        |numbers: &Vec<u8>, names: &Vec<u8>| numbers.len() + names.len() > crate::limits::FRAGMENT_BYTES_MAX - 1024;
     let flush = |numbers: &mut Vec<u8>, names: &mut Vec<u8>, out: &mut Vec<u8>| {
         if !(numbers.is_empty() && names.is_empty()) {
             Frame::Lagged(Lagged { numbered: numbers, named: names }).encode(out);

@@ -174,7 +174,10 @@ pub struct HubState {
 
 impl fmt::Debug for HubState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HubState").field("identity", &self.identity).field("census", &self.census()).finish_non_exhaustive()
+        f.debug_struct("HubState")
+            .field("identity", &self.identity)
+            .field("census", &self.census())
+            .finish_non_exhaustive()
     }
 }
 
@@ -413,7 +416,10 @@ impl HubState {
         frame.encode(&mut link.lanes.control);
         if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX && !link.is_closing() {
             link.lanes.control.clear();
-            let text = format!("more than {} bytes of answers wait on this link: it does not read", limits::LINK_CONTROL_BYTES_MAX);
+            let text = format!(
+                "more than {} bytes of answers wait on this link: it does not read",
+                limits::LINK_CONTROL_BYTES_MAX
+            );
             return self.close(id, Refusal::new(Code::SlowLink, text));
         }
         self.touch(id);

@@ -19,8 +19,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
-pub use inbox::{Delivery, Event, Gap, Run};
 use inbox::Inbox;
+pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
 
 use crate::bug::{Bug, planted};
@@ -166,7 +166,10 @@ pub struct NodeState {
 
 impl fmt::Debug for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeState").field("name", &self.config.name).field("standing", &self.standing()).finish_non_exhaustive()
+        f.debug_struct("NodeState")
+            .field("name", &self.config.name)
+            .field("standing", &self.standing())
+            .finish_non_exhaustive()
     }
 }
 
@@ -344,7 +347,8 @@ impl NodeState {
                 }
                 let beat = self.beat();
                 if self.now.since(self.heard) >= beat * limits::BEATS_DEAD {
-                    let text = format!("nothing was heard from the hub for {} s", (beat * limits::BEATS_DEAD).as_secs());
+                    let text =
+                        format!("nothing was heard from the hub for {} s", (beat * limits::BEATS_DEAD).as_secs());
                     return self.disconnected(Refusal::new(Code::Silent, text), now);
                 }
                 Frame::Beat { received: 0 }.encode(&mut self.lanes.control);

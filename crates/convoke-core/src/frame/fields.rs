@@ -89,6 +89,10 @@ impl<'a> Reader<'a> {
     ///
     /// Bytes after the last field.
     pub fn end(self) -> Result<(), FrameError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(FrameError { offset: self.offset, expected: "the end of the frame" }) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(FrameError { offset: self.offset, expected: "the end of the frame" })
+        }
     }
 }

@@ -1,1 +1,1 @@
-use super::*;
+//! The codec on its own.

@@ -30,7 +30,10 @@ impl HubState {
         }
         let next = joined.seq.wrapping_add(1);
         if !(head.seq == next || joined.fresh && head.seq > joined.seq) {
-            let text = format!("event {} from `{}` came after event {}; events are counted one by one", head.seq, joined.node, joined.seq);
+            let text = format!(
+                "event {} from `{}` came after event {}; events are counted one by one",
+                head.seq, joined.node, joined.seq
+            );
             return Err(Refusal::new(Code::BadFrame, text));
         }
         joined.fresh = false;
@@ -84,7 +87,11 @@ impl HubState {
                     && first.flags & HEADERS == head.flags & HEADERS
             });
             if head.flags & REST == 0 || !same {
-                let text = format!("bad frame: event {} from `{}` was not finished before the next began", joined.seq + 1, joined.node);
+                let text = format!(
+                    "bad frame: event {} from `{}` was not finished before the next began",
+                    joined.seq + 1,
+                    joined.node
+                );
                 return Err(Refusal::new(Code::BadFrame, text));
             }
         } else if head.flags & REST != 0 {
@@ -93,7 +100,10 @@ impl HubState {
         fragments.bytes += head.len - EVENT_HEAD_BYTES;
         // A name is not part of the payload.
         if fragments.bytes > payload_bytes_max + 2 + crate::name::NAME_BYTES_MAX {
-            let text = format!("the payload of event {} from `{}` is longer than the {payload_bytes_max} bytes this hub takes", head.seq, joined.node);
+            let text = format!(
+                "the payload of event {} from `{}` is longer than the {payload_bytes_max} bytes this hub takes",
+                head.seq, joined.node
+            );
             return Err(Refusal::new(Code::TooLarge, text));
         }
         fragments.pieces.push(input.split_to(head.len).freeze());
@@ -142,7 +152,8 @@ impl HubState {
         };
         // From here on the event travels under its number.
         let content = body.content.to_vec();
-        let numbered = EventHead { topic: number, flags: head.flags & !NAMED, len: EVENT_HEAD_BYTES + content.len(), ..head };
+        let numbered =
+            EventHead { topic: number, flags: head.flags & !NAMED, len: EVENT_HEAD_BYTES + content.len(), ..head };
         let mut first = numbered.encode().to_vec();
         first.extend_from_slice(&content);
         pieces[0] = Bytes::from(first);
@@ -347,7 +358,13 @@ impl HubState {
     }
 
     /// Routes an event whose topic has no number. Slower, and only where the table is full.
-    fn publish_unnumbered(&mut self, id: LinkId, name: &Name, head: EventHead, pieces: &[Bytes]) -> Result<(), Refusal> {
+    fn publish_unnumbered(
+        &mut self,
+        id: LinkId,
+        name: &Name,
+        head: EventHead,
+        pieces: &[Bytes],
+    ) -> Result<(), Refusal> {
         let route = Route { stamp: 0, numbered: Vec::new(), named: self.subscribers(name) };
         self.tell_publisher(id, &route);
         let recipients = match pieces {

@@ -63,7 +63,10 @@ impl HubState {
                 let expected = if matches!(phase, Phase::Hello { .. }) { "Hello" } else { "Proof" };
                 link.phase = phase;
                 if !matches!(frame, Frame::Ignored(_)) {
-                    return Err(Refusal::new(Code::BadFrame, format!("bad frame: expected {expected} before anything else")));
+                    return Err(Refusal::new(
+                        Code::BadFrame,
+                        format!("bad frame: expected {expected} before anything else"),
+                    ));
                 }
             }
         }
@@ -131,8 +134,9 @@ impl HubState {
 
         let session = candidate.resume.and_then(|incarnation| {
             let session = self.sessions.get(incarnation)?;
-            let proved = session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
-            proved.then(|| (incarnation, session.received, session.at))
+            let proved =
+                session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
+            proved.then_some((incarnation, session.received, session.at))
         });
         // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
         if let Some(asked) = candidate.resume
@@ -140,7 +144,8 @@ impl HubState {
             && (self.sessions.get(asked).is_some() || self.nodes.contains_key(&candidate.name))
             && asked.epoch == self.identity.epoch
         {
-            let text = format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
+            let text =
+                format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
             return Err(Refusal::new(Code::Fenced, text));
         }
         let (mut resumed, mut received) = (None, 0);
@@ -160,7 +165,10 @@ impl HubState {
             let Some(joined) = self.links.joined(other) else { unreachable!("a name in use belongs to a joined link") };
             if !(candidate.takeover && joined.principal == principal) {
                 let since = self.now.since(joined.since).as_secs();
-                let text = format!("the name `{}` is in use by a node that joined {since} s ago; choose another, or take it over", candidate.name);
+                let text = format!(
+                    "the name `{}` is in use by a node that joined {since} s ago; choose another, or take it over",
+                    candidate.name
+                );
                 return Err(Refusal::new(Code::NodeInUse, text));
             }
             let incarnation = joined.incarnation;
@@ -217,7 +225,8 @@ impl HubState {
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
-        let Joined { node, incarnation, seq: received, publisher, topics, named, known_by, subscriptions, .. } = *joined;
+        let Joined { node, incarnation, seq: received, publisher, topics, named, known_by, subscriptions, .. } =
+            *joined;
         if why.code == Code::Left {
             self.sessions.forget(incarnation);
         } else {

@@ -97,7 +97,8 @@ impl HubState {
         let all = self.subscriptions;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let limit = |count: usize, whose: &str| {
-            let text = format!("subscription to `{pattern}`: {whose} has {count} subscriptions, which is all it may have");
+            let text =
+                format!("subscription to `{pattern}`: {whose} has {count} subscriptions, which is all it may have");
             Err(Refusal::new(Code::Limit, text))
         };
         if joined.subscriptions.contains_key(&number) {

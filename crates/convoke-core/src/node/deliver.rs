@@ -96,7 +96,8 @@ impl NodeState {
             0 => (Headers::new(), content),
             _ => read_headers(&content).map_err(bad_frame)?,
         };
-        let publisher = self.publishers.get(&head.publisher).ok_or_else(|| unknown("publisher", head.publisher))?.clone();
+        let publisher =
+            self.publishers.get(&head.publisher).ok_or_else(|| unknown("publisher", head.publisher))?.clone();
         let (topic, matching) = match name {
             Some(name) if first_head.flags & NAMED != 0 => {
                 let name = super::named(name)?;
@@ -109,7 +110,12 @@ impl NodeState {
                 (topic.name.clone(), topic.subscriptions.clone())
             }
         };
-        let event = Event::new(Origin { topic, publisher }, head.seq, headers, Payload { encoding: head.encoding, bytes: payload });
+        let event = Event::new(
+            Origin { topic, publisher },
+            head.seq,
+            headers,
+            Payload { encoding: head.encoding, bytes: payload },
+        );
         for id in matching {
             if let Some(subscription) = self.subscriptions.get_mut(&id)
                 && subscription.inbox.push_event(event.clone())

@@ -124,7 +124,8 @@ impl NodeState {
                 self.woken.push(*id);
             }
         }
-        let ids: Vec<u32> = self.subscriptions.iter().filter(|(_, one)| !one.inbox.is_ended()).map(|(id, _)| *id).collect();
+        let ids: Vec<u32> =
+            self.subscriptions.iter().filter(|(_, one)| !one.inbox.is_ended()).map(|(id, _)| *id).collect();
         for id in ids {
             let begun = self.subscriptions.get(&id).is_some_and(|subscription| subscription.begun);
             if !(begun && planted(Bug::SubscriptionsNotRestored)) {

@@ -32,7 +32,10 @@ pub(super) struct Kept {
 
 impl Kept {
     fn len(&self) -> usize {
-        self.name.len() + self.payload.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + 64
+        self.name.len()
+            + self.payload.len()
+            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + 64
     }
 }
 

@@ -360,7 +360,9 @@ fn count_frames(mut frames: &[u8], lost: &mut Losses, topic: &mut Option<Topic>,
             if head.flags & REST == 0 {
                 *topic = Some(Topic::of(head, frame));
             }
-            if head.flags & MORE == 0 && let Some(topic) = topic.take() {
+            if head.flags & MORE == 0
+                && let Some(topic) = topic.take()
+            {
                 lost.add(&topic);
             }
         }
