@@ -71,9 +71,18 @@ pub(crate) struct Backlog {
 struct Losses {
     numbered: BTreeMap<u32, u64>,
     named: BTreeMap<Name, u64>,
+    /// The bytes of all names in `named`.
+    name_bytes: usize,
 }
 
 impl Losses {
+    /// No less than the length of what [`announce`](Losses::announce) gives, in bytes.
+    fn announcement_bytes_max(&self) -> usize {
+        let entries = 12 * self.numbered.len() + 10 * self.named.len() + self.name_bytes;
+        // Each frame that is full takes a head more, and is far longer than half a fragment.
+        entries + 12 * (1 + entries / (FRAGMENT_BYTES_MAX / 2))
+    }
+
     fn is_empty(&self) -> bool {
         self.numbered.is_empty() && self.named.is_empty()
     }
@@ -161,7 +170,11 @@ impl Backlog {
                 return Pushed::Dropped;
             }
         } else {
-            // The newest were dropped before: that is announced before what comes after them.
+            // The newest were dropped before: that is announced before what comes after them, if both find room.
+            if self.bytes + self.lost.announcement_bytes_max() + len > bytes_max {
+                self.count(run);
+                return Pushed::Dropped;
+            }
             let announcement = self.lost.announce();
             self.append(|tail| tail.extend_from_slice(&announcement));
         }
@@ -353,7 +366,13 @@ impl Losses {
     fn add(&mut self, topic: &Topic) {
         match topic {
             Topic::Number(number) => *self.numbered.entry(*number).or_default() += 1,
-            Topic::Name(name) => *self.named.entry(name.clone()).or_default() += 1,
+            Topic::Name(name) => match self.named.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.name_bytes += name.as_str().len();
+                    self.named.insert(name.clone(), 1);
+                }
+            },
         }
     }
 }

@@ -222,7 +222,7 @@ impl Watched {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 2000 } else { 20_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn every_event_comes_out_or_is_counted_where_it_is_missing(
