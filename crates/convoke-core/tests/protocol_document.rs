@@ -514,8 +514,8 @@ impl Bench {
             epoch: 3,
         };
         let mut hub = HubState::new(HubConfig::default(), identity, [7; 32], Time::START);
-        hub.add_token(Name::parse("example").unwrap(), TokenKey::derive(TOKEN));
-        let link = hub.open(Peer::Stranger, Time::START).unwrap();
+        hub.add_token(Name::parse("example").expect("a name"), TokenKey::derive(TOKEN));
+        let link = hub.open(Peer::Stranger, Time::START).expect("room for a link");
         Bench { hub, link }
     }
 
