@@ -28,8 +28,8 @@ impl HubState {
         if head.flags & REST != 0 || !joined.fragments.pieces.is_empty() {
             return self.read_fragment(id, head, input).map(|()| true);
         }
-        let next = joined.seq.wrapping_add(1);
-        if !(head.seq == next || joined.fresh && head.seq > joined.seq) {
+        let follows = Some(head.seq) == joined.seq.checked_add(1);
+        if !(follows || joined.fresh && head.seq > joined.seq) {
             let text = format!(
                 "event {} from `{}` came after event {}; events are counted one by one",
                 head.seq, joined.node, joined.seq
@@ -79,18 +79,15 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let fragments = &mut joined.fragments;
         if let Some(first) = fragments.pieces.first() {
-            let first = EventHead::peek(first).map_err(bad_frame)?;
-            let same = first.is_some_and(|first| {
-                first.seq == head.seq
-                    && first.topic == head.topic
-                    && first.encoding == head.encoding
-                    && first.flags & HEADERS == head.flags & HEADERS
-            });
+            let first = EventHead::peek(first).map_err(bad_frame)?.expect("it was read as an event");
+            let same = first.seq == head.seq
+                && first.topic == head.topic
+                && first.encoding == head.encoding
+                && first.flags & HEADERS == head.flags & HEADERS;
             if head.flags & REST == 0 || !same {
                 let text = format!(
                     "bad frame: event {} from `{}` was not finished before the next began",
-                    joined.seq + 1,
-                    joined.node
+                    first.seq, joined.node
                 );
                 return Err(Refusal::new(Code::BadFrame, text));
             }
@@ -197,7 +194,8 @@ impl HubState {
         let topic = head.topic;
         let stamp = self.topics.stamp(topic);
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
-        if (stamp == 0 || joined.last != (topic, stamp)) && !self.enter_route(id, topic, head.seq)? {
+        if (stamp == 0 || joined.last != (topic, stamp)) && !self.enter_route(id, topic)? {
+            self.refuse_run(id, head, run);
             return Ok(());
         }
         let Some(route) = self.topics.take_route(topic) else { return Ok(()) };
@@ -212,7 +210,7 @@ impl HubState {
     /// What is done once for each publisher, topic and route: rights are asked, the route is built, and its links are
     /// told the publisher's number. False if the event must not be routed.
     #[cold]
-    fn enter_route(&mut self, id: LinkId, topic: u32, seq: u64) -> Result<bool, Refusal> {
+    fn enter_route(&mut self, id: LinkId, topic: u32) -> Result<bool, Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(false) };
         let granted = joined.topics.get(&topic).copied();
         let allowed = match (granted, self.topics.name(topic)) {
@@ -220,9 +218,6 @@ impl HubState {
             _ => false,
         };
         if !allowed {
-            // The same for a number that does not exist and one that is not for this link.
-            let text = format!("`{}` may not publish on topic number {topic}", joined.node);
-            self.refuse_event(id, seq, Code::Forbidden, &text);
             return Ok(false);
         }
         if self.topics.stamp(topic) == 0 {
@@ -376,6 +371,21 @@ impl HubState {
             joined.recipients = recipients;
         }
         Ok(())
+    }
+
+    /// Refuses each event of a run, as nobody but its publisher can count them.
+    #[cold]
+    fn refuse_run(&mut self, id: LinkId, head: EventHead, run: Run<'_>) {
+        let Some(joined) = self.links.joined(id) else { return };
+        // The same for a number that does not exist and one that is not for this link.
+        let text = format!("`{}` may not publish on topic number {}", joined.node, head.topic);
+        let count = match run {
+            Run::Copied(_, count) => count,
+            Run::Shared(_) => 1,
+        };
+        for seq in head.seq..=head.seq.saturating_add(count.saturating_sub(1)) {
+            self.refuse_event(id, seq, Code::Forbidden, &text);
+        }
     }
 
     fn refuse_publish(&mut self, id: LinkId, seq: u64, name: &Name) {
