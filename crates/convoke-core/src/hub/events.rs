@@ -192,11 +192,17 @@ impl HubState {
     #[inline]
     fn publish(&mut self, id: LinkId, head: EventHead, run: Run<'_>) -> Result<(), Refusal> {
         let topic = head.topic;
-        let stamp = self.topics.stamp(topic);
-        let Some(joined) = self.links.joined(id) else { return Ok(()) };
-        if (stamp == 0 || joined.last != (topic, stamp)) && !self.enter_route(id, topic)? {
-            self.refuse_run(id, head, run);
-            return Ok(());
+        loop {
+            let stamp = self.topics.stamp(topic);
+            let Some(joined) = self.links.joined(id) else { return Ok(()) };
+            if stamp != 0 && joined.last == (topic, stamp) {
+                break;
+            }
+            // A link that cannot take a number more is closed, and the route must be entered once more without it.
+            if !self.enter_route(id, topic)? {
+                self.refuse_run(id, head, run);
+                return Ok(());
+            }
         }
         let Some(route) = self.topics.take_route(topic) else { return Ok(()) };
         let recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
@@ -208,7 +214,8 @@ impl HubState {
     }
 
     /// What is done once for each publisher, topic and route: rights are asked, the route is built, and its links are
-    /// told the publisher's number. False if the event must not be routed.
+    /// told the publisher's number. False if the event must not be routed; true without a route if a link was closed on
+    /// the way.
     #[cold]
     fn enter_route(&mut self, id: LinkId, topic: u32) -> Result<bool, Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(false) };
@@ -223,7 +230,7 @@ impl HubState {
         if self.topics.stamp(topic) == 0 {
             self.build_route(topic);
         }
-        let Some(route) = self.topics.take_route(topic) else { return Ok(false) };
+        let Some(route) = self.topics.take_route(topic) else { return Ok(true) };
         let stamp = route.stamp;
         if granted != Some(stamp) {
             self.tell_publisher(id, &route);
@@ -239,6 +246,8 @@ impl HubState {
     /// Finds the links whose subscriptions match, and tells them the topic's number.
     fn build_route(&mut self, topic: u32) {
         let Some(name) = self.topics.name(topic).cloned() else { return };
+        // From here on it is told when a link of it is closed.
+        drop(self.topics.take_route(topic));
         let mut route = Route { stamp: self.topics.new_stamp(), ..Route::default() };
         for id in self.subscribers(&name) {
             let Some(link) = self.links.get_mut(id) else { continue };
