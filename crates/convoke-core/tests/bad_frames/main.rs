@@ -9,8 +9,8 @@ use bench::{
     Answer, Bench, GREETED, NOT_JOINED, PORTIONS, PROOF, Stage, answers, encoded, hello, named_event, numbered_event,
     welcome,
 };
-use convoke_core::frame::{About, Frame, Incarnation, MORE, NAMED, Preface, REST};
-use convoke_core::{Code, limits};
+use convoke_core::frame::{About, Frame, Hello, Incarnation, Kind, MORE, NAMED, Preface, REST};
+use convoke_core::{Code, SlowPolicy, limits};
 
 /// N1 to N4, N10, N14, N16, N17: what is no frame, wherever it comes.
 #[test]
@@ -452,6 +452,44 @@ fn who_cannot_prove_what_it_was_does_not_come_back() {
         assert_eq!(bench.answers(), [Answer::Other("Welcome")], "what is forgotten begins anew");
         bench.expect_alive(&incarnation);
     }
+}
+
+/// N38: who takes nothing and wants to be cut is told so, last of all, and gets and counts for nothing from then on.
+#[test]
+fn after_close_nothing_comes() {
+    let mut bench = Bench::at(Stage::Greeted);
+    let slow = SlowPolicy::Disconnect;
+    let hello = Hello { name: b"bad", author: b"", nonce: [1; 32], token: b"", resume: None, takeover: false, slow };
+    bench.say(&encoded(&Frame::Hello(hello)));
+    bench.say(&encoded(&PROOF));
+    bench.say(&encoded(&Frame::Subscribe { id: 1, pattern: b"flood" }));
+    bench.bad.heard.clear();
+    let Bench { hub, witness, bad, now } = &mut bench;
+    let payload = vec![0; 60_000];
+    let mut counts = Vec::new();
+    for id in 0..200 {
+        let (event, _) = witness.event(b"flood", &payload);
+        witness.say(hub, &event, *now);
+        witness.heard.clear();
+        witness.say(hub, &encoded(&Frame::Confirm { id }), *now);
+        let Ok(Some((Frame::Done { value, .. }, _))) = Frame::decode(&witness.heard) else { panic!("a Done") };
+        counts.push(value);
+        witness.heard.clear();
+    }
+    let taken = counts.iter().filter(|count| **count == 2).count();
+    assert!((100..180).contains(&taken), "8 MiB of them: {taken}");
+    assert!(counts[..taken].iter().all(|count| *count == 2), "{counts:?}");
+    assert!(counts[taken..].iter().all(|count| *count == 1), "only the witness takes the rest: {counts:?}");
+    bad.listen(hub);
+    // The numbers it was told before it was cut may still come; then Close, and nothing behind it.
+    let mut rest = &bad.heard[..];
+    let mut kinds = Vec::new();
+    while let Ok(Some((_, len))) = Frame::decode(rest) {
+        kinds.push(rest[4]);
+        rest = &rest[len..];
+    }
+    assert_eq!(kinds, [Kind::Topic as u8, Kind::Publisher as u8, Kind::Close as u8]);
+    assert!(bad.closed);
 }
 
 /// N36 and N37: a connection that ends, wherever it stands.
