@@ -462,10 +462,10 @@ impl NodeShared {
         }
         let at_once = inner.state.waiting_bytes() >= FRAGMENT_BYTES_MAX
             || inner.written_at.is_none_or(|written_at| written_at.elapsed() > GATHER);
-        if at_once {
-            inner.write(self);
-        } else {
+        if !at_once {
             inner.scheduled = true;
+            self.wake.notify_one();
+        } else if !inner.write(self) {
             self.wake.notify_one();
         }
         None
@@ -484,7 +484,9 @@ impl NodeShared {
             Link::Mem(mem) => Some(mem.clone()),
             Link::Socket(_) => {
                 // Somebody waits for the answer, so nothing is gathered.
-                inner.write(self);
+                if !inner.write(self) {
+                    self.wake.notify_one();
+                }
                 None
             }
             Link::None => None,
@@ -536,29 +538,25 @@ impl NodeShared {
 }
 
 impl Inner {
-    /// Writes what waits, as far as the socket takes it; the rest is the link task's.
-    fn write(&mut self, shared: &NodeShared) {
-        let Link::Socket(stream) = &self.link else { return };
-        loop {
+    /// Writes what waits, as far as the socket takes it. False if something is left, which is then the link task's: it
+    /// waits until the socket takes more, or finds that the connection is gone.
+    fn write(&mut self, shared: &NodeShared) -> bool {
+        let Link::Socket(stream) = &self.link else { return true };
+        let done = loop {
             self.state.transmit(&mut self.transmit);
             if self.transmit.is_empty() {
-                self.scheduled = false;
-                break;
+                break true;
             }
-            match stream.try_write(&mut self.transmit) {
-                Ok(true) => {}
-                // The link task waits until it can go on, or finds that the connection is gone.
-                Ok(false) | Err(_) => {
-                    self.scheduled = true;
-                    shared.wake.notify_one();
-                    break;
-                }
+            if !stream.try_write(&mut self.transmit).unwrap_or(false) {
+                break false;
             }
-        }
+        };
+        self.scheduled = !done;
         self.written_at = Some(Instant::now());
         if !self.state.is_full() {
             shared.room.notify_waiters();
         }
+        done
     }
 
     /// Hands out what the state has for those who wait.
