@@ -134,9 +134,12 @@ impl HubState {
 
         let session = candidate.resume.and_then(|incarnation| {
             let session = self.sessions.get(incarnation)?;
-            let proved =
-                session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
-            proved.then_some((incarnation, session.received, session.at))
+            if session.node != candidate.name {
+                return None;
+            }
+            let mut secrets = std::iter::once(&session.secret).chain(&session.before);
+            let proved = secrets.find(|secret| same(&resume, &secret.resumed(&candidate.transcript)))?;
+            Some((incarnation, session.received, session.at, proved.clone()))
         });
         // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
         if let Some(asked) = candidate.resume
@@ -148,9 +151,10 @@ impl HubState {
                 format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
             return Err(Refusal::new(Code::Fenced, text));
         }
-        let (mut resumed, mut received) = (None, 0);
-        if let Some((incarnation, heard, at)) = session {
+        let (mut resumed, mut received, mut before) = (None, 0, None);
+        if let Some((incarnation, heard, at, secret)) = session {
             received = heard;
+            before = Some(secret);
             if let Ok(older) = at {
                 received = self.links.joined(older).map_or(heard, |joined| joined.seq);
                 if planted(Bug::OlderLinkNotFenced) {
@@ -181,7 +185,8 @@ impl HubState {
         self.publisher_last = publisher;
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         let secret = key.resume(&candidate.transcript);
-        self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
+        self.sessions
+            .joined(incarnation, Session { node: candidate.name.clone(), secret, before, received, at: Ok(id) });
         self.nodes.insert(candidate.name.clone(), id);
         let now = self.now;
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
