@@ -293,6 +293,9 @@ impl NodeState {
         }
         let ids: Vec<u32> = self.subscriptions.keys().copied().collect();
         for id in ids {
+            if self.subscriptions.get(&id).is_some_and(|one| !one.begun && !one.inbox.is_ended()) {
+                self.answers.push((id, Err(why.clone())));
+            }
             self.end_subscription(id, why.clone());
         }
     }
