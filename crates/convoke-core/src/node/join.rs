@@ -105,7 +105,9 @@ impl NodeState {
             Some(before) if before == hub => Gap::LinkLost,
             _ => Gap::HubRestarted,
         };
-        let (last, known) = (self.seq, if welcome.resumed { welcome.received } else { self.received });
+        // What was told as lost before is settled, although the hub has not received it.
+        let known = if welcome.resumed { welcome.received.max(self.received) } else { self.received };
+        let last = self.seq;
         if last > known && !planted(Bug::PublisherLossNotTold) {
             self.losses.push(PublishLoss { count: last - known, exact: welcome.resumed });
         }
