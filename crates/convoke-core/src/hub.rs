@@ -27,7 +27,7 @@ use requests::Pings;
 use sessions::Sessions;
 use topics::Topics;
 
-use crate::frame::{Frame, FrameError, Head, Kind};
+use crate::frame::{Frame, FrameError, Head, Kind, Preface};
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::Transmit;
@@ -395,6 +395,10 @@ impl HubState {
         }
         if !link.is_joined() {
             self.notices.push(Notice::Refused(refusal.clone()));
+        }
+        if matches!(link.phase, Phase::Preface) {
+            // The node cannot read why before it has read this.
+            link.lanes.control.extend_from_slice(&Preface::OURS.encode());
         }
         Frame::Close { code: refusal.code, text: &refusal.text }.encode(&mut link.lanes.control);
         self.leave(id, &refusal);

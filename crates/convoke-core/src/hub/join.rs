@@ -111,7 +111,7 @@ impl HubState {
     /// Checks the proof and lets the node in, or says why not.
     fn admit(&mut self, id: LinkId, candidate: Candidate, token: [u8; 32], resume: [u8; 32]) -> Result<(), Refusal> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        link.phase = Phase::Preface;
+        link.phase = Phase::Hello { preface: Preface::OURS.encode() };
         let owner = link.peer == Peer::Owner;
         let proved = candidate.key.as_ref().filter(|key| owner || same(&token, &key.node(&candidate.transcript)));
         let Some(key) = proved.cloned() else {
