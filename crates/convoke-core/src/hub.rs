@@ -223,7 +223,7 @@ impl HubState {
     ///
     /// [`Code::Limit`] when the hub has all the links it may have; the shell closes the connection.
     pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
-        self.now = self.now.max(now);
+        self.advance(now);
         if self.links.len() >= self.config.links_max {
             let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
             return Err(Refusal::new(Code::Limit, text));
@@ -237,7 +237,7 @@ impl HubState {
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
     /// Bytes of a link that is closed are dropped.
     pub fn receive(&mut self, link: LinkId, input: &mut BytesMut, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         let heard = self.membership_clock();
         match self.links.get_mut(link) {
             Some(state) if !state.is_closing() => state.heard = heard,
@@ -278,7 +278,7 @@ impl HubState {
 
     /// The shell has written something: all that it had taken, or only a part because the link takes no more now.
     pub fn wrote(&mut self, link: LinkId, all: bool, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         let Some(state) = self.links.get_mut(link) else { return };
         if let Some(since) = state.stuck_since.take() {
             self.timers.remove(&(since + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
@@ -291,7 +291,7 @@ impl HubState {
 
     /// The connection is gone. Nothing of the link remains but, for a while, the incarnation that may come back.
     pub fn closed(&mut self, link: LinkId, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         self.leave(link, &Refusal::new(Code::LinkLost, "the connection ended"));
         if let Some(state) = self.links.remove(link) {
             self.bulk_bytes -= state.lanes.bulk.bytes();
@@ -310,11 +310,7 @@ impl HubState {
     /// Handles every deadline that has come. A call that comes much later than the deadline means that the hub itself
     /// stood still: what was not heard in that time is not held against anybody.
     pub fn tick(&mut self, now: Time) {
-        self.now = self.now.max(now);
-        let late = self.deadline().map_or(Duration::ZERO, |due| self.now.since(due));
-        if late > limits::STALL {
-            self.stalled += late;
-        }
+        self.advance(now);
         while let Some(&(due, timer)) = self.timers.first()
             && due <= self.now
         {
@@ -325,7 +321,7 @@ impl HubState {
 
     /// Closes every link with [`Code::HubStopping`].
     pub fn stop(&mut self, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         for link in self.links.ids() {
             self.close(link, Refusal::new(Code::HubStopping, "the hub is stopping"));
         }
@@ -349,6 +345,24 @@ impl HubState {
             pings: self.pings.len(),
             timers: self.timers.len(),
         }
+    }
+
+    /// Sets the clock. A deadline that passed long ago means that the hub itself stood still: since when is not known,
+    /// but not before the last call. Then everything that was due within that time is due so much later.
+    fn advance(&mut self, now: Time) {
+        let late = self.deadline().map_or(Duration::ZERO, |due| now.since(due));
+        if late > limits::STALL {
+            let stall = now.since(self.now);
+            self.stalled += stall;
+            self.timers =
+                std::mem::take(&mut self.timers).into_iter().map(|(due, timer)| (due + stall, timer)).collect();
+            for id in self.links.ids() {
+                if let Some(since) = self.links.get_mut(id).and_then(|link| link.stuck_since.as_mut()) {
+                    *since = *since + stall;
+                }
+            }
+        }
+        self.now = self.now.max(now);
     }
 
     /// Time as membership counts it: without the hub's own stalls.
