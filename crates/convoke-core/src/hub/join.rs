@@ -136,7 +136,7 @@ impl HubState {
             let session = self.sessions.get(incarnation)?;
             let proved =
                 session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
-            proved.then_some((incarnation, session.received, session.at))
+            proved.then(|| (incarnation, session.received, session.at, session.secret.clone()))
         });
         // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
         if let Some(asked) = candidate.resume
@@ -149,8 +149,12 @@ impl HubState {
             return Err(Refusal::new(Code::Fenced, text));
         }
         let (mut resumed, mut received) = (None, 0);
-        if let Some((incarnation, heard, at)) = session {
+        let mut secret = key.resume(&candidate.transcript);
+        if let Some((incarnation, heard, at, known)) = session {
             received = heard;
+            // The same for the life of the incarnation: whether a node got the Welcome with which it would change, the
+            // hub cannot know.
+            secret = known;
             if let Ok(older) = at {
                 received = self.links.joined(older).map_or(heard, |joined| joined.seq);
                 if planted(Bug::OlderLinkNotFenced) {
@@ -180,7 +184,6 @@ impl HubState {
         };
         self.publisher_last = publisher;
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
-        let secret = key.resume(&candidate.transcript);
         self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
         self.nodes.insert(candidate.name.clone(), id);
         let now = self.now;

@@ -17,7 +17,7 @@ pub(super) struct Joining {
     trusted: bool,
     preface: Option<[u8; Preface::BYTES]>,
     hello: Vec<u8>,
-    /// Kept as the secret of the incarnation once the hub says Welcome.
+    /// Kept as the secret of a new incarnation once the hub says Welcome.
     secret: Option<TokenKey>,
     pub(super) deadline: Time,
 }
@@ -113,6 +113,10 @@ impl NodeState {
         }
         // What is lost was told; from here on it is settled.
         self.received = last;
+        let secret = match self.incarnation.take() {
+            Some((_, known)) if welcome.resumed => known,
+            _ => secret,
+        };
         self.incarnation = Some((welcome.incarnation, secret));
         self.welcome = welcome;
         self.phase = Phase::Joined;
