@@ -106,7 +106,8 @@ enum Phase {
 struct Subscription {
     pattern: Pattern,
     inbox: Inbox,
-    /// The hub has taken it since the link was made.
+    /// The hub has taken it since the link was made. Before that nothing is its: what comes for others is not promised to
+    /// it, and what is missing of that would not be told.
     active: bool,
     /// The hub has taken it at least once.
     begun: bool,
