@@ -460,7 +460,8 @@ impl HubState {
                     let text = format!("nothing was heard for {} s", silence_max.as_secs());
                     self.close(id, Refusal::new(Code::Silent, text));
                 } else {
-                    let left = due.since(clock);
+                    // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
+                    let left = due.since(clock).min(self.config.beat);
                     self.timers.insert((self.now + left, timer));
                 }
             }

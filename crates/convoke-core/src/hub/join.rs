@@ -193,8 +193,8 @@ impl HubState {
         link.lanes.control = control;
         link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
         self.timers.retain(|(_, timer)| *timer != Timer::Join(id));
-        if let Some(silence_max) = self.silence_max() {
-            self.timers.insert((self.now + silence_max, Timer::Silent(id)));
+        if self.silence_max().is_some() {
+            self.timers.insert((self.now + self.config.beat, Timer::Silent(id)));
         }
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
