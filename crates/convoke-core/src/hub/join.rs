@@ -113,6 +113,7 @@ impl HubState {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         link.phase = Phase::Hello { preface: Preface::OURS.encode() };
         let owner = link.peer == Peer::Owner;
+        let opened = link.opened;
         let proved = candidate.key.as_ref().filter(|key| owner || same(&token, &key.node(&candidate.transcript)));
         let Some(key) = proved.cloned() else {
             self.failures = self.failures.saturating_add(1);
@@ -147,6 +148,13 @@ impl HubState {
             let text =
                 format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
             return Err(Refusal::new(Code::Fenced, text));
+        }
+        if let Some(&other) = self.nodes.get(&candidate.name)
+            && self.links.get_mut(other).is_some_and(|other| other.opened > opened)
+        {
+            // Its proof came late: the program may have given this link up and be joined on the other.
+            let text = format!("`{}` has joined on a newer link", candidate.name);
+            return Err(Refusal::new(Code::NodeInUse, text));
         }
         let (mut resumed, mut received) = (None, 0);
         let mut secret = key.resume(&candidate.transcript);
