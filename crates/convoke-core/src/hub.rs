@@ -162,6 +162,8 @@ pub struct HubState {
     pings: Pings,
     timers: BTreeSet<(Time, Timer)>,
     touched: Vec<LinkId>,
+    /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
+    doomed: Vec<(LinkId, Refusal)>,
     notices: Vec<Notice>,
     publisher_last: u32,
     bulk_bytes: usize,
@@ -199,6 +201,7 @@ impl HubState {
             pings: Pings::default(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
+            doomed: Vec::new(),
             notices: Vec::new(),
             publisher_last: 0,
             bulk_bytes: 0,
@@ -246,6 +249,7 @@ impl HubState {
         if let Err(refusal) = self.read(link, input) {
             input.clear();
             self.close(link, refusal);
+            self.close_doomed();
         }
     }
 
@@ -317,6 +321,7 @@ impl HubState {
             self.timers.pop_first();
             self.expire(timer);
         }
+        self.close_doomed();
     }
 
     /// Closes every link with [`Code::HubStopping`].
@@ -377,6 +382,7 @@ impl HubState {
 
     fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
         loop {
+            self.close_doomed();
             let Some(link) = self.links.get_mut(id) else { return Ok(()) };
             if matches!(link.phase, Phase::Preface | Phase::Hello { .. } | Phase::Proof(_)) {
                 if !self.read_before_join(id, input)? {
@@ -428,7 +434,7 @@ impl HubState {
         }
     }
 
-    /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed.
+    /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed soon.
     fn control(&mut self, id: LinkId, frame: &Frame<'_>) {
         let Some(link) = self.links.get_mut(id) else { return };
         frame.encode(&mut link.lanes.control);
@@ -438,9 +444,15 @@ impl HubState {
                 "more than {} bytes of answers wait on this link: it does not read",
                 limits::LINK_CONTROL_BYTES_MAX
             );
-            return self.close(id, Refusal::new(Code::SlowLink, text));
+            self.doomed.push((id, Refusal::new(Code::SlowLink, text)));
         }
         self.touch(id);
+    }
+
+    fn close_doomed(&mut self) {
+        while let Some((id, refusal)) = self.doomed.pop() {
+            self.close(id, refusal);
+        }
     }
 
     fn expire(&mut self, timer: Timer) {
