@@ -295,9 +295,8 @@ impl HubState {
     #[inline]
     fn deliver(&mut self, to: &[LinkId], run: Run<'_>) -> u64 {
         let mut taken = 0;
-        let mut overflowed = Vec::new();
         let mut rescued = Vec::new();
-        let HubState { links, touched, bulk_bytes, config, .. } = self;
+        let HubState { links, touched, doomed, bulk_bytes, config, .. } = self;
         for &id in to {
             let Some(link) = links.get_mut(id) else { continue };
             let full = *bulk_bytes >= config.hub_bulk_bytes_max;
@@ -305,7 +304,7 @@ impl HubState {
             match link.lanes.bulk.push(run, full, &mut rescued) {
                 Pushed::Waits => taken += 1,
                 Pushed::Dropped => {}
-                Pushed::Overflow => overflowed.push(id),
+                Pushed::Overflow => doomed.push((id, overflowed())),
             }
             *bulk_bytes = *bulk_bytes + link.lanes.bulk.bytes() - before;
             if !rescued.is_empty() {
@@ -315,10 +314,6 @@ impl HubState {
                 link.touched = true;
                 touched.push(id);
             }
-        }
-        for id in overflowed {
-            let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
-            self.close(id, Refusal::new(Code::SlowLink, text));
         }
         taken
     }
@@ -409,6 +404,11 @@ impl HubState {
         }
         self.control(id, &Frame::Refused { about: About::Event(seq), code, text });
     }
+}
+
+fn overflowed() -> Refusal {
+    let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
+    Refusal::new(Code::SlowLink, text)
 }
 
 fn check_publisher(head: &EventHead, publisher: u32) -> Result<(), Refusal> {

@@ -14,8 +14,6 @@ pub(super) struct Session {
     pub(super) node: Name,
     /// Proves that who comes back is who left.
     pub(super) secret: TokenKey,
-    /// The secret that it came back with last. It counts too: the Welcome that made the newer one known may be lost.
-    pub(super) before: Option<TokenKey>,
     /// The last event received from it.
     pub(super) received: u64,
     /// Its link, or since when it has none.
