@@ -10,7 +10,7 @@ use super::topics::Route;
 use super::{HubState, bad_frame};
 use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
 use crate::limits::{LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
-use crate::name::Name;
+use crate::name::{NAME_BYTES_MAX, Name};
 use crate::outgoing::{Pushed, Run};
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
@@ -22,9 +22,15 @@ impl HubState {
         if input.len() < head.len {
             return Ok(false);
         }
+        let payload_bytes_max = self.config.payload_bytes_max;
+        // A name is not part of the payload.
+        let frame_bytes_max = EVENT_HEAD_BYTES + payload_bytes_max + 2 + NAME_BYTES_MAX;
         let Some(link) = self.links.get_mut(id) else { return Ok(false) };
         let Phase::Joined(joined) = &mut link.phase else { return Ok(false) };
         check_publisher(&head, joined.publisher)?;
+        if head.len > frame_bytes_max {
+            return Err(too_large(head.seq, &joined.node, payload_bytes_max));
+        }
         if head.flags & REST != 0 || !joined.fragments.pieces.is_empty() {
             return self.read_fragment(id, head, input).map(|()| true);
         }
@@ -48,7 +54,7 @@ impl HubState {
                     && next.flags == 0
                     && next.publisher == head.publisher
                     && Some(next.seq) == seq.checked_add(1)
-                    && next.len < SHARED_FRAME_BYTES_MIN
+                    && next.len < SHARED_FRAME_BYTES_MIN.min(frame_bytes_max)
                     && input.len() - end >= next.len;
                 if !fits {
                     break;
@@ -95,13 +101,8 @@ impl HubState {
             return Err(Refusal::new(Code::BadFrame, "bad frame: the rest of an event that never began"));
         }
         fragments.bytes += head.len - EVENT_HEAD_BYTES;
-        // A name is not part of the payload.
-        if fragments.bytes > payload_bytes_max + 2 + crate::name::NAME_BYTES_MAX {
-            let text = format!(
-                "the payload of event {} from `{}` is longer than the {payload_bytes_max} bytes this hub takes",
-                head.seq, joined.node
-            );
-            return Err(Refusal::new(Code::TooLarge, text));
+        if fragments.bytes > payload_bytes_max + 2 + NAME_BYTES_MAX {
+            return Err(too_large(head.seq, &joined.node, payload_bytes_max));
         }
         fragments.pieces.push(input.split_to(head.len).freeze());
         if head.flags & MORE != 0 {
@@ -409,6 +410,11 @@ impl HubState {
 fn overflowed() -> Refusal {
     let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
     Refusal::new(Code::SlowLink, text)
+}
+
+fn too_large(seq: u64, node: &Name, max: usize) -> Refusal {
+    let text = format!("the payload of event {seq} from `{node}` is longer than the {max} bytes this hub takes");
+    Refusal::new(Code::TooLarge, text)
 }
 
 fn check_publisher(head: &EventHead, publisher: u32) -> Result<(), Refusal> {

@@ -238,6 +238,8 @@ pub(crate) enum Answer {
 
 pub(crate) fn answers(mut heard: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
+    // To a link that has said nothing sensible yet, the hub says its preface first.
+    heard = heard.strip_prefix(&Preface::OURS.encode()).unwrap_or(heard);
     while let Some((frame, len)) = Frame::decode(heard).expect("the hub says frames") {
         answers.push(match frame {
             Frame::Close { code, text } => Answer::Close(code, text.to_owned()),
