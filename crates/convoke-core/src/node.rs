@@ -274,15 +274,20 @@ impl NodeState {
         self.phase = Phase::Offline { retry_at: self.now + self.random.below(bound) };
     }
 
-    /// Leaves for good. The shell writes what is left, then closes the connection.
+    /// Leaves for good. The shell writes what is left, events that were published before included, then closes the
+    /// connection.
     pub fn leave(&mut self, now: Time) {
         self.now = self.now.max(now);
-        let joined = self.is_joined();
-        if !matches!(self.phase, Phase::Ended) {
-            self.end(Refusal::new(Code::Left, "the node has left"));
+        if matches!(self.phase, Phase::Ended) {
+            return;
         }
+        let joined = self.is_joined();
+        let lanes = std::mem::replace(&mut self.lanes, Lanes::new(SlowPolicy::Disconnect, usize::MAX));
+        self.end(Refusal::new(Code::Left, "the node has left"));
         if joined {
-            Frame::Close { code: Code::Left, text: "" }.encode(&mut self.lanes.control);
+            self.lanes = lanes;
+            // Behind what was published, in the lane where nothing overtakes it.
+            self.lanes.bulk.append(|out| Frame::Close { code: Code::Left, text: "" }.encode(out));
         }
     }
 
