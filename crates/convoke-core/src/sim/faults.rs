@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Checker;
+use super::node_shell::PAUSE_MAX;
 use super::oracle::print;
 use super::subscriber::Subscriber;
 use super::world::{Asked, ConnId, Request, Tag, What, World};
@@ -271,7 +272,11 @@ impl World {
 
     fn stops_reading(&mut self, tag: Tag) {
         let long = self.dice.once_in(5);
-        let time = if long { self.dice.micros(9_000_000, 20_000_000) } else { self.dice.micros(1000, 6_000_000) };
+        let time = if long {
+            self.dice.micros(9_000_000, PAUSE_MAX.as_micros() as u64)
+        } else {
+            self.dice.micros(1000, 6_000_000)
+        };
         let Some(program) = self.programs.get_mut(&tag).filter(|program| program.reading) else { return };
         program.reading = false;
         self.trace.line(self.now, format_args!("program {tag} stops reading for {time:?}"));
@@ -293,7 +298,7 @@ impl World {
     }
 
     /// A pause of a program excuses what happens to its link; and to one it makes next.
-    fn excuse(&mut self, tag: Tag, time: Duration) {
+    pub(super) fn excuse(&mut self, tag: Tag, time: Duration) {
         let silence = self.config.beat * BEATS_DEAD;
         for link in self.conns.values_mut().filter(|link| link.tag == tag && link.attached) {
             link.excuse.delayed = true;
@@ -326,7 +331,7 @@ impl World {
         let Some(program) = self.programs.remove(&tag) else { return };
         self.trace.line(self.now, format_args!("program {tag} crashes"));
         self.report.crashes += 1;
-        self.unclean += 1;
+        self.gone.insert(tag, program.publisher);
         if let Some(conn) = program.conn {
             self.cut(conn);
             if let Some(link) = self.conns.get_mut(&conn) {
@@ -347,13 +352,13 @@ impl World {
         }
         self.trace.line(self.now, format_args!("program {tag} leaves"));
         program.leaving = true;
-        if !program.node.is_joined() {
-            self.unclean += 1;
-        }
         self.with_node(tag, |node, now| node.leave(now));
         let open = self.programs.get(&tag).map_or(0, |program| program.requests.len());
         if open > 0 {
             self.fail(Checker::Answers, format!("program {tag} has left, and {open} of its requests have no answer"));
+        }
+        if self.programs.get(&tag).is_some_and(|program| program.conn.is_none()) {
+            self.forget_program(tag);
         }
     }
 
@@ -394,6 +399,7 @@ impl World {
         self.trace.line(self.now, format_args!("program {tag} turns hostile"));
         self.report.hostile += 1;
         program.hostile = true;
+        program.publisher.hostile = true;
         program.flips = true;
     }
 }

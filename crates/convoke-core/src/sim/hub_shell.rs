@@ -167,14 +167,22 @@ impl World {
             match notice {
                 Notice::Joined { node, resumed, .. } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` joined on link {conn}, resumed {resumed}"));
+                    self.sessions += u64::from(!resumed);
                     self.report.joins += 1;
                     self.report.resumed += u64::from(resumed);
                     self.link_joined(conn, &node);
                 }
                 Notice::Gone { node, why } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
+                    let taken_over = why.code == Code::Fenced && !why.text.contains("come back");
+                    self.sessions -= u64::from(taken_over || why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
                         self.check_end(of, &why);
+                        if why.code == Code::Left
+                            && let Some(tag) = self.conns.get(&of).map(|link| link.tag)
+                        {
+                            self.check_goodbye(tag);
+                        }
                         self.link_gone(of);
                     }
                 }
