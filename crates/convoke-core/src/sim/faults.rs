@@ -233,7 +233,11 @@ impl World {
     }
 
     fn cuts(&mut self) {
-        if let Some(conn) = self.some_conn() {
+        // Mostly one that is busy, in the middle of an event.
+        let busy = self.conns.iter().filter(|(_, conn)| conn.attached && !conn.excuse.cut);
+        let busiest = busy.max_by_key(|(_, conn)| conn.down.len() + conn.up.len()).map(|(id, _)| *id);
+        let any = self.some_conn();
+        if let Some(conn) = if self.dice.once_in(2) { any } else { busiest } {
             self.cut(conn);
         }
     }

@@ -16,7 +16,7 @@ impl World {
         self.conn_last += 1;
         let line = Line {
             latency: Duration::from_micros(self.dice.pick(&[10, 200, 5_000, 50_000])),
-            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 64 << 10, 256 << 10]),
+            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 150 << 10, 256 << 10]),
             piece: self.dice.pick(&[512, 4 << 10, 64 << 10]),
         };
         let conn = Conn {
