@@ -255,15 +255,20 @@ impl World {
         link.up.cut(&mut self.dice);
         link.down.cut(&mut self.dice);
         let (node, hub) = if self.dice.once_in(2) { (soon, late) } else { (late, soon) };
-        let end = link.down.close(node, now);
         let blocked = std::mem::take(&mut link.up.blocked);
-        // Without an end the hub must find out by itself that nobody is there.
-        let silent = self.dice.once_in(6);
-        self.trace.line(now, format_args!("link {conn} is cut, the hub will notice: {}", !silent));
-        let link_end = if silent { None } else { Some(link.up.close(hub, now)) };
+        // Without an end a side must find out by itself that nobody is there.
+        let silence = self.dice.below(8);
+        self.trace.line(
+            now,
+            format_args!("link {conn} is cut, seen by the node {}, by the hub {}", silence > 1, silence > 0),
+        );
+        let node_end = (silence > 1).then(|| link.down.close(node, now));
+        let hub_end = (silence > 0).then(|| link.up.close(hub, now));
         let hub_blocked = std::mem::take(&mut link.down.blocked);
-        self.at(end, What::ArrivesAtNode(conn));
-        if let Some(end) = link_end {
+        if let Some(end) = node_end {
+            self.at(end, What::ArrivesAtNode(conn));
+        }
+        if let Some(end) = hub_end {
             self.at(end, What::ArrivesAtHub(conn));
         }
         if blocked {
