@@ -38,7 +38,7 @@ pub use hub::{HubConfig, HubIdentity, HubState, LinkId, Notice, Peer};
 pub use name::{Name, NameError, Pattern};
 pub use node::{Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
 pub use outgoing::{SlowPolicy, Transmit};
-pub use payload::{Encoding, Headers, Payload};
+pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;
 pub use refusal::{Code, Refusal};
 pub use time::Time;

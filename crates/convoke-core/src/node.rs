@@ -234,6 +234,11 @@ impl NodeState {
         matches!(self.phase, Phase::Joined)
     }
 
+    /// Joins with this token from the next link on.
+    pub fn set_token(&mut self, token: Option<(Name, TokenKey)>) {
+        self.config.token = token;
+    }
+
     /// Whether the shell shall dial now, and then call [`connected`](NodeState::connected) or
     /// [`disconnected`](NodeState::disconnected).
     pub fn wants_link(&self) -> bool {
@@ -274,21 +279,19 @@ impl NodeState {
         self.phase = Phase::Offline { retry_at: self.now + self.random.below(bound) };
     }
 
-    /// Leaves for good. The shell writes what is left, events that were published before included, then closes the
-    /// connection.
+    /// Leaves for good, behind what was published. The shell writes what is left, then closes the connection.
     pub fn leave(&mut self, now: Time) {
         self.now = self.now.max(now);
         if matches!(self.phase, Phase::Ended) {
             return;
         }
-        let joined = self.is_joined();
-        let lanes = std::mem::replace(&mut self.lanes, Lanes::new(SlowPolicy::Disconnect, usize::MAX));
-        self.end(Refusal::new(Code::Left, "the node has left"));
-        if joined {
-            self.lanes = lanes;
-            // Behind what was published, in the lane where nothing overtakes it.
-            self.lanes.bulk.append(|out| Frame::Close { code: Code::Left, text: "" }.encode(out));
+        let mut lanes = Lanes::new(SlowPolicy::Disconnect, usize::MAX);
+        if self.is_joined() {
+            std::mem::swap(&mut lanes, &mut self.lanes);
+            lanes.bulk.append(|out| Frame::Close { code: Code::Left, text: "" }.encode(out));
         }
+        self.end(Refusal::new(Code::Left, "the node has left"));
+        self.lanes = lanes;
     }
 
     fn end(&mut self, why: Refusal) {

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// How the bytes of a payload are to be read. It travels beside every payload; the hub never looks further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +66,48 @@ impl Payload {
     pub fn text(text: impl Into<String>) -> Payload {
         Payload { encoding: Encoding::Text, bytes: Bytes::from(text.into()) }
     }
+
+    /// A value as MessagePack with named fields.
+    ///
+    /// # Errors
+    ///
+    /// What serde cannot write.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Payload, PayloadError> {
+        let bytes =
+            rmp_serde::to_vec_named(value).map_err(|error| PayloadError(format!("payload as MessagePack: {error}")))?;
+        Ok(Payload { encoding: Encoding::MessagePack, bytes: bytes.into() })
+    }
+
+    /// A value as JSON.
+    ///
+    /// # Errors
+    ///
+    /// What serde cannot write.
+    pub fn encode_json<T: Serialize + ?Sized>(value: &T) -> Result<Payload, PayloadError> {
+        let bytes = serde_json::to_vec(value).map_err(|error| PayloadError(format!("payload as JSON: {error}")))?;
+        Ok(Payload { encoding: Encoding::Json, bytes: bytes.into() })
+    }
+
+    /// Reads it as a value, whether it is MessagePack or JSON; text can be read as a `String`.
+    ///
+    /// # Errors
+    ///
+    /// It is raw bytes, or not such a value.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        let bad = |error: String| {
+            PayloadError(format!("{} payload of {} bytes: {error}", self.encoding.name(), self.bytes.len()))
+        };
+        match self.encoding {
+            Encoding::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| bad(error.to_string())),
+            Encoding::Json => serde_json::from_slice(&self.bytes).map_err(|error| bad(error.to_string())),
+            Encoding::Text => {
+                let text = std::str::from_utf8(&self.bytes).map_err(|error| bad(error.to_string()))?;
+                let value = serde::de::value::StrDeserializer::<serde_json::Error>::new(text);
+                T::deserialize(value).map_err(|error| bad(error.to_string()))
+            }
+            Encoding::Raw => Err(bad("raw bytes are not a value; read the field `bytes`".into())),
+        }
+    }
 }
 
 impl fmt::Debug for Payload {
@@ -72,6 +116,18 @@ impl fmt::Debug for Payload {
         write!(f, "{} payload of {} bytes", self.encoding.name(), self.bytes.len())
     }
 }
+
+/// A payload that could not be written or read as what was asked for; one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadError(String);
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PayloadError {}
 
 /// The user's name–value pairs beside a payload, in the order given; a name may come twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

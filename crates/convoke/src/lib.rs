@@ -1,1 +1,54 @@
-//! Convoke.
+//! Programs find each other by name and work together as if they were one program.
+//!
+//! A program is a [`Node`]; it joins a hub, and from then on knows other programs only by name.
+//!
+//! ```
+//! # async fn run() -> Result<(), convoke::Error> {
+//! use convoke::{Hub, HubOptions, Node};
+//!
+//! let hub = Hub::start(HubOptions { listen: vec!["mem://factory".into()], ..Default::default() }).await?;
+//! let press = Node::connect("mem://factory", "press-1").await?;
+//! let panel = Node::connect("mem://factory", "panel").await?;
+//!
+//! let mut opened = panel.subscribe("press/+/opened").await?;
+//! press.publish("press/1/opened", &12.5).await?;
+//!
+//! let event = opened.next().await.expect("the subscription lives").expect("nothing was missed");
+//! assert_eq!(event.topic().as_str(), "press/1/opened");
+//! assert_eq!(event.publisher().as_str(), "press-1");
+//! assert_eq!(event.payload.decode::<f64>()?, 12.5);
+//! # hub.stop().await;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+//! ```
+//!
+//! A link is permanent: it comes back by itself, whichever of hub and node is started first or again. What was missed
+//! meanwhile is told where it is missing, as [`Missed`]; nothing is lost in silence.
+//!
+//! # Layout
+//!
+//! * [`Node`], [`Subscription`]: what a program holds.
+//! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
+//! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
+//! * [`Token`]: how a program shows that it may join.
+//! * [`Error`]: what can go wrong, by what can be done about it.
+//!
+//! The rules, without any IO, are in the crate `convoke-core`.
+#![forbid(unsafe_code)]
+
+mod address;
+mod error;
+mod hub;
+mod node;
+mod token;
+mod transport;
+
+pub use address::Address;
+pub use convoke_core::{
+    Code, Encoding, Event, Gap, Headers, Name, NameError, Pattern, Payload, PayloadError, Refusal, SlowPolicy, Standing,
+};
+pub use error::{Error, Outcome};
+pub use hub::{Hub, HubOptions};
+pub use node::{Missed, Node, NodeOptions, Subscription};
+pub use token::Token;

@@ -1,0 +1,222 @@
+//! A hub inside a program. The `convoke` program starts the same.
+
+mod announce;
+mod folder;
+mod thread;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use convoke_core::{HubConfig, HubState, LinkId, Name, Time};
+use tokio::sync::{Notify, oneshot};
+
+pub(crate) use announce::{Announced, find};
+
+use crate::address::{Address, PORT};
+use crate::error::Error;
+use crate::token::Token;
+use crate::transport::mem::{self, MemLinks};
+use thread::Listening;
+
+/// The name of the token that is made with a hub.
+const ADMIN: &str = "admin";
+
+/// How a hub is started.
+#[derive(Clone, Debug, Default)]
+pub struct HubOptions {
+    /// Where it listens; port 0 for any free one. Empty for the defaults: port 7117 of 127.0.0.1 and, where there is one,
+    /// of `[::1]`, and a Unix socket in the user's runtime folder.
+    pub listen: Vec<String>,
+    /// The folder with what the hub keeps; made if it is not there. `None` keeps nothing: every start is a new hub.
+    pub data: Option<PathBuf>,
+    /// Links at one time; 10,000 if zero.
+    pub links_max: usize,
+    /// The longest payload, headers included, in bytes; 1 MiB if zero, 64 MiB at most.
+    pub payload_bytes_max: usize,
+    /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero.
+    pub link_bulk_bytes_max: usize,
+    /// How often an idle link says that it is alive; `None` for 15 s, zero for never.
+    pub beat: Option<Duration>,
+}
+
+impl HubOptions {
+    /// The usual hub that listens on these addresses.
+    pub fn listen<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> HubOptions {
+        HubOptions { listen: addresses.into_iter().map(Into::into).collect(), ..HubOptions::default() }
+    }
+
+    fn config(&self) -> HubConfig {
+        let mut config = HubConfig::default();
+        let set = |to: &mut usize, given: usize| {
+            if given != 0 {
+                *to = given;
+            }
+        };
+        set(&mut config.links_max, self.links_max);
+        set(&mut config.payload_bytes_max, self.payload_bytes_max);
+        set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
+        if let Some(beat) = self.beat {
+            config.beat = beat;
+        }
+        config
+    }
+}
+
+/// A running hub. Dropping it stops it without waiting; [`stop`](Hub::stop) waits.
+#[derive(Debug)]
+pub struct Hub {
+    shared: Arc<HubShared>,
+    addresses: Vec<Address>,
+    token: Token,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Hub {
+    /// Starts a hub and returns when it listens everywhere it shall. Its links live on a thread of its own. The soft limit
+    /// of open files is raised to the hard one, as each link over a socket needs one.
+    ///
+    /// For every address over TCP or a Unix socket it writes a file that only this user can read, so that this user's
+    /// programs find the token; see [`Node::connect`](crate::Node::connect).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadAddress`]; [`Error::InUse`] if another hub has the address or the folder; [`Error::Configuration`] for
+    /// an address that is not this machine's own, or a folder that is not a hub's; [`Error::Io`].
+    pub async fn start(options: HubOptions) -> Result<Hub, Error> {
+        let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
+        let folder = folder::open(options.data.as_deref())?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
+        let mut state = HubState::new(options.config(), folder.identity, seed, now());
+        let token = folder.token.clone();
+        state.add_token(token.name().clone(), token.key());
+        raise_open_files();
+
+        let shared = Arc::new(HubShared {
+            state: Mutex::new(state),
+            handed_over: Mutex::new(Vec::new()),
+            wake: Notify::new(),
+            mems: MemLinks::default(),
+        });
+        let (started, listening) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let (thread_shared, thread_token) = (shared.clone(), token.clone());
+        let thread = std::thread::Builder::new()
+            .name("convoke-hub".into())
+            .spawn(move || thread::run(thread_shared, given, thread_token, folder, started, stopped))
+            .map_err(|error| Error::io("thread of a hub", error))?;
+        let Listening { addresses } =
+            listening.await.map_err(|_| Error::Configuration("the hub's thread ended at once".into()))??;
+        Ok(Hub { shared, addresses, token, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens, in the order asked for, with the ports that it got.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The token that lets a program in over TCP.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// How many nodes are joined now.
+    pub fn nodes(&self) -> usize {
+        self.shared.lock().census().nodes
+    }
+
+    /// Bytes that wait for slow links now.
+    pub fn waiting_bytes(&self) -> usize {
+        self.shared.lock().census().bulk_bytes
+    }
+
+    /// Tells every node that the hub stops, and returns when the links are closed and the addresses free.
+    pub async fn stop(mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It ends by itself within about a second; a panic there was reported there.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+/// What the hub's thread and the callers of its `mem://` links share.
+pub(crate) struct HubShared {
+    state: Mutex<HubState>,
+    /// Links over sockets that another thread has written for.
+    handed_over: Mutex<Vec<LinkId>>,
+    wake: Notify,
+    pub(crate) mems: MemLinks,
+}
+
+impl std::fmt::Debug for HubShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HubShared")
+    }
+}
+
+impl HubShared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HubState> {
+        self.state.lock().expect("a turn never panics")
+    }
+
+    /// After a turn in another thread: lets the hub's thread write what concerns sockets, and gives back the rest.
+    pub(crate) fn hand_over(&self, touched: Vec<LinkId>) -> Vec<Arc<mem::MemLink>> {
+        let mut here = Vec::new();
+        let mut there = Vec::new();
+        for link in touched {
+            match self.mems.get(link) {
+                Some(mem) => here.push(mem),
+                None => there.push(link),
+            }
+        }
+        if !there.is_empty() {
+            self.handed_over.lock().expect("nothing in it panics").append(&mut there);
+            self.wake.notify_one();
+        }
+        here
+    }
+
+    /// A deadline may have come nearer.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// The time of this process, the same for all hubs and nodes in it.
+pub(crate) fn now() -> Time {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let start = START.get_or_init(std::time::Instant::now);
+    Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!("the limit of open files could not be raised: {error}");
+        }
+    }
+}
+
+fn admin() -> Name {
+    Name::parse(ADMIN).expect("it is a name")
+}
+
+/// The addresses of a hub that is not told any.
+fn defaults() -> Vec<Address> {
+    let mut addresses = vec![Address::Tcp { host: "127.0.0.1".into(), port: PORT }];
+    if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+        addresses.push(Address::Tcp { host: "::1".into(), port: PORT });
+    }
+    #[cfg(unix)]
+    if let Some(folder) = announce::folder() {
+        addresses.push(Address::Unix(folder.join("hub.sock")));
+    }
+    addresses
+}

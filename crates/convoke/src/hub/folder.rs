@@ -1,0 +1,175 @@
+//! The folder of a hub: which hub it is, which of its starts, and its token. One hub at a time, held by a lock.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use convoke_core::HubIdentity;
+use serde::{Deserialize, Serialize};
+
+use super::admin;
+use crate::error::Error;
+use crate::token::Token;
+
+/// The format of the folder. A hub does not start on one that it does not know.
+const FORMAT: u32 = 1;
+
+/// What a hub has at its start.
+pub(super) struct Folder {
+    pub(super) identity: HubIdentity,
+    pub(super) token: Token,
+    /// Held until the hub ends; the system lets go of it however the program ends.
+    pub(super) _lock: Option<File>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    hub: String,
+    history: String,
+    epoch: u64,
+}
+
+/// Opens the folder, or makes it; counts this start, durably, before anything else happens. Without a folder the hub is a
+/// new one that nobody has known before.
+pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
+    let Some(path) = path else {
+        let identity = HubIdentity { hub: random()?, history: random()?, epoch: 1 };
+        return Ok(Folder { identity, token: Token::generate(admin())?, _lock: None });
+    };
+    let shown = path.display();
+    let at = |what: &str| format!("data folder `{shown}`: {what}");
+    make(path).map_err(|error| Error::io(at("cannot be made"), error))?;
+    let lock = File::options().create(true).write(true).truncate(false).open(path.join("lock"));
+    let lock = lock.map_err(|error| Error::io(at("lock"), error))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::InUse(at(
+                "another hub is running on it; stop that one, or give this one a folder of its own with --data",
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
+    }
+    let file = path.join("hub.json");
+    let mut stored = match fs::read_to_string(&file) {
+        Ok(text) => serde_json::from_str::<Stored>(&text)
+            .map_err(|error| Error::Configuration(at(&format!("hub.json is not what a hub has written: {error}"))))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Stored { format: FORMAT, hub: hex(&random()?), history: hex(&random()?), epoch: 0 }
+        }
+        Err(error) => return Err(Error::io(at("hub.json"), error)),
+    };
+    if stored.format != FORMAT {
+        let text =
+            format!("its format is {}, and this program knows {FORMAT}; use the program that wrote it", stored.format);
+        return Err(Error::Configuration(at(&text)));
+    }
+    let id = |text: &str| unhex(text).ok_or_else(|| Error::Configuration(at("hub.json has an id that is none")));
+    let (hub, history) = (id(&stored.hub)?, id(&stored.history)?);
+    stored.epoch += 1;
+    let text = serde_json::to_string_pretty(&stored).expect("four plain fields can be written");
+    replace(&file, text.as_bytes()).map_err(|error| Error::io(at("hub.json"), error))?;
+
+    let token_file = path.join("admin.token");
+    let token = match Token::read(&token_file) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            let token = Token::generate(admin())?;
+            replace(&token_file, format!("{}\n", token.reveal()).as_bytes())
+                .map_err(|error| Error::io(at("admin.token"), error))?;
+            token
+        }
+        other => other?,
+    };
+    Ok(Folder { identity: HubIdentity { hub, history, epoch: stored.epoch }, token, _lock: Some(lock) })
+}
+
+/// Makes a folder that only this user can look into, and the folders above it.
+pub(super) fn make(path: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Writes a file that only this user can read, whole or not at all, and durably.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = PathBuf::from(path);
+    beside.as_mut_os_string().push(format!(".{}", std::process::id()));
+    let mut options = File::options();
+    options.create(true).write(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn random() -> Result<[u8; 16], Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::io("random bytes for a hub's id", error.into()))?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_stays_the_same_and_counts_its_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let first = open(Some(&path)).unwrap();
+        assert_eq!(first.identity.epoch, 1);
+        let (identity, secret) = (first.identity, first.token.reveal());
+        drop(first);
+        let second = open(Some(&path)).unwrap();
+        assert_eq!(second.identity, HubIdentity { epoch: 2, ..identity });
+        assert_eq!(second.token.reveal(), secret);
+    }
+
+    #[test]
+    fn a_second_hub_on_one_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = open(Some(folder.path())).unwrap();
+        let error = open(Some(folder.path())).err().unwrap();
+        assert!(matches!(&error, Error::InUse(text) if text.contains("another hub is running")), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_a_hubs_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in [
+            "{}",
+            "not json",
+            r#"{"format":2,"hub":"","history":"","epoch":1}"#,
+            r#"{"format":1,"hub":"x","history":"","epoch":1}"#,
+        ] {
+            fs::write(folder.path().join("hub.json"), text).unwrap();
+            assert!(matches!(open(Some(folder.path())).err(), Some(Error::Configuration(_))), "{text}");
+            assert_eq!(fs::read_to_string(folder.path().join("hub.json")).unwrap(), text);
+        }
+    }
+}

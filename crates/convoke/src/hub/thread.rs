@@ -1,0 +1,445 @@
+//! The thread that owns a hub's links: a current-thread runtime used as an event loop.
+//!
+//! A task for each link waits for readiness only. When it wakes it reads what is there, hands it to the state under the
+//! mutex, and leaves the writing to the task that runs when all that was ready has been read: that one takes for each
+//! touched link what has gathered and writes it at once, in one call. Only what a socket refuses waits. Alone in flight,
+//! a message thus leaves in the turn it came in; under load a turn holds thousands.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use convoke_core::{LinkId, Notice, Peer, Time, Transmit};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{AbortHandle, LocalSet};
+
+use super::announce::{Announcement, announce};
+use super::folder::Folder;
+use super::{HubShared, defaults, now};
+use crate::address::Address;
+use crate::error::Error;
+use crate::token::Token;
+use crate::transport::{Listener, Stream, mem, tcp};
+
+/// What one link's turn reads at most, in bytes, before others have theirs.
+const TURN_BYTES: usize = 256 << 10;
+
+/// Half a frame up to this long is kept in a buffer of its own size, so that an idle link does not hold a large one.
+const SMALL_REST_BYTES: usize = 4096;
+
+/// How long a link that the hub closes may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the accept loop waits when the system has no more files or memory for connections.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What [`run`] tells when it listens.
+pub(super) struct Listening {
+    pub(super) addresses: Vec<Address>,
+}
+
+/// Runs a hub until `stopped` is dropped or sent.
+pub(super) fn run(
+    shared: Arc<HubShared>,
+    listen: Vec<Address>,
+    token: Token,
+    folder: Folder,
+    started: oneshot::Sender<Result<Listening, Error>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = started.send(Err(Error::io("event loop of a hub", error)));
+            return;
+        }
+    };
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async move {
+        let loops = Rc::new(Loop::new(shared));
+        let (kept, addresses) = match open_all(&loops, &listen, &token).await {
+            Ok(listening) => listening,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        tokio::task::spawn_local(loops.clone().write_all());
+        tokio::task::spawn_local(loops.clone().keep_time());
+        let _ = started.send(Ok(Listening { addresses }));
+        // Told, or dropped with the Hub: both mean stop.
+        let _ = stopped.await;
+        for accepting in &kept.accepting {
+            accepting.abort();
+        }
+        loops.shared.lock().stop(now());
+        loops.write.notify_one();
+        let closed = async {
+            while !loops.links.borrow().is_empty() {
+                loops.closed.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(LINGER * 2, closed).await;
+        loops.shared.mems.cut_all();
+        drop(folder);
+        drop(kept);
+    });
+}
+
+/// What listening has opened, and takes away when it is dropped.
+struct Kept {
+    accepting: Vec<AbortHandle>,
+    _mems: Vec<mem::Registered>,
+    _announcements: Vec<Announcement>,
+    sockets: Vec<std::path::PathBuf>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for path in &self.sockets {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Listens on all addresses. Nothing is accepted before all are open, so that a hub is there wholly or not at all.
+async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<(Kept, Vec<Address>), Error> {
+    let all = if given.is_empty() { defaults() } else { given.to_vec() };
+    let mut kept = Kept { accepting: Vec::new(), _mems: Vec::new(), _announcements: Vec::new(), sockets: Vec::new() };
+    let (mut listeners, mut addresses, mut announced, mut socket) = (Vec::new(), Vec::new(), Vec::new(), None);
+    for address in &all {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Error::InUse(format!("listening on {address}: another program, perhaps another hub, has this address"))
+            }
+            io::ErrorKind::PermissionDenied if error.get_ref().is_some() => {
+                Error::Configuration(format!("listening on {address}: {error}"))
+            }
+            _ => Error::io(format!("listening on {address}"), error),
+        };
+        match address {
+            Address::Tcp { host, port } => {
+                let (listener, bound) = tcp::listen(host, *port).await.map_err(failed)?;
+                listeners.push(listener);
+                announced.push(bound);
+                addresses.push(Address::Tcp { host: bound.ip().to_string(), port: bound.port() });
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                if given.is_empty()
+                    && let Some(folder) = path.parent()
+                {
+                    super::folder::make(folder).map_err(failed)?;
+                }
+                listeners.push(crate::transport::unix::listen(path).await.map_err(failed)?);
+                kept.sockets.push(path.clone());
+                socket = Some(path.clone());
+                addresses.push(address.clone());
+            }
+            #[cfg(not(unix))]
+            Address::Unix(_) => return Err(Error::BadAddress(format!("{address}: there are no Unix sockets here"))),
+            Address::Mem(name) => {
+                kept._mems.push(mem::register(name, &loops.shared)?);
+                addresses.push(address.clone());
+            }
+        }
+    }
+    for bound in announced {
+        kept._announcements.extend(announce(bound, socket.as_deref(), token));
+    }
+    for listener in listeners {
+        kept.accepting.push(tokio::task::spawn_local(loops.clone().accept_all(listener)).abort_handle());
+    }
+    Ok((kept, addresses))
+}
+
+/// The event loop's own state; only its thread touches it.
+struct Loop {
+    shared: Arc<HubShared>,
+    links: RefCell<HashMap<LinkId, Rc<Open>>>,
+    /// The writing task shall run.
+    write: Notify,
+    /// The timer shall look at the deadline again.
+    retime: Notify,
+    /// For when the timer is set.
+    timed: Cell<Option<Time>>,
+    /// A link has ended.
+    closed: Notify,
+    /// Read into by every link in turn; a link that is left with half a frame takes what it needs.
+    buffer: RefCell<BytesMut>,
+}
+
+/// A connection and what is on its way to it.
+struct Open {
+    stream: Stream,
+    transmit: RefCell<Transmit>,
+    /// The socket takes no more; a task waits until it does.
+    blocked: Cell<bool>,
+    /// The hub has closed it; what still comes is dropped.
+    closing: Cell<bool>,
+    reader: RefCell<Option<AbortHandle>>,
+}
+
+impl Loop {
+    fn new(shared: Arc<HubShared>) -> Loop {
+        Loop {
+            shared,
+            links: RefCell::default(),
+            write: Notify::new(),
+            retime: Notify::new(),
+            timed: Cell::new(None),
+            closed: Notify::new(),
+            buffer: RefCell::default(),
+        }
+    }
+
+    async fn accept_all(self: Rc<Self>, listener: Listener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.open(stream, peer),
+                // The one that wanted to connect is gone again.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+                Err(error) => {
+                    tracing::warn!("accepting connections waits {} ms: {error}", ACCEPT_PAUSE.as_millis());
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>, stream: Stream, peer: Peer) {
+        let id = match self.shared.lock().open(peer, now()) {
+            Ok(id) => id,
+            Err(refusal) => {
+                tracing::warn!("a connection was refused: {refusal}");
+                return;
+            }
+        };
+        let open = Rc::new(Open {
+            stream,
+            transmit: RefCell::default(),
+            blocked: Cell::new(false),
+            closing: Cell::new(false),
+            reader: RefCell::default(),
+        });
+        self.links.borrow_mut().insert(id, open.clone());
+        let reader = tokio::task::spawn_local(self.clone().read_all(id, open.clone())).abort_handle();
+        *open.reader.borrow_mut() = Some(reader);
+        self.retime();
+    }
+
+    /// Reads one link until it ends.
+    async fn read_all(self: Rc<Self>, id: LinkId, open: Rc<Open>) {
+        // Also runs when the task is aborted.
+        let _ended = Ended { loops: &self, id };
+        let mut rest = BytesMut::new();
+        while open.stream.readable().await.is_ok() {
+            let mut input = if rest.is_empty() { self.buffer.take() } else { std::mem::take(&mut rest) };
+            let ended = read_turn(&open.stream, &mut input);
+            if open.closing.get() {
+                input.clear();
+            } else if !input.is_empty() {
+                self.shared.lock().receive(id, &mut input, now());
+                self.write.notify_one();
+                self.retime();
+            }
+            if input.is_empty() {
+                self.buffer.replace(input);
+            } else if input.len() <= SMALL_REST_BYTES {
+                rest = BytesMut::from(&input[..]);
+                input.clear();
+                self.buffer.replace(input);
+            } else {
+                rest = input;
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Writes what is touched, whenever something is.
+    async fn write_all(self: Rc<Self>) {
+        let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.write.notified() => {}
+                () = self.shared.wake.notified() => self.retime(),
+            }
+            loop {
+                {
+                    let links = self.links.borrow();
+                    let mut state = self.shared.lock();
+                    let handed_over =
+                        std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
+                    batch.extend(handed_over.into_iter().map(|id| (id, links.get(&id).cloned())));
+                    while let Some(id) = state.touched() {
+                        batch.push((id, links.get(&id).cloned()));
+                    }
+                    for (id, open) in &batch {
+                        if let Some(open) = open {
+                            state.transmit(*id, &mut open.transmit.borrow_mut());
+                        }
+                    }
+                    for notice in state.notices() {
+                        log(&notice);
+                    }
+                }
+                if batch.is_empty() {
+                    break;
+                }
+                for (id, open) in batch.drain(..) {
+                    match open {
+                        Some(open) => self.write(id, &open),
+                        None => {
+                            if let Some(mem) = self.shared.mems.get(id) {
+                                mem::pump(&mem);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes one link until nothing is left or its socket takes no more.
+    fn write(self: &Rc<Self>, id: LinkId, open: &Rc<Open>) {
+        let mut transmit = open.transmit.borrow_mut();
+        loop {
+            if transmit.abort {
+                return self.cut(open);
+            }
+            if open.blocked.get() {
+                return;
+            }
+            match open.stream.try_write(&mut transmit) {
+                Ok(true) if transmit.close => {
+                    open.stream.end();
+                    return self.linger(open);
+                }
+                Ok(true) => {
+                    self.shared.lock().transmit(id, &mut transmit);
+                    if transmit.is_empty() && !transmit.close && !transmit.abort {
+                        return;
+                    }
+                }
+                Ok(false) => {
+                    self.shared.lock().wrote(id, false, now());
+                    self.retime();
+                    open.blocked.set(true);
+                    tokio::task::spawn_local(self.clone().write_when_ready(id, open.clone()));
+                    return;
+                }
+                Err(_) => return self.cut(open),
+            }
+        }
+    }
+
+    async fn write_when_ready(self: Rc<Self>, id: LinkId, open: Rc<Open>) {
+        let ready = open.stream.writable().await;
+        open.blocked.set(false);
+        if ready.is_err() {
+            return self.cut(&open);
+        }
+        self.shared.lock().wrote(id, true, now());
+        self.write(id, &open);
+    }
+
+    /// Ends a link now.
+    fn cut(&self, open: &Open) {
+        open.closing.set(true);
+        if let Some(reader) = open.reader.borrow_mut().take() {
+            reader.abort();
+        }
+    }
+
+    /// Lets the other side read why its link ends: closing with unread input would take that away from it.
+    fn linger(self: &Rc<Self>, open: &Rc<Open>) {
+        if !open.closing.replace(true) {
+            let (loops, open) = (self.clone(), open.clone());
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LINGER).await;
+                loops.cut(&open);
+            });
+        }
+    }
+
+    /// Calls the state when its deadline has come.
+    async fn keep_time(self: Rc<Self>) {
+        loop {
+            let deadline = self.shared.lock().deadline();
+            self.timed.set(deadline);
+            match deadline {
+                Some(due) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(due.since(now())) => {
+                            self.shared.lock().tick(now());
+                            self.write.notify_one();
+                        }
+                        () = self.retime.notified() => {}
+                    }
+                }
+                None => self.retime.notified().await,
+            }
+        }
+    }
+
+    /// The deadline may have come nearer than the timer is set.
+    fn retime(&self) {
+        let deadline = self.shared.lock().deadline();
+        if deadline.is_some_and(|due| self.timed.get().is_none_or(|timed| due < timed)) {
+            self.retime.notify_one();
+        }
+    }
+}
+
+/// Reads what is there, up to a turn's share. True if the link has ended.
+fn read_turn(stream: &Stream, input: &mut BytesMut) -> bool {
+    let mut read = 0;
+    while read < TURN_BYTES {
+        if input.capacity() - input.len() < TURN_BYTES / 4 {
+            input.reserve(TURN_BYTES);
+        }
+        let room = input.capacity() - input.len();
+        match stream.try_read(input) {
+            Ok(0) => return true,
+            // Less than there was room for: the socket is empty, which needs no further call to be known.
+            Ok(len) if len < room => return false,
+            Ok(len) => read += len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+/// Forgets a link when its reader ends, however it ends.
+struct Ended<'a> {
+    loops: &'a Rc<Loop>,
+    id: LinkId,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.loops.links.borrow_mut().remove(&self.id);
+        self.loops.shared.lock().closed(self.id, now());
+        self.loops.write.notify_one();
+        self.loops.closed.notify_one();
+    }
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
+        Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
+        Notice::Gone { node, why } => tracing::info!("`{node}` is gone: {why}"),
+        Notice::Refused(why) => tracing::warn!("a link was refused: {why}"),
+    }
+}

@@ -1,0 +1,603 @@
+//! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
+
+mod link;
+mod subscription;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use convoke_core::limits::{FRAGMENT_BYTES_MAX, SUBSCRIPTION_BYTES_MAX};
+use convoke_core::{
+    Code, Encoding, Headers, Name, NodeConfig, NodeState, Pattern, Payload, Publication, Refusal, SlowPolicy, Standing,
+    Transmit,
+};
+use serde::Serialize;
+use tokio::sync::{Notify, oneshot, watch};
+
+pub use subscription::{Missed, Subscription};
+
+use crate::address::Address;
+use crate::error::Error;
+use crate::hub::now;
+use crate::token::Token;
+use crate::transport::mem::{self, MemLink};
+use link::Link;
+
+/// How long [`Node::connect`] and the verbs of the CLI wait for a hub unless told otherwise.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// A publish that follows the last write after at least this long is written at once by its caller; one that comes
+/// sooner is left to gather with others. A task wake costs about a quarter of it.
+const GATHER: Duration = Duration::from_micros(30);
+
+/// Who a node is, and how it behaves.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its name: how others find it. Slash-separated words.
+    pub name: String,
+    /// Who is answerable for what it does; its name if `None`.
+    pub author: Option<String>,
+    /// The token that it joins with over TCP. If `None`, the one that the hub has announced to this user's programs on
+    /// this machine.
+    pub token: Option<Token>,
+    /// Where a hub of this user on this machine also listens on a Unix socket, take that instead of TCP: it is faster.
+    pub prefer_unix: bool,
+    /// Take the name over from a live node of the same principal, instead of being refused.
+    pub takeover: bool,
+    /// What the hub shall do when this node reads too slowly.
+    pub slow: SlowPolicy,
+    /// How much of what is published while offline is kept until there is a link, in bytes; with zero such a publish is
+    /// [`Error::Offline`].
+    pub offline_bytes_max: usize,
+    /// What may wait for one subscription that the program does not read, in bytes; then the oldest go, told as
+    /// [`Missed::Lagged`].
+    pub subscription_bytes_max: usize,
+    /// How long [`Node::connect_with`] waits until it has joined.
+    pub timeout: Duration,
+}
+
+impl NodeOptions {
+    /// The usual node of this name.
+    pub fn new(name: impl Into<String>) -> NodeOptions {
+        NodeOptions { name: name.into(), ..NodeOptions::default() }
+    }
+}
+
+impl Default for NodeOptions {
+    fn default() -> NodeOptions {
+        NodeOptions {
+            name: String::new(),
+            author: None,
+            token: None,
+            prefer_unix: false,
+            takeover: false,
+            slow: SlowPolicy::default(),
+            offline_bytes_max: 0,
+            subscription_bytes_max: SUBSCRIPTION_BYTES_MAX,
+            timeout: CONNECT_TIME,
+        }
+    }
+}
+
+/// A program that has joined a hub, or will as soon as there is one. Cloning gives another handle to the same node; it
+/// leaves when the last handle and the last [`Subscription`] are dropped.
+///
+/// Its link is permanent: when it is cut, the node tries again after a random pause that grows from 50 ms to 5 s, looks
+/// its address up anew each time, and subscribes again to what it had.
+#[derive(Clone, Debug)]
+pub struct Node {
+    handle: Arc<Handle>,
+}
+
+/// Leaves when the last of its clones is dropped.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<NodeShared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.leave();
+    }
+}
+
+/// What the handles of a node, its link task, and the callers on its `mem://` link share.
+pub(crate) struct NodeShared {
+    inner: Mutex<Inner>,
+    address: Address,
+    /// The token given; otherwise it is looked up for every link.
+    token: Option<Token>,
+    prefer_unix: bool,
+    /// The link task shall look.
+    wake: Notify,
+    /// There may be room again for what is published.
+    room: Notify,
+    standing: watch::Sender<Standing>,
+    lost: watch::Sender<u64>,
+    /// True once the link task has ended.
+    ended: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for NodeShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeShared({})", self.address)
+    }
+}
+
+struct Inner {
+    state: NodeState,
+    link: Link,
+    transmit: Transmit,
+    /// The link task will write.
+    scheduled: bool,
+    written_at: Option<Instant>,
+    answers: HashMap<u32, oneshot::Sender<Result<u64, Refusal>>>,
+    wakers: HashMap<u32, Waker>,
+    joined: bool,
+}
+
+impl Node {
+    /// Joins the hub at `address` under `name`; waits until it has, 10 s at most. From then on the link is permanent.
+    ///
+    /// An address is `HOST:PORT`, `tcp://…`, `unix:///path` or `mem://name`. A hub of the same user on the same machine
+    /// needs no token: over a Unix socket both ends see who the other is, and over TCP the token is found in a file that
+    /// the hub wrote for this user.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadAddress`], [`Error::BadName`]; [`Error::Unauthorized`], [`Error::NodeInUse`] or [`Error::Refused`] if
+    /// the hub does not let it in; [`Error::Offline`] if no hub answers there.
+    ///
+    /// Cancel safe: nothing is left behind.
+    pub async fn connect(address: impl AsRef<str>, name: impl Into<String>) -> Result<Node, Error> {
+        Node::connect_with(address, NodeOptions::new(name)).await
+    }
+
+    /// As [`connect`](Node::connect), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Node::connect).
+    pub async fn connect_with(address: impl AsRef<str>, options: NodeOptions) -> Result<Node, Error> {
+        let timeout = options.timeout;
+        let node = Node::open(address, options)?;
+        match tokio::time::timeout(timeout, node.ready()).await {
+            Ok(Ok(())) => Ok(node),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let why = match node.standing() {
+                    Standing::Offline(Some(why)) => why.to_string(),
+                    _ => "no answer".to_owned(),
+                };
+                let text = format!(
+                    "no hub has let `{}` in at {} within {timeout:?}: {why}",
+                    node.name(),
+                    node.handle.shared.address
+                );
+                Err(Error::Offline(Refusal::new(Code::Unreachable, text)))
+            }
+        }
+    }
+
+    /// Makes a node that joins the hub at `address` as soon as there is one, and returns at once. Must be called within a
+    /// tokio runtime, on which the node has one task.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadAddress`], [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
+    pub fn open(address: impl AsRef<str>, options: NodeOptions) -> Result<Node, Error> {
+        let address = Address::parse(address.as_ref())?;
+        let mut config = NodeConfig::new(Name::parse(&options.name)?);
+        config.author = options.author.as_deref().map(Name::parse).transpose()?;
+        config.takeover = options.takeover;
+        config.slow = options.slow;
+        config.offline_bytes_max = options.offline_bytes_max;
+        config.subscription_bytes_max = options.subscription_bytes_max;
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|error| Error::io(format!("node `{}`", config.name), std::io::Error::other(error)))?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a node", error.into()))?;
+        let shared = Arc::new(NodeShared {
+            inner: Mutex::new(Inner {
+                state: NodeState::new(config, seed, now()),
+                link: Link::None,
+                transmit: Transmit::new(),
+                scheduled: false,
+                written_at: None,
+                answers: HashMap::new(),
+                wakers: HashMap::new(),
+                joined: false,
+            }),
+            address,
+            token: options.token,
+            prefer_unix: options.prefer_unix,
+            wake: Notify::new(),
+            room: Notify::new(),
+            standing: watch::Sender::new(Standing::Joining),
+            lost: watch::Sender::new(0),
+            ended: watch::Sender::new(false),
+        });
+        runtime.spawn(link::keep(shared.clone()));
+        Ok(Node { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// Waits until the node has joined.
+    ///
+    /// # Errors
+    ///
+    /// Why the hub does not let it in: [`Error::Unauthorized`], [`Error::NodeInUse`], [`Error::Refused`]. The node tries
+    /// again all the same, so a later call may succeed. That no hub answers is not an error; it is waited for.
+    ///
+    /// Cancel safe.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut standing = self.handle.shared.standing.subscribe();
+        loop {
+            match &*standing.borrow_and_update() {
+                Standing::Joined => return Ok(()),
+                Standing::Ended(why) => return Err(why.clone().into()),
+                Standing::Offline(Some(why)) if is_answer(why.code) => return Err(why.clone().into()),
+                _ => {}
+            }
+            if standing.changed().await.is_err() {
+                return Err(left(self.name()));
+            }
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Name {
+        self.handle.shared.lock().state.name().clone()
+    }
+
+    /// Where it stands with its hub now.
+    pub fn standing(&self) -> Standing {
+        self.handle.shared.lock().state.standing()
+    }
+
+    /// Watches where it stands with its hub. Holding this does not keep the node.
+    pub fn watch_standing(&self) -> watch::Receiver<Standing> {
+        self.handle.shared.standing.subscribe()
+    }
+
+    /// Counts the events of this node that `publish` had taken and that were lost with a link. It grows when the node has
+    /// joined again; by what the hub says it did not receive, or, if the hub was restarted and cannot say, by the most
+    /// that can have been lost.
+    pub fn watch_lost(&self) -> watch::Receiver<u64> {
+        self.handle.shared.lost.subscribe()
+    }
+
+    /// Publishes a value on a name, as MessagePack with named fields. Returns when the event is on its way, which is at
+    /// once unless so much waits already that the link must take some of it first.
+    ///
+    /// It goes at most once to every subscription that exists now. Events of one node arrive in the order in which they
+    /// were published, whatever their names. To know that the hub has taken it, call [`confirm`](Node::confirm).
+    ///
+    /// # Errors
+    ///
+    /// Nothing was published: [`Error::Offline`] (unless [`NodeOptions::offline_bytes_max`] lets it wait),
+    /// [`Error::Backpressure`] when that is used up, [`Error::BadName`], [`Error::BadPayload`], [`Error::Unauthorized`] for
+    /// a name of the hub's own, [`Error::Refused`] for a payload longer than the hub takes.
+    ///
+    /// Cancel safe: a publish that was cancelled was not published.
+    pub async fn publish<T: Serialize + ?Sized>(&self, name: impl AsRef<str>, value: &T) -> Result<(), Error> {
+        let payload = Payload::encode(value)?;
+        self.publish_bytes(name.as_ref(), payload.encoding, &payload.bytes, &Headers::new()).await
+    }
+
+    /// Publishes a payload as it is, with headers beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Node::publish), which also says when it waits and what it promises.
+    pub async fn publish_payload(
+        &self,
+        name: impl AsRef<str>,
+        payload: &Payload,
+        headers: &Headers,
+    ) -> Result<(), Error> {
+        self.publish_bytes(name.as_ref(), payload.encoding, &payload.bytes, headers).await
+    }
+
+    /// Publishes bytes of the program's own, without copying them more than once.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Node::publish), which also says when it waits and what it promises.
+    pub async fn publish_raw(&self, name: impl AsRef<str>, bytes: &[u8]) -> Result<(), Error> {
+        self.publish_bytes(name.as_ref(), Encoding::Raw, bytes, &Headers::new()).await
+    }
+
+    async fn publish_bytes(
+        &self,
+        name: &str,
+        encoding: Encoding,
+        payload: &[u8],
+        headers: &Headers,
+    ) -> Result<(), Error> {
+        let what = Publication { name, encoding, payload, headers };
+        loop {
+            let room = self.handle.shared.room.notified();
+            match self.handle.shared.publish(what) {
+                Err(refusal) if refusal.code == Code::Backpressure && self.handle.shared.is_joined() => {
+                    room.await;
+                }
+                Err(refusal) => return Err(refusal.into()),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until the hub has taken all events that this node has published so far, and tells to how many nodes the last
+    /// of them went.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Offline`] without a link; [`Error::Unanswered`] if the link is cut before the answer: what was published
+    /// may have arrived or not.
+    ///
+    /// Cancel safe.
+    pub async fn confirm(&self) -> Result<u64, Error> {
+        self.request(NodeState::confirm).await
+    }
+
+    /// Waits until the hub has handled everything that this node has sent so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`confirm`](Node::confirm).
+    pub async fn barrier(&self) -> Result<(), Error> {
+        self.request(NodeState::barrier).await.map(drop)
+    }
+
+    /// Asks the hub, or through it the node of this name, for a sign of life, and tells how long the answer took.
+    ///
+    /// # Errors
+    ///
+    /// As [`confirm`](Node::confirm); and [`Error::Refused`] if no node of this name is joined, [`Error::Unanswered`] if
+    /// it does not answer within 10 s.
+    pub async fn ping(&self, node: Option<&str>) -> Result<Duration, Error> {
+        let node = node.map(Name::parse).transpose()?;
+        let started = Instant::now();
+        self.request(|state| state.ping(node.as_ref())).await?;
+        Ok(started.elapsed())
+    }
+
+    async fn request(&self, ask: impl FnOnce(&mut NodeState) -> Result<u32, Refusal>) -> Result<u64, Error> {
+        let shared = &self.handle.shared;
+        let (id, answer) = shared.ask(ask)?;
+        let mut waiting = Abandon { shared, id: Some(id) };
+        let answer = answer.await.map_err(|_| left(self.name()))?;
+        waiting.id = None;
+        Ok(answer?)
+    }
+
+    /// Subscribes to what is published on names that match: `+` stands for one word, `#` at the end for the rest. Returns
+    /// when the hub has taken it: what is published anywhere after that arrives. Without a link it waits for one; over
+    /// reconnections the subscription comes back by itself. Dropping it unsubscribes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Offline`] if the node has left.
+    ///
+    /// Cancel safe: a subscribe that was cancelled has not subscribed.
+    pub async fn subscribe(&self, pattern: impl AsRef<str>) -> Result<Subscription, Error> {
+        let pattern = Pattern::parse(pattern.as_ref())?;
+        let shared = &self.handle.shared;
+        let (id, answer) = shared.ask(|state| state.subscribe(pattern))?;
+        let subscription = Subscription::new(self.clone(), id);
+        answer.await.map_err(|_| left(self.name()))??;
+        Ok(subscription)
+    }
+
+    /// Leaves the hub, after what was published is written, and returns when the link is closed; a second at most.
+    /// Handles that are left can no longer do anything.
+    pub async fn leave(self) {
+        let mut ended = self.handle.shared.ended.subscribe();
+        self.handle.shared.leave();
+        // An error would mean that the task is gone, which is what is waited for.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// Gives an answer up if nobody waits for it any more.
+struct Abandon<'a> {
+    shared: &'a NodeShared,
+    id: Option<u32>,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            let mut inner = self.shared.lock();
+            inner.answers.remove(&id);
+            inner.state.abandon(id);
+        }
+    }
+}
+
+/// Whether a hub has answered with this, rather than not at all.
+fn is_answer(code: Code) -> bool {
+    matches!(
+        code,
+        Code::VersionMismatch
+            | Code::Unauthorized
+            | Code::Forbidden
+            | Code::BadName
+            | Code::NodeInUse
+            | Code::Fenced
+            | Code::Limit
+            | Code::TooLarge
+            | Code::BadFrame
+    )
+}
+
+fn left(name: Name) -> Error {
+    Error::Offline(Refusal::new(Code::Left, format!("`{name}` has left its hub")))
+}
+
+impl NodeShared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("a turn never panics")
+    }
+
+    fn is_joined(&self) -> bool {
+        self.lock().state.is_joined()
+    }
+
+    #[inline]
+    fn publish(&self, what: Publication<'_>) -> Result<(), Refusal> {
+        let mut inner = self.lock();
+        inner.state.publish(what)?;
+        let mem = self.flush_soon(&mut inner);
+        drop(inner);
+        if let Some(mem) = mem {
+            mem::pump(&mem);
+        }
+        Ok(())
+    }
+
+    /// After something was put on its way: writes it now, or lets it gather with what follows at once.
+    #[inline]
+    fn flush_soon(&self, inner: &mut Inner) -> Option<Arc<MemLink>> {
+        if inner.scheduled && inner.state.waiting_bytes() < FRAGMENT_BYTES_MAX {
+            return None;
+        }
+        match &inner.link {
+            Link::None => return None,
+            Link::Mem(mem) => return Some(mem.clone()),
+            Link::Socket(_) => {}
+        }
+        let at_once = inner.state.waiting_bytes() >= FRAGMENT_BYTES_MAX
+            || inner.written_at.is_none_or(|written_at| written_at.elapsed() > GATHER);
+        if !at_once {
+            inner.scheduled = true;
+            self.wake.notify_one();
+        } else if !inner.write(self) {
+            self.wake.notify_one();
+        }
+        None
+    }
+
+    /// Asks the hub for something; the answer comes by the channel.
+    fn ask(
+        &self,
+        ask: impl FnOnce(&mut NodeState) -> Result<u32, Refusal>,
+    ) -> Result<(u32, oneshot::Receiver<Result<u64, Refusal>>), Refusal> {
+        let mut inner = self.lock();
+        let id = ask(&mut inner.state)?;
+        let (sender, receiver) = oneshot::channel();
+        inner.answers.insert(id, sender);
+        let mem = match &inner.link {
+            Link::Mem(mem) => Some(mem.clone()),
+            Link::Socket(_) => {
+                // Somebody waits for the answer, so nothing is gathered.
+                if !inner.write(self) {
+                    self.wake.notify_one();
+                }
+                None
+            }
+            Link::None => None,
+        };
+        drop(inner);
+        if let Some(mem) = mem {
+            mem::pump(&mem);
+        }
+        Ok((id, receiver))
+    }
+
+    fn leave(&self) {
+        let mut inner = self.lock();
+        inner.state.leave(now());
+        inner.settle(self);
+        self.wake.notify_one();
+    }
+
+    /// What waits for the hub, taken by whoever carries this link.
+    pub(crate) fn mem_transmit(&self, link: &Arc<MemLink>, transmit: &mut Transmit) {
+        let mut inner = self.lock();
+        if inner.link.is(link) {
+            inner.state.transmit(transmit);
+            inner.scheduled = false;
+            drop(inner);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// What the hub has sent, given by whoever carries this link.
+    pub(crate) fn mem_receive(&self, link: &Arc<MemLink>, input: &mut bytes::BytesMut) {
+        let mut inner = self.lock();
+        if inner.link.is(link) {
+            inner.state.receive(input, now());
+            inner.settle(self);
+        }
+    }
+
+    /// The hub's end of the link is gone.
+    pub(crate) fn mem_ended(&self, link: &Arc<MemLink>, why: Refusal) {
+        let mut inner = self.lock();
+        if inner.link.is(link) {
+            inner.link = Link::None;
+            inner.state.disconnected(why, now());
+            inner.settle(self);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl Inner {
+    /// Writes what waits, as far as the socket takes it. False if something is left, which is then the link task's: it
+    /// waits until the socket takes more, or finds that the connection is gone.
+    fn write(&mut self, shared: &NodeShared) -> bool {
+        let Link::Socket(stream) = &self.link else { return true };
+        let done = loop {
+            self.state.transmit(&mut self.transmit);
+            if self.transmit.is_empty() {
+                break true;
+            }
+            if !stream.try_write(&mut self.transmit).unwrap_or(false) {
+                break false;
+            }
+        };
+        self.scheduled = !done;
+        self.written_at = Some(Instant::now());
+        if !self.state.is_full() {
+            shared.room.notify_waiters();
+        }
+        done
+    }
+
+    /// Hands out what the state has for those who wait.
+    fn settle(&mut self, shared: &NodeShared) {
+        for (id, answer) in self.state.answers() {
+            if let Some(sender) = self.answers.remove(&id) {
+                // Who asked may have given up.
+                let _ = sender.send(answer);
+            }
+        }
+        for id in self.state.woken() {
+            if let Some(waker) = self.wakers.remove(&id) {
+                waker.wake();
+            }
+        }
+        for loss in self.state.losses() {
+            tracing::warn!("`{}`: {} events were lost with its link", self.state.name(), loss.count);
+            shared.lost.send_modify(|lost| *lost += loss.count);
+        }
+        for (seq, refusal) in self.state.refused() {
+            tracing::warn!("`{}`: its event {seq} was refused: {refusal}", self.state.name());
+        }
+        let joined = self.state.is_joined();
+        if !joined || !self.joined {
+            self.joined = joined;
+            let standing = self.state.standing();
+            shared.room.notify_waiters();
+            shared.standing.send_if_modified(|before| {
+                let changed = *before != standing;
+                *before = standing;
+                changed
+            });
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The permanent link of a node: one task that dials, reads, writes what others could not, and tries again.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use convoke_core::{Code, Refusal};
+use tokio::net::lookup_host;
+
+use super::NodeShared;
+use crate::address::Address;
+use crate::hub::{Announced, find, now};
+use crate::transport::mem::{self, MemLink};
+use crate::transport::{Stream, tcp};
+
+/// What one turn reads at most, in bytes, before the subscriptions get theirs.
+const TURN_BYTES: usize = 256 << 10;
+
+/// How long dialing may take, name look-up included.
+const DIAL_TIME: Duration = Duration::from_secs(5);
+
+/// How long a node that leaves waits for its last bytes to be written.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// What a node has towards its hub.
+pub(super) enum Link {
+    None,
+    Socket(Arc<Stream>),
+    Mem(Arc<MemLink>),
+}
+
+impl Link {
+    pub(super) fn is(&self, mem: &Arc<MemLink>) -> bool {
+        matches!(self, Link::Mem(own) if Arc::ptr_eq(own, mem))
+    }
+}
+
+/// What dialing has made.
+enum Dialed {
+    Socket(Stream, bool),
+    Mem(Arc<MemLink>),
+}
+
+/// Keeps the link of a node until the node leaves.
+pub(super) async fn keep(shared: Arc<NodeShared>) {
+    loop {
+        let (deadline, dial, ended) = {
+            let mut inner = shared.lock();
+            inner.state.tick(now());
+            inner.settle(&shared);
+            let ended = matches!(inner.state.standing(), convoke_core::Standing::Ended(_));
+            (inner.state.deadline(), inner.state.wants_link(), ended)
+        };
+        if ended {
+            break;
+        }
+        if !dial {
+            wait(&shared, deadline).await;
+            continue;
+        }
+        let dialed = tokio::select! {
+            dialed = tokio::time::timeout(DIAL_TIME, dial_hub(&shared)) => dialed,
+            // The node leaves; anything else can wait until there is a link.
+            () = left(&shared) => continue,
+        };
+        match dialed.unwrap_or_else(|_| Err(unreachable(&shared, "it does not answer"))) {
+            Ok(Dialed::Socket(stream, trusted)) => talk(&shared, stream, trusted).await,
+            Ok(Dialed::Mem(link)) => talk_in_memory(&shared, link).await,
+            Err(why) => {
+                let mut inner = shared.lock();
+                inner.state.disconnected(why, now());
+                inner.settle(&shared);
+            }
+        }
+    }
+    shared.ended.send_replace(true);
+}
+
+async fn wait(shared: &NodeShared, deadline: Option<convoke_core::Time>) {
+    let wake = shared.wake.notified();
+    match deadline {
+        Some(due) => {
+            let _ = tokio::time::timeout(due.since(now()), wake).await;
+        }
+        None => wake.await,
+    }
+}
+
+async fn left(shared: &NodeShared) {
+    loop {
+        shared.wake.notified().await;
+        if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
+            return;
+        }
+    }
+}
+
+fn unreachable(shared: &NodeShared, why: &str) -> Refusal {
+    Refusal::new(Code::Unreachable, format!("no hub answers at {}: {why}", shared.address))
+}
+
+/// Dials, with the address and the token looked up now.
+async fn dial_hub(shared: &Arc<NodeShared>) -> Result<Dialed, Refusal> {
+    let failed = |error: io::Error| unreachable(shared, &plain(&error));
+    let (dialed, token) = match &shared.address {
+        Address::Mem(name) => return mem::connect(name, shared).map(Dialed::Mem),
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let (stream, trusted) = crate::transport::unix::connect(path).await.map_err(failed)?;
+            (Dialed::Socket(stream, trusted), shared.token.clone())
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) => return Err(unreachable(shared, "there are no Unix sockets here")),
+        Address::Tcp { host, port } => {
+            let announced = announced(host, *port).await;
+            #[cfg(unix)]
+            if let Some(path) = announced.as_ref().and_then(|hub| hub.unix.as_ref()).filter(|_| shared.prefer_unix)
+                && let Ok((stream, true)) = crate::transport::unix::connect(path).await
+            {
+                return Ok(Dialed::Socket(stream, true));
+            }
+            let token = shared.token.clone().or(announced.map(|hub| hub.token));
+            (Dialed::Socket(tcp::connect(host, *port).await.map_err(failed)?, false), token)
+        }
+    };
+    shared.lock().state.set_token(token.map(|token| (token.name().clone(), token.key())));
+    Ok(dialed)
+}
+
+/// What a hub of this user has announced for an address of this machine.
+async fn announced(host: &str, port: u16) -> Option<Announced> {
+    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+        Ok(address) => vec![(address, port).into()],
+        Err(_) => lookup_host((host, port)).await.ok()?.collect(),
+    };
+    addresses.into_iter().find_map(find)
+}
+
+/// An error of the system in its own words, without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// Runs a link over a socket until it ends.
+async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
+    let stream = Arc::new(stream);
+    {
+        let mut inner = shared.lock();
+        inner.state.connected(trusted, now());
+        inner.transmit = Default::default();
+        inner.link = Link::Socket(stream.clone());
+        inner.write(shared);
+    }
+    let mut input = BytesMut::new();
+    loop {
+        let (deadline, blocked) = {
+            let mut inner = shared.lock();
+            inner.state.tick(now());
+            inner.settle(shared);
+            if !inner.state.has_link() {
+                break;
+            }
+            inner.write(shared);
+            (inner.state.deadline(), !inner.transmit.is_empty())
+        };
+        let timer = async {
+            match deadline {
+                Some(due) => tokio::time::sleep(due.since(now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ready = stream.readable() => {
+                let ended = ready.is_err() || read(&stream, &mut input);
+                let mut inner = shared.lock();
+                inner.state.receive(&mut input, now());
+                if ended {
+                    let why = Refusal::new(Code::LinkLost, format!("the hub at {} has ended the link", shared.address));
+                    inner.state.disconnected(why, now());
+                }
+                inner.settle(shared);
+                drop(inner);
+                if input.is_empty() {
+                    // Held only while it has content.
+                    input = BytesMut::new();
+                }
+            }
+            ready = stream.writable(), if blocked => {
+                if ready.is_err() {
+                    shared.lock().state.disconnected(Refusal::new(Code::LinkLost, "the link was cut"), now());
+                }
+            }
+            () = shared.wake.notified() => {}
+            () = timer => {}
+        }
+    }
+    finish(shared, &stream).await;
+}
+
+/// Writes the last words of a node that leaves, then closes.
+async fn finish(shared: &NodeShared, stream: &Stream) {
+    let goodbye = async {
+        loop {
+            {
+                let mut inner = shared.lock();
+                inner.write(shared);
+                if inner.transmit.is_empty() {
+                    break;
+                }
+            }
+            if stream.writable().await.is_err() {
+                break;
+            }
+        }
+        stream.end();
+    };
+    if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
+        // A hub that takes nothing is left without a word.
+        let _ = tokio::time::timeout(LEAVE_TIME, goodbye).await;
+    }
+    let mut inner = shared.lock();
+    inner.link = Link::None;
+    inner.transmit = Default::default();
+    inner.scheduled = false;
+    inner.settle(shared);
+}
+
+fn read(stream: &Stream, input: &mut BytesMut) -> bool {
+    let mut read = 0;
+    while read < TURN_BYTES {
+        if input.capacity() - input.len() < TURN_BYTES / 4 {
+            input.reserve(TURN_BYTES);
+        }
+        let room = input.capacity() - input.len();
+        match stream.try_read(input) {
+            Ok(0) => return true,
+            Ok(len) if len < room => return false,
+            Ok(len) => read += len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+/// Runs a link in memory until it ends. Those who publish carry it; this task only keeps the time.
+async fn talk_in_memory(shared: &Arc<NodeShared>, link: Arc<MemLink>) {
+    {
+        let mut inner = shared.lock();
+        inner.link = Link::Mem(link.clone());
+        inner.state.connected(true, now());
+    }
+    loop {
+        mem::pump(&link);
+        let deadline = {
+            let mut inner = shared.lock();
+            inner.state.tick(now());
+            inner.settle(shared);
+            if !inner.state.has_link() || !inner.link.is(&link) {
+                break;
+            }
+            inner.state.deadline()
+        };
+        wait(shared, deadline).await;
+    }
+    mem::pump(&link);
+    shared.lock().link = Link::None;
+    mem::cut(&link);
+}

@@ -1,0 +1,110 @@
+//! A subscription: events as they come, and what is missing between them.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use convoke_core::node::Run;
+use convoke_core::{Delivery, Event, Gap, Refusal};
+
+use super::Node;
+
+/// Something that a subscription did not get, told at the place where it is missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Missed {
+    /// So many events, because they came faster than they were read.
+    #[error("{0} events were lost here: they came faster than they were read")]
+    Lagged(u64),
+    /// What was published while the link was cut.
+    #[error("what was published while {} is missing here", match .0 {
+        Gap::HubRestarted => "the hub was away",
+        _ => "the link was cut",
+    })]
+    Gap(Gap),
+    /// Everything from here on: the hub does not serve the subscription any more.
+    #[error("the subscription has ended: {0}")]
+    Ended(Refusal),
+}
+
+/// The events on names that match a pattern. Dropping it unsubscribes.
+///
+/// What the program does not read waits, up to [`NodeOptions::subscription_bytes_max`](crate::NodeOptions); it does not
+/// hold up the node's other subscriptions.
+#[derive(Debug)]
+pub struct Subscription {
+    node: Node,
+    id: u32,
+    run: Option<Run>,
+    ended: bool,
+}
+
+impl Subscription {
+    pub(super) fn new(node: Node, id: u32) -> Subscription {
+        Subscription { node, id, run: None, ended: false }
+    }
+
+    /// Waits for the next event, or for the news that some are missing here. `None` after [`Missed::Ended`], for ever.
+    ///
+    /// Events of one publisher come in the order in which it published them. Cancel safe: nothing is lost by dropping
+    /// the future.
+    pub async fn next(&mut self) -> Option<Result<Event, Missed>> {
+        if let Some(event) = self.run.as_mut().and_then(Iterator::next) {
+            return Some(Ok(event));
+        }
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// What is there already, without waiting.
+    pub fn try_next(&mut self) -> Option<Result<Event, Missed>> {
+        if let Some(event) = self.run.as_mut().and_then(Iterator::next) {
+            return Some(Ok(event));
+        }
+        let delivery = self.node.handle.shared.lock().state.take(self.id)?;
+        Some(self.unpack(delivery))
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, Missed>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let mut inner = self.node.handle.shared.lock();
+        let Some(delivery) = inner.state.take(self.id) else {
+            inner.wakers.insert(self.id, context.waker().clone());
+            return Poll::Pending;
+        };
+        drop(inner);
+        Poll::Ready(Some(self.unpack(delivery)))
+    }
+
+    fn unpack(&mut self, delivery: Delivery) -> Result<Event, Missed> {
+        match delivery {
+            Delivery::Run(mut run) => {
+                let first = run.next().expect("a run holds at least one event");
+                self.run = Some(run);
+                Ok(first)
+            }
+            Delivery::Event(event) => Ok(event),
+            Delivery::Lagged(count) => Err(Missed::Lagged(count)),
+            Delivery::Gap(gap) => Err(Missed::Gap(gap)),
+            Delivery::Ended(why) => {
+                self.ended = true;
+                Err(Missed::Ended(why))
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let shared = &self.node.handle.shared;
+        let mut inner = shared.lock();
+        inner.wakers.remove(&self.id);
+        inner.answers.remove(&self.id);
+        inner.state.unsubscribe(self.id);
+        let mem = shared.flush_soon(&mut inner);
+        drop(inner);
+        if let Some(mem) = mem {
+            crate::transport::mem::pump(&mem);
+        }
+    }
+}

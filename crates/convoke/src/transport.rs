@@ -1,0 +1,96 @@
+//! Transports: ways to make links. Each is a file with two functions, `connect` and `listen`; what they give is a
+//! [`Stream`] or a [`Listener`]. Links in memory have neither: see `mem`.
+
+pub(crate) mod mem;
+pub(crate) mod tcp;
+#[cfg(unix)]
+pub(crate) mod unix;
+
+use std::io::{self, IoSlice};
+
+use bytes::BytesMut;
+use convoke_core::{Peer, Transmit};
+
+/// What is written with one call at most, in pieces.
+const PIECES_MAX: usize = 64;
+
+/// A connection; all that happens on it is without waiting, or waits for nothing but readiness.
+pub(crate) enum Stream {
+    Tcp(tokio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+/// Calls the same method whatever the transport.
+macro_rules! each {
+    ($of:expr, $stream:ident => $call:expr) => {
+        match $of {
+            Stream::Tcp($stream) => $call,
+            #[cfg(unix)]
+            Stream::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Stream {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        each!(self, stream => stream.readable().await)
+    }
+
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        each!(self, stream => stream.writable().await)
+    }
+
+    /// Reads once what is there, as far as `input` has room. Zero means that the other side has ended.
+    pub(crate) fn try_read(&self, input: &mut BytesMut) -> io::Result<usize> {
+        each!(self, stream => stream.try_read_buf(input))
+    }
+
+    /// Writes until all is written or the socket takes no more; tells which.
+    pub(crate) fn try_write(&self, transmit: &mut Transmit) -> io::Result<bool> {
+        while !transmit.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(transmit.pieces()) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            let written = match &slices[..count] {
+                [one] => each!(self, stream => stream.try_write(one)),
+                all => each!(self, stream => stream.try_write_vectored(all)),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => transmit.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells the other side that nothing more comes, but still reads.
+    pub(crate) fn end(&self) {
+        // It fails only if the connection is gone already.
+        let _ = each!(self, stream => rustix::net::shutdown(stream, rustix::net::Shutdown::Write));
+    }
+}
+
+/// Something that accepts connections.
+pub(crate) enum Listener {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl Listener {
+    /// Waits for the next connection, and tells who is on its other end as far as the transport knows.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Listener::Tcp(listener) => tcp::accept(listener).await,
+            #[cfg(unix)]
+            Listener::Unix(listener) => unix::accept(listener).await,
+        }
+    }
+}
