@@ -101,8 +101,8 @@ impl World {
         let size = match self.dice.below(20) {
             0 => max + 1,
             1 | 2 => self.dice.below(max),
-            3 => max,
-            4..8 => self.dice.below(max.min(20 << 10)),
+            3..6 => max,
+            6..9 => self.dice.below(max.min(20 << 10)),
             _ => 12 + self.dice.below(60),
         };
         for _ in 0..count.min(1 + 300_000 / (size + 24)) {
