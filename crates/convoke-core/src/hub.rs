@@ -468,6 +468,7 @@ impl HubState {
                 let clock = self.membership_clock();
                 let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
                 let due = link.heard + silence_max;
+                let beat_sent = link.joined().map_or(self.now, |joined| joined.beat_sent);
                 if due <= clock {
                     let text = format!("nothing was heard for {} s", silence_max.as_secs());
                     self.close(id, Refusal::new(Code::Silent, text));
@@ -475,6 +476,10 @@ impl HubState {
                     // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
                     let left = due.since(clock).min(self.config.beat);
                     self.timers.insert((self.now + left, timer));
+                    if self.now.since(beat_sent) > self.config.beat * 2 {
+                        // The node's own Beat, which is answered, waits behind its events.
+                        self.beat(id);
+                    }
                 }
             }
             Timer::Stuck(id) => {

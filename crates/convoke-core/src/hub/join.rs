@@ -301,6 +301,7 @@ fn joined(
         incarnation,
         since: now,
         publisher,
+        beat_sent: now,
         seq: received,
         fresh: true,
         recipients: 0,

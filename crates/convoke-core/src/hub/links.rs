@@ -70,6 +70,8 @@ pub(super) struct Joined {
     pub(super) incarnation: Incarnation,
     pub(super) since: Time,
     pub(super) publisher: u32,
+    /// When it was last sent a Beat.
+    pub(super) beat_sent: Time,
     /// The last event received from this incarnation.
     pub(super) seq: u64,
     /// No event came on this link yet: the first may follow a gap, of what was lost with the link before.

@@ -40,10 +40,7 @@ impl HubState {
     pub(super) fn request(&mut self, id: LinkId, frame: Frame<'_>) -> Result<(), Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         match frame {
-            Frame::Beat { .. } => {
-                let received = joined.seq;
-                self.control(id, &Frame::Beat { received });
-            }
+            Frame::Beat { .. } => self.beat(id),
             Frame::Subscribe { id: number, pattern } => {
                 if let Err(refusal) = self.subscribe(id, number, pattern) {
                     self.refuse(id, number, &refusal);
@@ -86,6 +83,15 @@ impl HubState {
             }
         }
         Ok(())
+    }
+
+    /// Tells a node that the hub is alive, and how far it has received.
+    pub(super) fn beat(&mut self, id: LinkId) {
+        let now = self.now;
+        let Some(joined) = self.links.joined(id) else { return };
+        joined.beat_sent = now;
+        let received = joined.seq;
+        self.control(id, &Frame::Beat { received });
     }
 
     fn refuse(&mut self, id: LinkId, number: u32, refusal: &Refusal) {
