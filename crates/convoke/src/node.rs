@@ -29,8 +29,8 @@ use link::Link;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// A publish that follows the last write after at least this long is written at once by its caller; one that comes
-/// sooner is left to gather with others. A task wake costs about a quarter of it.
-const GATHER: Duration = Duration::from_micros(30);
+/// sooner is left to gather with others: it is one of many, and a write costs more than that.
+const GATHER: Duration = Duration::from_micros(5);
 
 /// Who a node is, and how it behaves.
 #[derive(Clone, Debug)]
@@ -300,6 +300,15 @@ impl Node {
         self.publish_bytes(name.as_ref(), payload.encoding, &payload.bytes, headers).await
     }
 
+    /// Publishes bytes of the program's own, without copying them more than once.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Node::publish), which also says when it waits and what it promises.
+    pub async fn publish_raw(&self, name: impl AsRef<str>, bytes: &[u8]) -> Result<(), Error> {
+        self.publish_bytes(name.as_ref(), Encoding::Raw, bytes, &Headers::new()).await
+    }
+
     async fn publish_bytes(
         &self,
         name: &str,
@@ -308,16 +317,17 @@ impl Node {
         headers: &Headers,
     ) -> Result<(), Error> {
         let what = Publication { name, encoding, payload, headers };
-        loop {
-            let room = self.handle.shared.room.notified();
-            match self.handle.shared.publish(what) {
-                Err(refusal) if refusal.code == Code::Backpressure && self.handle.shared.is_joined() => {
-                    room.await;
-                }
-                Err(refusal) => return Err(refusal.into()),
-                Ok(()) => return Ok(()),
+        let shared = &self.handle.shared;
+        let mut published = shared.publish(what);
+        while published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) && shared.is_joined() {
+            // Before it is tried again, so that no room goes unnoticed.
+            let room = shared.room.notified();
+            published = shared.publish(what);
+            if published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) {
+                room.await;
             }
         }
+        Ok(published?)
     }
 
     /// Waits until the hub has taken all events that this node has published so far, and tells to how many nodes the last
