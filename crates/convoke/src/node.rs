@@ -318,16 +318,15 @@ impl Node {
     ) -> Result<(), Error> {
         let what = Publication { name, encoding, payload, headers };
         let shared = &self.handle.shared;
-        let mut published = shared.publish(what);
-        while published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) && shared.is_joined() {
+        while !shared.publish(what)? {
             // Before it is tried again, so that no room goes unnoticed.
             let room = shared.room.notified();
-            published = shared.publish(what);
-            if published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) {
-                room.await;
+            if shared.publish(what)? {
+                break;
             }
+            room.await;
         }
-        Ok(published?)
+        Ok(())
     }
 
     /// Waits until the hub has taken all events that this node has published so far, and tells to how many nodes the last
@@ -443,20 +442,21 @@ impl NodeShared {
         self.inner.lock().expect("a turn never panics")
     }
 
-    fn is_joined(&self) -> bool {
-        self.lock().state.is_joined()
-    }
-
+    /// False if the link must take some of what waits first.
     #[inline]
-    fn publish(&self, what: Publication<'_>) -> Result<(), Refusal> {
+    fn publish(&self, what: Publication<'_>) -> Result<bool, Refusal> {
         let mut inner = self.lock();
-        inner.state.publish(what)?;
+        match inner.state.publish(what) {
+            Ok(_) => {}
+            Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(false),
+            Err(refusal) => return Err(refusal),
+        }
         let mem = self.flush_soon(&mut inner);
         drop(inner);
         if let Some(mem) = mem {
             mem::pump(&mem);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// After something was put on its way: writes it now, or lets it gather with what follows at once.
