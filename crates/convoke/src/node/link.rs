@@ -21,7 +21,7 @@ const TURN_BYTES: usize = 256 << 10;
 /// How long dialing may take, name look-up included.
 const DIAL_TIME: Duration = Duration::from_secs(5);
 
-/// How long a node that leaves waits for its last bytes to be written.
+/// How long a node that leaves waits until the hub has read its last bytes.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// What a node has towards its hub.
@@ -43,13 +43,34 @@ enum Dialed {
     Mem(Arc<MemLink>),
 }
 
+/// Ends a node with its task, also where that is dropped with its runtime: nothing keeps the link any more.
+struct Kept(Arc<NodeShared>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        let Ok(mut inner) = shared.inner.lock() else { return };
+        inner.state.leave(now());
+        inner.settle(shared);
+        inner.write(shared);
+        let link = std::mem::replace(&mut inner.link, Link::None);
+        drop(inner);
+        if let Link::Mem(link) = link {
+            mem::cut(&link);
+        }
+        shared.ended.send_replace(true);
+    }
+}
+
 /// Keeps the link of a node until the node leaves.
 pub(super) async fn keep(shared: Arc<NodeShared>) {
+    let kept = Kept(shared);
+    let shared = &kept.0;
     loop {
         let (deadline, dial, ended) = {
             let mut inner = shared.lock();
             inner.state.tick(now());
-            inner.settle(&shared);
+            inner.settle(shared);
             let ended = matches!(inner.state.standing(), convoke_core::Standing::Ended(_));
             (inner.state.deadline(), inner.state.wants_link(), ended)
         };
@@ -57,25 +78,24 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
             break;
         }
         if !dial {
-            wait(&shared, deadline).await;
+            wait(shared, deadline).await;
             continue;
         }
         let dialed = tokio::select! {
-            dialed = tokio::time::timeout(DIAL_TIME, dial_hub(&shared)) => dialed,
+            dialed = tokio::time::timeout(DIAL_TIME, dial_hub(shared)) => dialed,
             // The node leaves; anything else can wait until there is a link.
-            () = left(&shared) => continue,
+            () = left(shared) => continue,
         };
-        match dialed.unwrap_or_else(|_| Err(unreachable(&shared, "it does not answer"))) {
-            Ok(Dialed::Socket(stream, trusted)) => talk(&shared, stream, trusted).await,
-            Ok(Dialed::Mem(link)) => talk_in_memory(&shared, link).await,
+        match dialed.unwrap_or_else(|_| Err(unreachable(shared, "it does not answer"))) {
+            Ok(Dialed::Socket(stream, trusted)) => talk(shared, stream, trusted).await,
+            Ok(Dialed::Mem(link)) => talk_in_memory(shared, link).await,
             Err(why) => {
                 let mut inner = shared.lock();
                 inner.state.disconnected(why, now());
-                inner.settle(&shared);
+                inner.settle(shared);
             }
         }
     }
-    shared.ended.send_replace(true);
 }
 
 async fn wait(shared: &NodeShared, deadline: Option<convoke_core::Time>) {
@@ -202,7 +222,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
     finish(shared, &stream).await;
 }
 
-/// Writes the last words of a node that leaves, then closes.
+/// Writes the last words of a node that leaves, waits until the hub has read them, then closes.
 async fn finish(shared: &NodeShared, stream: &Stream) {
     let goodbye = async {
         loop {
@@ -218,6 +238,11 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
             }
         }
         stream.end();
+        // Closing with unread input would take from the hub what it has not read yet.
+        let mut unread = BytesMut::new();
+        while stream.readable().await.is_ok() && !read(stream, &mut unread) {
+            unread.clear();
+        }
     };
     if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
         // A hub that takes nothing is left without a word.
