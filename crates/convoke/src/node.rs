@@ -132,6 +132,8 @@ struct Inner {
     transmit: Transmit,
     /// The link task will write.
     scheduled: bool,
+    /// Writing has failed. The link task reads what the hub said last, and then the end.
+    broken: bool,
     written_at: Option<Instant>,
     answers: HashMap<u32, oneshot::Sender<Result<u64, Refusal>>>,
     wakers: HashMap<u32, Waker>,
@@ -205,6 +207,7 @@ impl Node {
                 link: Link::None,
                 transmit: Transmit::new(),
                 scheduled: false,
+                broken: false,
                 written_at: None,
                 answers: HashMap::new(),
                 wakers: HashMap::new(),
@@ -552,13 +555,21 @@ impl Inner {
     /// waits until the socket takes more, or finds that the connection is gone.
     fn write(&mut self, shared: &NodeShared) -> bool {
         let Link::Socket(stream) = &self.link else { return true };
+        if self.broken {
+            return false;
+        }
         let done = loop {
             self.state.transmit(&mut self.transmit);
             if self.transmit.is_empty() {
                 break true;
             }
-            if !stream.try_write(&mut self.transmit).unwrap_or(false) {
-                break false;
+            match stream.try_write(&mut self.transmit) {
+                Ok(true) => {}
+                Ok(false) => break false,
+                Err(_) => {
+                    self.broken = true;
+                    break false;
+                }
             }
         };
         self.scheduled = !done;

@@ -173,6 +173,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         let mut inner = shared.lock();
         inner.state.connected(trusted, now());
         inner.transmit = Default::default();
+        inner.broken = false;
         inner.link = Link::Socket(stream.clone());
         inner.write(shared);
     }
@@ -186,7 +187,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
                 break;
             }
             inner.write(shared);
-            (inner.state.deadline(), !inner.transmit.is_empty())
+            (inner.state.deadline(), !inner.transmit.is_empty() && !inner.broken)
         };
         let timer = async {
             match deadline {
@@ -229,7 +230,7 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
             {
                 let mut inner = shared.lock();
                 inner.write(shared);
-                if inner.transmit.is_empty() {
+                if inner.transmit.is_empty() || inner.broken {
                     break;
                 }
             }
