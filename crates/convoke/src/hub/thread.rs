@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use convoke_core::{LinkId, Notice, Peer, Time, Transmit};
+use convoke_core::frame::{Frame, Preface};
+use convoke_core::{LinkId, Notice, Peer, Refusal, Time, Transmit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 
@@ -33,6 +34,9 @@ const SMALL_REST_BYTES: usize = 4096;
 
 /// How long a link that the hub closes may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Connections beyond what the hub may have that are being told so at one time; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
 
 /// How long the accept loop waits when the system has no more files or memory for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -61,7 +65,7 @@ pub(super) fn run(
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
         let loops = Rc::new(Loop::new(shared));
-        let (kept, addresses) = match open_all(&loops, &listen, &token).await {
+        let (mut kept, addresses) = match open_all(&loops, &listen, &token).await {
             Ok(listening) => listening,
             Err(error) => {
                 let _ = started.send(Err(error));
@@ -76,6 +80,8 @@ pub(super) fn run(
         for accepting in &kept.accepting {
             accepting.abort();
         }
+        // Before the links are closed: who comes back at once must not find the hub that stops.
+        kept.mems.clear();
         loops.shared.lock().stop(now());
         loops.write.notify_one();
         let closed = async {
@@ -93,7 +99,7 @@ pub(super) fn run(
 /// What listening has opened, and takes away when it is dropped.
 struct Kept {
     accepting: Vec<AbortHandle>,
-    _mems: Vec<mem::Registered>,
+    mems: Vec<mem::Registered>,
     _announcements: Vec<Announcement>,
     sockets: Vec<std::path::PathBuf>,
 }
@@ -109,7 +115,7 @@ impl Drop for Kept {
 /// Listens on all addresses. Nothing is accepted before all are open, so that a hub is there wholly or not at all.
 async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<(Kept, Vec<Address>), Error> {
     let all = if given.is_empty() { defaults() } else { given.to_vec() };
-    let mut kept = Kept { accepting: Vec::new(), _mems: Vec::new(), _announcements: Vec::new(), sockets: Vec::new() };
+    let mut kept = Kept { accepting: Vec::new(), mems: Vec::new(), _announcements: Vec::new(), sockets: Vec::new() };
     let (mut listeners, mut addresses, mut announced, mut socket) = (Vec::new(), Vec::new(), Vec::new(), None);
     for address in &all {
         let failed = |error: io::Error| match error.kind() {
@@ -143,7 +149,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(Error::BadAddress(format!("{address}: there are no Unix sockets here"))),
             Address::Mem(name) => {
-                kept._mems.push(mem::register(name, &loops.shared)?);
+                kept.mems.push(mem::register(name, &loops.shared)?);
                 addresses.push(address.clone());
             }
         }
@@ -169,6 +175,8 @@ struct Loop {
     timed: Cell<Option<Time>>,
     /// A link has ended.
     closed: Notify,
+    /// Connections that are being told that they cannot be links.
+    turned_away: Cell<usize>,
     /// Read into by every link in turn; a link that is left with half a frame takes what it needs.
     buffer: RefCell<BytesMut>,
 }
@@ -193,6 +201,7 @@ impl Loop {
             retime: Notify::new(),
             timed: Cell::new(None),
             closed: Notify::new(),
+            turned_away: Cell::new(0),
             buffer: RefCell::default(),
         }
     }
@@ -217,7 +226,7 @@ impl Loop {
             Ok(id) => id,
             Err(refusal) => {
                 tracing::warn!("a connection was refused: {refusal}");
-                return;
+                return self.turn_away(stream, &refusal);
             }
         };
         let open = Rc::new(Open {
@@ -231,6 +240,28 @@ impl Loop {
         let reader = tokio::task::spawn_local(self.clone().read_all(id, open.clone())).abort_handle();
         *open.reader.borrow_mut() = Some(reader);
         self.retime();
+    }
+
+    /// Tells a connection that cannot become a link why not.
+    fn turn_away(self: &Rc<Self>, stream: Stream, refusal: &Refusal) {
+        if self.turned_away.get() >= TURNED_AWAY_MAX {
+            return;
+        }
+        let mut words = Preface::OURS.encode().to_vec();
+        Frame::Close { code: refusal.code, text: &refusal.text }.encode(&mut words);
+        let mut transmit = Transmit::of(words.into());
+        let loops = self.clone();
+        loops.turned_away.set(loops.turned_away.get() + 1);
+        tokio::task::spawn_local(async move {
+            // A new socket takes so little at once, or is gone already.
+            let _ = stream.try_write(&mut transmit);
+            stream.end();
+            // Closing with unread input would take the words away from the other side.
+            let unread =
+                async { while stream.readable().await.is_ok() && !read_turn(&stream, &mut BytesMut::new()) {} };
+            let _ = tokio::time::timeout(LINGER, unread).await;
+            loops.turned_away.set(loops.turned_away.get() - 1);
+        });
     }
 
     /// Reads one link until it ends.
