@@ -272,6 +272,7 @@ impl Loop {
         while open.stream.readable().await.is_ok() {
             let mut input = if rest.is_empty() { self.buffer.take() } else { std::mem::take(&mut rest) };
             let ended = read_turn(&open.stream, &mut input);
+            let more = input.len() >= TURN_BYTES;
             if open.closing.get() {
                 input.clear();
             } else if !input.is_empty() {
@@ -294,6 +295,10 @@ impl Loop {
             }
             if ended {
                 return;
+            }
+            if more {
+                // A link that is always readable would keep this thread for itself: nothing would be written to others.
+                tokio::task::yield_now().await;
             }
         }
     }

@@ -198,17 +198,23 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         tokio::select! {
             ready = stream.readable() => {
                 let ended = ready.is_err() || read(&stream, &mut input);
-                let mut inner = shared.lock();
-                inner.state.receive(&mut input, now());
-                if ended {
-                    let why = Refusal::new(Code::LinkLost, format!("the hub at {} has ended the link", shared.address));
-                    inner.state.disconnected(why, now());
+                let more = input.len() >= TURN_BYTES;
+                {
+                    let mut inner = shared.lock();
+                    inner.state.receive(&mut input, now());
+                    if ended {
+                        let text = format!("the hub at {} has ended the link", shared.address);
+                        inner.state.disconnected(Refusal::new(Code::LinkLost, text), now());
+                    }
+                    inner.settle(shared);
                 }
-                inner.settle(shared);
-                drop(inner);
                 if input.is_empty() {
                     // Held only while it has content.
                     input = BytesMut::new();
+                }
+                if more {
+                    // A link that is always readable would keep those who read the events from their turn.
+                    tokio::task::yield_now().await;
                 }
             }
             ready = stream.writable(), if blocked => {
