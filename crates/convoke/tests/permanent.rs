@@ -2,9 +2,10 @@
 
 mod support;
 
-use convoke::{Code, Error, Gap, Headers, Missed, Node, NodeOptions, Outcome, Payload, Standing};
+use convoke::{Code, Error, Gap, Headers, Hub, HubOptions, Missed, Node, NodeOptions, Outcome, Payload, Standing};
 use support::proxy::Proxy;
 use support::*;
+use tokio::net::TcpStream;
 
 on_every_transport! {
     async fn subscriptions_come_back_after_a_restart_and_are_told_once(stage: Stage) {
@@ -171,6 +172,26 @@ async fn a_publisher_learns_exactly_how_many_events_were_lost_with_its_link() {
         received += 1;
     }
     assert_eq!(received + *lost.borrow_and_update(), published);
+}
+
+/// A hub that stops waits a moment for links whose programs do not read. A node in memory, which learns at once that its
+/// link is closed, came back to that same hub in the meantime, and was told of two gaps.
+#[tokio::test]
+async fn a_hub_that_is_stopping_lets_nobody_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let mem = format!("mem://{}", folder.path().display());
+    let hub = Hub::start(HubOptions::listen([mem.as_str(), "127.0.0.1:0"])).await.unwrap();
+    let tcp = hub.addresses()[1].to_string();
+    let _mute = TcpStream::connect(tcp.strip_prefix("tcp://").unwrap()).await.unwrap();
+    let node = Node::connect(&mem, "press").await.unwrap();
+    let mut all = node.subscribe("#").await.unwrap();
+    until("the hub has both links", || hub.nodes() == 1).await;
+    soon(hub.stop()).await;
+    let hub = Hub::start(HubOptions::listen([mem.as_str()])).await.unwrap();
+    assert_eq!(next(&mut all).await.unwrap_err(), Missed::Gap(Gap::HubRestarted));
+    soon(node.barrier()).await.unwrap();
+    assert!(all.try_next().is_none());
+    hub.stop().await;
 }
 
 /// Somebody who takes the name while the link is cut may not be thrown out when it comes back.

@@ -137,8 +137,8 @@ pub async fn until_offline(node: &Node) {
 pub struct Tally {
     pub received: u64,
     pub lagged: u64,
-    /// How often it was told that some are missing.
-    pub announcements: u64,
+    /// The last event before each announcement that some are missing, and the first after it.
+    pub holes: Vec<(u64, u64)>,
 }
 
 /// Reads up to the event of this seq. What is missing must be announced where it is missing, exactly.
@@ -154,7 +154,7 @@ pub async fn tally(subscription: &mut Subscription, from: u64, to: u64) -> Tally
             }
             Err(Missed::Lagged(count)) => {
                 tally.lagged += count;
-                tally.announcements += 1;
+                tally.holes.push((expected - 1, expected + count));
                 expected += count;
             }
             Err(other) => panic!("{other} after {tally:?}"),
