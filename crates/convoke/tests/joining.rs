@@ -164,6 +164,16 @@ on_every_transport! {
         }
     }
 
+    async fn a_connect_that_is_given_up_leaves_nothing_behind(stage: Stage) {
+        for n in 0..200 {
+            let connecting = Node::connect_with(&stage.address, stage.options(&format!("node-{n}")));
+            let _ = tokio::time::timeout(Duration::from_micros(n * 5), connecting).await;
+        }
+        until("all are gone", || stage.hub.nodes() == 0).await;
+        let _node = stage.node("node-0").await;
+        assert_eq!(stage.hub.nodes(), 1);
+    }
+
     async fn a_subscription_keeps_its_node(stage: Stage) {
         let panel = stage.node("panel").await;
         let press = stage.node("press").await;

@@ -1,6 +1,8 @@
 //! What stories are told with: a hub on each transport, and nodes that join it.
 #![allow(dead_code, unreachable_pub, reason = "shared by tests, none of which uses all of it")]
 
+#[cfg(target_os = "linux")]
+pub mod process;
 pub mod proxy;
 
 use std::path::Path;
