@@ -1,5 +1,6 @@
 //! Story: hub and nodes are processes, which are killed, stopped and short of files.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Story: programs run on one thread or on many, and may publish in a loop that never pauses.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Story: who reads slowly loses events, is told exactly how many and where, and nobody else feels it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

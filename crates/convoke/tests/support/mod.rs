@@ -1,5 +1,6 @@
 //! What stories are told with: a hub on each transport, and nodes that join it.
 #![allow(dead_code, unreachable_pub, reason = "shared by tests, none of which uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 #[cfg(target_os = "linux")]
 pub mod process;
