@@ -484,8 +484,7 @@ impl NodeState {
     /// The node has ended, or too many requests are open.
     pub fn subscribe(&mut self, pattern: Pattern) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
-            let text = format!("subscription to `{pattern}`: the node has left its hub");
-            return Err(Refusal::new(Code::Left, text));
+            return Err(self.offline(&format!("subscription to `{pattern}`")));
         }
         let id = self.next_id();
         self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);
@@ -591,11 +590,12 @@ impl NodeState {
 
     fn offline(&self, what: &str) -> Refusal {
         let (code, why) = match (&self.phase, &self.why) {
-            (Phase::Ended, _) => (Code::Left, "the node has left its hub".to_owned()),
-            (_, Some(why)) => (Code::Offline, format!("not joined to a hub: {why}")),
-            (_, None) => (Code::Offline, "not yet joined to a hub".to_owned()),
+            (Phase::Ended, Some(why)) if why.code != Code::Left => (why.code, format!("has ended: {why}")),
+            (Phase::Ended, _) => (Code::Left, "has left its hub".to_owned()),
+            (_, Some(why)) => (Code::Offline, format!("is not joined to a hub: {why}")),
+            (_, None) => (Code::Offline, "is not yet joined to a hub".to_owned()),
         };
-        Refusal::new(code, format!("{what}: `{}` is {why}", self.config.name))
+        Refusal::new(code, format!("{what}: `{}` {why}", self.config.name))
     }
 
     fn next_id(&mut self) -> u32 {

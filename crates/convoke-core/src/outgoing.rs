@@ -66,6 +66,13 @@ impl Transmit {
         Transmit::default()
     }
 
+    /// These bytes to write, for a connection that never becomes a link.
+    pub fn of(bytes: Bytes) -> Transmit {
+        let mut transmit = Transmit::default();
+        transmit.push(bytes);
+        transmit
+    }
+
     /// How many bytes are left to write.
     pub fn len(&self) -> usize {
         self.bytes

@@ -132,6 +132,8 @@ struct Inner {
     transmit: Transmit,
     /// The link task will write.
     scheduled: bool,
+    /// Writing has failed. The link task reads what the hub said last, and then the end.
+    broken: bool,
     written_at: Option<Instant>,
     answers: HashMap<u32, oneshot::Sender<Result<u64, Refusal>>>,
     wakers: HashMap<u32, Waker>,
@@ -205,6 +207,7 @@ impl Node {
                 link: Link::None,
                 transmit: Transmit::new(),
                 scheduled: false,
+                broken: false,
                 written_at: None,
                 answers: HashMap::new(),
                 wakers: HashMap::new(),
@@ -237,8 +240,8 @@ impl Node {
             match &*standing.borrow_and_update() {
                 Standing::Joined => return Ok(()),
                 Standing::Ended(why) => return Err(why.clone().into()),
-                Standing::Offline(Some(why)) if matches!(why.code, Code::BadFrame | Code::VersionMismatch) => {
-                    let text = format!("what answers at {} is not a hub to join: {why}", self.handle.shared.address);
+                Standing::Offline(Some(why)) if why.code == Code::BadFrame => {
+                    let text = format!("what answers at {} is not a hub: {why}", self.handle.shared.address);
                     return Err(Refusal::new(why.code, text).into());
                 }
                 Standing::Offline(Some(why)) if is_answer(why.code) => return Err(why.clone().into()),
@@ -322,16 +325,15 @@ impl Node {
     ) -> Result<(), Error> {
         let what = Publication { name, encoding, payload, headers };
         let shared = &self.handle.shared;
-        let mut published = shared.publish(what);
-        while published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) && shared.is_joined() {
+        while !shared.publish(what)? {
             // Before it is tried again, so that no room goes unnoticed.
             let room = shared.room.notified();
-            published = shared.publish(what);
-            if published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) {
-                room.await;
+            if shared.publish(what)? {
+                break;
             }
+            room.await;
         }
-        Ok(published?)
+        Ok(())
     }
 
     /// Waits until the hub has taken all events that this node has published so far, and tells to how many nodes the last
@@ -447,20 +449,21 @@ impl NodeShared {
         self.inner.lock().expect("a turn never panics")
     }
 
-    fn is_joined(&self) -> bool {
-        self.lock().state.is_joined()
-    }
-
+    /// False if the link must take some of what waits first.
     #[inline]
-    fn publish(&self, what: Publication<'_>) -> Result<(), Refusal> {
+    fn publish(&self, what: Publication<'_>) -> Result<bool, Refusal> {
         let mut inner = self.lock();
-        inner.state.publish(what)?;
+        match inner.state.publish(what) {
+            Ok(_) => {}
+            Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(false),
+            Err(refusal) => return Err(refusal),
+        }
         let mem = self.flush_soon(&mut inner);
         drop(inner);
         if let Some(mem) = mem {
             mem::pump(&mem);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// After something was put on its way: writes it now, or lets it gather with what follows at once.
@@ -556,13 +559,21 @@ impl Inner {
     /// waits until the socket takes more, or finds that the connection is gone.
     fn write(&mut self, shared: &NodeShared) -> bool {
         let Link::Socket(stream) = &self.link else { return true };
+        if self.broken {
+            return false;
+        }
         let done = loop {
             self.state.transmit(&mut self.transmit);
             if self.transmit.is_empty() {
                 break true;
             }
-            if !stream.try_write(&mut self.transmit).unwrap_or(false) {
-                break false;
+            match stream.try_write(&mut self.transmit) {
+                Ok(true) => {}
+                Ok(false) => break false,
+                Err(_) => {
+                    self.broken = true;
+                    break false;
+                }
             }
         };
         self.scheduled = !done;

@@ -9,6 +9,7 @@ pub(crate) mod unix;
 
 use std::io::{self, IoSlice};
 
+use buffers::{Buffers, Turn};
 use bytes::BytesMut;
 use convoke_core::{Peer, Transmit};
 
@@ -84,6 +85,23 @@ impl Stream {
     pub(crate) fn end(&self) {
         // It fails only if the connection is gone already.
         let _ = each!(self, stream => rustix::net::shutdown(stream, rustix::net::Shutdown::Write));
+    }
+}
+
+impl Stream {
+    /// Reads and drops what still comes until the other side has ended. Closing with unread input would take from it
+    /// what was written last.
+    pub(crate) async fn drain(&self) {
+        let mut buffers = Buffers::default();
+        while self.readable().await.is_ok() {
+            let mut unread = buffers.take();
+            if buffers.read(self, &mut unread) == Turn::Ended {
+                return;
+            }
+            buffers.give_back(unread);
+            // Others have their turn, however much comes.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

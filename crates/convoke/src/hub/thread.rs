@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use convoke_core::{LinkId, Notice, Peer, Time, Transmit};
+use convoke_core::frame::{Frame, Preface};
+use convoke_core::{LinkId, Notice, Peer, Refusal, Time, Transmit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 
@@ -26,11 +27,22 @@ use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
 
+/// What is read from all links together before they are written, in bytes. A hundred publishers may be ready at once for
+/// one subscriber; what they bring must not fill its lane before it was given a chance to take any.
+const UNWRITTEN_BYTES_MAX: usize = 512 << 10;
+
+/// The least that a lane can be set to hold, in bytes: what comes before links are written, a turn's share included, with
+/// the heads of small events.
+pub(super) const LINK_BULK_BYTES_MIN: usize = 2 * UNWRITTEN_BYTES_MAX;
+
 /// Half a frame up to this long is kept in a buffer of its own size, so that an idle link does not hold a large one.
 const SMALL_REST_BYTES: usize = 4096;
 
 /// How long a link that the hub closes may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Connections beyond what the hub may have that are being told so at one time; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
 
 /// How long the accept loop waits when the system has no more files or memory for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -59,7 +71,7 @@ pub(super) fn run(
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
         let loops = Rc::new(Loop::new(shared));
-        let (kept, addresses) = match open_all(&loops, &listen, &token).await {
+        let (mut kept, addresses) = match open_all(&loops, &listen, &token).await {
             Ok(listening) => listening,
             Err(error) => {
                 let _ = started.send(Err(error));
@@ -74,6 +86,8 @@ pub(super) fn run(
         for accepting in &kept.accepting {
             accepting.abort();
         }
+        // Before the links are closed: who comes back at once must not find the hub that stops.
+        kept.mems.clear();
         loops.shared.lock().stop(now());
         loops.write.notify_one();
         let closed = async {
@@ -91,7 +105,7 @@ pub(super) fn run(
 /// What listening has opened, and takes away when it is dropped.
 struct Kept {
     accepting: Vec<AbortHandle>,
-    _mems: Vec<mem::Registered>,
+    mems: Vec<mem::Registered>,
     _announcements: Vec<Announcement>,
     sockets: Vec<std::path::PathBuf>,
 }
@@ -107,7 +121,7 @@ impl Drop for Kept {
 /// Listens on all addresses. Nothing is accepted before all are open, so that a hub is there wholly or not at all.
 async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<(Kept, Vec<Address>), Error> {
     let all = if given.is_empty() { defaults() } else { given.to_vec() };
-    let mut kept = Kept { accepting: Vec::new(), _mems: Vec::new(), _announcements: Vec::new(), sockets: Vec::new() };
+    let mut kept = Kept { accepting: Vec::new(), mems: Vec::new(), _announcements: Vec::new(), sockets: Vec::new() };
     let (mut listeners, mut addresses, mut announced, mut socket) = (Vec::new(), Vec::new(), Vec::new(), None);
     for address in &all {
         let failed = |error: io::Error| match error.kind() {
@@ -141,7 +155,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(Error::BadAddress(format!("{address}: there are no Unix sockets here"))),
             Address::Mem(name) => {
-                kept._mems.push(mem::register(name, &loops.shared)?);
+                kept.mems.push(mem::register(name, &loops.shared)?);
                 addresses.push(address.clone());
             }
         }
@@ -163,10 +177,14 @@ struct Loop {
     write: Notify,
     /// The timer shall look at the deadline again.
     retime: Notify,
+    /// Bytes read since links were written last.
+    unwritten: Cell<usize>,
     /// For when the timer is set.
     timed: Cell<Option<Time>>,
     /// A link has ended.
     closed: Notify,
+    /// Connections that are being told that they cannot be links.
+    turned_away: Cell<usize>,
     /// Read into by every link in turn; a link that is left with half a frame keeps what it needs.
     buffers: RefCell<Buffers>,
 }
@@ -189,8 +207,10 @@ impl Loop {
             links: RefCell::default(),
             write: Notify::new(),
             retime: Notify::new(),
+            unwritten: Cell::new(0),
             timed: Cell::new(None),
             closed: Notify::new(),
+            turned_away: Cell::new(0),
             buffers: RefCell::default(),
         }
     }
@@ -215,7 +235,7 @@ impl Loop {
             Ok(id) => id,
             Err(refusal) => {
                 tracing::warn!("a connection was refused: {refusal}");
-                return;
+                return self.turn_away(stream, &refusal);
             }
         };
         let open = Rc::new(Open {
@@ -231,80 +251,117 @@ impl Loop {
         self.retime();
     }
 
+    /// Tells a connection that cannot become a link why not.
+    fn turn_away(self: &Rc<Self>, stream: Stream, refusal: &Refusal) {
+        if self.turned_away.get() >= TURNED_AWAY_MAX {
+            return;
+        }
+        let mut words = Preface::OURS.encode().to_vec();
+        Frame::Close { code: refusal.code, text: &refusal.text }.encode(&mut words);
+        let mut transmit = Transmit::of(words.into());
+        let loops = self.clone();
+        loops.turned_away.set(loops.turned_away.get() + 1);
+        tokio::task::spawn_local(async move {
+            // A new socket takes so little at once, or is gone already.
+            let _ = stream.try_write(&mut transmit);
+            stream.end();
+            let _ = tokio::time::timeout(LINGER, stream.drain()).await;
+            loops.turned_away.set(loops.turned_away.get() - 1);
+        });
+    }
+
     /// Reads one link until it ends.
     async fn read_all(self: Rc<Self>, id: LinkId, open: Rc<Open>) {
         // Also runs when the task is aborted.
         let _ended = Ended { loops: &self, id };
         let mut rest = BytesMut::new();
         while open.stream.readable().await.is_ok() {
-            let mut buffers = self.buffers.borrow_mut();
-            let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(&mut rest) };
-            let turn = buffers.read(&open.stream, &mut input);
-            if turn == Turn::Emptied {
-                open.stream.set_emptied();
-            }
-            if open.closing.get() {
-                input.clear();
-            } else if !input.is_empty() {
-                let deadline = {
-                    let mut state = self.shared.lock();
-                    state.receive(id, &mut input, now());
-                    state.deadline()
-                };
-                self.write.notify_one();
-                self.retime_to(deadline);
-            }
-            if input.len() > SMALL_REST_BYTES {
-                rest = input;
-            } else {
-                rest = BytesMut::from(&input[..]);
-                buffers.give_back(input);
-            }
-            drop(buffers);
-            if turn == Turn::Ended {
-                return;
+            match self.read_turn(id, &open, &mut rest) {
+                Turn::Ended => return,
+                // A link that is always readable would keep this thread for itself: nothing would be written to others.
+                Turn::More => tokio::task::yield_now().await,
+                Turn::Emptied => {}
             }
         }
     }
 
+    /// Reads what is there and hands it to the state. What is left, half a frame, is kept in `rest` for the next turn.
+    fn read_turn(self: &Rc<Self>, id: LinkId, open: &Open, rest: &mut BytesMut) -> Turn {
+        let mut buffers = self.buffers.borrow_mut();
+        let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(rest) };
+        let turn = buffers.read(&open.stream, &mut input);
+        if turn == Turn::Emptied {
+            open.stream.set_emptied();
+        }
+        if open.closing.get() {
+            input.clear();
+        } else if !input.is_empty() {
+            let read = input.len();
+            let deadline = {
+                let mut state = self.shared.lock();
+                state.receive(id, &mut input, now());
+                state.deadline()
+            };
+            self.unwritten.set(self.unwritten.get() + read);
+            if self.unwritten.get() >= UNWRITTEN_BYTES_MAX {
+                self.write_touched();
+            } else {
+                self.write.notify_one();
+            }
+            self.retime_to(deadline);
+        }
+        if input.len() > SMALL_REST_BYTES {
+            *rest = input;
+        } else {
+            *rest = BytesMut::from(&input[..]);
+            buffers.give_back(input);
+        }
+        turn
+    }
+
     /// Writes what is touched, whenever something is.
     async fn write_all(self: Rc<Self>) {
-        let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 () = self.write.notified() => {}
                 () = self.shared.wake.notified() => self.retime(),
             }
-            loop {
-                {
-                    let links = self.links.borrow();
-                    let mut state = self.shared.lock();
-                    let handed_over =
-                        std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
-                    batch.extend(handed_over.into_iter().map(|id| (id, links.get(&id).cloned())));
-                    while let Some(id) = state.touched() {
-                        batch.push((id, links.get(&id).cloned()));
-                    }
-                    for (id, open) in &batch {
-                        if let Some(open) = open {
-                            state.transmit(*id, &mut open.transmit.borrow_mut());
-                        }
-                    }
-                    for notice in state.notices() {
-                        log(&notice);
+            self.write_touched();
+        }
+    }
+
+    /// Writes every link that has something to write and takes it.
+    fn write_touched(self: &Rc<Self>) {
+        self.unwritten.set(0);
+        let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
+        loop {
+            {
+                let links = self.links.borrow();
+                let mut state = self.shared.lock();
+                let handed_over = std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
+                batch.extend(handed_over.into_iter().map(|id| (id, links.get(&id).cloned())));
+                while let Some(id) = state.touched() {
+                    batch.push((id, links.get(&id).cloned()));
+                }
+                for (id, open) in &batch {
+                    if let Some(open) = open {
+                        state.transmit(*id, &mut open.transmit.borrow_mut());
                     }
                 }
-                if batch.is_empty() {
-                    break;
+                for notice in state.notices() {
+                    log(&notice);
                 }
-                for (id, open) in batch.drain(..) {
-                    match open {
-                        Some(open) => self.write(id, &open),
-                        None => {
-                            if let Some(mem) = self.shared.mems.get(id) {
-                                mem::pump(&mem);
-                            }
+            }
+            if batch.is_empty() {
+                return;
+            }
+            for (id, open) in batch.drain(..) {
+                match open {
+                    Some(open) => self.write(id, &open),
+                    None => {
+                        if let Some(mem) = self.shared.mems.get(id) {
+                            mem::pump(&mem);
                         }
                     }
                 }

@@ -22,7 +22,7 @@ const QUIET_BYTES: usize = 16 << 10;
 /// How long dialing may take, name look-up included.
 const DIAL_TIME: Duration = Duration::from_secs(5);
 
-/// How long a node that leaves waits for its last bytes to be written.
+/// How long a node that leaves waits until the hub has read its last bytes.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// What a node has towards its hub.
@@ -44,13 +44,34 @@ enum Dialed {
     Mem(Arc<MemLink>),
 }
 
+/// Ends a node with its task, also where that is dropped with its runtime: nothing keeps the link any more.
+struct Kept(Arc<NodeShared>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        let Ok(mut inner) = shared.inner.lock() else { return };
+        inner.state.leave(now());
+        inner.settle(shared);
+        inner.write(shared);
+        let link = std::mem::replace(&mut inner.link, Link::None);
+        drop(inner);
+        if let Link::Mem(link) = link {
+            mem::cut(&link);
+        }
+        shared.ended.send_replace(true);
+    }
+}
+
 /// Keeps the link of a node until the node leaves.
 pub(super) async fn keep(shared: Arc<NodeShared>) {
+    let kept = Kept(shared);
+    let shared = &kept.0;
     loop {
         let (deadline, dial, ended) = {
             let mut inner = shared.lock();
             inner.state.tick(now());
-            inner.settle(&shared);
+            inner.settle(shared);
             let ended = matches!(inner.state.standing(), convoke_core::Standing::Ended(_));
             (inner.state.deadline(), inner.state.wants_link(), ended)
         };
@@ -58,25 +79,24 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
             break;
         }
         if !dial {
-            wait(&shared, deadline).await;
+            wait(shared, deadline).await;
             continue;
         }
         let dialed = tokio::select! {
-            dialed = tokio::time::timeout(DIAL_TIME, dial_hub(&shared)) => dialed,
+            dialed = tokio::time::timeout(DIAL_TIME, dial_hub(shared)) => dialed,
             // The node leaves; anything else can wait until there is a link.
-            () = left(&shared) => continue,
+            () = left(shared) => continue,
         };
-        match dialed.unwrap_or_else(|_| Err(unreachable(&shared, "it does not answer"))) {
-            Ok(Dialed::Socket(stream, trusted)) => talk(&shared, stream, trusted).await,
-            Ok(Dialed::Mem(link)) => talk_in_memory(&shared, link).await,
+        match dialed.unwrap_or_else(|_| Err(unreachable(shared, "it does not answer"))) {
+            Ok(Dialed::Socket(stream, trusted)) => talk(shared, stream, trusted).await,
+            Ok(Dialed::Mem(link)) => talk_in_memory(shared, link).await,
             Err(why) => {
                 let mut inner = shared.lock();
                 inner.state.disconnected(why, now());
-                inner.settle(&shared);
+                inner.settle(shared);
             }
         }
     }
-    shared.ended.send_replace(true);
 }
 
 async fn wait(shared: &NodeShared, deadline: Option<convoke_core::Time>) {
@@ -154,6 +174,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         let mut inner = shared.lock();
         inner.state.connected(trusted, now());
         inner.transmit = Default::default();
+        inner.broken = false;
         inner.link = Link::Socket(stream.clone());
         inner.write(shared);
     }
@@ -168,7 +189,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
                 break;
             }
             inner.write(shared);
-            (inner.state.deadline(), !inner.transmit.is_empty())
+            (inner.state.deadline(), !inner.transmit.is_empty() && !inner.broken)
         };
         let timer = async {
             match deadline {
@@ -183,19 +204,24 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
                 }
                 let turn = if ready.is_ok() { buffers.read(&stream, &mut input) } else { Turn::Ended };
                 let quiet = input.len() < QUIET_BYTES;
-                let mut inner = shared.lock();
-                inner.state.receive(&mut input, now());
-                if turn == Turn::Ended {
-                    let why = Refusal::new(Code::LinkLost, format!("the hub at {} has ended the link", shared.address));
-                    inner.state.disconnected(why, now());
+                {
+                    let mut inner = shared.lock();
+                    inner.state.receive(&mut input, now());
+                    if turn == Turn::Ended {
+                        let text = format!("the hub at {} has ended the link", shared.address);
+                        inner.state.disconnected(Refusal::new(Code::LinkLost, text), now());
+                    }
+                    inner.settle(shared);
                 }
-                inner.settle(shared);
-                drop(inner);
                 if input.is_empty() {
                     buffers.give_back(std::mem::take(&mut input));
                     if quiet {
                         buffers.shrink();
                     }
+                }
+                if turn == Turn::More {
+                    // A link that is always readable would keep those who read the events from their turn.
+                    tokio::task::yield_now().await;
                 }
             }
             ready = stream.writable(), if blocked => {
@@ -210,14 +236,14 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
     finish(shared, &stream).await;
 }
 
-/// Writes the last words of a node that leaves, then closes.
+/// Writes the last words of a node that leaves, waits until the hub has read them, then closes.
 async fn finish(shared: &NodeShared, stream: &Stream) {
     let goodbye = async {
         loop {
             {
                 let mut inner = shared.lock();
                 inner.write(shared);
-                if inner.transmit.is_empty() {
+                if inner.transmit.is_empty() || inner.broken {
                     break;
                 }
             }
@@ -226,6 +252,7 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
             }
         }
         stream.end();
+        stream.drain().await;
     };
     if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
         // A hub that takes nothing is left without a word.

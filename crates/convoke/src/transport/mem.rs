@@ -2,7 +2,8 @@
 //!
 //! Whoever has something to pass on carries it to the other side itself, and on to whoever that concerns: a caller of
 //! `publish` runs the hub's turn and the subscriber's. A link is carried by one thread at a time, in order; another that
-//! finds it busy leaves a note, and the first goes round again. No lock is held while another is taken.
+//! finds it busy leaves a note, and the first goes round again. No lock is held while another is taken,
+//! but for the list of names while a link is made.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -78,8 +79,9 @@ pub(crate) fn register(name: &str, hub: &Arc<HubShared>) -> Result<Registered, E
 
 /// Makes a link to the hub of this name.
 pub(crate) fn connect(name: &str, node: &Arc<NodeShared>) -> Result<Arc<MemLink>, Refusal> {
-    let hub = registry().lock().expect("nothing in it panics").get(name).and_then(Weak::upgrade);
-    let Some(hub) = hub else {
+    // Held until the link is made, so that a hub that stops has all its links before it, or the name is gone.
+    let registry = registry().lock().expect("nothing in it panics");
+    let Some(hub) = registry.get(name).and_then(Weak::upgrade) else {
         let text = format!("no hub of this process listens on mem://{name}");
         return Err(Refusal::new(Code::Unreachable, text));
     };

@@ -1,9 +1,15 @@
 //! What stories are told with: a hub on each transport, and nodes that join it.
 #![allow(dead_code, unreachable_pub, reason = "shared by tests, none of which uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::time::Duration;
+#[cfg(target_os = "linux")]
+pub mod process;
+pub mod proxy;
 
-use convoke::{Event, Hub, HubOptions, Missed, Node, NodeOptions, Subscription};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use convoke::{Error, Event, Hub, HubOptions, Missed, Node, NodeOptions, Standing, Subscription};
 
 /// Longer than anything in a story takes, so that a story that hangs fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,9 +40,15 @@ impl Stage {
     pub async fn with(transport: Transport, options: HubOptions) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let listen = listen(transport, &folder);
-        let hub = Hub::start(HubOptions { listen: vec![listen], ..options }).await.unwrap();
+        let data = Some(folder.path().join("data"));
+        let hub = Hub::start(HubOptions { listen: vec![listen], data, ..options }).await.unwrap();
         let address = hub.addresses()[0].to_string();
         Stage { hub, address, folder }
+    }
+
+    /// A folder of this story's own, which holds the hub's too.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The options of a node that may join.
@@ -48,12 +60,40 @@ impl Stage {
         Node::connect_with(&self.address, self.options(name)).await.unwrap()
     }
 
-    /// Stops the hub and starts another at the same address.
-    pub async fn restart(self) -> Stage {
+    /// Stops the hub.
+    pub async fn stop(self) -> Stopped {
         let Stage { hub, address, folder } = self;
         hub.stop().await;
-        let hub = Hub::start(HubOptions::listen([address.clone()])).await.unwrap();
-        Stage { hub, address, folder }
+        Stopped { address, folder }
+    }
+
+    /// Stops the hub and starts it again at the same address.
+    pub async fn restart(self) -> Stage {
+        self.stop().await.start().await
+    }
+}
+
+/// Where a hub was.
+pub struct Stopped {
+    pub address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Stopped {
+    /// Starts the hub again: the same address, the same folder.
+    pub async fn start(self) -> Stage {
+        let Stopped { address, folder } = self;
+        let options = HubOptions { data: Some(folder.path().join("data")), ..HubOptions::listen([address.clone()]) };
+        // Another program may hold the port for a moment: whoever dials out gets any that is free.
+        let hub = soon(async {
+            loop {
+                match Hub::start(options.clone()).await {
+                    Err(Error::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    other => return other.unwrap(),
+                }
+            }
+        });
+        Stage { hub: hub.await, address, folder }
     }
 }
 
@@ -74,6 +114,56 @@ pub async fn next(subscription: &mut Subscription) -> Result<Event, Missed> {
 /// The next event, which nothing is missing before.
 pub async fn event(subscription: &mut Subscription) -> Event {
     next(subscription).await.expect("nothing is missing")
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "it takes too long until {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until a node stands so with its hub.
+pub async fn until_standing(node: &Node, so: impl FnMut(&Standing) -> bool) {
+    soon(node.watch_standing().wait_for(so)).await.expect("the node lives");
+}
+
+/// Waits until a node has lost its link.
+pub async fn until_offline(node: &Node) {
+    until_standing(node, |standing| matches!(standing, Standing::Offline(_))).await;
+}
+
+/// What a subscription to the events of one publisher on one topic got, up to the event of this seq.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub received: u64,
+    pub lagged: u64,
+    /// The last event before each announcement that some are missing, and the first after it.
+    pub holes: Vec<(u64, u64)>,
+}
+
+/// Reads up to the event of this seq. What is missing must be announced where it is missing, exactly.
+pub async fn tally(subscription: &mut Subscription, from: u64, to: u64) -> Tally {
+    let mut tally = Tally::default();
+    let mut expected = from;
+    while expected <= to {
+        match next(subscription).await {
+            Ok(event) => {
+                assert_eq!(event.seq, expected, "after {tally:?}");
+                tally.received += 1;
+                expected += 1;
+            }
+            Err(Missed::Lagged(count)) => {
+                tally.lagged += count;
+                tally.holes.push((expected - 1, expected + count));
+                expected += count;
+            }
+            Err(other) => panic!("{other} after {tally:?}"),
+        }
+    }
+    tally
 }
 
 /// Waits for something that takes a moment.

@@ -1,0 +1,208 @@
+//! Story: hub and nodes are processes, which are killed, stopped and short of files.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use convoke::{Error, Gap, Hub, HubOptions, Missed, Node, NodeOptions, Standing, Subscription, Token};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use support::process::{Process, ROLE, end_with_parent, say};
+use support::*;
+
+/// What a process of a story does; see [`Process::start`].
+#[test]
+#[ignore = "it is the other processes of the stories"]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    end_with_parent();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match role.as_str() {
+        "hub" => runtime.block_on(hub()),
+        "subscriber" => runtime.block_on(subscriber()),
+        other => panic!("there is no role {other}"),
+    }
+}
+
+fn given(variable: &str) -> String {
+    std::env::var(variable).unwrap()
+}
+
+/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, until it is killed.
+async fn hub() {
+    if let Ok(files) = std::env::var("FILES") {
+        let files = Some(files.parse().unwrap());
+        setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).unwrap();
+    }
+    let options = HubOptions { data: Some(given("DATA").into()), ..HubOptions::listen([given("LISTEN")]) };
+    let hub = loop {
+        match Hub::start(options.clone()).await {
+            // Whoever dials out may have got the port for a moment.
+            Err(Error::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            hub => break hub.unwrap(),
+        }
+    };
+    say(&hub.addresses()[0].to_string());
+    std::future::pending().await
+}
+
+/// Subscribes at `HUB` and tells how many events it received and how many it was told to have lost, when it has come to
+/// event number `LAST`.
+async fn subscriber() {
+    let token = Token::read(given("TOKEN")).unwrap();
+    let options = NodeOptions { token: Some(token), ..NodeOptions::new("stopped") };
+    let node = Node::connect_with(given("HUB"), options).await.unwrap();
+    let mut all = node.subscribe("#").await.unwrap();
+    say("subscribed");
+    let tally = tally(&mut all, 1, given("LAST").parse().unwrap()).await;
+    say(&format!("{} {}", tally.received, tally.lagged));
+    std::future::pending().await
+}
+
+/// A hub that is a process, and what is needed to join it.
+struct HubProcess {
+    process: Process,
+    address: String,
+    folder: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl HubProcess {
+    async fn start(variables: &[(&'static str, &str)]) -> HubProcess {
+        let folder = tempfile::tempdir().unwrap();
+        let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        variables.push(("DATA", folder.path().join("data").display().to_string()));
+        let (process, address) = HubProcess::run(&folder, &variables, "127.0.0.1:0").await;
+        HubProcess { process, address, folder, variables }
+    }
+
+    async fn run(folder: &tempfile::TempDir, variables: &[(&str, String)], listen: &str) -> (Process, String) {
+        let mut all: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        all.push(("LISTEN", listen));
+        let mut process = Process::start("hub", folder.path(), &all);
+        let address = process.says().await;
+        (process, address)
+    }
+
+    /// Kills it and starts it again at the same address.
+    async fn kill_and_restart(self) -> HubProcess {
+        let HubProcess { process, address, folder, variables } = self;
+        process.kill().await;
+        let (process, again) = HubProcess::run(&folder, &variables, &address).await;
+        assert_eq!(again, address);
+        HubProcess { process, address, folder, variables }
+    }
+
+    fn token(&self) -> std::path::PathBuf {
+        self.folder.path().join("data/admin.token")
+    }
+
+    fn options(&self, name: &str) -> NodeOptions {
+        let token = Some(Token::read(self.token()).unwrap());
+        NodeOptions { token, timeout: PATIENCE, ..NodeOptions::new(name) }
+    }
+
+    async fn node(&self, name: &str) -> Node {
+        Node::connect_with(&self.address, self.options(name)).await.unwrap()
+    }
+
+    async fn subscribers(&self, count: usize) -> (Vec<Node>, Vec<Subscription>) {
+        let (mut nodes, mut subscriptions) = (Vec::new(), Vec::new());
+        for n in 0..count {
+            let node = self.node(&format!("node-{n}")).await;
+            subscriptions.push(node.subscribe("#").await.unwrap());
+            nodes.push(node);
+        }
+        (nodes, subscriptions)
+    }
+}
+
+#[tokio::test]
+async fn twenty_nodes_outlive_a_hub_that_is_killed_ten_times() {
+    let mut hub = HubProcess::start(&[]).await;
+    let (nodes, mut subscriptions) = hub.subscribers(20).await;
+    for _ in 0..10 {
+        hub = hub.kill_and_restart().await;
+        for subscription in &mut subscriptions {
+            assert_eq!(next(subscription).await.unwrap_err(), Missed::Gap(Gap::HubRestarted));
+        }
+    }
+    // All are subscribed again when they are answered.
+    for node in &nodes {
+        soon(node.barrier()).await.unwrap();
+    }
+    for n in 0..100 {
+        nodes[n % nodes.len()].publish("round", &n).await.unwrap();
+        for subscription in &mut subscriptions {
+            assert_eq!(event(subscription).await.payload.decode::<usize>().unwrap(), n);
+        }
+    }
+    assert!(subscriptions.iter_mut().all(|subscription| subscription.try_next().is_none()));
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_among_ten_is_told_exactly_what_it_lost() {
+    const EVENTS: u64 = 120_000;
+    const BATCH: u64 = 4000;
+    /// What the hub may come to hold for one that stands still, and what it needs to serve all, in bytes.
+    const GROWTH_MAX: u64 = 64 << 20;
+    let hub = HubProcess::start(&[]).await;
+    let (_nodes, mut others) = hub.subscribers(9).await;
+    let press = hub.node("press").await;
+    let token = hub.token().display().to_string();
+    let variables = [("HUB", hub.address.as_str()), ("TOKEN", &token), ("LAST", &EVENTS.to_string())];
+    let mut slow = Process::start("subscriber", hub.folder.path(), &variables);
+    assert_eq!(slow.says().await, "subscribed");
+    slow.stop().await;
+    let before = hub.process.memory();
+    let mut memory_max = 0;
+    let started = Instant::now();
+    for batch in 0..EVENTS / BATCH {
+        for _ in 0..BATCH {
+            press.publish_raw("flood", &[0; 128]).await.unwrap();
+        }
+        for other in &mut others {
+            for n in 1..=BATCH {
+                assert_eq!(event(other).await.seq, batch * BATCH + n);
+            }
+        }
+        memory_max = memory_max.max(hub.process.memory());
+    }
+    let stopped_for = started.elapsed();
+    slow.signal(Signal::CONT);
+    // A link that takes nothing for ten seconds is closed, which is another story.
+    assert!(stopped_for < Duration::from_secs(9), "the flood took {stopped_for:?}");
+    let said = slow.says().await;
+    let (received, lagged) = said.split_once(' ').unwrap();
+    let (received, lagged): (u64, u64) = (received.parse().unwrap(), lagged.parse().unwrap());
+    assert_eq!(received + lagged, EVENTS);
+    assert!(received > 0 && lagged > 0, "{received} received, {lagged} lost");
+    assert!(memory_max < before + GROWTH_MAX, "from {before} to {memory_max} bytes");
+}
+
+#[tokio::test]
+async fn a_hub_that_runs_out_of_files_lives_and_serves_again_when_links_go() {
+    const FILES: usize = 48;
+    let hub = HubProcess::start(&[("FILES", &FILES.to_string())]).await;
+    let node = hub.node("press").await;
+    let mut links = Vec::new();
+    for _ in 0..2 * FILES {
+        links.push(tokio::net::TcpStream::connect(hub.address.strip_prefix("tcp://").unwrap()).await.unwrap());
+    }
+    until("no file is left", || hub.process.files() >= FILES).await;
+    // One more has to wait, and those who have joined feel nothing.
+    let waiting = Node::open(&hub.address, hub.options("panel")).unwrap();
+    let before = hub.process.processor_time();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(1) {
+        soon(node.ping(None)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let used = hub.process.processor_time() - before;
+    assert!(used < 20, "it used {used} % of a processor to wait");
+    assert_ne!(waiting.standing(), Standing::Joined);
+    drop(links);
+    until_standing(&waiting, |standing| *standing == Standing::Joined).await;
+    soon(node.ping(Some("panel"))).await.unwrap();
+}
