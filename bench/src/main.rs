@@ -25,7 +25,7 @@ Usage: convoke-bench [OPTIONS]
 
   --passes N       passes of each row and peer, interleaved (default 5)
   --seconds S      length of one pass (default 2)
-  --peers LIST     of floor, nats (default: all that are installed)
+  --peers LIST     of floor, convoke, nats (default: all that are installed)
   --rows LIST      of 16, 128, 1024, 65536 (bytes) and echo (default: all)
   --json FILE      also write every pass as a line of JSON
   --help           show this

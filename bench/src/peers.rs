@@ -3,6 +3,7 @@
 //! Adding one: a file, and an arm in each function here.
 
 mod client;
+mod convoke;
 mod floor;
 mod nats;
 
@@ -18,6 +19,8 @@ use nats::Nats;
 pub(crate) enum Peer {
     /// The bare relay in this program.
     Floor,
+    /// Convoke's own hub, with real nodes on both ends.
+    Convoke,
     /// A nats-server.
     Nats {
         /// Its path.
@@ -33,7 +36,7 @@ impl Peer {
         let nats = nats::installed()
             .into_iter()
             .map(|(program, version)| Self::Nats { program: program.to_string_lossy().into_owned(), version });
-        let peers = [Self::Floor].into_iter().chain(nats);
+        let peers = [Self::Floor, Self::Convoke].into_iter().chain(nats);
         peers.filter(|peer| kinds.is_empty() || kinds.iter().any(|kind| kind == peer.kind())).collect()
     }
 
@@ -41,6 +44,7 @@ impl Peer {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Convoke => "convoke",
             Self::Nats { .. } => "nats",
         }
     }
@@ -49,6 +53,7 @@ impl Peer {
     pub(crate) fn label(&self) -> String {
         match self {
             Self::Floor => "floor".to_owned(),
+            Self::Convoke => "convoke".to_owned(),
             Self::Nats { version, .. } => format!("nats {version}"),
         }
     }
@@ -56,7 +61,7 @@ impl Peer {
     /// The program that is its hub; empty if it is this one.
     pub(crate) fn program(&self) -> &str {
         match self {
-            Self::Floor => "",
+            Self::Floor | Self::Convoke => "",
             Self::Nats { program, .. } => program,
         }
     }
@@ -66,6 +71,7 @@ impl Peer {
 pub(crate) fn serve(kind: &str, program: &str, ready: impl FnOnce(&str, u32)) -> io::Result<()> {
     match kind {
         "floor" => floor::serve(|addr| ready(addr, std::process::id())),
+        "convoke" => convoke::serve(|addr| ready(addr, std::process::id())),
         "nats" => nats::serve(program, ready),
         _ => Err(unknown(kind)),
     }
@@ -75,6 +81,7 @@ pub(crate) fn serve(kind: &str, program: &str, ready: impl FnOnce(&str, u32)) ->
 pub(crate) fn publish(kind: &str, addr: &str, size: usize, seconds: Duration) -> io::Result<u64> {
     match kind {
         "floor" => client::publish::<Floor>(addr, size, seconds),
+        "convoke" => convoke::publish(addr, size, seconds),
         "nats" => client::publish::<Nats>(addr, size, seconds),
         _ => Err(unknown(kind)),
     }
@@ -84,6 +91,7 @@ pub(crate) fn publish(kind: &str, addr: &str, size: usize, seconds: Duration) ->
 pub(crate) fn subscribe(kind: &str, addr: &str, size: usize, ready: impl FnOnce()) -> io::Result<(u64, Duration)> {
     match kind {
         "floor" => client::subscribe::<Floor>(addr, size, ready),
+        "convoke" => convoke::subscribe(addr, size, ready),
         "nats" => client::subscribe::<Nats>(addr, size, ready),
         _ => Err(unknown(kind)),
     }
@@ -93,6 +101,7 @@ pub(crate) fn subscribe(kind: &str, addr: &str, size: usize, ready: impl FnOnce(
 pub(crate) fn ping(kind: &str, addr: &str, seconds: Duration) -> io::Result<RoundTrips> {
     match kind {
         "floor" => client::ping::<Floor>(addr, seconds),
+        "convoke" => convoke::ping(addr, seconds),
         "nats" => client::ping::<Nats>(addr, seconds),
         _ => Err(unknown(kind)),
     }
@@ -102,6 +111,7 @@ pub(crate) fn ping(kind: &str, addr: &str, seconds: Duration) -> io::Result<Roun
 pub(crate) fn echo(kind: &str, addr: &str, ready: impl FnOnce()) -> io::Result<()> {
     match kind {
         "floor" => client::echo::<Floor>(addr, ready),
+        "convoke" => convoke::echo(addr, ready),
         "nats" => client::echo::<Nats>(addr, ready),
         _ => Err(unknown(kind)),
     }

@@ -27,7 +27,7 @@ use requests::Pings;
 use sessions::Sessions;
 use topics::Topics;
 
-use crate::frame::{Frame, FrameError, Head, Kind};
+use crate::frame::{Frame, FrameError, Head, Kind, Preface};
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::Transmit;
@@ -162,6 +162,8 @@ pub struct HubState {
     pings: Pings,
     timers: BTreeSet<(Time, Timer)>,
     touched: Vec<LinkId>,
+    /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
+    doomed: Vec<(LinkId, Refusal)>,
     notices: Vec<Notice>,
     publisher_last: u32,
     bulk_bytes: usize,
@@ -199,6 +201,7 @@ impl HubState {
             pings: Pings::default(),
             timers: BTreeSet::new(),
             touched: Vec::new(),
+            doomed: Vec::new(),
             notices: Vec::new(),
             publisher_last: 0,
             bulk_bytes: 0,
@@ -223,7 +226,7 @@ impl HubState {
     ///
     /// [`Code::Limit`] when the hub has all the links it may have; the shell closes the connection.
     pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
-        self.now = self.now.max(now);
+        self.advance(now);
         if self.links.len() >= self.config.links_max {
             let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
             return Err(Refusal::new(Code::Limit, text));
@@ -237,7 +240,7 @@ impl HubState {
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
     /// Bytes of a link that is closed are dropped.
     pub fn receive(&mut self, link: LinkId, input: &mut BytesMut, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         let heard = self.membership_clock();
         match self.links.get_mut(link) {
             Some(state) if !state.is_closing() => state.heard = heard,
@@ -246,6 +249,7 @@ impl HubState {
         if let Err(refusal) = self.read(link, input) {
             input.clear();
             self.close(link, refusal);
+            self.close_doomed();
         }
     }
 
@@ -278,7 +282,7 @@ impl HubState {
 
     /// The shell has written something: all that it had taken, or only a part because the link takes no more now.
     pub fn wrote(&mut self, link: LinkId, all: bool, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         let Some(state) = self.links.get_mut(link) else { return };
         if let Some(since) = state.stuck_since.take() {
             self.timers.remove(&(since + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
@@ -291,7 +295,7 @@ impl HubState {
 
     /// The connection is gone. Nothing of the link remains but, for a while, the incarnation that may come back.
     pub fn closed(&mut self, link: LinkId, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         self.leave(link, &Refusal::new(Code::LinkLost, "the connection ended"));
         if let Some(state) = self.links.remove(link) {
             self.bulk_bytes -= state.lanes.bulk.bytes();
@@ -310,22 +314,19 @@ impl HubState {
     /// Handles every deadline that has come. A call that comes much later than the deadline means that the hub itself
     /// stood still: what was not heard in that time is not held against anybody.
     pub fn tick(&mut self, now: Time) {
-        self.now = self.now.max(now);
-        let late = self.deadline().map_or(Duration::ZERO, |due| self.now.since(due));
-        if late > limits::STALL {
-            self.stalled += late;
-        }
+        self.advance(now);
         while let Some(&(due, timer)) = self.timers.first()
             && due <= self.now
         {
             self.timers.pop_first();
             self.expire(timer);
         }
+        self.close_doomed();
     }
 
     /// Closes every link with [`Code::HubStopping`].
     pub fn stop(&mut self, now: Time) {
-        self.now = self.now.max(now);
+        self.advance(now);
         for link in self.links.ids() {
             self.close(link, Refusal::new(Code::HubStopping, "the hub is stopping"));
         }
@@ -351,6 +352,24 @@ impl HubState {
         }
     }
 
+    /// Sets the clock. A deadline that passed long ago means that the hub itself stood still: since when is not known,
+    /// but not before the last call. Then everything that was due within that time is due so much later.
+    fn advance(&mut self, now: Time) {
+        let late = self.deadline().map_or(Duration::ZERO, |due| now.since(due));
+        if late > limits::STALL {
+            let stall = now.since(self.now);
+            self.stalled += stall;
+            self.timers =
+                std::mem::take(&mut self.timers).into_iter().map(|(due, timer)| (due + stall, timer)).collect();
+            for id in self.links.ids() {
+                if let Some(since) = self.links.get_mut(id).and_then(|link| link.stuck_since.as_mut()) {
+                    *since = *since + stall;
+                }
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
     /// Time as membership counts it: without the hub's own stalls.
     fn membership_clock(&self) -> Time {
         Time::from_nanos(self.now.as_nanos().saturating_sub(u64::try_from(self.stalled.as_nanos()).unwrap_or(u64::MAX)))
@@ -363,6 +382,7 @@ impl HubState {
 
     fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
         loop {
+            self.close_doomed();
             let Some(link) = self.links.get_mut(id) else { return Ok(()) };
             if matches!(link.phase, Phase::Preface | Phase::Hello { .. } | Phase::Proof(_)) {
                 if !self.read_before_join(id, input)? {
@@ -396,6 +416,10 @@ impl HubState {
         if !link.is_joined() {
             self.notices.push(Notice::Refused(refusal.clone()));
         }
+        if matches!(link.phase, Phase::Preface) {
+            // The node cannot read why before it has read this.
+            link.lanes.control.extend_from_slice(&Preface::OURS.encode());
+        }
         Frame::Close { code: refusal.code, text: &refusal.text }.encode(&mut link.lanes.control);
         self.leave(id, &refusal);
         self.touch(id);
@@ -410,7 +434,7 @@ impl HubState {
         }
     }
 
-    /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed.
+    /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed soon.
     fn control(&mut self, id: LinkId, frame: &Frame<'_>) {
         let Some(link) = self.links.get_mut(id) else { return };
         frame.encode(&mut link.lanes.control);
@@ -420,9 +444,15 @@ impl HubState {
                 "more than {} bytes of answers wait on this link: it does not read",
                 limits::LINK_CONTROL_BYTES_MAX
             );
-            return self.close(id, Refusal::new(Code::SlowLink, text));
+            self.doomed.push((id, Refusal::new(Code::SlowLink, text)));
         }
         self.touch(id);
+    }
+
+    fn close_doomed(&mut self) {
+        while let Some((id, refusal)) = self.doomed.pop() {
+            self.close(id, refusal);
+        }
     }
 
     fn expire(&mut self, timer: Timer) {
@@ -442,7 +472,8 @@ impl HubState {
                     let text = format!("nothing was heard for {} s", silence_max.as_secs());
                     self.close(id, Refusal::new(Code::Silent, text));
                 } else {
-                    let left = due.since(clock);
+                    // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
+                    let left = due.since(clock).min(self.config.beat);
                     self.timers.insert((self.now + left, timer));
                 }
             }

@@ -29,6 +29,8 @@ mod proof;
 mod random;
 pub mod refusal;
 pub mod rights;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 mod tree;
 

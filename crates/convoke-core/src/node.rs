@@ -106,7 +106,8 @@ enum Phase {
 struct Subscription {
     pattern: Pattern,
     inbox: Inbox,
-    /// The hub has taken it since the link was made.
+    /// The hub has taken it since the link was made. Before that nothing is its: what comes for others is not promised to
+    /// it, and what is missing of that would not be told.
     active: bool,
     /// The hub has taken it at least once.
     begun: bool,
@@ -301,6 +302,9 @@ impl NodeState {
         }
         let ids: Vec<u32> = self.subscriptions.keys().copied().collect();
         for id in ids {
+            if self.subscriptions.get(&id).is_some_and(|one| !one.begun && !one.inbox.is_ended()) {
+                self.answers.push((id, Err(why.clone())));
+            }
             self.end_subscription(id, why.clone());
         }
     }

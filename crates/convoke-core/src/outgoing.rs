@@ -156,3 +156,100 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of this kind and length.
+    fn frame(kind: u8, len: usize) -> Vec<u8> {
+        let mut frame = (len as u32).to_le_bytes().to_vec();
+        frame.resize(len, kind);
+        frame
+    }
+
+    fn fill(lanes: &mut Lanes) {
+        lanes.bulk.append(|out| out.extend(frame(3, 100)));
+        lanes.calls.extend(frame(2, 50));
+        lanes.control.extend(frame(1, 30));
+        lanes.bulk.append(|out| out.extend(frame(3, 100)));
+        lanes.control.extend(frame(1, 20));
+    }
+
+    fn whole(transmit: &Transmit) -> Vec<u8> {
+        transmit.pieces().flatten().copied().collect()
+    }
+
+    #[test]
+    fn control_leaves_before_calls_and_calls_before_bulk() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 1000);
+        let mut transmit = Transmit::new();
+        fill(&mut lanes);
+        lanes.transmit(&mut transmit);
+        let expected = [frame(1, 30), frame(1, 20), frame(2, 50), frame(3, 100), frame(3, 100)].concat();
+        assert_eq!(whole(&transmit), expected);
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn what_the_shell_took_is_not_overtaken() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 1000);
+        let mut transmit = Transmit::new();
+        fill(&mut lanes);
+        lanes.transmit(&mut transmit);
+        let taken = whole(&transmit);
+        transmit.advance(taken.len() - 1);
+        lanes.control.extend(frame(1, 40));
+        lanes.transmit(&mut transmit);
+        assert_eq!(transmit.len(), 1, "the last byte of a frame goes before the next frame");
+        transmit.advance(1);
+        lanes.transmit(&mut transmit);
+        assert_eq!(whole(&transmit), frame(1, 40));
+    }
+
+    #[test]
+    fn a_beat_waits_behind_a_bounded_part_of_the_bulk() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 10 << 20);
+        let piece = Bytes::from(frame(3, 60 << 10));
+        for _ in 0..50 {
+            lanes.bulk.push(Run::Shared(std::slice::from_ref(&piece)), false, &mut Vec::new());
+        }
+        let mut transmit = Transmit::new();
+        lanes.transmit(&mut transmit);
+        assert!(transmit.len() < TRANSMIT_BYTES + piece.len());
+        assert_eq!(transmit.len() % piece.len(), 0, "whole frames");
+        lanes.control.extend(frame(1, 16));
+        transmit.advance(transmit.len());
+        lanes.transmit(&mut transmit);
+        assert_eq!(whole(&transmit)[..16], frame(1, 16));
+    }
+
+    #[test]
+    fn bytes_are_written_in_any_portions() {
+        let expected = [frame(1, 50), frame(2, 50), frame(3, 200)].concat();
+        for portion in 1..=expected.len() {
+            let mut transmit = Transmit::new();
+            for piece in [&expected[..50], &expected[50..100], &expected[100..]] {
+                transmit.push(Bytes::copy_from_slice(piece));
+            }
+            let mut written = Vec::new();
+            while !transmit.is_empty() {
+                let left = whole(&transmit);
+                assert_eq!(left.len(), transmit.len());
+                let now = portion.min(left.len());
+                written.extend_from_slice(&left[..now]);
+                transmit.advance(now);
+            }
+            assert_eq!(written, expected, "{portion} bytes at a time");
+            assert_eq!(transmit.pop(), None);
+        }
+    }
+
+    #[test]
+    fn policies_have_the_numbers_of_their_order() {
+        for (number, policy) in SlowPolicy::ALL.into_iter().enumerate() {
+            assert_eq!(SlowPolicy::from_number(number as u8), Some(policy));
+        }
+        assert_eq!(SlowPolicy::from_number(4), None);
+    }
+}

@@ -300,6 +300,15 @@ impl Node {
         self.publish_bytes(name.as_ref(), payload.encoding, &payload.bytes, headers).await
     }
 
+    /// Publishes bytes of the program's own, without copying them more than once.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Node::publish), which also says when it waits and what it promises.
+    pub async fn publish_raw(&self, name: impl AsRef<str>, bytes: &[u8]) -> Result<(), Error> {
+        self.publish_bytes(name.as_ref(), Encoding::Raw, bytes, &Headers::new()).await
+    }
+
     async fn publish_bytes(
         &self,
         name: &str,

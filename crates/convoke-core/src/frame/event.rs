@@ -60,18 +60,18 @@ impl EventHead {
     #[inline]
     pub fn peek(input: &[u8]) -> Result<Option<EventHead>, FrameError> {
         match Head::peek(input)? {
-            Some(head) if head.kind == Kind::Event as u8 && input.len() >= EVENT_HEAD_BYTES => {
-                Self::read(head, input).map(Some)
-            }
+            // One that is too short is told here: its missing bytes will never come.
+            Some(head) if head.kind == Kind::Event as u8 => match input.len() >= EVENT_HEAD_BYTES {
+                true => Self::read(head, input).map(Some),
+                false => check_len(head).map(|()| None),
+            },
             _ => Ok(None),
         }
     }
 
     #[inline]
     pub(super) fn read(head: Head, input: &[u8]) -> Result<EventHead, FrameError> {
-        if head.len < EVENT_HEAD_BYTES {
-            return Err(FrameError { offset: 0, expected: "a length of at least 24 in an event" });
-        }
+        check_len(head)?;
         let Some(encoding) = Encoding::from_number(head.encoding) else {
             return Err(FrameError { offset: 5, expected: "an encoding that exists" });
         };
@@ -117,6 +117,13 @@ impl EventHead {
         let name = if self.flags & NAMED != 0 { Some(fields.short_bytes("a name")?) } else { None };
         Ok(EventBody { name, content: fields.rest() })
     }
+}
+
+fn check_len(head: Head) -> Result<(), FrameError> {
+    if head.len < EVENT_HEAD_BYTES {
+        return Err(FrameError { offset: 0, expected: "a length of at least 24 in an event" });
+    }
+    Ok(())
 }
 
 /// Appends an event to `out`, in as many frames as it takes. `content` is its headers (as [`write_headers`] wrote them)

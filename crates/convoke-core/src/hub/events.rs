@@ -10,7 +10,7 @@ use super::topics::Route;
 use super::{HubState, bad_frame};
 use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
 use crate::limits::{LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
-use crate::name::Name;
+use crate::name::{NAME_BYTES_MAX, Name};
 use crate::outgoing::{Pushed, Run};
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
@@ -22,14 +22,20 @@ impl HubState {
         if input.len() < head.len {
             return Ok(false);
         }
+        let payload_bytes_max = self.config.payload_bytes_max;
+        // A name is not part of the payload.
+        let frame_bytes_max = EVENT_HEAD_BYTES + payload_bytes_max + 2 + NAME_BYTES_MAX;
         let Some(link) = self.links.get_mut(id) else { return Ok(false) };
         let Phase::Joined(joined) = &mut link.phase else { return Ok(false) };
         check_publisher(&head, joined.publisher)?;
+        if head.len > frame_bytes_max {
+            return Err(too_large(head.seq, &joined.node, payload_bytes_max));
+        }
         if head.flags & REST != 0 || !joined.fragments.pieces.is_empty() {
             return self.read_fragment(id, head, input).map(|()| true);
         }
-        let next = joined.seq.wrapping_add(1);
-        if !(head.seq == next || joined.fresh && head.seq > joined.seq) {
+        let follows = Some(head.seq) == joined.seq.checked_add(1);
+        if !(follows || joined.fresh && head.seq > joined.seq) {
             let text = format!(
                 "event {} from `{}` came after event {}; events are counted one by one",
                 head.seq, joined.node, joined.seq
@@ -48,7 +54,7 @@ impl HubState {
                     && next.flags == 0
                     && next.publisher == head.publisher
                     && Some(next.seq) == seq.checked_add(1)
-                    && next.len < SHARED_FRAME_BYTES_MIN
+                    && next.len < SHARED_FRAME_BYTES_MIN.min(frame_bytes_max)
                     && input.len() - end >= next.len;
                 if !fits {
                     break;
@@ -79,18 +85,15 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let fragments = &mut joined.fragments;
         if let Some(first) = fragments.pieces.first() {
-            let first = EventHead::peek(first).map_err(bad_frame)?;
-            let same = first.is_some_and(|first| {
-                first.seq == head.seq
-                    && first.topic == head.topic
-                    && first.encoding == head.encoding
-                    && first.flags & HEADERS == head.flags & HEADERS
-            });
+            let first = EventHead::peek(first).map_err(bad_frame)?.expect("it was read as an event");
+            let same = first.seq == head.seq
+                && first.topic == head.topic
+                && first.encoding == head.encoding
+                && first.flags & HEADERS == head.flags & HEADERS;
             if head.flags & REST == 0 || !same {
                 let text = format!(
                     "bad frame: event {} from `{}` was not finished before the next began",
-                    joined.seq + 1,
-                    joined.node
+                    first.seq, joined.node
                 );
                 return Err(Refusal::new(Code::BadFrame, text));
             }
@@ -98,13 +101,8 @@ impl HubState {
             return Err(Refusal::new(Code::BadFrame, "bad frame: the rest of an event that never began"));
         }
         fragments.bytes += head.len - EVENT_HEAD_BYTES;
-        // A name is not part of the payload.
-        if fragments.bytes > payload_bytes_max + 2 + crate::name::NAME_BYTES_MAX {
-            let text = format!(
-                "the payload of event {} from `{}` is longer than the {payload_bytes_max} bytes this hub takes",
-                head.seq, joined.node
-            );
-            return Err(Refusal::new(Code::TooLarge, text));
+        if fragments.bytes > payload_bytes_max + 2 + NAME_BYTES_MAX {
+            return Err(too_large(head.seq, &joined.node, payload_bytes_max));
         }
         fragments.pieces.push(input.split_to(head.len).freeze());
         if head.flags & MORE != 0 {
@@ -195,10 +193,17 @@ impl HubState {
     #[inline]
     fn publish(&mut self, id: LinkId, head: EventHead, run: Run<'_>) -> Result<(), Refusal> {
         let topic = head.topic;
-        let stamp = self.topics.stamp(topic);
-        let Some(joined) = self.links.joined(id) else { return Ok(()) };
-        if (stamp == 0 || joined.last != (topic, stamp)) && !self.enter_route(id, topic, head.seq)? {
-            return Ok(());
+        loop {
+            let stamp = self.topics.stamp(topic);
+            let Some(joined) = self.links.joined(id) else { return Ok(()) };
+            if stamp != 0 && joined.last == (topic, stamp) {
+                break;
+            }
+            // A link that cannot take a number more is closed, and the route must be entered once more without it.
+            if !self.enter_route(id, topic)? {
+                self.refuse_run(id, head, run);
+                return Ok(());
+            }
         }
         let Some(route) = self.topics.take_route(topic) else { return Ok(()) };
         let recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
@@ -210,9 +215,10 @@ impl HubState {
     }
 
     /// What is done once for each publisher, topic and route: rights are asked, the route is built, and its links are
-    /// told the publisher's number. False if the event must not be routed.
+    /// told the publisher's number. False if the event must not be routed; true without a route if a link was closed on
+    /// the way.
     #[cold]
-    fn enter_route(&mut self, id: LinkId, topic: u32, seq: u64) -> Result<bool, Refusal> {
+    fn enter_route(&mut self, id: LinkId, topic: u32) -> Result<bool, Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(false) };
         let granted = joined.topics.get(&topic).copied();
         let allowed = match (granted, self.topics.name(topic)) {
@@ -220,15 +226,12 @@ impl HubState {
             _ => false,
         };
         if !allowed {
-            // The same for a number that does not exist and one that is not for this link.
-            let text = format!("`{}` may not publish on topic number {topic}", joined.node);
-            self.refuse_event(id, seq, Code::Forbidden, &text);
             return Ok(false);
         }
         if self.topics.stamp(topic) == 0 {
             self.build_route(topic);
         }
-        let Some(route) = self.topics.take_route(topic) else { return Ok(false) };
+        let Some(route) = self.topics.take_route(topic) else { return Ok(true) };
         let stamp = route.stamp;
         if granted != Some(stamp) {
             self.tell_publisher(id, &route);
@@ -244,6 +247,8 @@ impl HubState {
     /// Finds the links whose subscriptions match, and tells them the topic's number.
     fn build_route(&mut self, topic: u32) {
         let Some(name) = self.topics.name(topic).cloned() else { return };
+        // From here on it is told when a link of it is closed.
+        drop(self.topics.take_route(topic));
         let mut route = Route { stamp: self.topics.new_stamp(), ..Route::default() };
         for id in self.subscribers(&name) {
             let Some(link) = self.links.get_mut(id) else { continue };
@@ -291,9 +296,8 @@ impl HubState {
     #[inline]
     fn deliver(&mut self, to: &[LinkId], run: Run<'_>) -> u64 {
         let mut taken = 0;
-        let mut overflowed = Vec::new();
         let mut rescued = Vec::new();
-        let HubState { links, touched, bulk_bytes, config, .. } = self;
+        let HubState { links, touched, doomed, bulk_bytes, config, .. } = self;
         for &id in to {
             let Some(link) = links.get_mut(id) else { continue };
             let full = *bulk_bytes >= config.hub_bulk_bytes_max;
@@ -301,7 +305,7 @@ impl HubState {
             match link.lanes.bulk.push(run, full, &mut rescued) {
                 Pushed::Waits => taken += 1,
                 Pushed::Dropped => {}
-                Pushed::Overflow => overflowed.push(id),
+                Pushed::Overflow => doomed.push((id, overflowed())),
             }
             *bulk_bytes = *bulk_bytes + link.lanes.bulk.bytes() - before;
             if !rescued.is_empty() {
@@ -311,10 +315,6 @@ impl HubState {
                 link.touched = true;
                 touched.push(id);
             }
-        }
-        for id in overflowed {
-            let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
-            self.close(id, Refusal::new(Code::SlowLink, text));
         }
         taken
     }
@@ -378,6 +378,21 @@ impl HubState {
         Ok(())
     }
 
+    /// Refuses each event of a run, as nobody but its publisher can count them.
+    #[cold]
+    fn refuse_run(&mut self, id: LinkId, head: EventHead, run: Run<'_>) {
+        let Some(joined) = self.links.joined(id) else { return };
+        // The same for a number that does not exist and one that is not for this link.
+        let text = format!("`{}` may not publish on topic number {}", joined.node, head.topic);
+        let count = match run {
+            Run::Copied(_, count) => count,
+            Run::Shared(_) => 1,
+        };
+        for seq in head.seq..=head.seq.saturating_add(count.saturating_sub(1)) {
+            self.refuse_event(id, seq, Code::Forbidden, &text);
+        }
+    }
+
     fn refuse_publish(&mut self, id: LinkId, seq: u64, name: &Name) {
         let Some(joined) = self.links.joined(id) else { return };
         let text = format!("`{}` may not publish on `{name}`", joined.node);
@@ -390,6 +405,16 @@ impl HubState {
         }
         self.control(id, &Frame::Refused { about: About::Event(seq), code, text });
     }
+}
+
+fn overflowed() -> Refusal {
+    let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
+    Refusal::new(Code::SlowLink, text)
+}
+
+fn too_large(seq: u64, node: &Name, max: usize) -> Refusal {
+    let text = format!("the payload of event {seq} from `{node}` is longer than the {max} bytes this hub takes");
+    Refusal::new(Code::TooLarge, text)
 }
 
 fn check_publisher(head: &EventHead, publisher: u32) -> Result<(), Refusal> {

@@ -111,8 +111,9 @@ impl HubState {
     /// Checks the proof and lets the node in, or says why not.
     fn admit(&mut self, id: LinkId, candidate: Candidate, token: [u8; 32], resume: [u8; 32]) -> Result<(), Refusal> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
-        link.phase = Phase::Preface;
+        link.phase = Phase::Hello { preface: Preface::OURS.encode() };
         let owner = link.peer == Peer::Owner;
+        let opened = link.opened;
         let proved = candidate.key.as_ref().filter(|key| owner || same(&token, &key.node(&candidate.transcript)));
         let Some(key) = proved.cloned() else {
             self.failures = self.failures.saturating_add(1);
@@ -136,7 +137,7 @@ impl HubState {
             let session = self.sessions.get(incarnation)?;
             let proved =
                 session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
-            proved.then_some((incarnation, session.received, session.at))
+            proved.then(|| (incarnation, session.received, session.at, session.secret.clone()))
         });
         // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
         if let Some(asked) = candidate.resume
@@ -148,9 +149,20 @@ impl HubState {
                 format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
             return Err(Refusal::new(Code::Fenced, text));
         }
+        if let Some(&other) = self.nodes.get(&candidate.name)
+            && self.links.get_mut(other).is_some_and(|other| other.opened > opened)
+        {
+            // Its proof came late: the program may have given this link up and be joined on the other.
+            let text = format!("`{}` has joined on a newer link", candidate.name);
+            return Err(Refusal::new(Code::NodeInUse, text));
+        }
         let (mut resumed, mut received) = (None, 0);
-        if let Some((incarnation, heard, at)) = session {
+        let mut secret = key.resume(&candidate.transcript);
+        if let Some((incarnation, heard, at, known)) = session {
             received = heard;
+            // The same for the life of the incarnation: whether a node got the Welcome with which it would change, the
+            // hub cannot know.
+            secret = known;
             if let Ok(older) = at {
                 received = self.links.joined(older).map_or(heard, |joined| joined.seq);
                 if planted(Bug::OlderLinkNotFenced) {
@@ -180,7 +192,6 @@ impl HubState {
         };
         self.publisher_last = publisher;
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
-        let secret = key.resume(&candidate.transcript);
         self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
         self.nodes.insert(candidate.name.clone(), id);
         let now = self.now;
@@ -190,8 +201,8 @@ impl HubState {
         link.lanes.control = control;
         link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
         self.timers.retain(|(_, timer)| *timer != Timer::Join(id));
-        if let Some(silence_max) = self.silence_max() {
-            self.timers.insert((self.now + silence_max, Timer::Silent(id)));
+        if self.silence_max().is_some() {
+            self.timers.insert((self.now + self.config.beat, Timer::Silent(id)));
         }
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());

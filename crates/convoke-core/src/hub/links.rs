@@ -23,6 +23,8 @@ pub struct LinkId {
 
 /// One live connection.
 pub(super) struct Link {
+    /// Its place among all links in the order in which they were opened.
+    pub(super) opened: u64,
     pub(super) peer: Peer,
     pub(super) phase: Phase,
     pub(super) lanes: Lanes,
@@ -99,6 +101,7 @@ pub(super) struct Fragments {
 impl Link {
     pub(super) fn new(peer: Peer, heard: Time) -> Link {
         Link {
+            opened: 0,
             peer,
             phase: Phase::Preface,
             lanes: Lanes::new(SlowPolicy::default(), LINK_BULK_BYTES_MAX),
@@ -132,6 +135,7 @@ impl Link {
 pub(super) struct Links {
     slots: Vec<(u32, Option<Box<Link>>)>,
     free: Vec<u32>,
+    opened: u64,
 }
 
 impl Links {
@@ -139,7 +143,9 @@ impl Links {
         self.slots.len() - self.free.len()
     }
 
-    pub(super) fn insert(&mut self, link: Link) -> LinkId {
+    pub(super) fn insert(&mut self, mut link: Link) -> LinkId {
+        self.opened += 1;
+        link.opened = self.opened;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             u32::try_from(self.slots.len() - 1).expect("links are bounded far below 4 billion")

@@ -25,6 +25,15 @@ struct Topic {
     told: u32,
     /// `None` until an event asks for it again.
     route: Option<Route>,
+    /// The route was forgotten since it was last taken out, so it must not be put back.
+    forgotten: bool,
+}
+
+impl Topic {
+    fn forget_route(&mut self) {
+        self.route = None;
+        self.forgotten = true;
+    }
 }
 
 pub(super) struct Topics {
@@ -53,7 +62,7 @@ impl Topics {
         if self.by_name.len() >= TOPICS_MAX {
             return None;
         }
-        let topic = Some(Topic { name: name.clone(), told: 0, route: None });
+        let topic = Some(Topic { name: name.clone(), told: 0, route: None, forgotten: false });
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize - 1] = topic;
@@ -100,12 +109,17 @@ impl Topics {
     /// Takes the route out to be used; it is put back with [`put_route`](Topics::put_route).
     #[inline]
     pub(super) fn take_route(&mut self, number: u32) -> Option<Route> {
-        self.get_mut(number)?.route.take()
+        let topic = self.get_mut(number)?;
+        topic.forgotten = false;
+        topic.route.take()
     }
 
+    /// Puts the route back, unless it was forgotten meanwhile: a link that is closed while it is used is no longer in it.
     #[inline]
     pub(super) fn put_route(&mut self, number: u32, route: Route) {
-        if let Some(topic) = self.get_mut(number) {
+        if let Some(topic) = self.get_mut(number)
+            && !topic.forgotten
+        {
             topic.route = Some(route);
         }
     }
@@ -124,7 +138,7 @@ impl Topics {
     /// The route of this topic is no longer right.
     pub(super) fn forget_route(&mut self, number: u32) {
         if let Some(topic) = self.get_mut(number) {
-            topic.route = None;
+            topic.forget_route();
         }
     }
 
@@ -133,7 +147,7 @@ impl Topics {
         let slots = &mut self.slots;
         self.by_name.matched_by(pattern.as_str(), |number| {
             if let Some(topic) = &mut slots[*number as usize - 1] {
-                topic.route = None;
+                topic.forget_route();
             }
         });
     }

@@ -52,7 +52,7 @@ impl NodeState {
         let publisher = publishers.get(&head.publisher).ok_or_else(|| unknown("publisher", head.publisher))?;
         topic.refresh(patterns, *stamp);
         for id in &topic.subscriptions {
-            let Some(subscription) = subscriptions.get_mut(id) else { continue };
+            let Some(subscription) = subscriptions.get_mut(id).filter(|one| one.active) else { continue };
             let origin = || Origin { topic: topic.name.clone(), publisher: publisher.clone() };
             if subscription.inbox.push_run((head.topic, head.publisher), origin, run, shared.as_ref(), count) {
                 woken.push(*id);
@@ -117,7 +117,7 @@ impl NodeState {
             Payload { encoding: head.encoding, bytes: payload },
         );
         for id in matching {
-            if let Some(subscription) = self.subscriptions.get_mut(&id)
+            if let Some(subscription) = self.subscriptions.get_mut(&id).filter(|one| one.active)
                 && subscription.inbox.push_event(event.clone())
             {
                 self.woken.push(id);
@@ -149,7 +149,7 @@ impl NodeState {
 
     fn lose(&mut self, ids: &[u32], count: u64) {
         for id in ids {
-            if let Some(subscription) = self.subscriptions.get_mut(id) {
+            if let Some(subscription) = self.subscriptions.get_mut(id).filter(|one| one.active) {
                 subscription.inbox.lagged(count);
                 self.woken.push(*id);
             }

@@ -17,7 +17,7 @@ pub(super) struct Joining {
     trusted: bool,
     preface: Option<[u8; Preface::BYTES]>,
     hello: Vec<u8>,
-    /// Kept as the secret of the incarnation once the hub says Welcome.
+    /// Kept as the secret of a new incarnation once the hub says Welcome.
     secret: Option<TokenKey>,
     pub(super) deadline: Time,
 }
@@ -105,12 +105,18 @@ impl NodeState {
             Some(before) if before == hub => Gap::LinkLost,
             _ => Gap::HubRestarted,
         };
-        let (last, known) = (self.seq, if welcome.resumed { welcome.received } else { self.received });
+        // What was told as lost before is settled, although the hub has not received it.
+        let known = if welcome.resumed { welcome.received.max(self.received) } else { self.received };
+        let last = self.seq;
         if last > known && !planted(Bug::PublisherLossNotTold) {
             self.losses.push(PublishLoss { count: last - known, exact: welcome.resumed });
         }
         // What is lost was told; from here on it is settled.
         self.received = last;
+        let secret = match self.incarnation.take() {
+            Some((_, known)) if welcome.resumed => known,
+            _ => secret,
+        };
         self.incarnation = Some((welcome.incarnation, secret));
         self.welcome = welcome;
         self.phase = Phase::Joined;

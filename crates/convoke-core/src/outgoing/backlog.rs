@@ -56,10 +56,12 @@ pub(crate) struct Backlog {
     parts: VecDeque<Part>,
     /// Behind `parts`; becomes one of them when it is long enough.
     tail: Vec<u8>,
-    /// What waits in `parts` and `tail`.
+    /// What waits in `parts`, `tail` and `after_cut`.
     bytes: usize,
     /// Frames of the first event have already left, so that its rest must.
     cut: bool,
+    /// Frames that are no events and were dropped while `cut`: they leave right behind the rest of that event.
+    after_cut: Vec<u8>,
     lost: Losses,
 }
 
@@ -69,9 +71,18 @@ pub(crate) struct Backlog {
 struct Losses {
     numbered: BTreeMap<u32, u64>,
     named: BTreeMap<Name, u64>,
+    /// The bytes of all names in `named`.
+    name_bytes: usize,
 }
 
 impl Losses {
+    /// No less than the length of what [`announce`](Losses::announce) gives, in bytes.
+    fn announcement_bytes_max(&self) -> usize {
+        let entries = 12 * self.numbered.len() + 10 * self.named.len() + self.name_bytes;
+        // Each frame that is full takes a head more, and is far longer than half a fragment.
+        entries + 12 * (1 + entries / (FRAGMENT_BYTES_MAX / 2))
+    }
+
     fn is_empty(&self) -> bool {
         self.numbered.is_empty() && self.named.is_empty()
     }
@@ -98,6 +109,7 @@ impl Backlog {
             tail: Vec::new(),
             bytes: 0,
             cut: false,
+            after_cut: Vec::new(),
             lost: Losses::default(),
         }
     }
@@ -126,7 +138,7 @@ impl Backlog {
 
     /// Appends a run of events, or does with it what the policy says. `full` says that there is no room elsewhere.
     /// Frames that were dropped on the way and are no events (Forget) are appended to `rescued`; as all older events of
-    /// that publisher are gone with them, they may go by the control lane.
+    /// that publisher are gone with them, they may go by the control lane. Where one of them is half out they stay here.
     #[inline]
     pub(crate) fn push(&mut self, run: Run<'_>, full: bool, rescued: &mut Vec<u8>) -> Pushed {
         let fits = !full && self.bytes + run.len() <= self.bytes_max;
@@ -158,7 +170,11 @@ impl Backlog {
                 return Pushed::Dropped;
             }
         } else {
-            // The newest were dropped before: that is announced before what comes after them.
+            // The newest were dropped before: that is announced before what comes after them, if both find room.
+            if self.bytes + self.lost.announcement_bytes_max() + len > bytes_max {
+                self.count(run);
+                return Pushed::Dropped;
+            }
             let announcement = self.lost.announce();
             self.append(|tail| tail.extend_from_slice(&announcement));
         }
@@ -211,6 +227,10 @@ impl Backlog {
         let part = self.parts.pop_front()?;
         self.bytes -= part.frames.len();
         self.cut = part.more;
+        if !self.cut && !self.after_cut.is_empty() {
+            let frames = Bytes::from(std::mem::take(&mut self.after_cut));
+            self.parts.push_front(Part { frames, more: false });
+        }
         Some(part.frames)
     }
 
@@ -230,12 +250,15 @@ impl Backlog {
         let mut more = true;
         let mut dropped = false;
         let mut name = None;
+        let before = self.after_cut.len();
+        let rescued = if self.cut { &mut self.after_cut } else { rescued };
         while more && let Some(part) = self.parts.remove(index) {
             self.bytes -= part.frames.len();
             count_frames(&part.frames, &mut self.lost, &mut name, rescued);
             more = part.more;
             dropped = true;
         }
+        self.bytes += self.after_cut.len() - before;
         dropped
     }
 
@@ -320,7 +343,7 @@ impl Backlog {
         if !small.is_empty() {
             kept.push_back(Part { frames: Bytes::from(small), more: false });
         }
-        self.bytes = kept.iter().map(|part| part.frames.len()).sum();
+        self.bytes = kept.iter().map(|part| part.frames.len()).sum::<usize>() + self.after_cut.len();
         self.parts = kept;
     }
 }
@@ -343,7 +366,13 @@ impl Losses {
     fn add(&mut self, topic: &Topic) {
         match topic {
             Topic::Number(number) => *self.numbered.entry(*number).or_default() += 1,
-            Topic::Name(name) => *self.named.entry(name.clone()).or_default() += 1,
+            Topic::Name(name) => match self.named.get_mut(name) {
+                Some(count) => *count += 1,
+                None => {
+                    self.name_bytes += name.as_str().len();
+                    self.named.insert(name.clone(), 1);
+                }
+            },
         }
     }
 }

@@ -1,0 +1,145 @@
+//! The simulator: one hub, many nodes, and everything that can go wrong between them, from one number.
+//!
+//! A [`Sim`] runs the real [`HubState`](crate::HubState) and [`NodeState`](crate::NodeState) in one thread under a
+//! virtual clock. Links are byte pipes that cut frames at any byte, are slow, break, and deliver late; programs crash,
+//! freeze and come back; the hub stalls and restarts; the whole world is suspended. One seed decides all of it, so a
+//! failure is a number that anybody can run again. While it runs, checkers compare what the API tells with what
+//! happened; each promise of the contract has one, named by [`Checker`].
+//!
+//! The truth is known from the outside: a tap reads the frames that the hub is handed, in that order, and a few lines
+//! (`oracle`) say which subscriptions each event must reach. Nothing of the hub's own tables is trusted.
+//!
+//! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
+//! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
+//! and `subscriber` (what a program must be told), `faults` (what goes wrong), `ending` (what must hold in the end).
+
+mod dice;
+mod ending;
+mod faults;
+mod hub_shell;
+mod node_shell;
+mod oracle;
+mod pipe;
+mod publisher;
+mod subscriber;
+mod trace;
+mod world;
+
+use std::fmt;
+use std::time::Duration;
+
+use world::World;
+
+/// Which promise was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checker {
+    /// What a subscription gets is a subsequence of what the hub routed to it, in order, nothing twice, nothing that does
+    /// not match, and every byte as it was published.
+    Order,
+    /// Every loss is announced, with the exact count, where it happened.
+    Losses,
+    /// A link that was cut gives each subscription one gap, with the reason.
+    Gaps,
+    /// What a publisher is told about its events is true: losses, confirmations, refusals, barriers.
+    Publisher,
+    /// Every request is answered exactly once.
+    Answers,
+    /// No link ends without a reason outside, and nobody loses anything by another's fault.
+    Unhurt,
+    /// Once nothing goes wrong any more all nodes join and every subscription works.
+    Liveness,
+    /// Of nodes that are gone the hub holds nothing.
+    NothingLeft,
+}
+
+/// A broken promise, and how to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// The virtual time since the start.
+    pub at: Duration,
+    /// Which promise.
+    pub checker: Checker,
+    /// What was wrong.
+    pub sentence: String,
+    /// The last things that happened.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} failed at {:?}, {:?}: {}", self.seed, self.at, self.checker, self.sentence)?;
+        for line in &self.trace {
+            writeln!(f, "    {line}")?;
+        }
+        write!(
+            f,
+            "run it again: CONVOKE_SEED={} cargo test -p convoke-core --features sim --test simulation",
+            self.seed
+        )
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What a run did; so that a test can tell that it was not idle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// A hash over everything that happened, with its time.
+    pub trace_hash: u64,
+    /// Virtual time at the end.
+    pub ended: Duration,
+    /// Events that `publish` took.
+    pub published: u64,
+    /// Events that subscriptions got.
+    pub delivered: u64,
+    /// Events that subscriptions were told to have missed.
+    pub lagged: u64,
+    /// Gaps that subscriptions were told.
+    pub gaps: u64,
+    /// Events that publishers were told to have lost.
+    pub publisher_losses: u64,
+    /// Times that a node joined.
+    pub joins: u64,
+    /// Of these, as the incarnation that it was.
+    pub resumed: u64,
+    /// Links cut.
+    pub cuts: u64,
+    /// Programs that crashed.
+    pub crashes: u64,
+    /// Starts of the hub.
+    pub hub_starts: u64,
+    /// Programs fenced by another of their name.
+    pub fenced: u64,
+    /// Links closed because they read too slowly.
+    pub slow_links: u64,
+    /// Links that sent what no node sends.
+    pub hostile: u64,
+    /// Confirmations whose count was compared.
+    pub confirmed: u64,
+}
+
+/// One simulated world.
+#[derive(Debug)]
+pub struct Sim {
+    world: World,
+}
+
+impl Sim {
+    /// A world that this number decides.
+    pub fn new(seed: u64) -> Sim {
+        Sim { world: World::new(seed) }
+    }
+
+    /// Lets `steps` random things happen, then stops all faults and checks that everything works and nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// The first promise that was broken.
+    pub fn run(mut self, steps: u32) -> Result<Report, Failure> {
+        self.world.run(steps)
+    }
+}

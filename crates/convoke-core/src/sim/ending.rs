@@ -1,0 +1,132 @@
+//! What must hold in the end: all faults stop, everybody joins, everything works; all leave, and nothing is left.
+
+use std::time::Duration;
+
+use super::Checker;
+use super::world::{Asked, ConnId, Tag, World};
+use crate::hub::Census;
+use crate::limits::BEATS_DEAD;
+use crate::name::Name;
+use crate::node::Standing;
+
+/// Long enough for whoever waits for the next try, a proof that was held back, or a ping.
+const SETTLED: Duration = Duration::from_secs(40);
+
+impl World {
+    pub(super) fn end(&mut self) {
+        self.recovers();
+        self.works();
+        self.everybody_leaves();
+    }
+
+    /// Nothing goes wrong any more.
+    fn recovers(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.trace.line(self.now, format_args!("no more faults"));
+        // What is paused goes on by itself, at the latest after the longest pause.
+        self.run_for(Duration::from_secs(100));
+        self.calm = true;
+        let tags: Vec<Tag> = self.programs.keys().copied().collect();
+        for tag in tags {
+            let Some(program) = self.programs.get_mut(&tag) else { continue };
+            program.taking = true;
+            if program.hostile {
+                // Who sends nonsense has nothing to say in the end.
+                let conn = program.conn;
+                self.programs.remove(&tag);
+                self.unclean += 1;
+                if let Some(conn) = conn {
+                    self.detach(tag, conn);
+                }
+            }
+        }
+        // A link that nobody sees the end of is found out by its silence.
+        self.run_for(self.config.beat * (BEATS_DEAD + 1) + SETTLED);
+        let tags: Vec<Tag> = self.programs.keys().copied().collect();
+        for tag in tags {
+            self.take(tag);
+        }
+    }
+
+    fn members(&self) -> Vec<Tag> {
+        self.programs.iter().filter(|(_, program)| program.node.is_joined()).map(|(tag, _)| *tag).collect()
+    }
+
+    /// Everybody is joined, and every subscription gets what comes next.
+    fn works(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        let names: Vec<Name> = self.programs.values().map(|program| program.name.clone()).collect();
+        for name in names {
+            let of_name = || self.programs.values().filter(|program| program.name == name && !program.wrong_token);
+            let ended = of_name().all(|program| matches!(program.node.standing(), Standing::Ended(_)));
+            let joined = of_name().filter(|program| program.node.is_joined()).count();
+            if joined != usize::from(!ended) {
+                let standing: Vec<Standing> = of_name().map(|program| program.node.standing()).collect();
+                return self.fail(Checker::Liveness, format!("{joined} programs of `{name}` are joined: {standing:?}"));
+            }
+        }
+        let members = self.members();
+        if members.is_empty() {
+            return;
+        }
+        let subscribed: Vec<(Tag, u32, String)> = members
+            .iter()
+            .flat_map(|tag| {
+                let program = self.programs.get(tag);
+                program
+                    .into_iter()
+                    .flat_map(|program| program.subscribers.iter())
+                    .map(|(id, one)| (*tag, *id, one.pattern.as_str().replace('+', "b").replace('#', "c")))
+            })
+            .collect();
+        for (_, _, topic) in &subscribed {
+            let from = self.dice.pick(&members);
+            self.publish(from, topic, 20);
+            self.asks(from, Asked::Confirm);
+        }
+        for tag in &members {
+            self.asks(*tag, Asked::Barrier);
+            self.asks(*tag, Asked::Ping);
+        }
+        self.run_for(Duration::from_secs(20));
+        for (tag, id, _) in subscribed {
+            self.check_subscription_in_the_end(tag, id);
+        }
+        for tag in members {
+            let Some(program) = self.programs.get(&tag) else { continue };
+            if !program.node.is_joined() {
+                return self.fail(Checker::Liveness, format!("program {tag} did not stay joined"));
+            }
+            if let Some((id, request)) = program.requests.first_key_value() {
+                let text = format!("request {id} ({:?}) of program {tag} has no answer", request.what);
+                return self.fail(Checker::Answers, text);
+            }
+            self.check_losses(tag, &[], true);
+        }
+    }
+
+    /// All leave; the hub holds nothing of them but the incarnations of those who did not say goodbye.
+    fn everybody_leaves(&mut self) {
+        let tags: Vec<Tag> = self.programs.keys().copied().collect();
+        for tag in tags {
+            self.leaves(tag);
+        }
+        self.run_for(SETTLED);
+        if self.failed.is_some() {
+            return;
+        }
+        let left: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| conn.link.is_some()).map(|(id, _)| *id).collect();
+        let Some(hub) = &self.hub else { return };
+        let census = hub.census();
+        let (sessions, unclean) = (census.sessions as u64, self.unclean);
+        if (Census { sessions: 0, ..census }) != Census::default() || !left.is_empty() || sessions > unclean {
+            let text =
+                format!("all have left, {unclean} of them without a goodbye, and links {left:?} remain: {census:?}");
+            self.fail(Checker::NothingLeft, text);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a program does around [`HubState`]: it accepts, reads, writes what is touched, and closes.
+
+use std::time::Duration;
+
+use super::Checker;
+use super::pipe::{Line, Pipe};
+use super::world::{Conn, ConnId, Excuse, Tag, What, World};
+use crate::hub::{HubState, Notice, Peer};
+use crate::outgoing::SlowPolicy;
+use crate::refusal::{Code, Refusal};
+
+impl World {
+    /// Makes a connection of this program; `None` if nobody accepts it.
+    pub(super) fn connect(&mut self, tag: Tag, peer: Peer) -> Option<ConnId> {
+        let link = self.hub.as_mut()?.open(peer, self.now).ok()?;
+        self.conn_last += 1;
+        let line = Line {
+            latency: Duration::from_micros(self.dice.pick(&[10, 200, 5_000, 50_000])),
+            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 64 << 10, 256 << 10]),
+            piece: self.dice.pick(&[512, 4 << 10, 64 << 10]),
+        };
+        let conn = Conn {
+            tag,
+            up: Pipe::new(line),
+            down: Pipe::new(line),
+            link: Some(link),
+            attached: true,
+            hub_input: Default::default(),
+            node_input: Default::default(),
+            hub_out: Default::default(),
+            node_out: Default::default(),
+            tap: Default::default(),
+            excuse: Excuse::default(),
+        };
+        self.conns.insert(self.conn_last, conn);
+        self.by_link.insert(link, self.conn_last);
+        Some(self.conn_last)
+    }
+
+    pub(super) fn hub_reads(&mut self, conn: ConnId) {
+        if self.stalled {
+            return;
+        }
+        let now = self.now;
+        let Some(link) = self.conns.get_mut(&conn) else { return };
+        let Some(id) = link.link else { return };
+        link.up.arrive(now);
+        let bytes = link.up.take();
+        let over = link.up.is_over(now);
+        let room = link.up.blocked && !bytes.is_empty();
+        if !bytes.is_empty() {
+            self.trace.line(now, format_args!("hub reads {} bytes of link {conn}", bytes.len()));
+            let Some(hub) = &mut self.hub else { return };
+            link.hub_input.extend_from_slice(&bytes);
+            hub.receive(id, &mut link.hub_input, now);
+            let notices = hub.notices();
+            let gone = |notice: &Notice| match notice {
+                Notice::Gone { node, .. } => self.joined.get(node) == Some(&conn),
+                _ => false,
+            };
+            let closed = notices.iter().any(gone);
+            self.tap_hub_input(conn, &bytes, closed);
+            self.noticed(conn, notices);
+        }
+        if room {
+            let later = self.dice.micros(1, 200);
+            self.at(now + later, What::RoomAtNode(conn));
+        }
+        if over {
+            self.hub_closed(conn);
+        }
+        self.hub_turns();
+    }
+
+    pub(super) fn hub_ticks(&mut self) {
+        let now = self.now;
+        if let Some(hub) = &mut self.hub {
+            hub.tick(now);
+            self.hub_turns();
+        }
+    }
+
+    /// Writes what is touched.
+    pub(super) fn hub_turns(&mut self) {
+        loop {
+            self.collect_notices(0);
+            let Some(link) = self.hub.as_mut().and_then(HubState::touched) else { return };
+            if let Some(conn) = self.by_link.get(&link).copied() {
+                self.hub_writes(conn);
+            }
+        }
+    }
+
+    fn collect_notices(&mut self, conn: ConnId) {
+        let notices = self.hub.as_mut().map(HubState::notices).unwrap_or_default();
+        self.noticed(conn, notices);
+    }
+
+    pub(super) fn hub_writes(&mut self, conn: ConnId) {
+        loop {
+            let now = self.now;
+            let (Some(hub), Some(link)) = (&mut self.hub, self.conns.get_mut(&conn)) else { return };
+            let Some(id) = link.link else { return };
+            let fresh = link.hub_out.is_empty();
+            hub.transmit(id, &mut link.hub_out);
+            if link.hub_out.abort {
+                return self.hub_closed(conn);
+            }
+            if fresh {
+                let pieces: Vec<Vec<u8>> = link.hub_out.pieces().map(<[u8]>::to_vec).collect();
+                for piece in &pieces {
+                    self.tap_hub_output(conn, piece);
+                }
+            }
+            let (Some(hub), Some(link)) = (&mut self.hub, self.conns.get_mut(&conn)) else { return };
+            if link.hub_out.is_empty() {
+                if link.hub_out.close {
+                    self.hub_closed(conn);
+                }
+                return;
+            }
+            if link.down.blocked {
+                return;
+            }
+            let (mut arrivals, mut written) = (Vec::new(), 0);
+            for piece in link.hub_out.pieces() {
+                let taken = link.down.write(piece, now, &mut self.dice, &mut arrivals);
+                written += taken;
+                if taken < piece.len() {
+                    link.down.blocked = true;
+                    break;
+                }
+            }
+            self.trace.line(now, format_args!("hub writes {written} bytes to link {conn}"));
+            link.hub_out.advance(written);
+            hub.wrote(id, link.hub_out.is_empty(), now);
+            for due in arrivals {
+                self.at(due, What::ArrivesAtNode(conn));
+            }
+        }
+    }
+
+    /// The hub's end of the connection is closed.
+    pub(super) fn hub_closed(&mut self, conn: ConnId) {
+        let now = self.now;
+        let Some(link) = self.conns.get_mut(&conn) else { return };
+        let Some(id) = link.link.take() else { return };
+        self.trace.line(now, format_args!("hub closes link {conn}"));
+        let end = link.down.close(Duration::ZERO, now);
+        link.up.take();
+        link.up.close(Duration::ZERO, now);
+        let blocked = std::mem::take(&mut link.up.blocked);
+        self.by_link.remove(&id);
+        self.at(end, What::ArrivesAtNode(conn));
+        if blocked {
+            self.at(now, What::RoomAtNode(conn));
+        }
+        if let Some(hub) = &mut self.hub {
+            hub.closed(id, now);
+        }
+        self.collect_notices(0);
+    }
+
+    /// What the hub tells the log; `conn` is the link that it was busy with.
+    fn noticed(&mut self, conn: ConnId, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Joined { node, resumed, .. } => {
+                    self.trace.line(self.now, format_args!("hub: `{node}` joined on link {conn}, resumed {resumed}"));
+                    self.report.joins += 1;
+                    self.report.resumed += u64::from(resumed);
+                    self.link_joined(conn, &node);
+                }
+                Notice::Gone { node, why } => {
+                    self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
+                    if let Some(of) = self.joined.get(&node).copied() {
+                        self.check_end(of, &why);
+                        self.link_gone(of);
+                    }
+                }
+                Notice::Refused(why) => self.check_end(conn, &why),
+            }
+        }
+    }
+
+    /// A link may only end for a reason that the simulator gave.
+    pub(super) fn check_end(&mut self, conn: ConnId, why: &Refusal) {
+        let Some(link) = self.conns.get(&conn) else { return };
+        let Excuse { paused_long, frozen_long, stalled_long, cut, delayed } = link.excuse;
+        let Some(program) = self.programs.get(&link.tag) else { return };
+        let excused = match why.code {
+            Code::Left | Code::LinkLost | Code::NodeInUse | Code::HubStopping | Code::Unreachable => true,
+            Code::Fenced => true,
+            Code::SlowLink => {
+                self.report.slow_links += 1;
+                program.slow == SlowPolicy::Disconnect || paused_long || cut
+            }
+            Code::Silent => frozen_long || stalled_long || cut,
+            Code::TimedOut => delayed || cut || paused_long || frozen_long || stalled_long,
+            Code::Unauthorized => program.wrong_token,
+            _ => false,
+        };
+        if !excused && !program.hostile {
+            let text = format!("the link {conn} of program {} ended, and nothing was wrong with it: {why}", link.tag);
+            self.fail(Checker::Unhurt, text);
+        }
+    }
+
+    /// After a stall everything waits at once, and a shell may look at its clock or at its links first.
+    pub(super) fn hub_wakes(&mut self) {
+        self.stalled = false;
+        self.trace.line(self.now, format_args!("hub goes on"));
+        let tick_first = self.dice.once_in(2);
+        if tick_first {
+            self.hub_ticks();
+        }
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.hub_reads(conn);
+            self.hub_writes(conn);
+        }
+        if !tick_first {
+            self.hub_ticks();
+        }
+    }
+
+    /// The hub is gone with everything it knew; links end on their own.
+    pub(super) fn hub_crashes(&mut self, politely: bool) {
+        let now = self.now;
+        self.trace.line(now, format_args!("hub {}", if politely { "stops" } else { "crashes" }));
+        if politely && let Some(hub) = &mut self.hub {
+            hub.stop(now);
+            self.hub_turns();
+        }
+        self.hub = None;
+        self.joined.clear();
+        self.by_link.clear();
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            let late = self.dice.micros(1, 500_000);
+            let Some(link) = self.conns.get_mut(&conn) else { continue };
+            if link.link.take().is_none() {
+                continue;
+            }
+            link.excuse.cut = true;
+            link.tap.joined = false;
+            if !politely {
+                link.down.cut(&mut self.dice);
+            }
+            let end = link.down.close(late, now);
+            link.up.close(Duration::ZERO, now);
+            link.up.blocked = false;
+            self.at(end, What::ArrivesAtNode(conn));
+            self.at(now, What::RoomAtNode(conn));
+        }
+        let down = self.dice.micros(1, 2_000_000);
+        self.at(now + down, What::HubStarts);
+    }
+}

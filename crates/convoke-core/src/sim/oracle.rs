@@ -1,0 +1,203 @@
+//! The truth: what the hub was handed, in its order, and which links each event had to go to.
+//!
+//! It reads the frames that the hub reads, and the topic numbers that it tells; and is a few lines long because it knows
+//! neither routes nor lanes.
+
+use std::collections::BTreeMap;
+
+use super::Checker;
+use super::world::{ConnId, Tag, World};
+use crate::frame::{EVENT_HEAD_BYTES, EventHead, Frame, Head, MORE, NAMED, Preface, REST};
+use crate::name::{Name, Pattern};
+use crate::payload::Encoding;
+
+/// An event that the hub has taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) publisher: Name,
+    pub(super) topic: Name,
+    pub(super) seq: u64,
+    pub(super) print: u64,
+    /// The link was closed while the bytes around it were handled, so that it may not have been taken.
+    pub(super) maybe: bool,
+}
+
+/// What had to go to one link, in order.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    pub(super) events: Vec<u32>,
+    /// The link's subscriptions now.
+    patterns: BTreeMap<u32, Pattern>,
+    /// Where each of its subscriptions began.
+    pub(super) begins: BTreeMap<u32, usize>,
+}
+
+/// The frames of one link, as the hub reads them.
+#[derive(Debug, Default)]
+pub(super) struct Tap {
+    input: Vec<u8>,
+    prefaced: bool,
+    broken: bool,
+    pub(super) joined: bool,
+    topics: BTreeMap<u32, Name>,
+    first: Option<(EventHead, Option<Name>, Vec<u8>)>,
+    recipients: u64,
+}
+
+/// What an event is recognised by: everything that must not change on the way.
+pub(super) fn print(encoding: Encoding, content: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ (content.len() as u64) << 8 ^ encoding as u64;
+    for chunk in content.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+    hash
+}
+
+impl World {
+    /// What the hub wrote to a link: whole frames.
+    pub(super) fn tap_hub_output(&mut self, conn: ConnId, mut piece: &[u8]) {
+        let Some(link) = self.conns.get_mut(&conn) else { return };
+        if piece.starts_with(&Preface::MAGIC) {
+            piece = &piece[Preface::BYTES..];
+        }
+        while let Ok(Some(head)) = Head::peek(piece) {
+            let Some(frame) = piece.get(..head.len) else { return };
+            if let Ok(Some((Frame::Topic { number, name }, _))) = Frame::decode(frame)
+                && let Ok(name) = Name::from_bytes(name)
+            {
+                link.tap.topics.insert(number, name);
+            }
+            piece = &piece[head.len..];
+        }
+    }
+
+    /// What the hub has just been handed. `closed` says that it closed the link meanwhile.
+    pub(super) fn tap_hub_input(&mut self, conn: ConnId, bytes: &[u8], closed: bool) {
+        let Some(link) = self.conns.get_mut(&conn) else { return };
+        if link.tap.broken {
+            return;
+        }
+        let mut input = std::mem::take(&mut link.tap.input);
+        input.extend_from_slice(bytes);
+        let mut offset = 0;
+        if !link.tap.prefaced && input.len() >= Preface::BYTES {
+            link.tap.prefaced = true;
+            offset = Preface::BYTES;
+        }
+        if link.tap.prefaced {
+            while let Ok(Some((frame, len))) = Frame::decode(&input[offset..]) {
+                offset += len;
+                if !self.handed(conn, &frame, closed) {
+                    break;
+                }
+            }
+        }
+        let broken = Frame::decode(&input[offset..]).is_err();
+        input.drain(..offset);
+        if let Some(link) = self.conns.get_mut(&conn) {
+            link.tap.input = input;
+            link.tap.broken = link.tap.prefaced && broken;
+        }
+    }
+
+    /// False when nothing after this frame is obeyed.
+    fn handed(&mut self, conn: ConnId, frame: &Frame<'_>, closed: bool) -> bool {
+        let Some(link) = self.conns.get_mut(&conn) else { return false };
+        if !link.tap.joined {
+            return true;
+        }
+        let (tag, recipients) = (link.tag, link.tap.recipients);
+        match frame {
+            Frame::Event(head, body) => {
+                if head.flags & REST == 0 {
+                    let name = match (head.flags & NAMED, body.name) {
+                        (0, _) => link.tap.topics.get(&head.topic).cloned(),
+                        (_, name) => {
+                            name.and_then(|name| Name::from_bytes(name).ok()).filter(|name| !name.is_reserved())
+                        }
+                    };
+                    link.tap.first = Some((*head, name, Vec::new()));
+                }
+                if let Some((_, _, content)) = &mut link.tap.first {
+                    content.extend_from_slice(body.content);
+                }
+                if head.flags & MORE == 0
+                    && let Some((head, name, content)) = link.tap.first.take()
+                {
+                    self.event_taken(conn, tag, head, name, &content, closed);
+                }
+            }
+            Frame::Subscribe { id, pattern } => {
+                if let Ok(pattern) = Pattern::from_bytes(pattern) {
+                    let routed = self.routed.entry(conn).or_default();
+                    routed.patterns.insert(*id, pattern);
+                    routed.begins.insert(*id, routed.events.len());
+                }
+            }
+            Frame::Unsubscribe { id } => {
+                self.routed.entry(conn).or_default().patterns.remove(id);
+            }
+            Frame::Confirm { id } => {
+                let request = self.programs.get_mut(&tag).and_then(|program| program.requests.get_mut(id));
+                if let Some(request) = request {
+                    request.expected = Some(recipients);
+                }
+            }
+            Frame::Close { .. } => return false,
+            _ => {}
+        }
+        true
+    }
+
+    fn event_taken(
+        &mut self,
+        conn: ConnId,
+        tag: Tag,
+        head: EventHead,
+        name: Option<Name>,
+        content: &[u8],
+        maybe: bool,
+    ) {
+        debug_assert!(head.len >= EVENT_HEAD_BYTES);
+        let print = print(head.encoding, content);
+        self.event_of_publisher_taken(tag, head.seq, name.as_ref(), print, maybe);
+        let mut recipients = 0;
+        let publisher = self.joined.iter().find(|(_, of)| **of == conn).map(|(name, _)| name.clone());
+        if let (Some(topic), Some(publisher)) = (name, publisher) {
+            let number = self.taken.len() as u32;
+            for to in self.joined.values() {
+                let Some(routed) = self.routed.get_mut(to) else { continue };
+                if routed.patterns.values().any(|pattern| pattern.matches(&topic)) {
+                    routed.events.push(number);
+                    recipients += 1;
+                }
+            }
+            self.taken.push(Taken { publisher, topic, seq: head.seq, print, maybe });
+        }
+        if let Some(link) = self.conns.get_mut(&conn) {
+            link.tap.recipients = recipients;
+        }
+    }
+
+    /// A node joined on this link: from here on its frames count, and those of an older link of its name do not.
+    pub(super) fn link_joined(&mut self, conn: ConnId, node: &Name) {
+        if let Some(older) = self.joined.insert(node.clone(), conn) {
+            self.link_gone(older);
+            self.fail(Checker::Unhurt, format!("`{node}` is joined on two links at once"));
+        }
+        if let Some(link) = self.conns.get_mut(&conn) {
+            link.tap.joined = true;
+            link.tap.first = None;
+        }
+        self.routed.entry(conn).or_default();
+    }
+
+    pub(super) fn link_gone(&mut self, conn: ConnId) {
+        self.joined.retain(|_, of| *of != conn);
+        if let Some(link) = self.conns.get_mut(&conn) {
+            link.tap.joined = false;
+        }
+    }
+}
