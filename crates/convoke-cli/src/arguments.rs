@@ -1,0 +1,220 @@
+//! The command line: every verb, option and environment variable, with its help.
+//!
+//! Flag before environment before default. Names, patterns and addresses are checked by the verbs, in the library's words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::duration;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 64 usage, 65 data, 69 no hub or no answer, 70 bug, 73 and 74 input or output, \
+75 try again later, 77 rights, 78 configuration, 130 Ctrl-C.
+
+Examples:
+  convoke demo                                  see what it does, in a few seconds
+  convoke hub                                   start a hub
+  convoke subscribe 'press/#'                   print what is published, in another terminal
+  convoke publish press/1/opened '{\"force\": 12.5}'";
+
+/// Programs find each other by name and work together as if they were one
+#[derive(Debug, Parser)]
+#[command(name = "convoke", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(max_term_width = 120)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+
+    /// Print one JSON object a line; errors too, on stderr
+    #[arg(long, global = true, env = "CONVOKE_JSON", value_parser = FalseyValueParser::new(), display_order = 100)]
+    pub(crate) json: bool,
+
+    /// Say more on stderr: -v what happens, -vv why, -vvv everything
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 101)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a hub; it runs until it is told to stop
+    Hub(HubArguments),
+    /// Print events as they are published
+    Subscribe(SubscribeArguments),
+    /// Publish one event
+    Publish(PublishArguments),
+    /// Measure how fast the hub, or a node, answers
+    Ping(PingArguments),
+    /// See in a few seconds what Convoke does; needs no hub
+    Demo(DemoArguments),
+}
+
+/// What every verb that joins a hub takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Joining")]
+pub(crate) struct NodeArguments {
+    /// Where the hub is: HOST:PORT, tcp://HOST:PORT or unix:///PATH
+    #[arg(long, value_name = "ADDRESS", env = "CONVOKE_ADDRESS", default_value = "127.0.0.1:7117")]
+    pub(crate) address: String,
+
+    /// The name of this node [default: a new one each time, such as ann/cli-3f09a2]
+    #[arg(long, value_name = "NAME", env = "CONVOKE_NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Who is answerable for what is done [default: the login name]
+    #[arg(long, value_name = "NAME", env = "CONVOKE_AUTHOR")]
+    pub(crate) author: Option<String>,
+
+    /// A file with the token to prove; only its owner may be able to read it
+    #[arg(long, value_name = "FILE", env = "CONVOKE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Only there to say where a token belongs: arguments can be seen by every user of the machine.
+    #[arg(long, value_name = "TOKEN", hide = true)]
+    pub(crate) token: Option<String>,
+
+    /// How long to wait for an answer before giving up [default: 10s; 1s where nothing listens]
+    #[arg(long, value_name = "TIME", env = "CONVOKE_TIMEOUT", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+For each address the hub prints a line `listening ADDRESS` on stdout as soon as programs can join there. \
+SIGTERM ends it with exit code 0, Ctrl-C with 130.
+
+Examples:
+  convoke hub
+  convoke hub --listen 127.0.0.1:0 --memory     any free port, nothing kept
+  convoke hub --listen unix:///run/user/1000/convoke.sock")]
+pub(crate) struct HubArguments {
+    /// Listen there; may be given several times or with commas between, and replaces the defaults
+    /// [default: port 7117 of 127.0.0.1 and, where it exists, of ::1, and a Unix socket]
+    #[arg(long, visible_alias = "address", value_name = "ADDRESS", env = "CONVOKE_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<String>,
+
+    /// Keep in this folder what must be kept [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
+    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Keep nothing, whatever --data says: all is gone when the hub ends
+    #[arg(long)]
+    pub(crate) memory: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each event is one line `NAME PAYLOAD`, written at once. Line breaks, control characters and escapes are shown \
+escaped (`\\n`, `\\u001b`); bytes that are no text as `base64:…`. With --json each event is an object with name, \
+publisher, seq, encoding, payload and headers; a payload of raw bytes is {\"base64\": …}, a header that comes twice \
+an array.
+
+Events that were lost are announced on stderr (`lost 12 events: …`), with --json as an object `lost` in line.
+
+Examples:
+  convoke subscribe 'press/+/opened'            + stands for one word
+  convoke subscribe '#' --idle 2s               # stands for all the rest
+  convoke subscribe press/1/opened --count 1 --json | jq .payload")]
+pub(crate) struct SubscribeArguments {
+    /// Names of events, with `+` for one word and `#` for all the rest
+    #[arg(required = true, value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// End when no event came for so long
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) idle: Option<Duration>,
+
+    /// Write the bytes of the payloads as they are, and nothing else, whatever --json says
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A payload that is JSON is published as JSON, exactly as typed; anything else as text. When `publish` is done, the hub \
+has taken the event.
+
+Examples:
+  convoke publish press/1/opened '{\"force\": 12.5}'
+  convoke publish line/stop now --header reason=maintenance --confirm
+  convoke publish camera/1/image --raw image.png
+  date | convoke publish clock --raw -")]
+pub(crate) struct PublishArguments {
+    /// The name to publish on
+    #[arg(value_name = "NAME")]
+    pub(crate) topic: String,
+
+    /// JSON or text; nothing if left out
+    #[arg(conflicts_with = "raw", allow_negative_numbers = true)]
+    pub(crate) payload: Option<String>,
+
+    /// Publish the bytes of a file, `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+
+    /// A header beside the payload; may be given several times
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    pub(crate) headers: Vec<String>,
+
+    /// Print to how many nodes the event went
+    #[arg(long)]
+    pub(crate) confirm: bool,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  convoke ping                                  the hub
+  convoke ping press-1 --count 5                a node, through the hub")]
+pub(crate) struct PingArguments {
+    /// The node that shall answer [default: the hub itself]
+    #[arg(value_name = "NODE")]
+    pub(crate) target: Option<String>,
+
+    /// How often, once a second
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  convoke demo")]
+pub(crate) struct DemoArguments {}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_and_verb_has_help() {
+        for verb in Arguments::command().get_subcommands() {
+            assert!(verb.get_about().is_some() && verb.get_after_help().is_some(), "{}", verb.get_name());
+            for argument in verb.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", verb.get_name(), argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! How the program ends: its exit codes, and the one line on stderr that says why.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use convoke::{Code, Error, NameError, Refusal};
+use serde::Serialize;
+
+use crate::render;
+
+/// The exit codes, as scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// The command line is wrong.
+    Usage = 64,
+    /// What was to be published is wrong.
+    Data = 65,
+    /// No hub, no such node, or no answer in time.
+    Unavailable = 69,
+    /// A mistake of the program itself.
+    Bug = 70,
+    /// A file or folder cannot be made.
+    CannotCreate = 73,
+    /// Reading or writing failed.
+    InputOutput = 74,
+    /// May work if tried again later.
+    Temporary = 75,
+    /// Who asks is not known, or may not.
+    Rights = 77,
+    /// How the hub is to run is wrong or unsafe.
+    Configuration = 78,
+}
+
+/// Why the program did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// One word for programs; that of the [`Code`] where the library gave one.
+    pub(crate) kind: &'static str,
+    /// One lowercase sentence for people.
+    pub(crate) message: String,
+}
+
+/// A failure as `--json` shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    error: ShownError<'a>,
+}
+
+#[derive(Serialize)]
+struct ShownError<'a> {
+    kind: &'a str,
+    message: &'a str,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, kind: &'static str, message: impl Into<String>) -> Failure {
+        Failure { exit, kind, message: message.into() }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Usage, "Usage", message)
+    }
+
+    /// Something that was to be read could not be.
+    pub(crate) fn read(what: &str, error: &io::Error) -> Failure {
+        Failure::new(Exit::InputOutput, "CannotRead", format!("cannot read {what}: {}", reason(error)))
+    }
+
+    /// Something that was to be written could not be.
+    pub(crate) fn write(what: &str, error: &io::Error) -> Failure {
+        Failure::new(Exit::InputOutput, "CannotWrite", format!("cannot write to {what}: {}", reason(error)))
+    }
+
+    /// The line on stderr; with `json`, an object. A stderr that takes nothing is nobody's to be told of.
+    pub(crate) fn tell(&self, json: bool) -> ExitCode {
+        let line = if json {
+            render::json(&Shown { error: ShownError { kind: self.kind, message: &self.message } })
+        } else {
+            format!("convoke: {}", render::escaped(&self.message))
+        };
+        let _ = writeln!(io::stderr(), "{line}");
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+/// The system's words for an error, without the number that Rust adds.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+impl From<NameError> for Failure {
+    /// Names and patterns come from the command line only.
+    fn from(error: NameError) -> Failure {
+        Failure::new(Exit::Usage, Code::BadName.word(), error.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let (exit, kind) = match &error {
+            Error::BadAddress(_) => (Exit::Usage, "BadAddress"),
+            Error::BadPayload(_) => (Exit::Data, "BadPayload"),
+            Error::Configuration(_) => (Exit::Configuration, "Configuration"),
+            Error::InUse(_) => (Exit::Temporary, "InUse"),
+            Error::Io { .. } => (Exit::InputOutput, "InputOutput"),
+            refused => (exit_of(refused.code()), refused.code().word()),
+        };
+        let message = match &error {
+            Error::Io { what, source } => format!("{what}: {}", reason(source)),
+            other => other.to_string(),
+        };
+        Failure::new(exit, kind, message)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::new(exit_of(refusal.code), refusal.code.word(), refusal.text)
+    }
+}
+
+/// What a shell is told of a code.
+fn exit_of(code: Code) -> Exit {
+    match code {
+        Code::BadName => Exit::Usage,
+        Code::TooLarge => Exit::Data,
+        Code::Unauthorized | Code::Forbidden => Exit::Rights,
+        Code::NodeInUse | Code::Fenced | Code::Limit | Code::Backpressure | Code::SlowLink => Exit::Temporary,
+        // No hub, none that speaks our version, none that answers in time.
+        _ => Exit::Unavailable,
+    }
+}
+
+/// Makes a panic one line and [`Exit::Bug`], whichever thread it comes from.
+pub(crate) fn report_bugs() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("no reason given");
+        let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        let message = format!("this is a bug in convoke: {what}{place}");
+        let _ = writeln!(io::stderr(), "convoke: {}", render::escaped(&message));
+        std::process::exit(Exit::Bug as i32);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_an_exit_code_and_none_is_a_bug() {
+        for code in Code::ALL {
+            assert_ne!(exit_of(*code), Exit::Bug, "{}", code.word());
+        }
+        assert_eq!(exit_of(Code::Unauthorized), Exit::Rights);
+        assert_eq!(exit_of(Code::Unreachable), Exit::Unavailable);
+    }
+
+    #[test]
+    fn a_bug_is_one_line_and_70() {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this test"));
+        child.args(["--exact", "exit::tests::a_bug", "--ignored", "--nocapture"]).env("RUST_BACKTRACE", "1");
+        let ended = child.output().expect("it runs");
+        assert_eq!(ended.status.code(), Some(70));
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.starts_with("convoke: this is a bug in convoke: this\\ncannot be ("), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+
+    #[test]
+    #[ignore = "run by the test before, in a process of its own"]
+    fn a_bug() {
+        report_bugs();
+        panic!("this\ncannot be");
+    }
+
+    #[test]
+    fn a_system_error_is_told_without_its_number() {
+        assert_eq!(reason(&io::Error::from_raw_os_error(2)), "No such file or directory");
+    }
+}

@@ -1,0 +1,168 @@
+//! Joining a hub as the command line says, and leaving it again however a verb ends.
+
+use std::env;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use convoke::{Address, Code, Error, Name, Node, NodeOptions, Refusal, Standing, Token};
+
+use crate::arguments::NodeArguments;
+use crate::duration;
+use crate::exit::{Exit, Failure};
+use crate::signals::Signals;
+
+/// How long to wait for an answer unless told otherwise.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// How long a hub may take to start that was started a moment ago, by the same script. Where nothing listens after that,
+/// waiting longer would only keep a person from being told.
+const HUB_START_TIME: Duration = Duration::from_secs(1);
+
+/// Joins, does `work`, and leaves, whether the work succeeds, fails or is ended by a signal.
+pub(crate) async fn with_node(
+    arguments: &NodeArguments,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let node = Node::open(&arguments.address, options(arguments)?)?;
+    let ended = tokio::select! {
+        ended = async {
+            joined(&node, arguments).await?;
+            work(&node).await
+        } => ended,
+        signal = signals.received() => Ok(signal.exit_code()),
+    };
+    node.leave().await;
+    ended
+}
+
+/// Waits for something that the hub or a node is to answer, for as long as `--timeout` says.
+pub(crate) async fn within<T>(
+    arguments: &NodeArguments,
+    what: &str,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Failure> {
+    let timeout = arguments.timeout.unwrap_or(ANSWER_TIME);
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(_) => {
+            let message = format!("{what}: no answer within {}", duration::shown(timeout));
+            Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
+        }
+    }
+}
+
+async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
+    let address = &arguments.address;
+    tracing::info!("`{}` joins the hub at {address}", node.name());
+    let timeout = arguments.timeout.unwrap_or(ANSWER_TIME);
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(timeout, node.ready()) => answer,
+        why = absent(node), if arguments.timeout.is_none() => return Err(no_hub(address, why)),
+    };
+    match (answer, node.standing()) {
+        (Ok(Ok(())), _) => Ok(()),
+        (Ok(Err(error)), _) => {
+            let failure = Failure::from(error);
+            let hint = match failure.exit {
+                Exit::Rights if arguments.token_file.is_none() => "; give a token with --token-file",
+                _ => "",
+            };
+            Err(Failure { message: failure.message + hint, ..failure })
+        }
+        (Err(_), Standing::Offline(Some(why))) => Err(no_hub(address, why)),
+        (Err(_), _) => {
+            let message = format!("nothing at {address} has answered within {}", duration::shown(timeout));
+            Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
+        }
+    }
+}
+
+/// Tells why nothing can be reached at the address, once a hub that was being started has had its time.
+async fn absent(node: &Node) -> Refusal {
+    tokio::time::sleep(HUB_START_TIME).await;
+    let mut standing = node.watch_standing();
+    let unreachable =
+        |standing: &Standing| matches!(standing, Standing::Offline(Some(why)) if why.code == Code::Unreachable);
+    match standing.wait_for(unreachable).await.as_deref() {
+        Ok(Standing::Offline(Some(why))) => why.clone(),
+        // The node has left, which `ready` tells better.
+        _ => std::future::pending().await,
+    }
+}
+
+/// On this machine there is a way out; elsewhere, the reason helps more.
+fn no_hub(address: &str, why: Refusal) -> Failure {
+    let here = match Address::parse(address) {
+        Ok(Address::Tcp { host, .. }) => host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
+        Ok(Address::Unix(_)) => true,
+        _ => false,
+    };
+    if !here || why.code != Code::Unreachable {
+        return why.into();
+    }
+    let message = format!("no hub answers at {address}; start one with `convoke hub`");
+    Failure::new(Exit::Unavailable, Code::Unreachable.word(), message)
+}
+
+fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
+    if arguments.token.is_some() {
+        return Err(Failure::usage(
+            "a token is not given as an argument, where every user of the machine can read it; \
+             write it to a file and use --token-file",
+        ));
+    }
+    let author = match &arguments.author {
+        Some(author) => Some(Name::parse(author)?),
+        None => login_name(),
+    };
+    let name = match &arguments.name {
+        Some(name) => Name::parse(name)?.to_string(),
+        None => passing_name(author.as_ref()),
+    };
+    let token = match &arguments.token_file {
+        Some(path) => Some(Token::read(path).map_err(|error| {
+            let failure = Failure::from(error);
+            Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
+        })?),
+        None => None,
+    };
+    let mut options = NodeOptions::new(name);
+    options.author = author.map(|author| author.to_string());
+    options.token = token;
+    Ok(options)
+}
+
+/// Who is logged in, if the environment says so and it can be a name.
+fn login_name() -> Option<Name> {
+    ["USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|variable| env::var(variable).ok())
+        .filter_map(|user| Name::parse(&user).ok())
+        .find(|name| !name.is_reserved())
+}
+
+/// A name that no other node has: verbs come and go, many at a time. The standard library seeds its hash tables from the
+/// system's randomness, which is enough not to meet.
+fn passing_name(author: Option<&Name>) -> String {
+    let unique = format!("cli-{:010x}", RandomState::new().hash_one(std::process::id()) >> 24);
+    let of_author = author.map(|author| format!("{author}/{unique}")).filter(|name| Name::parse(name).is_ok());
+    of_author.unwrap_or(unique)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_that_come_and_go_have_names_of_their_own() {
+        let ann = Name::parse("ann").expect("a name");
+        let (one, other) = (passing_name(Some(&ann)), passing_name(Some(&ann)));
+        assert_ne!(one, other);
+        assert!(one.starts_with("ann/cli-") && Name::parse(&one).is_ok(), "{one}");
+        let long = Name::parse(&"x".repeat(512)).expect("a name");
+        assert!(passing_name(Some(&long)).starts_with("cli-"));
+    }
+}

@@ -1,0 +1,79 @@
+//! Signals that ask the program to end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::exit::Failure;
+
+/// How long a verb may take to leave the hub after it was asked to end. A terminal that takes no more output must not
+/// keep it from ending.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// What `kill` and service managers send.
+    Terminate,
+    /// The terminal is gone.
+    HangUp,
+}
+
+impl Signal {
+    /// 128 and the number of the signal, as shells have it.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(self.number())
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Signal::HangUp => 129,
+            Signal::Interrupt => 130,
+            Signal::Terminate => 143,
+        }
+    }
+}
+
+/// Tells once that the program shall end.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals(watch::Receiver<Option<Signal>>);
+
+impl Signals {
+    /// Begins to listen. A second signal, or a verb that does not end in time, ends the program at once.
+    pub(crate) fn listen() -> Result<Signals, Failure> {
+        let register = |kind| signal(kind).map_err(|error| Failure::read("signals", &error));
+        let mut interrupt = register(SignalKind::interrupt())?;
+        let mut terminate = register(SignalKind::terminate())?;
+        let mut hang_up = register(SignalKind::hangup())?;
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => Signal::Interrupt,
+                    _ = terminate.recv() => Signal::Terminate,
+                    _ = hang_up.recv() => Signal::HangUp,
+                }
+            };
+            let first = next().await;
+            sender.send_replace(Some(first));
+            let _ = tokio::time::timeout(LEAVE_TIME_MAX, next()).await;
+            std::process::exit(i32::from(first.number()));
+        });
+        Ok(Signals(receiver))
+    }
+
+    /// Waits for the signal; at once if it has come already. Cancel safe.
+    pub(crate) async fn received(&self) -> Signal {
+        let mut receiver = self.0.clone();
+        let signal = receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
+        match signal {
+            Some(signal) => signal,
+            // The task that listens ends with the runtime only.
+            None => std::future::pending().await,
+        }
+    }
+}

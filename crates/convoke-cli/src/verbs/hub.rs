@@ -1,0 +1,65 @@
+//! `convoke hub`: a hub until it is told to stop.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use convoke::{Error, Hub, HubOptions};
+use serde::Serialize;
+
+use crate::arguments::HubArguments;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Reader};
+use crate::render;
+use crate::signals::{Signal, Signals};
+
+#[derive(Serialize)]
+struct Listening {
+    listening: String,
+}
+
+pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let mut options = HubOptions::listen(arguments.listen);
+    options.data = match arguments.memory {
+        true => None,
+        false => Some(arguments.data.map_or_else(state_folder, Ok)?),
+    };
+    let hub = Hub::start(options).await.map_err(not_started)?;
+    for address in hub.addresses() {
+        let listening = address.to_string();
+        let line = match json {
+            true => render::json(&Listening { listening }),
+            false => format!("listening {}", render::escaped(&listening)),
+        };
+        // A hub whose first lines nobody wants to read is still a hub.
+        if output::say(&line)? == Reader::Gone {
+            break;
+        }
+    }
+    let signal = signals.received().await;
+    hub.stop().await;
+    Ok(match signal {
+        Signal::Terminate => ExitCode::SUCCESS,
+        other => other.exit_code(),
+    })
+}
+
+/// Where a hub keeps what it must keep, by the rules of the desktop: a relative path in the variable counts as none.
+fn state_folder() -> Result<PathBuf, Failure> {
+    let folder = |variable: &str| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    folder("XDG_STATE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("convoke"))
+        .ok_or_else(|| {
+            let message =
+                "there is no home folder to keep the hub's data in; name a folder with --data, or use --memory";
+            Failure::new(Exit::Configuration, "Configuration", message)
+        })
+}
+
+/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket.
+fn not_started(error: Error) -> Failure {
+    let system = matches!(error, Error::Io { .. });
+    let failure = Failure::from(error);
+    if system { Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure } } else { failure }
+}

@@ -1,0 +1,83 @@
+//! `convoke hub`.
+
+use rustix::process::Signal;
+
+use crate::story::{Story, run};
+
+#[test]
+fn a_hub_says_where_it_listens_and_ends_when_it_is_told_to() {
+    for (signal, code) in [(Signal::TERM, 0), (Signal::INT, 130), (Signal::HUP, 129)] {
+        let mut story = Story::with_hub();
+        story.hub().signal(signal);
+        story.take_hub().ended().is(code, "listening tcp://HUB\n", "");
+    }
+}
+
+#[test]
+fn listen_may_be_given_several_times_and_address_is_the_same() {
+    let story = Story::without_hub();
+    let socket = format!("unix://{}", story.path("hub.sock").display());
+    let hub = story.start(["hub", "--memory", "--listen", "127.0.0.1:0", "--address", &socket]);
+    hub.prints("listening tcp://127.0.0.1:").prints(&format!("listening {socket}"));
+    let ended = story.run(["ping", "--address", &socket]);
+    assert_eq!((ended.code(), ended.stderr()), (0, String::new()));
+    hub.signal(Signal::TERM);
+    assert_eq!(hub.ended().code(), 0);
+}
+
+#[test]
+fn what_a_hub_keeps_is_in_the_users_state_folder() {
+    let story = Story::with_hub();
+    assert!(story.path("state/convoke/admin.token").is_file());
+    let mut elsewhere = story.convoke(["hub", "--listen", "127.0.0.1:0"]);
+    elsewhere.env_remove("HOME").env_remove("XDG_STATE_HOME");
+    run(elsewhere).is(
+        78,
+        "",
+        "convoke: there is no home folder to keep the hub's data in; name a folder with --data, or use --memory\n",
+    );
+}
+
+#[test]
+fn a_hub_in_memory_leaves_nothing_behind() {
+    let story = Story::without_hub();
+    let hub = story.start(["hub", "--memory", "--listen", "127.0.0.1:0"]);
+    hub.prints("listening");
+    assert!(!story.path("state").exists());
+}
+
+#[test]
+fn a_second_hub_on_one_folder_or_one_address_is_refused() {
+    let story = Story::with_hub();
+    let ended = story.run(["hub", "--listen", "127.0.0.1:0"]);
+    assert_eq!(ended.code(), 75);
+    assert!(ended.stderr().contains("another hub is running on it"), "{}", ended.stderr());
+    let ended = story.run(["hub", "--memory", "--listen", story.address()]);
+    assert_eq!(ended.code(), 75);
+    assert!(ended.stderr().contains("listening on tcp://HUB: another program"), "{}", ended.stderr());
+}
+
+#[test]
+fn a_hub_does_not_listen_where_others_could_listen_in() {
+    let ended = Story::without_hub().run(["hub", "--memory", "--listen", "0.0.0.0:0"]);
+    assert_eq!((ended.code(), ended.stdout()), (78, String::new()));
+    assert!(ended.stderr().contains("not a loopback address"), "{}", ended.stderr());
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_told() {
+    let story = Story::without_hub();
+    let file = story.file("file", b"");
+    let ended = story.run(["hub", "--listen", "127.0.0.1:0", "--data", &format!("{file}/data")]);
+    ended.is(73, "", &format!("convoke: data folder `{file}/data`: cannot be made: Not a directory\n"));
+}
+
+#[test]
+fn the_environment_says_what_no_flag_says() {
+    let story = Story::without_hub();
+    let mut command = story.convoke(["hub"]);
+    command.env("CONVOKE_LISTEN", "127.0.0.1:0").env("CONVOKE_DATA", story.path("here")).env("CONVOKE_JSON", "1");
+    let hub = story.start_command(command);
+    hub.prints(r#"{"listening":"tcp://127.0.0.1:"#);
+    assert!(story.path("here/admin.token").is_file());
+}

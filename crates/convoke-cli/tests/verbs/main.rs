@@ -1,0 +1,10 @@
+//! The program as its users see it: each test is a story of a few lines, told with the program itself.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod command_line;
+mod demo;
+mod hub;
+mod ping;
+mod publish;
+mod story;
+mod subscribe;
