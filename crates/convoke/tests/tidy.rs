@@ -1,4 +1,5 @@
 //! Style is a test: what nobody should have to argue about in a review.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// The longest source file, in lines: beyond it a file has more than one subject.
 const FILE_LINES_MAX: usize = 700;
 
-/// The longest line of a script or a source file, in characters.
-const LINE_CHARS_MAX: usize = 120;
+/// The longest line of a script or a source file, in characters: rustfmt breaks code at 120 and leaves comments alone.
+const LINE_CHARS_MAX: usize = 128;
 
-/// Folders that are not ours: what git, cargo and npm keep.
+/// What is not ours but git's, cargo's and npm's.
 const SKIPPED: [&str; 3] = [".git", "target", "node_modules"];
 
 struct File {
@@ -37,10 +38,11 @@ fn files() -> Vec<File> {
         for entry in fs::read_dir(&folder).unwrap() {
             let entry = entry.unwrap();
             let path: PathBuf = entry.path();
+            if SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+                continue;
+            }
             if entry.file_type().unwrap().is_dir() {
-                if !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if let Ok(text) = fs::read_to_string(&path) {
                 found.push(File { path: path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), text });
             }
