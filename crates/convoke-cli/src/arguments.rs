@@ -102,6 +102,29 @@ pub(crate) struct HubArguments {
     /// Keep nothing, whatever --data says: all is gone when the hub ends
     #[arg(long)]
     pub(crate) memory: bool,
+
+    #[command(flatten)]
+    pub(crate) _common: CommonArguments,
+}
+
+/// What the verbs that join no hub take too, so that a script may give the same options to every verb.
+#[derive(Args, Debug)]
+pub(crate) struct CommonArguments {
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) name: Option<String>,
+
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) author: Option<String>,
+
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Means nothing here: nothing is waited for
+    #[arg(long, value_name = "TIME", hide = true, value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
@@ -195,7 +218,14 @@ pub(crate) struct PingArguments {
 #[command(after_help = "\
 Example:
   convoke demo")]
-pub(crate) struct DemoArguments {}
+pub(crate) struct DemoArguments {
+    /// Means nothing here: the demo has a hub of its own
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) address: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) _common: CommonArguments,
+}
 
 #[cfg(test)]
 mod tests {

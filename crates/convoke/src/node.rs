@@ -29,8 +29,8 @@ use link::Link;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// A publish that follows the last write after at least this long is written at once by its caller; one that comes
-/// sooner is left to gather with others. A task wake costs about a quarter of it.
-const GATHER: Duration = Duration::from_micros(30);
+/// sooner is left to gather with others: it is one of many, and a write costs more than that.
+const GATHER: Duration = Duration::from_micros(5);
 
 /// Who a node is, and how it behaves.
 #[derive(Clone, Debug)]
@@ -317,16 +317,17 @@ impl Node {
         headers: &Headers,
     ) -> Result<(), Error> {
         let what = Publication { name, encoding, payload, headers };
-        loop {
-            let room = self.handle.shared.room.notified();
-            match self.handle.shared.publish(what) {
-                Err(refusal) if refusal.code == Code::Backpressure && self.handle.shared.is_joined() => {
-                    room.await;
-                }
-                Err(refusal) => return Err(refusal.into()),
-                Ok(()) => return Ok(()),
+        let shared = &self.handle.shared;
+        let mut published = shared.publish(what);
+        while published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) && shared.is_joined() {
+            // Before it is tried again, so that no room goes unnoticed.
+            let room = shared.room.notified();
+            published = shared.publish(what);
+            if published.as_ref().is_err_and(|refusal| refusal.code == Code::Backpressure) {
+                room.await;
             }
         }
+        Ok(published?)
     }
 
     /// Waits until the hub has taken all events that this node has published so far, and tells to how many nodes the last

@@ -46,6 +46,15 @@ impl Stream {
         each!(self, stream => stream.try_read_buf(input))
     }
 
+    /// Says that the last read has emptied the socket, which otherwise a further call would have to find out.
+    ///
+    /// Only for a stream whose runtime has one thread: elsewhere the news of more could come in between, and be lost.
+    pub(crate) fn set_emptied(&self) {
+        let nothing = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
+        // It does what it is asked by failing.
+        let _ = each!(self, stream => stream.try_io(tokio::io::Interest::READABLE, nothing));
+    }
+
     /// Writes until all is written or the socket takes no more; tells which.
     pub(crate) fn try_write(&self, transmit: &mut Transmit) -> io::Result<bool> {
         while !transmit.is_empty() {

@@ -143,3 +143,15 @@ fn the_environment_says_what_no_flag_says() {
     assert_eq!(ended.code(), 64);
     assert!(ended.stderr().starts_with("convoke: invalid value '5' for '--timeout <TIME>'"), "{}", ended.stderr());
 }
+
+#[test]
+fn the_common_options_are_known_to_every_verb() {
+    let story = Story::without_hub();
+    for verb in ["hub", "subscribe", "publish", "ping", "demo"] {
+        let common = ["--address", "mem://x", "--name", "a", "--author", "b", "--token-file", "c", "--timeout", "1s"];
+        // The last option does not exist, and is the only one that is complained about.
+        let ended = story.run([&[verb][..], &common, &["--json", "-v", "--no-such-option"]].concat());
+        assert_eq!(ended.code(), 64, "{verb}");
+        assert!(ended.stderr().contains("--no-such-option"), "{verb}: {}", ended.stderr());
+    }
+}

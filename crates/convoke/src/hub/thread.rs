@@ -244,9 +244,13 @@ impl Loop {
             if open.closing.get() {
                 input.clear();
             } else if !input.is_empty() {
-                self.shared.lock().receive(id, &mut input, now());
+                let deadline = {
+                    let mut state = self.shared.lock();
+                    state.receive(id, &mut input, now());
+                    state.deadline()
+                };
                 self.write.notify_one();
-                self.retime();
+                self.retime_to(deadline);
             }
             if input.is_empty() {
                 self.buffer.replace(input);
@@ -393,6 +397,10 @@ impl Loop {
     /// The deadline may have come nearer than the timer is set.
     fn retime(&self) {
         let deadline = self.shared.lock().deadline();
+        self.retime_to(deadline);
+    }
+
+    fn retime_to(&self, deadline: Option<Time>) {
         if deadline.is_some_and(|due| self.timed.get().is_none_or(|timed| due < timed)) {
             self.retime.notify_one();
         }
@@ -409,8 +417,11 @@ fn read_turn(stream: &Stream, input: &mut BytesMut) -> bool {
         let room = input.capacity() - input.len();
         match stream.try_read(input) {
             Ok(0) => return true,
-            // Less than there was room for: the socket is empty, which needs no further call to be known.
-            Ok(len) if len < room => return false,
+            // Less than there was room for: the socket is empty.
+            Ok(len) if len < room => {
+                stream.set_emptied();
+                return false;
+            }
             Ok(len) => read += len,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
