@@ -1,5 +1,5 @@
 //! What stories are told with: a hub on each transport, and nodes that join it.
-#![allow(dead_code, unreachable_pub, reason = "shared by tests, none of which uses all of it")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by tests, none of which uses all of it")]
 
 use std::time::Duration;
 
