@@ -1,6 +1,7 @@
 //! Transports: ways to make links. Each is a file with two functions, `connect` and `listen`; what they give is a
 //! [`Stream`] or a [`Listener`]. Links in memory have neither: see `mem`.
 
+pub(crate) mod buffers;
 pub(crate) mod mem;
 pub(crate) mod tcp;
 #[cfg(unix)]

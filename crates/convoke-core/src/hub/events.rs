@@ -283,9 +283,9 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return };
         let (number, node) = (joined.publisher, joined.node.clone());
         for &to in route.numbered.iter().chain(&route.named) {
-            if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number)) {
+            if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number, id).is_none()) {
                 if let Some(joined) = self.links.joined(id) {
-                    joined.known_by.push(to);
+                    joined.known_by.insert(to);
                 }
                 self.control(to, &Frame::Publisher { number, name: node.as_str().as_bytes() });
             }

@@ -23,10 +23,8 @@ use super::{HubShared, defaults, now};
 use crate::address::Address;
 use crate::error::Error;
 use crate::token::Token;
+use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
-
-/// What one link's turn reads at most, in bytes, before others have theirs.
-const TURN_BYTES: usize = 256 << 10;
 
 /// Half a frame up to this long is kept in a buffer of its own size, so that an idle link does not hold a large one.
 const SMALL_REST_BYTES: usize = 4096;
@@ -169,8 +167,8 @@ struct Loop {
     timed: Cell<Option<Time>>,
     /// A link has ended.
     closed: Notify,
-    /// Read into by every link in turn; a link that is left with half a frame takes what it needs.
-    buffer: RefCell<BytesMut>,
+    /// Read into by every link in turn; a link that is left with half a frame keeps what it needs.
+    buffers: RefCell<Buffers>,
 }
 
 /// A connection and what is on its way to it.
@@ -193,7 +191,7 @@ impl Loop {
             retime: Notify::new(),
             timed: Cell::new(None),
             closed: Notify::new(),
-            buffer: RefCell::default(),
+            buffers: RefCell::default(),
         }
     }
 
@@ -239,8 +237,12 @@ impl Loop {
         let _ended = Ended { loops: &self, id };
         let mut rest = BytesMut::new();
         while open.stream.readable().await.is_ok() {
-            let mut input = if rest.is_empty() { self.buffer.take() } else { std::mem::take(&mut rest) };
-            let ended = read_turn(&open.stream, &mut input);
+            let mut buffers = self.buffers.borrow_mut();
+            let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(&mut rest) };
+            let turn = buffers.read(&open.stream, &mut input);
+            if turn == Turn::Emptied {
+                open.stream.set_emptied();
+            }
             if open.closing.get() {
                 input.clear();
             } else if !input.is_empty() {
@@ -252,16 +254,14 @@ impl Loop {
                 self.write.notify_one();
                 self.retime_to(deadline);
             }
-            if input.is_empty() {
-                self.buffer.replace(input);
-            } else if input.len() <= SMALL_REST_BYTES {
-                rest = BytesMut::from(&input[..]);
-                input.clear();
-                self.buffer.replace(input);
-            } else {
+            if input.len() > SMALL_REST_BYTES {
                 rest = input;
+            } else {
+                rest = BytesMut::from(&input[..]);
+                buffers.give_back(input);
             }
-            if ended {
+            drop(buffers);
+            if turn == Turn::Ended {
                 return;
             }
         }
@@ -405,30 +405,6 @@ impl Loop {
             self.retime.notify_one();
         }
     }
-}
-
-/// Reads what is there, up to a turn's share. True if the link has ended.
-fn read_turn(stream: &Stream, input: &mut BytesMut) -> bool {
-    let mut read = 0;
-    while read < TURN_BYTES {
-        if input.capacity() - input.len() < TURN_BYTES / 4 {
-            input.reserve(TURN_BYTES);
-        }
-        let room = input.capacity() - input.len();
-        match stream.try_read(input) {
-            Ok(0) => return true,
-            // Less than there was room for: the socket is empty.
-            Ok(len) if len < room => {
-                stream.set_emptied();
-                return false;
-            }
-            Ok(len) => read += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
-        }
-    }
-    false
 }
 
 /// Forgets a link when its reader ends, however it ends.

@@ -12,11 +12,12 @@ use tokio::net::lookup_host;
 use super::NodeShared;
 use crate::address::Address;
 use crate::hub::{Announced, find, now};
+use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::mem::{self, MemLink};
 use crate::transport::{Stream, tcp};
 
-/// What one turn reads at most, in bytes, before the subscriptions get theirs.
-const TURN_BYTES: usize = 256 << 10;
+/// A link on which a turn brings less than this is quiet, in bytes: one buffer is enough for it.
+const QUIET_BYTES: usize = 16 << 10;
 
 /// How long dialing may take, name look-up included.
 const DIAL_TIME: Duration = Duration::from_secs(5);
@@ -157,6 +158,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         inner.write(shared);
     }
     let mut input = BytesMut::new();
+    let mut buffers = Buffers::default();
     loop {
         let (deadline, blocked) = {
             let mut inner = shared.lock();
@@ -176,18 +178,24 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         };
         tokio::select! {
             ready = stream.readable() => {
-                let ended = ready.is_err() || read(&stream, &mut input);
+                if input.is_empty() {
+                    input = buffers.take();
+                }
+                let turn = if ready.is_ok() { buffers.read(&stream, &mut input) } else { Turn::Ended };
+                let quiet = input.len() < QUIET_BYTES;
                 let mut inner = shared.lock();
                 inner.state.receive(&mut input, now());
-                if ended {
+                if turn == Turn::Ended {
                     let why = Refusal::new(Code::LinkLost, format!("the hub at {} has ended the link", shared.address));
                     inner.state.disconnected(why, now());
                 }
                 inner.settle(shared);
                 drop(inner);
                 if input.is_empty() {
-                    // Held only while it has content.
-                    input = BytesMut::new();
+                    buffers.give_back(std::mem::take(&mut input));
+                    if quiet {
+                        buffers.shrink();
+                    }
                 }
             }
             ready = stream.writable(), if blocked => {
@@ -228,25 +236,6 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
     inner.transmit = Default::default();
     inner.scheduled = false;
     inner.settle(shared);
-}
-
-fn read(stream: &Stream, input: &mut BytesMut) -> bool {
-    let mut read = 0;
-    while read < TURN_BYTES {
-        if input.capacity() - input.len() < TURN_BYTES / 4 {
-            input.reserve(TURN_BYTES);
-        }
-        let room = input.capacity() - input.len();
-        match stream.try_read(input) {
-            Ok(0) => return true,
-            Ok(len) if len < room => return false,
-            Ok(len) => read += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
-        }
-    }
-    false
 }
 
 /// Runs a link in memory until it ends. Those who publish carry it; this task only keeps the time.
