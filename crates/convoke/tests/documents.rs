@@ -117,5 +117,5 @@ fn bounds_told_in_the_guide_are_those_of_the_code() {
     says(&links, format!("doubles from {shortest} ms to {longest} s"));
     let silence = limits::BEAT * limits::BEATS_DEAD;
     says(&links, format!("nothing was heard for {} s", silence.as_secs()));
-    says(&links, format!("say every {} s", limits::BEAT.as_secs()));
+    says(&links, format!("says every {} s", limits::BEAT.as_secs()));
 }
