@@ -76,7 +76,7 @@ pub struct HubIdentity {
     pub hub: [u8; 16],
     /// New after init, restore or an accepted loss.
     pub history: [u8; 16],
-    /// One more at every start.
+    /// One more at every start. A new hub begins anywhere: a node may bring the incarnation that another hub gave it.
     pub epoch: u64,
 }
 

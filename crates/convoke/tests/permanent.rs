@@ -218,3 +218,25 @@ async fn a_node_that_comes_back_to_find_its_name_taken_is_told() {
     soon(other.ping(None)).await.unwrap();
     assert!(matches!(error.code(), Code::NodeInUse | Code::Fenced));
 }
+
+/// Nodes bring the incarnations that the hub before gave them. When a hub without a folder began to count where the one
+/// before had begun, a node that came second found its own in use, was taken for an impostor and ended for good.
+#[tokio::test]
+async fn nodes_come_back_to_a_hub_that_remembers_nothing() {
+    let listen = || HubOptions::listen(["mem://nodes-come-back-to-a-hub-that-remembers-nothing"]);
+    let mut hub = Hub::start(listen()).await.unwrap();
+    let mut nodes = Vec::new();
+    for number in 0..8 {
+        nodes.push(Node::connect(hub.addresses()[0].to_string(), format!("node/{number}")).await.unwrap());
+    }
+    for _ in 0..2 {
+        hub.stop().await;
+        for node in &nodes {
+            until_offline(node).await;
+        }
+        hub = Hub::start(listen()).await.unwrap();
+        for node in &nodes {
+            until_standing(node, |standing| *standing == Standing::Joined).await;
+        }
+    }
+}
