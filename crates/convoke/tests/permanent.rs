@@ -3,8 +3,10 @@
 mod support;
 
 use convoke::{Code, Error, Gap, Headers, Hub, HubOptions, Missed, Node, NodeOptions, Outcome, Payload, Standing};
+use convoke_core::frame::Preface;
 use support::proxy::Proxy;
 use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 on_every_transport! {
@@ -239,4 +241,33 @@ async fn nodes_come_back_to_a_hub_that_remembers_nothing() {
             until_standing(node, |standing| *standing == Standing::Joined).await;
         }
     }
+}
+
+/// A hub that was stopping took the socket file away at the very end. By then it was that of the hub that came after it,
+/// which nobody could reach any more.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hub_that_stops_leaves_the_socket_of_the_next_one_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hub.sock");
+    let listen = || HubOptions::listen([format!("unix://{}", path.display())]);
+    let first = Hub::start(listen()).await.unwrap();
+    // The hub gives it a second to read why it ends.
+    let mut silent = tokio::net::UnixStream::connect(&path).await.unwrap();
+    silent.write_all(&Preface::OURS.encode()).await.unwrap();
+    silent.read_exact(&mut [0; Preface::BYTES]).await.unwrap();
+    let stopping = tokio::spawn(first.stop());
+    let second = soon(async {
+        loop {
+            match Hub::start(listen()).await {
+                Err(Error::InUse(_)) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                other => return other.unwrap(),
+            }
+        }
+    })
+    .await;
+    assert!(!stopping.is_finished(), "the first still has a link to close");
+    stopping.await.unwrap();
+    drop(silent);
+    Node::connect(second.addresses()[0].to_string(), "press").await.unwrap();
 }

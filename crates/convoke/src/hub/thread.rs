@@ -83,6 +83,8 @@ pub(super) fn run(
         let _ = started.send(Ok(Listening { addresses }));
         // Told, or dropped with the Hub: both mean stop.
         let _ = stopped.await;
+        // While nobody else can listen there: later the file might be that of the hub that comes next.
+        kept.remove_sockets();
         for accepting in &kept.accepting {
             accepting.abort();
         }
@@ -110,11 +112,17 @@ struct Kept {
     sockets: Vec<std::path::PathBuf>,
 }
 
-impl Drop for Kept {
-    fn drop(&mut self) {
-        for path in &self.sockets {
+impl Kept {
+    fn remove_sockets(&mut self) {
+        for path in self.sockets.drain(..) {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.remove_sockets();
     }
 }
 
