@@ -288,6 +288,7 @@ impl HubState {
                 self.timers.clear(timer);
             }
         }
+        self.close_doomed();
     }
 
     /// When [`tick`](HubState::tick) must be called at the latest.
