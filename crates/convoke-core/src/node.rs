@@ -297,9 +297,6 @@ impl NodeState {
     fn end(&mut self, why: Refusal) {
         self.drop_link(why.clone());
         self.phase = Phase::Ended;
-        for id in std::mem::take(&mut self.requests).into_keys() {
-            self.answers.push((id, Err(why.clone())));
-        }
         let ids: Vec<u32> = self.subscriptions.keys().copied().collect();
         for id in ids {
             if self.subscriptions.get(&id).is_some_and(|one| !one.begun && !one.inbox.is_ended()) {
