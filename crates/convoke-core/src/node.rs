@@ -478,10 +478,14 @@ impl NodeState {
     ///
     /// # Errors
     ///
-    /// The node has ended, or too many requests are open.
+    /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
     pub fn subscribe(&mut self, pattern: Pattern) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
             return Err(self.offline(&format!("subscription to `{pattern}`")));
+        }
+        if self.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX {
+            let text = format!("subscription to `{pattern}`: too much waits for the link already");
+            return Err(Refusal::new(Code::Backpressure, text));
         }
         let id = self.next_id();
         self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);

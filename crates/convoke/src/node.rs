@@ -386,7 +386,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Offline`] if the node has left.
+    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Backpressure`] when the link has
+    /// yet to take what was asked before; [`Error::Offline`] if the node has left.
     ///
     /// Cancel safe: a subscribe that was cancelled has not subscribed.
     pub async fn subscribe(&self, pattern: impl AsRef<str>) -> Result<Subscription, Error> {
