@@ -271,3 +271,24 @@ async fn a_hub_that_stops_leaves_the_socket_of_the_next_one_alone() {
     drop(silent);
     Node::connect(second.addresses()[0].to_string(), "press").await.unwrap();
 }
+
+#[tokio::test]
+async fn what_waited_for_a_hub_and_does_not_arrive_is_told() {
+    let address = "mem://what-waited-for-a-hub-and-does-not-arrive-is-told";
+    let press = NodeOptions { offline_bytes_max: 1 << 20, ..NodeOptions::new("press") };
+    let press = Node::open(address, press).unwrap();
+    let mut lost = press.watch_lost();
+    press.publish_raw("too/long", &[0; 100 << 10]).await.unwrap();
+    press.publish("short", &1).await.unwrap();
+    let hub = Hub::start(HubOptions { payload_bytes_max: 64 << 10, ..HubOptions::listen([address]) }).await.unwrap();
+    soon(lost.wait_for(|lost| *lost > 0)).await.unwrap();
+    assert_eq!(soon(press.confirm()).await.unwrap(), 0, "the hub has taken the short one");
+    assert_eq!(*lost.borrow(), 1);
+    hub.stop().await;
+    until_offline(&press).await;
+    for n in 0..3 {
+        press.publish("short", &n).await.unwrap();
+    }
+    press.leave().await;
+    assert_eq!(*lost.borrow(), 4);
+}
