@@ -24,7 +24,7 @@ use bytes::{Buf, BytesMut};
 
 pub use links::LinkId;
 use links::{Link, Links, Phase};
-use requests::Pings;
+use requests::{Pings, Subscribers};
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -144,7 +144,7 @@ pub struct HubState {
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
-    patterns: Tree<Vec<LinkId>>,
+    patterns: Tree<Subscribers>,
     subscriptions: usize,
     topics: Topics,
     pings: Pings,

@@ -275,7 +275,7 @@ impl HubState {
     /// The links with a subscription that matches, each once, in a fixed order, that may receive it.
     fn subscribers(&mut self, name: &Name) -> Vec<LinkId> {
         let mut found = Vec::new();
-        self.patterns.matching(name.as_str(), |links| found.extend_from_slice(links));
+        self.patterns.matching(name.as_str(), |subscribers| found.extend(subscribers.links()));
         found.sort_unstable();
         found.dedup();
         found.retain(|id| self.links.joined(*id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name)));
