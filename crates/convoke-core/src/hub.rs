@@ -48,7 +48,7 @@ pub struct HubConfig {
     pub payload_bytes_max: usize,
     /// What may wait in the bulk lane of one link, in bytes; raised to what one event of the longest payload takes.
     pub link_bulk_bytes_max: usize,
-    /// What may wait in all bulk lanes together, in bytes.
+    /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
     /// How often an idle link says that it is alive; zero switches beats off.
     pub beat: Duration,

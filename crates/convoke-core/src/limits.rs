@@ -40,7 +40,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 2_000_000;
 /// reader.
 pub const LINK_BULK_BYTES_MAX: usize = 8 << 20;
 
-/// What may wait in the bulk lanes of all links of a hub, in bytes. When it is reached every link counts as full.
+/// What may wait in the bulk lanes of all links of a hub, in bytes. When it is reached every link counts as full that has
+/// its share of it, which is the same for all links that there may be: those who read feel nothing. So it may be exceeded
+/// by as much again.
 pub const HUB_BULK_BYTES_MAX: usize = 1 << 30;
 
 /// What may wait in the control lane of one link, in bytes. Beats, answers and numbers are a few dozen bytes each; a

@@ -301,10 +301,12 @@ impl HubState {
         let mut taken = 0;
         let mut rescued = Vec::new();
         let HubState { links, touched, doomed, bulk_bytes, config, .. } = self;
+        // What nobody can take from a link, however many others do not read.
+        let share = config.hub_bulk_bytes_max / config.links_max.max(1);
         for &id in to {
             let Some(link) = links.get_mut(id) else { continue };
-            let full = *bulk_bytes >= config.hub_bulk_bytes_max;
             let before = link.lanes.bulk.bytes();
+            let full = *bulk_bytes >= config.hub_bulk_bytes_max && before + run.len() > share;
             match link.lanes.bulk.push(run, full, &mut rescued) {
                 Pushed::Waits => taken += 1,
                 Pushed::Dropped => {}

@@ -23,7 +23,8 @@ pub(crate) enum Run<'a> {
 }
 
 impl Run<'_> {
-    fn len(self) -> usize {
+    #[inline]
+    pub(crate) fn len(self) -> usize {
         match self {
             Run::Copied(frames, _) => frames.len(),
             Run::Shared(pieces) => pieces.iter().map(Bytes::len).sum(),

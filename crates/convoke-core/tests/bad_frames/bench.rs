@@ -64,8 +64,12 @@ pub(crate) const PROOF: Frame<'static> = Frame::Proof { token: [0; 32], resume: 
 
 impl Bench {
     pub(crate) fn new() -> Bench {
+        Bench::with(HubConfig::default())
+    }
+
+    pub(crate) fn with(config: HubConfig) -> Bench {
         let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 1 };
-        let mut hub = HubState::new(HubConfig::default(), identity, [3; 32], Time::START);
+        let mut hub = HubState::new(config, identity, [3; 32], Time::START);
         let (witness, bad) = (Wire::new(&mut hub), Wire::new(&mut hub));
         let mut bench = Bench { hub, witness, bad, now: Time::START };
         bench.join_witness();

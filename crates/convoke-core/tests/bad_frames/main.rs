@@ -10,7 +10,7 @@ use bench::{
     welcome,
 };
 use convoke_core::frame::{About, Frame, Hello, Incarnation, Kind, MORE, NAMED, Preface, REST};
-use convoke_core::{Code, SlowPolicy, limits};
+use convoke_core::{Code, HubConfig, SlowPolicy, limits};
 
 /// N1 to N4, N10, N14, N16, N17: what is no frame, wherever it comes.
 #[test]
@@ -524,6 +524,26 @@ fn a_connection_that_ends_leaves_nothing() {
         assert_eq!((census.links, census.nodes, census.timers), (1, 1, 1), "{stage:?}");
         bench.expect_witness_unhurt(&stage);
     }
+}
+
+/// When the hub held all that it may for links that do not read, those that do read lost every event.
+#[test]
+fn who_reads_gets_everything_although_the_hub_is_full() {
+    let config = HubConfig { hub_bulk_bytes_max: 1 << 20, links_max: 100, ..HubConfig::default() };
+    let full = config.hub_bulk_bytes_max;
+    let mut bench = Bench::with(config);
+    bench.reach(Stage::Joined);
+    // From here on this link reads nothing.
+    bench.hub.receive(bench.bad.link, &mut encoded(&Frame::Subscribe { id: 7, pattern: b"#" })[..].into(), bench.now);
+    let Bench { hub, witness, now, .. } = &mut bench;
+    witness.say(hub, &encoded(&Frame::Unsubscribe { id: 1 }), *now);
+    while hub.census().bulk_bytes < full {
+        let (event, seq) = witness.event(b"a", &[0; 1000]);
+        witness.say(hub, &event, *now);
+        assert!(seq < 2000, "it is never full");
+    }
+    witness.say(hub, &encoded(&Frame::Subscribe { id: 2, pattern: b"#" }), *now);
+    bench.expect_witness_unhurt(&"the hub is full");
 }
 
 /// N39 in small: whatever comes, the hub closes the link or waits for more, and the witness does not notice.
