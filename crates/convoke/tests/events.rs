@@ -6,6 +6,17 @@ use convoke::{Code, Encoding, Error, Headers, HubOptions, Outcome, Payload};
 use support::*;
 
 on_every_transport! {
+    async fn a_name_may_be_given_as_url(stage: Stage) {
+        let press = stage.node("press").await;
+        let mut opened = press.subscribe("convoke:press/1/+").await.unwrap();
+        for name in ["convoke:press/1/a%20b", "press/1/a b", "convoke:press/1/a%20b"] {
+            press.publish(name, &name).await.unwrap();
+            let event = event(&mut opened).await;
+            assert_eq!(event.topic().as_str(), "press/1/a b");
+            assert_eq!(event.payload.decode::<String>().unwrap(), name);
+        }
+    }
+
     async fn a_subscriber_gets_what_is_published(stage: Stage) {
         let press = stage.node("press-1").await;
         let panel = stage.node("panel").await;

@@ -67,9 +67,10 @@ impl NodeState {
         if what.payload.len() + headers.len() > payload_bytes_max {
             return Err(too_large(what.name, what.payload.len() + headers.len(), payload_bytes_max));
         }
+        let mut checked = None;
         let number = match self.numbers.get(what.name) {
             Some(number) => *number,
-            None => self.new_name(what.name)?,
+            None => self.new_name(checked.insert(check(what.name)?)),
         };
         self.seq += 1;
         let mut head = EventHead {
@@ -83,7 +84,8 @@ impl NodeState {
         let mut name = None;
         if number == 0 {
             head.flags |= NAMED;
-            name = Some(what.name);
+            // As it was checked: it may have been given in its URL form.
+            name = Some(checked.as_ref().map_or(what.name, Name::as_str));
         }
         self.lanes.bulk.append(|out| write_event(out, head, name, &headers, what.payload));
         Ok(self.seq)
@@ -99,14 +101,17 @@ impl NodeState {
         })
     }
 
-    /// Checks a name that was not published on since the link was made. It goes by name until the hub tells its number.
+    /// Notes a name that was not published on since the link was made, at least as it is given now. It goes by name until
+    /// the hub tells its number.
     #[cold]
-    fn new_name(&mut self, name: &str) -> Result<u32, Refusal> {
-        let name = check(name)?;
+    fn new_name(&mut self, name: &Name) -> u32 {
+        if let Some(number) = self.numbers.get(name.as_str()) {
+            return *number;
+        }
         if self.numbers.len() < TOPICS_PER_LINK_MAX {
             self.numbers.insert(name.as_str().to_owned(), 0);
         }
-        Ok(0)
+        0
     }
 
     #[cold]
