@@ -49,7 +49,8 @@ impl HubState {
         joined.seq = head.seq;
         if head.flags == 0 && head.len < SHARED_FRAME_BYTES_MIN {
             let (mut end, mut seq) = (head.len, head.seq);
-            while let Some(next) = EventHead::peek(&input[end..]).map_err(bad_frame)? {
+            // What follows a bad frame is lost, not what comes before it.
+            while let Ok(Some(next)) = EventHead::peek(&input[end..]) {
                 let fits = next.topic == head.topic
                     && next.flags == 0
                     && next.publisher == head.publisher

@@ -526,6 +526,28 @@ fn a_connection_that_ends_leaves_nothing() {
     }
 }
 
+/// What came before a bad frame was lost with it, or not, depending on how the bytes were cut on their way.
+#[test]
+fn what_came_before_a_bad_frame_arrives() {
+    for portion in PORTIONS {
+        let mut bench = Bench::at(Stage::Joined);
+        let (publisher, seq) = (bench.bad.publisher, 1);
+        let named = named_event(publisher, seq, b"a", b"first");
+        bench.say(&named);
+        let number = match Frame::decode(&bench.bad.heard.split_off(0)) {
+            Ok(Some((Frame::Topic { number, .. }, _))) => number,
+            other => panic!("a Topic, not {other:?}"),
+        };
+        let mut bad = numbered_event(publisher, seq + 2, number, 0, b"bad");
+        bad[5] = 0xff;
+        bench.say_in(portion, &[numbered_event(publisher, seq + 1, number, 0, b"good"), bad].concat());
+        bench.witness.listen(&mut bench.hub);
+        let heard = bench.witness.heard.split_off(0);
+        assert!(heard.windows(4).any(|bytes| bytes == b"good"), "{portion:?}");
+        bench.expect_close(Code::BadFrame, "expected an encoding that exists", &portion);
+    }
+}
+
 /// When the hub held all that it may for links that do not read, those that do read lost every event.
 #[test]
 fn who_reads_gets_everything_although_the_hub_is_full() {
