@@ -8,9 +8,9 @@ use tokio::sync::watch;
 
 use crate::exit::Failure;
 
-/// How long a verb may take to leave the hub after it was asked to end. A terminal that takes no more output must not
-/// keep it from ending.
-const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a verb may take to end after it was asked to. A terminal that takes no more output must not keep it from
+/// that; a hub that stops gives links which take nothing two seconds.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

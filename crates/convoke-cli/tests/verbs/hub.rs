@@ -81,3 +81,18 @@ fn the_environment_says_what_no_flag_says() {
     hub.prints(r#"{"listening":"tcp://127.0.0.1:"#);
     assert!(story.path("here/admin.token").is_file());
 }
+
+/// One that reads nothing kept the hub from closing its link in time, which then ended as if it had not obeyed.
+#[test]
+fn a_hub_ends_with_0_although_a_subscriber_stands_still() {
+    let mut story = Story::with_hub();
+    let slow = story.subscribe(["#"]);
+    slow.signal(Signal::STOP);
+    let long = story.file("long", &[0; 1_000_000]);
+    for _ in 0..12 {
+        assert_eq!(story.run(["publish", "a", "--raw", &long]).code(), 0);
+    }
+    story.hub().signal(Signal::TERM);
+    assert_eq!(story.take_hub().ended().code(), 0);
+    slow.signal(Signal::CONT);
+}
