@@ -47,8 +47,8 @@ impl Event {
     }
 }
 
-/// Why events may be missing where a link was cut; the graver is the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Why events may be missing where a link was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gap {
     /// The link to the hub was cut, and is back.
@@ -248,7 +248,7 @@ impl Inbox {
                 Delivery::Event(_) => self.lost += 1,
                 Delivery::Lagged(count) => self.lost += count,
                 // Of several the graver stays: nothing from before a restart is valid behind it.
-                Delivery::Gap(gap) => self.gap = self.gap.max(Some(gap)),
+                Delivery::Gap(gap) => self.gap = self.gap.filter(|gap| *gap == Gap::HubRestarted).or(Some(gap)),
                 Delivery::Ended(_) => unreachable!("nothing is put behind the end"),
             }
         }
