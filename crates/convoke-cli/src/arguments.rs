@@ -75,7 +75,7 @@ pub(crate) struct NodeArguments {
     #[arg(long, value_name = "TOKEN", hide = true)]
     pub(crate) token: Option<String>,
 
-    /// How long to wait for an answer before giving up [default: 10s; 1s where nothing listens]
+    /// How long to wait for the hub and its answers before giving up [default: 10s]
     #[arg(long, value_name = "TIME", env = "CONVOKE_TIMEOUT", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
 }

@@ -1,7 +1,9 @@
 //! Joining a hub as the command line says, and leaving it again however a verb ends.
 
+use std::convert::Infallible;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
+use std::io::IsTerminal as _;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,9 +18,9 @@ use crate::signals::Signals;
 /// How long to wait for an answer unless told otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// How long a hub may take to start that was started a moment ago, by the same script. Where nothing listens after that,
-/// waiting longer would only keep a person from being told.
-const HUB_START_TIME: Duration = Duration::from_secs(1);
+/// A person who waits longer than this for a hub that is not there is told so, while it is still waited for: the same
+/// script may have started it a moment ago.
+const NOTE_TIME: Duration = Duration::from_secs(1);
 
 /// Joins, does `work`, and leaves, whether the work succeeds, fails or is ended by a signal.
 pub(crate) async fn with_node(
@@ -60,7 +62,7 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
     let timeout = arguments.timeout.unwrap_or(ANSWER_TIME);
     let answer = tokio::select! {
         answer = tokio::time::timeout(timeout, node.ready()) => answer,
-        why = absent(node), if arguments.timeout.is_none() => return Err(no_hub(address, why)),
+        never = note_absence(node, address), if std::io::stderr().is_terminal() => match never {},
     };
     match (answer, node.standing()) {
         (Ok(Ok(())), _) => Ok(()),
@@ -80,17 +82,16 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
     }
 }
 
-/// Tells why nothing can be reached at the address, once a hub that was being started has had its time.
-async fn absent(node: &Node) -> Refusal {
-    tokio::time::sleep(HUB_START_TIME).await;
+/// Says, once, that nothing can be reached at the address and is waited for.
+async fn note_absence(node: &Node, address: &str) -> Infallible {
+    tokio::time::sleep(NOTE_TIME).await;
     let mut standing = node.watch_standing();
     let unreachable =
         |standing: &Standing| matches!(standing, Standing::Offline(Some(why)) if why.code == Code::Unreachable);
-    match standing.wait_for(unreachable).await.as_deref() {
-        Ok(Standing::Offline(Some(why))) => why.clone(),
-        // The node has left, which `ready` tells better.
-        _ => std::future::pending().await,
+    if let Ok(Standing::Offline(Some(why))) = standing.wait_for(unreachable).await.as_deref() {
+        eprintln!("convoke: {}; waiting for it", no_hub(address, why.clone()).message);
     }
+    std::future::pending().await
 }
 
 /// On this machine there is a way out; elsewhere, the reason helps more.
@@ -131,6 +132,8 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     };
     let mut options = NodeOptions::new(name);
     options.author = author.map(|author| author.to_string());
+    // A token that was given is to be proved.
+    options.prefer_unix = token.is_none();
     options.token = token;
     Ok(options)
 }

@@ -13,9 +13,10 @@ mod join;
 mod links;
 mod requests;
 mod sessions;
+mod timers;
 mod topics;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use links::LinkId;
 use links::{Link, Links, Phase};
 use requests::Pings;
 use sessions::Sessions;
+use timers::{Timer, Timers};
 use topics::Topics;
 
 use crate::frame::{Frame, FrameError, Head, Kind, Preface};
@@ -133,20 +135,6 @@ pub struct Census {
     pub timers: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// The link must have joined.
-    Join(LinkId),
-    /// Something must have been heard from the link.
-    Silent(LinkId),
-    /// The link must have taken something.
-    Stuck(LinkId),
-    /// A refusal that was held back may go.
-    Release(LinkId),
-    /// The ping must have been answered.
-    Ping(u32),
-}
-
 /// The rules of a hub. See the module's documentation for who calls what.
 pub struct HubState {
     config: HubConfig,
@@ -160,7 +148,7 @@ pub struct HubState {
     subscriptions: usize,
     topics: Topics,
     pings: Pings,
-    timers: BTreeSet<(Time, Timer)>,
+    timers: Timers,
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
@@ -199,7 +187,7 @@ impl HubState {
             tokens: BTreeMap::new(),
             subscriptions: 0,
             pings: Pings::default(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
@@ -233,7 +221,7 @@ impl HubState {
         }
         let heard = self.membership_clock();
         let link = self.links.insert(Link::new(peer, heard));
-        self.timers.insert((self.now + limits::JOIN_TIME_MAX, Timer::Join(link)));
+        self.timers.set(self.now + limits::JOIN_TIME_MAX, Timer::Join(link));
         Ok(link)
     }
 
@@ -283,13 +271,10 @@ impl HubState {
     /// The shell has written something: all that it had taken, or only a part because the link takes no more now.
     pub fn wrote(&mut self, link: LinkId, all: bool, now: Time) {
         self.advance(now);
-        let Some(state) = self.links.get_mut(link) else { return };
-        if let Some(since) = state.stuck_since.take() {
-            self.timers.remove(&(since + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
-        }
-        if !all {
-            state.stuck_since = Some(self.now);
-            self.timers.insert((self.now + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
+        if all {
+            self.timers.clear(Timer::Stuck(link));
+        } else if self.links.get_mut(link).is_some() {
+            self.timers.set(self.now + limits::STUCK_TIME_MAX, Timer::Stuck(link));
         }
     }
 
@@ -299,26 +284,22 @@ impl HubState {
         self.leave(link, &Refusal::new(Code::LinkLost, "the connection ended"));
         if let Some(state) = self.links.remove(link) {
             self.bulk_bytes -= state.lanes.bulk.bytes();
-            if let Some(since) = state.stuck_since {
-                self.timers.remove(&(since + limits::STUCK_TIME_MAX, Timer::Stuck(link)));
+            for timer in [Timer::Join(link), Timer::Stuck(link), Timer::Release(link)] {
+                self.timers.clear(timer);
             }
-            self.timers.retain(|(_, timer)| !matches!(timer, Timer::Join(of) | Timer::Release(of) if *of == link));
         }
     }
 
     /// When [`tick`](HubState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first().map(|(due, _)| *due)
+        self.timers.next()
     }
 
     /// Handles every deadline that has come. A call that comes much later than the deadline means that the hub itself
     /// stood still: what was not heard in that time is not held against anybody.
     pub fn tick(&mut self, now: Time) {
         self.advance(now);
-        while let Some(&(due, timer)) = self.timers.first()
-            && due <= self.now
-        {
-            self.timers.pop_first();
+        while let Some(timer) = self.timers.pop(self.now) {
             self.expire(timer);
         }
         self.close_doomed();
@@ -359,13 +340,7 @@ impl HubState {
         if late > limits::STALL {
             let stall = now.since(self.now);
             self.stalled += stall;
-            self.timers =
-                std::mem::take(&mut self.timers).into_iter().map(|(due, timer)| (due + stall, timer)).collect();
-            for id in self.links.ids() {
-                if let Some(since) = self.links.get_mut(id).and_then(|link| link.stuck_since.as_mut()) {
-                    *since = *since + stall;
-                }
-            }
+            self.timers.postpone(stall);
         }
         self.now = self.now.max(now);
     }
@@ -468,18 +443,22 @@ impl HubState {
                 let clock = self.membership_clock();
                 let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
                 let due = link.heard + silence_max;
+                let beat_sent = link.joined().map_or(self.now, |joined| joined.beat_sent);
                 if due <= clock {
                     let text = format!("nothing was heard for {} s", silence_max.as_secs());
                     self.close(id, Refusal::new(Code::Silent, text));
                 } else {
                     // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
                     let left = due.since(clock).min(self.config.beat);
-                    self.timers.insert((self.now + left, timer));
+                    self.timers.set(self.now + left, timer);
+                    if self.now.since(beat_sent) > self.config.beat * 2 {
+                        // The node's own Beat, which is answered, waits behind its events.
+                        self.beat(id);
+                    }
                 }
             }
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {
-                    link.stuck_since = None;
                     let text = format!("the link took nothing for {} s", limits::STUCK_TIME_MAX.as_secs());
                     // It reads nothing, so it will not read why.
                     link.lanes.control.clear();

@@ -355,7 +355,7 @@ impl NodeState {
             Phase::Joined => {
                 if late > limits::STALL {
                     // This program stood still; what it did not hear in that time says nothing about the hub.
-                    self.heard = self.heard + late;
+                    self.heard = self.now.min(self.heard + late);
                 }
                 let beat = self.beat();
                 if self.now.since(self.heard) >= beat * limits::BEATS_DEAD {
@@ -428,9 +428,8 @@ impl NodeState {
             Frame::Beat { received } => self.received = self.received.max(received),
             Frame::Topic { number, name } => {
                 let name = named(name)?;
-                if let Some(known) = self.numbers.get_mut(name.as_str()) {
-                    *known = number;
-                }
+                // Also where it is told as to a subscriber: what this node then publishes on it need not go by name.
+                self.numbers.insert(name.as_str().to_owned(), number);
                 self.topics.insert(number, Topic { name, subscriptions: Vec::new(), stamp: 0 });
             }
             Frame::Publisher { number, name } => {

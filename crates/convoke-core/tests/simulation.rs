@@ -4,49 +4,115 @@
 //! CONVOKE_SEED=17 cargo test -p convoke-core --features sim --test simulation     one seed
 //! CONVOKE_SEEDS=5000 cargo test -p convoke-core --features sim --test simulation  so many fresh ones
 //! ```
+//!
+//! That the checkers see something is shown by bugs that are planted in the real code: each must be caught by one of the
+//! fixed seeds, and by the checker of the promise that it breaks.
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use convoke_core::sim::{Failure, Report, Sim};
+use convoke_core::bug::{Bug, plant};
+use convoke_core::sim::{Checker, Failure, Report, Sim};
 
 /// Random things that happen in one world.
 const STEPS: u32 = 300;
 
-/// Seeds that every run tries.
+/// Seeds that every run tries: some ten seconds of one core.
 const SEEDS: u64 = 300;
+
+/// Fresh seeds that every run tries beside them.
+const SEEDS_FRESH: u64 = 5;
 
 fn run(seed: u64) -> Result<Report, Failure> {
     Sim::new(seed).run(STEPS)
 }
 
 fn number(variable: &str) -> Option<u64> {
-    env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
-fn all(seeds: impl Iterator<Item = u64>) -> Vec<Report> {
-    seeds.map(|seed| run(seed).unwrap_or_else(|failure| panic!("{failure}"))).collect()
+    env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
 #[test]
 fn every_promise_holds_in_every_fixed_world() {
     if let Some(seed) = number("CONVOKE_SEED") {
-        println!("{:#?}", all([seed].into_iter()));
+        println!("{:#?}", run(seed).unwrap_or_else(|failure| panic!("{failure}")));
         return;
     }
-    let reports = all(0..SEEDS);
-    println!("{:#?}", reports[0]);
+    let mut all = Report::default();
+    for seed in 0..SEEDS {
+        let report = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        for (sum, more) in [
+            (&mut all.delivered, report.delivered),
+            (&mut all.lagged, report.lagged),
+            (&mut all.gaps, report.gaps),
+            (&mut all.publisher_losses, report.publisher_losses),
+            (&mut all.resumed, report.resumed),
+            (&mut all.hub_starts, report.hub_starts),
+            (&mut all.fenced, report.fenced),
+            (&mut all.slow_links, report.slow_links),
+            (&mut all.hostile, report.hostile),
+            (&mut all.confirmed, report.confirmed),
+        ] {
+            *sum += more;
+        }
+    }
+    // Worlds in which little happens prove little.
+    assert!(all.delivered > 300 * SEEDS && all.lagged > 30 * SEEDS && all.publisher_losses > 100 * SEEDS, "{all:?}");
+    assert!(all.gaps > SEEDS && all.resumed > SEEDS && all.hub_starts > SEEDS && all.confirmed > SEEDS, "{all:?}");
+    assert!(all.fenced > SEEDS / 4 && all.slow_links > SEEDS / 4 && all.hostile > SEEDS, "{all:?}");
 }
 
 #[test]
 fn every_promise_holds_in_fresh_worlds() {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_nanos() as u64;
     let first = time ^ u64::from(std::process::id()) << 40;
-    let count = number("CONVOKE_SEEDS").unwrap_or(3);
-    for seed in (0..count).map(|place| first.wrapping_add(place)) {
-        if count < 10 {
-            println!("seed {seed}");
-        }
-        run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    let count = number("CONVOKE_SEEDS").unwrap_or(SEEDS_FRESH);
+    println!("seeds {first} and the {} after it", count - 1);
+    for place in 0..count {
+        run(first.wrapping_add(place)).unwrap_or_else(|failure| panic!("{failure}"));
     }
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    let hash = |seed| run(seed).unwrap_or_else(|failure| panic!("{failure}")).trace_hash;
+    let first: Vec<u64> = (0..8).map(hash).collect();
+    let second: Vec<u64> = (0..8).map(hash).collect();
+    assert_eq!(first, second);
+    let mut different = first.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(different.len(), first.len(), "different seeds are different worlds");
+}
+
+/// The first failure that this checker finds among the fixed seeds with this bug in the code.
+fn caught(bug: Bug, by: Checker) -> Failure {
+    plant(Some(bug));
+    let failure = (0..SEEDS).filter_map(|seed| run(seed).err()).find(|failure| failure.checker == by);
+    plant(None);
+    failure.unwrap_or_else(|| panic!("no fixed seed catches {bug:?} by {by:?}"))
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
+    for bug in Bug::ALL {
+        let checker = match bug {
+            Bug::LaggedOffByOne | Bug::LossNotAnnounced | Bug::StaleRoute => Checker::Losses,
+            Bug::GapForgotten => Checker::Gaps,
+            Bug::SubscriptionsSurvive => Checker::NothingLeft,
+            Bug::SubscriptionsNotRestored => Checker::Liveness,
+            Bug::OlderLinkNotFenced | Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Unhurt,
+            Bug::PublisherLossNotTold => Checker::Publisher,
+        };
+        let failure = caught(bug, checker);
+        println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);
+    }
+}
+
+#[test]
+fn a_failure_says_how_to_see_it_again() {
+    let failure = caught(Bug::SubscriptionsSurvive, Checker::NothingLeft);
+    let text = failure.to_string();
+    assert!(text.contains(&format!("CONVOKE_SEED={} cargo test", failure.seed)), "{text}");
+    assert!(text.contains("all have left"), "{text}");
+    assert!(failure.trace.len() >= 20, "{text}");
 }

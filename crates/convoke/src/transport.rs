@@ -1,6 +1,7 @@
 //! Transports: ways to make links. Each is a file with two functions, `connect` and `listen`; what they give is a
 //! [`Stream`] or a [`Listener`]. Links in memory have neither: see `mem`.
 
+pub(crate) mod buffers;
 pub(crate) mod mem;
 pub(crate) mod tcp;
 #[cfg(unix)]
@@ -13,6 +14,9 @@ use convoke_core::{Peer, Transmit};
 
 /// What is written with one call at most, in pieces.
 const PIECES_MAX: usize = 64;
+
+/// What is read at once of what is only dropped, in bytes.
+const DRAIN_BYTES: usize = 16 << 10;
 
 /// A connection; all that happens on it is without waiting, or waits for nothing but readiness.
 pub(crate) enum Stream {
@@ -77,6 +81,20 @@ impl Stream {
             }
         }
         Ok(true)
+    }
+
+    /// Reads what still comes, and drops it, until the other side ends.
+    pub(crate) async fn drain(&self) {
+        let mut unread = BytesMut::with_capacity(DRAIN_BYTES);
+        while self.readable().await.is_ok() {
+            unread.clear();
+            match self.try_read(&mut unread) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Tells the other side that nothing more comes, but still reads.

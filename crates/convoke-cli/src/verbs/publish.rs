@@ -37,11 +37,8 @@ pub(crate) async fn run(arguments: PublishArguments, json: bool, signals: &Signa
         let what = format!("publish on `{topic}`");
         let nodes = within(&arguments.node, &what, publish(node, &topic, &payload, &headers)).await?;
         if arguments.confirm {
-            let line = match (json, nodes) {
-                (true, nodes) => render::json(&Confirmed { nodes }),
-                (false, 1) => "went to 1 node".to_owned(),
-                (false, nodes) => format!("went to {nodes} nodes"),
-            };
+            // A bare number is what a script can use.
+            let line = if json { render::json(&Confirmed { nodes }) } else { nodes.to_string() };
             // A reader that has gone needs no answer.
             let _ = output::say(&line)?;
         }

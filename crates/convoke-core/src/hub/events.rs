@@ -9,7 +9,7 @@ use super::links::{LinkId, Phase};
 use super::topics::Route;
 use super::{HubState, bad_frame};
 use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
-use crate::limits::{LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
+use crate::limits::{FRAGMENT_BYTES_MAX, LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::outgoing::{Pushed, Run};
 use crate::refusal::{Code, Refusal};
@@ -55,6 +55,8 @@ impl HubState {
                     && next.publisher == head.publisher
                     && Some(next.seq) == seq.checked_add(1)
                     && next.len < SHARED_FRAME_BYTES_MIN.min(frame_bytes_max)
+                    // A run is taken or dropped as one.
+                    && end + next.len <= FRAGMENT_BYTES_MAX
                     && input.len() - end >= next.len;
                 if !fits {
                     break;
@@ -283,9 +285,9 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return };
         let (number, node) = (joined.publisher, joined.node.clone());
         for &to in route.numbered.iter().chain(&route.named) {
-            if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number)) {
+            if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number, id).is_none()) {
                 if let Some(joined) = self.links.joined(id) {
-                    joined.known_by.push(to);
+                    joined.known_by.insert(to);
                 }
                 self.control(to, &Frame::Publisher { number, name: node.as_str().as_bytes() });
             }

@@ -119,7 +119,7 @@ impl HubState {
             self.failures = self.failures.saturating_add(1);
             if self.failures > FAILURES_FREE {
                 link.held = true;
-                self.timers.insert((self.now + DELAY, Timer::Release(id)));
+                self.timers.set(self.now + DELAY, Timer::Release(id));
             }
             let Candidate { name, token, .. } = candidate;
             let text = match token.as_str() {
@@ -200,9 +200,9 @@ impl HubState {
         link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
         link.lanes.control = control;
         link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
-        self.timers.retain(|(_, timer)| *timer != Timer::Join(id));
+        self.timers.clear(Timer::Join(id));
         if self.silence_max().is_some() {
-            self.timers.insert((self.now + self.config.beat, Timer::Silent(id)));
+            self.timers.set(self.now + self.config.beat, Timer::Silent(id));
         }
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
@@ -236,8 +236,8 @@ impl HubState {
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
-        let Joined { node, incarnation, seq: received, publisher, topics, named, known_by, subscriptions, .. } =
-            *joined;
+        let Joined { node, incarnation, seq: received, publisher, .. } = *joined;
+        let Joined { topics, named, publishers, known_by, subscriptions, .. } = *joined;
         if why.code == Code::Left {
             self.sessions.forget(incarnation);
         } else {
@@ -269,14 +269,19 @@ impl HubState {
         for other in known_by {
             self.forget_publisher(other, publisher);
         }
-        self.pings.leave(id);
-        self.timers.retain(|(_, timer)| *timer != Timer::Silent(id));
+        for other in publishers.into_values() {
+            if let Some(publisher) = self.links.joined(other) {
+                publisher.known_by.remove(&id);
+            }
+        }
+        self.end_pings(id);
+        self.timers.clear(Timer::Silent(id));
         self.notices.push(Notice::Gone { node, why: why.clone() });
     }
 
     fn forget_publisher(&mut self, id: LinkId, publisher: u32) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.joined().is_some_and(|joined| joined.publishers.remove(&publisher)) {
+        if link.joined().is_some_and(|joined| joined.publishers.remove(&publisher).is_some()) {
             let before = link.lanes.bulk.bytes();
             // In the bulk lane, behind the last event that carries the number.
             link.lanes.bulk.append(|out| Frame::Forget { number: publisher }.encode(out));
@@ -301,6 +306,7 @@ fn joined(
         incarnation,
         since: now,
         publisher,
+        beat_sent: now,
         seq: received,
         fresh: true,
         recipients: 0,
@@ -309,7 +315,7 @@ fn joined(
         last: (0, 0),
         named: Default::default(),
         publishers: Default::default(),
-        known_by: Vec::new(),
+        known_by: Default::default(),
         subscriptions: Default::default(),
     }
 }

@@ -1,6 +1,6 @@
 //! The links of a hub, each with what is known about its node.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -30,7 +30,6 @@ pub(super) struct Link {
     pub(super) lanes: Lanes,
     /// By the clock of membership.
     pub(super) heard: Time,
-    pub(super) stuck_since: Option<Time>,
     /// It is in the list of links with something to write.
     pub(super) touched: bool,
     /// What waits is held back for a moment.
@@ -70,6 +69,8 @@ pub(super) struct Joined {
     pub(super) incarnation: Incarnation,
     pub(super) since: Time,
     pub(super) publisher: u32,
+    /// When it was last sent a Beat.
+    pub(super) beat_sent: Time,
     /// The last event received from this incarnation.
     pub(super) seq: u64,
     /// No event came on this link yet: the first may follow a gap, of what was lost with the link before.
@@ -84,10 +85,10 @@ pub(super) struct Joined {
     pub(super) last: (u32, u64),
     /// Topics without a number for this link, whose routes it is in.
     pub(super) named: HashSet<u32, FixedState>,
-    /// Publishers whose numbers this link was told.
-    pub(super) publishers: HashSet<u32, FixedState>,
+    /// Publishers whose numbers this link was told, with their links.
+    pub(super) publishers: BTreeMap<u32, LinkId>,
     /// Links that were told this publisher's number.
-    pub(super) known_by: Vec<LinkId>,
+    pub(super) known_by: BTreeSet<LinkId>,
     pub(super) subscriptions: BTreeMap<u32, Pattern>,
 }
 
@@ -106,7 +107,6 @@ impl Link {
             phase: Phase::Preface,
             lanes: Lanes::new(SlowPolicy::default(), LINK_BULK_BYTES_MAX),
             heard,
-            stuck_since: None,
             touched: false,
             held: false,
             abort: false,

@@ -28,11 +28,6 @@ impl Pings {
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
-
-    /// The asker is gone: nobody waits any more. Those who were asked may still answer, to nobody.
-    pub(super) fn leave(&mut self, link: LinkId) {
-        self.open.retain(|_, ping| ping.from != link);
-    }
 }
 
 impl HubState {
@@ -40,10 +35,7 @@ impl HubState {
     pub(super) fn request(&mut self, id: LinkId, frame: Frame<'_>) -> Result<(), Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         match frame {
-            Frame::Beat { .. } => {
-                let received = joined.seq;
-                self.control(id, &Frame::Beat { received });
-            }
+            Frame::Beat { .. } => self.beat(id),
             Frame::Subscribe { id: number, pattern } => {
                 if let Err(refusal) = self.subscribe(id, number, pattern) {
                     self.refuse(id, number, &refusal);
@@ -86,6 +78,15 @@ impl HubState {
             }
         }
         Ok(())
+    }
+
+    /// Tells a node that the hub is alive, and how far it has received.
+    pub(super) fn beat(&mut self, id: LinkId) {
+        let now = self.now;
+        let Some(joined) = self.links.joined(id) else { return };
+        joined.beat_sent = now;
+        let received = joined.seq;
+        self.control(id, &Frame::Beat { received });
     }
 
     fn refuse(&mut self, id: LinkId, number: u32, refusal: &Refusal) {
@@ -153,7 +154,7 @@ impl HubState {
         self.pings.last = own.wrapping_add(1);
         Frame::Ping { id: own, node: &[] }.encode(&mut link.lanes.calls);
         self.pings.open.insert(own, Ping { from: id, id: number, to, node });
-        self.timers.insert((self.now + PING_TIME_MAX, Timer::Ping(own)));
+        self.timers.set(self.now + PING_TIME_MAX, Timer::Ping(own));
         self.touch(to);
         Ok(())
     }
@@ -163,8 +164,20 @@ impl HubState {
         if self.pings.open.get(&number).is_some_and(|ping| ping.to == id)
             && let Some(ping) = self.pings.open.remove(&number)
         {
-            self.timers.retain(|(_, timer)| *timer != Timer::Ping(number));
+            self.timers.clear(Timer::Ping(number));
             self.control(ping.from, &Frame::Done { id: ping.id, value: 0 });
+        }
+    }
+
+    /// A link is gone: those that it has asked need not answer, and those that wait for it are told.
+    pub(super) fn end_pings(&mut self, id: LinkId) {
+        let ended = self.pings.open.extract_if(.., |_, ping| ping.from == id || ping.to == id).collect::<Vec<_>>();
+        for (number, ping) in ended {
+            self.timers.clear(Timer::Ping(number));
+            if ping.to == id && ping.from != id {
+                let text = format!("ping to `{}`: its link ended before it answered", ping.node);
+                self.refuse(ping.from, ping.id, &Refusal::new(Code::NoNode, text));
+            }
         }
     }
 

@@ -19,8 +19,11 @@ impl NodeState {
             return Ok(false);
         }
         if head.flags & REST == 0 && !self.fragments.is_empty() {
-            // The hub drops events whole; what is left of this one went with an older link.
-            self.fragments.clear();
+            // The hub drops events whole, and what is left of one goes with its link.
+            return Err(Refusal::new(
+                Code::BadFrame,
+                "bad frame: an event began before the one before it was finished",
+            ));
         }
         if head.flags != 0 || head.len >= SHARED_FRAME_BYTES_MIN {
             let frame = if head.len < SHARED_FRAME_BYTES_MIN {

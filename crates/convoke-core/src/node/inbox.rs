@@ -115,6 +115,9 @@ struct Tail {
     count: u64,
 }
 
+/// What a header costs beside its texts, in bytes.
+const HEADER_BYTES: usize = 48;
+
 pub(super) struct Inbox {
     bytes_max: usize,
     bytes: usize,
@@ -178,8 +181,9 @@ impl Inbox {
         }
         let was_empty = self.is_empty();
         self.seal();
-        self.bytes += event.payload.bytes.len() + ENTRY_BYTES;
-        self.queue.push_back(Delivery::Event(event));
+        let event = Delivery::Event(event);
+        self.bytes += cost(&event);
+        self.queue.push_back(event);
         self.make_room();
         was_empty
     }
@@ -271,7 +275,10 @@ fn cost(delivery: &Delivery) -> usize {
     ENTRY_BYTES
         + match delivery {
             Delivery::Run(run) => run.frames.len(),
-            Delivery::Event(event) => event.payload.bytes.len(),
+            Delivery::Event(event) => {
+                let headers = event.headers.iter().map(|(name, value)| name.len() + value.len() + HEADER_BYTES);
+                event.payload.bytes.len() + headers.sum::<usize>()
+            }
             _ => 0,
         }
 }

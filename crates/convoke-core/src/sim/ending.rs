@@ -35,8 +35,7 @@ impl World {
             if program.hostile {
                 // Who sends nonsense has nothing to say in the end.
                 let conn = program.conn;
-                self.programs.remove(&tag);
-                self.unclean += 1;
+                self.forget_program(tag);
                 if let Some(conn) = conn {
                     self.detach(tag, conn);
                 }
@@ -122,10 +121,10 @@ impl World {
         let left: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| conn.link.is_some()).map(|(id, _)| *id).collect();
         let Some(hub) = &self.hub else { return };
         let census = hub.census();
-        let (sessions, unclean) = (census.sessions as u64, self.unclean);
-        if (Census { sessions: 0, ..census }) != Census::default() || !left.is_empty() || sessions > unclean {
+        let sessions = self.sessions as usize;
+        if census != (Census { sessions, ..Census::default() }) || !left.is_empty() {
             let text =
-                format!("all have left, {unclean} of them without a goodbye, and links {left:?} remain: {census:?}");
+                format!("all have left, {sessions} of them without a goodbye, and links {left:?} remain: {census:?}");
             self.fail(Checker::NothingLeft, text);
         }
     }

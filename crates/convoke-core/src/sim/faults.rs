@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Checker;
+use super::node_shell::PAUSE_MAX;
 use super::oracle::print;
 use super::subscriber::Subscriber;
 use super::world::{Asked, ConnId, Request, Tag, What, World};
@@ -100,8 +101,8 @@ impl World {
         let size = match self.dice.below(20) {
             0 => max + 1,
             1 | 2 => self.dice.below(max),
-            3 => max,
-            4..8 => self.dice.below(max.min(20 << 10)),
+            3..6 => max,
+            6..9 => self.dice.below(max.min(20 << 10)),
             _ => 12 + self.dice.below(60),
         };
         for _ in 0..count.min(1 + 300_000 / (size + 24)) {
@@ -232,7 +233,11 @@ impl World {
     }
 
     fn cuts(&mut self) {
-        if let Some(conn) = self.some_conn() {
+        // Mostly one that is busy, in the middle of an event.
+        let busy = self.conns.iter().filter(|(_, conn)| conn.attached && !conn.excuse.cut);
+        let busiest = busy.max_by_key(|(_, conn)| conn.down.len() + conn.up.len()).map(|(id, _)| *id);
+        let any = self.some_conn();
+        if let Some(conn) = if self.dice.once_in(2) { any } else { busiest } {
             self.cut(conn);
         }
     }
@@ -250,15 +255,20 @@ impl World {
         link.up.cut(&mut self.dice);
         link.down.cut(&mut self.dice);
         let (node, hub) = if self.dice.once_in(2) { (soon, late) } else { (late, soon) };
-        let end = link.down.close(node, now);
         let blocked = std::mem::take(&mut link.up.blocked);
-        // Without an end the hub must find out by itself that nobody is there.
-        let silent = self.dice.once_in(6);
-        self.trace.line(now, format_args!("link {conn} is cut, the hub will notice: {}", !silent));
-        let link_end = if silent { None } else { Some(link.up.close(hub, now)) };
+        // Without an end a side must find out by itself that nobody is there.
+        let silence = self.dice.below(8);
+        self.trace.line(
+            now,
+            format_args!("link {conn} is cut, seen by the node {}, by the hub {}", silence > 1, silence > 0),
+        );
+        let node_end = (silence > 1).then(|| link.down.close(node, now));
+        let hub_end = (silence > 0).then(|| link.up.close(hub, now));
         let hub_blocked = std::mem::take(&mut link.down.blocked);
-        self.at(end, What::ArrivesAtNode(conn));
-        if let Some(end) = link_end {
+        if let Some(end) = node_end {
+            self.at(end, What::ArrivesAtNode(conn));
+        }
+        if let Some(end) = hub_end {
             self.at(end, What::ArrivesAtHub(conn));
         }
         if blocked {
@@ -271,7 +281,11 @@ impl World {
 
     fn stops_reading(&mut self, tag: Tag) {
         let long = self.dice.once_in(5);
-        let time = if long { self.dice.micros(9_000_000, 20_000_000) } else { self.dice.micros(1000, 6_000_000) };
+        let time = if long {
+            self.dice.micros(9_000_000, PAUSE_MAX.as_micros() as u64)
+        } else {
+            self.dice.micros(1000, 6_000_000)
+        };
         let Some(program) = self.programs.get_mut(&tag).filter(|program| program.reading) else { return };
         program.reading = false;
         self.trace.line(self.now, format_args!("program {tag} stops reading for {time:?}"));
@@ -293,7 +307,7 @@ impl World {
     }
 
     /// A pause of a program excuses what happens to its link; and to one it makes next.
-    fn excuse(&mut self, tag: Tag, time: Duration) {
+    pub(super) fn excuse(&mut self, tag: Tag, time: Duration) {
         let silence = self.config.beat * BEATS_DEAD;
         for link in self.conns.values_mut().filter(|link| link.tag == tag && link.attached) {
             link.excuse.delayed = true;
@@ -326,7 +340,7 @@ impl World {
         let Some(program) = self.programs.remove(&tag) else { return };
         self.trace.line(self.now, format_args!("program {tag} crashes"));
         self.report.crashes += 1;
-        self.unclean += 1;
+        self.gone.insert(tag, program.publisher);
         if let Some(conn) = program.conn {
             self.cut(conn);
             if let Some(link) = self.conns.get_mut(&conn) {
@@ -347,13 +361,13 @@ impl World {
         }
         self.trace.line(self.now, format_args!("program {tag} leaves"));
         program.leaving = true;
-        if !program.node.is_joined() {
-            self.unclean += 1;
-        }
         self.with_node(tag, |node, now| node.leave(now));
         let open = self.programs.get(&tag).map_or(0, |program| program.requests.len());
         if open > 0 {
             self.fail(Checker::Answers, format!("program {tag} has left, and {open} of its requests have no answer"));
+        }
+        if self.programs.get(&tag).is_some_and(|program| program.conn.is_none()) {
+            self.forget_program(tag);
         }
     }
 
@@ -394,6 +408,7 @@ impl World {
         self.trace.line(self.now, format_args!("program {tag} turns hostile"));
         self.report.hostile += 1;
         program.hostile = true;
+        program.publisher.hostile = true;
         program.flips = true;
     }
 }

@@ -16,7 +16,7 @@ impl World {
         self.conn_last += 1;
         let line = Line {
             latency: Duration::from_micros(self.dice.pick(&[10, 200, 5_000, 50_000])),
-            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 64 << 10, 256 << 10]),
+            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 150 << 10, 256 << 10]),
             piece: self.dice.pick(&[512, 4 << 10, 64 << 10]),
         };
         let conn = Conn {
@@ -167,14 +167,22 @@ impl World {
             match notice {
                 Notice::Joined { node, resumed, .. } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` joined on link {conn}, resumed {resumed}"));
+                    self.sessions += u64::from(!resumed);
                     self.report.joins += 1;
                     self.report.resumed += u64::from(resumed);
                     self.link_joined(conn, &node);
                 }
                 Notice::Gone { node, why } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
+                    let taken_over = why.code == Code::Fenced && !why.text.contains("come back");
+                    self.sessions -= u64::from(taken_over || why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
                         self.check_end(of, &why);
+                        if why.code == Code::Left
+                            && let Some(tag) = self.conns.get(&of).map(|link| link.tag)
+                        {
+                            self.check_goodbye(tag);
+                        }
                         self.link_gone(of);
                     }
                 }

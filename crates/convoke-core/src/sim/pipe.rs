@@ -43,6 +43,11 @@ impl Pipe {
         }
     }
 
+    /// Bytes that were written and not read.
+    pub(super) fn len(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes what there is room for; tells how much, and when the pieces will arrive.
     pub(super) fn write(&mut self, data: &[u8], now: Time, dice: &mut Dice, arrivals: &mut Vec<Time>) -> usize {
         if self.dead {

@@ -20,6 +20,7 @@ pub(super) struct Publisher {
     inexact: bool,
     taken: u64,
     taken_maybe: u64,
+    pub(super) hostile: bool,
 }
 
 impl World {
@@ -32,8 +33,10 @@ impl World {
         print: u64,
         maybe: bool,
     ) {
-        let Some(program) = self.programs.get_mut(&tag).filter(|program| !program.hostile) else { return };
-        let publisher = &mut program.publisher;
+        let live = self.programs.get_mut(&tag).map(|program| &mut program.publisher);
+        let Some(publisher) = live.or_else(|| self.gone.get_mut(&tag)).filter(|publisher| !publisher.hostile) else {
+            return;
+        };
         if maybe {
             publisher.taken_maybe += 1;
         } else {
@@ -55,7 +58,7 @@ impl World {
             publisher.inexact |= !loss.exact;
             self.report.publisher_losses += loss.count;
         }
-        if program.hostile {
+        if publisher.hostile {
             return;
         }
         let sent = publisher.sent.len() as u64;
@@ -83,6 +86,19 @@ impl World {
             } else {
                 publisher.sent.push((topic, print));
             }
+        }
+    }
+
+    /// The program has said goodbye behind its last event.
+    pub(super) fn check_goodbye(&mut self, tag: Tag) {
+        let live = self.programs.get(&tag).map(|program| &program.publisher);
+        let Some(publisher) = live.or_else(|| self.gone.get(&tag)) else { return };
+        let Publisher { sent, taken, taken_maybe, told, hostile, .. } = publisher;
+        let sent = sent.len() as u64;
+        if taken + taken_maybe + told < sent && !hostile {
+            let text =
+                format!("program {tag} left after {sent} events, and the hub got {taken}; {told} were told as lost");
+            self.fail(Checker::Publisher, text);
         }
     }
 

@@ -175,6 +175,13 @@ impl World {
                 subscriber.next_link();
                 continue;
             }
+            if subscriber.links.len() > 1 {
+                let text = format!(
+                    "program {tag} subscription {id} to `{}` got {told} of its next link without a gap",
+                    subscriber.pattern
+                );
+                return self.fail(Checker::Gaps, text);
+            }
             let text = format!(
                 "program {tag} subscription {id} to `{}` got {told}, which was not routed to it after what it got before",
                 subscriber.pattern

@@ -136,13 +136,15 @@ pub(super) struct World {
 
     pub(super) programs: BTreeMap<Tag, Program>,
     pub(super) tag_last: Tag,
-    /// Programs that did not leave cleanly: the hub may remember them.
-    pub(super) unclean: u64,
+    /// What programs that are gone have published.
+    pub(super) gone: BTreeMap<Tag, Publisher>,
 
     // The truth.
     pub(super) taken: Vec<Taken>,
     pub(super) routed: BTreeMap<ConnId, Routed>,
     pub(super) joined: BTreeMap<Name, ConnId>,
+    /// Incarnations that the hub should remember.
+    pub(super) sessions: u64,
     /// Names that had more than one program at a time.
     pub(super) shared: BTreeSet<Name>,
 
@@ -183,10 +185,11 @@ impl World {
             by_link: BTreeMap::new(),
             programs: BTreeMap::new(),
             tag_last: 0,
-            unclean: 0,
+            gone: BTreeMap::new(),
             taken: Vec::new(),
             routed: BTreeMap::new(),
             joined: BTreeMap::new(),
+            sessions: 0,
             shared: BTreeSet::new(),
             calm: false,
             steps_left: 0,
@@ -315,6 +318,7 @@ impl World {
         let mut hub = HubState::new(self.config.clone(), identity, self.dice.bytes32(), self.now);
         hub.add_token(token_name(), right_key());
         self.hub = Some(hub);
+        self.sessions = 0;
     }
 }
 

@@ -69,7 +69,8 @@ fn half_a_frame_and_then_nothing_is_silence() {
     let patience = limits::BEAT * limits::BEATS_DEAD;
     for _ in 0..6 {
         bench.wait(limits::BEAT - Duration::from_millis(1));
-        assert_eq!(bench.answers(), []);
+        // The hub says that it is alive; nothing else.
+        assert!(bench.answers().iter().all(|answer| *answer == Answer::Other("Beat")));
         let Bench { hub, witness, now, .. } = &mut bench;
         witness.say(hub, &encoded(&Frame::Beat { received: 0 }), *now);
     }

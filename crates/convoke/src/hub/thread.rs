@@ -24,10 +24,8 @@ use super::{HubShared, defaults, now};
 use crate::address::Address;
 use crate::error::Error;
 use crate::token::Token;
+use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
-
-/// What one link's turn reads at most, in bytes, before others have theirs.
-const TURN_BYTES: usize = 256 << 10;
 
 /// Half a frame up to this long is kept in a buffer of its own size, so that an idle link does not hold a large one.
 const SMALL_REST_BYTES: usize = 4096;
@@ -177,8 +175,8 @@ struct Loop {
     closed: Notify,
     /// Connections that are being told that they cannot be links.
     turned_away: Cell<usize>,
-    /// Read into by every link in turn; a link that is left with half a frame takes what it needs.
-    buffer: RefCell<BytesMut>,
+    /// Read into by every link in turn; a link that is left with half a frame keeps what it needs.
+    buffers: RefCell<Buffers>,
 }
 
 /// A connection and what is on its way to it.
@@ -202,7 +200,7 @@ impl Loop {
             timed: Cell::new(None),
             closed: Notify::new(),
             turned_away: Cell::new(0),
-            buffer: RefCell::default(),
+            buffers: RefCell::default(),
         }
     }
 
@@ -257,9 +255,7 @@ impl Loop {
             let _ = stream.try_write(&mut transmit);
             stream.end();
             // Closing with unread input would take the words away from the other side.
-            let unread =
-                async { while stream.readable().await.is_ok() && !read_turn(&stream, &mut BytesMut::new()) {} };
-            let _ = tokio::time::timeout(LINGER, unread).await;
+            let _ = tokio::time::timeout(LINGER, stream.drain()).await;
             loops.turned_away.set(loops.turned_away.get() - 1);
         });
     }
@@ -270,33 +266,36 @@ impl Loop {
         let _ended = Ended { loops: &self, id };
         let mut rest = BytesMut::new();
         while open.stream.readable().await.is_ok() {
-            let mut input = if rest.is_empty() { self.buffer.take() } else { std::mem::take(&mut rest) };
-            let ended = read_turn(&open.stream, &mut input);
-            let more = input.len() >= TURN_BYTES;
-            if open.closing.get() {
-                input.clear();
-            } else if !input.is_empty() {
-                let deadline = {
-                    let mut state = self.shared.lock();
-                    state.receive(id, &mut input, now());
-                    state.deadline()
-                };
-                self.write.notify_one();
-                self.retime_to(deadline);
-            }
-            if input.is_empty() {
-                self.buffer.replace(input);
-            } else if input.len() <= SMALL_REST_BYTES {
-                rest = BytesMut::from(&input[..]);
-                input.clear();
-                self.buffer.replace(input);
-            } else {
-                rest = input;
-            }
-            if ended {
+            let turn = {
+                let mut buffers = self.buffers.borrow_mut();
+                let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(&mut rest) };
+                let turn = buffers.read(&open.stream, &mut input);
+                if turn == Turn::Emptied {
+                    open.stream.set_emptied();
+                }
+                if open.closing.get() {
+                    input.clear();
+                } else if !input.is_empty() {
+                    let deadline = {
+                        let mut state = self.shared.lock();
+                        state.receive(id, &mut input, now());
+                        state.deadline()
+                    };
+                    self.write.notify_one();
+                    self.retime_to(deadline);
+                }
+                if input.len() > SMALL_REST_BYTES {
+                    rest = input;
+                } else {
+                    rest = BytesMut::from(&input[..]);
+                    buffers.give_back(input);
+                }
+                turn
+            };
+            if turn == Turn::Ended {
                 return;
             }
-            if more {
+            if turn == Turn::More {
                 // A link that is always readable would keep this thread for itself: nothing would be written to others.
                 tokio::task::yield_now().await;
             }
@@ -441,30 +440,6 @@ impl Loop {
             self.retime.notify_one();
         }
     }
-}
-
-/// Reads what is there, up to a turn's share. True if the link has ended.
-fn read_turn(stream: &Stream, input: &mut BytesMut) -> bool {
-    let mut read = 0;
-    while read < TURN_BYTES {
-        if input.capacity() - input.len() < TURN_BYTES / 4 {
-            input.reserve(TURN_BYTES);
-        }
-        let room = input.capacity() - input.len();
-        match stream.try_read(input) {
-            Ok(0) => return true,
-            // Less than there was room for: the socket is empty.
-            Ok(len) if len < room => {
-                stream.set_emptied();
-                return false;
-            }
-            Ok(len) => read += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
-        }
-    }
-    false
 }
 
 /// Forgets a link when its reader ends, however it ends.

@@ -12,11 +12,12 @@ use tokio::net::lookup_host;
 use super::NodeShared;
 use crate::address::Address;
 use crate::hub::{Announced, find, now};
+use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::mem::{self, MemLink};
 use crate::transport::{Stream, tcp};
 
-/// What one turn reads at most, in bytes, before the subscriptions get theirs.
-const TURN_BYTES: usize = 256 << 10;
+/// A link on which a turn brings less than this is quiet, in bytes: one buffer is enough for it.
+const QUIET_BYTES: usize = 16 << 10;
 
 /// How long dialing may take, name look-up included.
 const DIAL_TIME: Duration = Duration::from_secs(5);
@@ -178,6 +179,7 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         inner.write(shared);
     }
     let mut input = BytesMut::new();
+    let mut buffers = Buffers::default();
     loop {
         let (deadline, blocked) = {
             let mut inner = shared.lock();
@@ -197,22 +199,27 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
         };
         tokio::select! {
             ready = stream.readable() => {
-                let ended = ready.is_err() || read(&stream, &mut input);
-                let more = input.len() >= TURN_BYTES;
+                if input.is_empty() {
+                    input = buffers.take();
+                }
+                let turn = if ready.is_ok() { buffers.read(&stream, &mut input) } else { Turn::Ended };
+                let quiet = input.len() < QUIET_BYTES;
                 {
                     let mut inner = shared.lock();
                     inner.state.receive(&mut input, now());
-                    if ended {
+                    if turn == Turn::Ended {
                         let text = format!("the hub at {} has ended the link", shared.address);
                         inner.state.disconnected(Refusal::new(Code::LinkLost, text), now());
                     }
                     inner.settle(shared);
                 }
                 if input.is_empty() {
-                    // Held only while it has content.
-                    input = BytesMut::new();
+                    buffers.give_back(std::mem::take(&mut input));
+                    if quiet {
+                        buffers.shrink();
+                    }
                 }
-                if more {
+                if turn == Turn::More {
                     // A link that is always readable would keep those who read the events from their turn.
                     tokio::task::yield_now().await;
                 }
@@ -246,10 +253,7 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
         }
         stream.end();
         // Closing with unread input would take from the hub what it has not read yet.
-        let mut unread = BytesMut::new();
-        while stream.readable().await.is_ok() && !read(stream, &mut unread) {
-            unread.clear();
-        }
+        stream.drain().await;
     };
     if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
         // A hub that takes nothing is left without a word.
@@ -260,25 +264,6 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
     inner.transmit = Default::default();
     inner.scheduled = false;
     inner.settle(shared);
-}
-
-fn read(stream: &Stream, input: &mut BytesMut) -> bool {
-    let mut read = 0;
-    while read < TURN_BYTES {
-        if input.capacity() - input.len() < TURN_BYTES / 4 {
-            input.reserve(TURN_BYTES);
-        }
-        let room = input.capacity() - input.len();
-        match stream.try_read(input) {
-            Ok(0) => return true,
-            Ok(len) if len < room => return false,
-            Ok(len) => read += len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
-        }
-    }
-    false
 }
 
 /// Runs a link in memory until it ends. Those who publish carry it; this task only keeps the time.
