@@ -128,7 +128,8 @@ async fn drop_oldest_keeps_the_newest() {
     let tally = tally(&mut behind, 1, FLOOD + 1).await;
     assert_eq!(tally.received + tally.lagged, FLOOD + 1);
     let (_, first_kept) = *tally.holes.last().expect("some are missing");
-    assert!(FLOOD - first_kept >= (128 << 10) / 4096, "{:?}", tally.holes);
+    // The oldest go together with what came in one run with them, of 64 KiB at most.
+    assert!(first_kept + 16 <= FLOOD, "{:?}", tally.holes);
 }
 
 #[tokio::test]
