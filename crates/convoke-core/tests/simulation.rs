@@ -37,6 +37,7 @@ fn every_promise_holds_in_every_fixed_world() {
         println!("{:#?}", run(seed).unwrap_or_else(|failure| panic!("{failure}")));
         return;
     }
+    println!("seeds 0 to {}", SEEDS - 1);
     let mut all = Report::default();
     for seed in 0..SEEDS {
         let report = run(seed).unwrap_or_else(|failure| panic!("{failure}"));

@@ -34,7 +34,8 @@ pub struct HubOptions {
     pub links_max: usize,
     /// The longest payload, headers included, in bytes; 1 MiB if zero, 64 MiB at most.
     pub payload_bytes_max: usize,
-    /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero.
+    /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
+    /// hub may bring as much for one link before it can be written.
     pub link_bulk_bytes_max: usize,
     /// How often an idle link says that it is alive; `None` for 15 s, zero for never.
     pub beat: Option<Duration>,
@@ -56,6 +57,7 @@ impl HubOptions {
         set(&mut config.links_max, self.links_max);
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
+        config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         if let Some(beat) = self.beat {
             config.beat = beat;
         }

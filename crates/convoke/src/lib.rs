@@ -38,6 +38,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[cfg(doctest)]
+mod documents;
 mod error;
 mod hub;
 mod node;

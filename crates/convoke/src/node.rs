@@ -240,8 +240,8 @@ impl Node {
             match &*standing.borrow_and_update() {
                 Standing::Joined => return Ok(()),
                 Standing::Ended(why) => return Err(why.clone().into()),
-                Standing::Offline(Some(why)) if matches!(why.code, Code::BadFrame | Code::VersionMismatch) => {
-                    let text = format!("what answers at {} is not a hub to join: {why}", self.handle.shared.address);
+                Standing::Offline(Some(why)) if why.code == Code::BadFrame => {
+                    let text = format!("what answers at {} is not a hub: {why}", self.handle.shared.address);
                     return Err(Refusal::new(why.code, text).into());
                 }
                 Standing::Offline(Some(why)) if is_answer(why.code) => return Err(why.clone().into()),

@@ -9,14 +9,12 @@ pub(crate) mod unix;
 
 use std::io::{self, IoSlice};
 
+use buffers::{Buffers, Turn};
 use bytes::BytesMut;
 use convoke_core::{Peer, Transmit};
 
 /// What is written with one call at most, in pieces.
 const PIECES_MAX: usize = 64;
-
-/// What is read at once of what is only dropped, in bytes.
-const DRAIN_BYTES: usize = 16 << 10;
 
 /// A connection; all that happens on it is without waiting, or waits for nothing but readiness.
 pub(crate) enum Stream {
@@ -83,24 +81,27 @@ impl Stream {
         Ok(true)
     }
 
-    /// Reads what still comes, and drops it, until the other side ends.
-    pub(crate) async fn drain(&self) {
-        let mut unread = BytesMut::with_capacity(DRAIN_BYTES);
-        while self.readable().await.is_ok() {
-            unread.clear();
-            match self.try_read(&mut unread) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(_) => return,
-            }
-        }
-    }
-
     /// Tells the other side that nothing more comes, but still reads.
     pub(crate) fn end(&self) {
         // It fails only if the connection is gone already.
         let _ = each!(self, stream => rustix::net::shutdown(stream, rustix::net::Shutdown::Write));
+    }
+}
+
+impl Stream {
+    /// Reads and drops what still comes until the other side has ended. Closing with unread input would take from it
+    /// what was written last.
+    pub(crate) async fn drain(&self) {
+        let mut buffers = Buffers::default();
+        while self.readable().await.is_ok() {
+            let mut unread = buffers.take();
+            if buffers.read(self, &mut unread) == Turn::Ended {
+                return;
+            }
+            buffers.give_back(unread);
+            // Others have their turn, however much comes.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

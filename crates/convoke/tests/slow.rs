@@ -90,7 +90,7 @@ async fn a_node_that_stands_still_is_told_what_it_lost_and_nine_others_get_every
 
 /// A hub where little may wait, and a node behind a relay with this policy.
 async fn narrow(policy: SlowPolicy) -> (Stage, Proxy, Node, Node) {
-    let options = HubOptions { payload_bytes_max: 64 << 10, link_bulk_bytes_max: 256 << 10, ..HubOptions::default() };
+    let options = HubOptions { payload_bytes_max: 64 << 10, link_bulk_bytes_max: 1 << 20, ..HubOptions::default() };
     let stage = Stage::with(Transport::Tcp, options).await;
     let proxy = Proxy::new(&stage.address).await;
     let options = NodeOptions { slow: policy, subscription_bytes_max: 64 << 20, ..stage.options("slow") };
@@ -123,13 +123,12 @@ async fn drop_oldest_keeps_the_newest() {
     let mut behind = slow.subscribe("#").await.unwrap();
     proxy.stall();
     flood(&press, FLOOD, 1).await;
-    assert!(stage.hub.waiting_bytes() <= 256 << 10);
+    assert!(stage.hub.waiting_bytes() <= 1 << 20);
     last(&stage, &proxy, &press, "t/0").await;
     let tally = tally(&mut behind, 1, FLOOD + 1).await;
     assert_eq!(tally.received + tally.lagged, FLOOD + 1);
     let (_, first_kept) = *tally.holes.last().expect("some are missing");
-    // The oldest go together with what came in one run with them, of 64 KiB at most.
-    assert!(first_kept + 16 <= FLOOD, "{:?}", tally.holes);
+    assert!(FLOOD - first_kept >= (512 << 10) / 4096, "{:?}", tally.holes);
 }
 
 #[tokio::test]
@@ -138,7 +137,7 @@ async fn drop_newest_keeps_the_oldest() {
     let mut behind = slow.subscribe("#").await.unwrap();
     proxy.stall();
     flood(&press, FLOOD, 1).await;
-    assert!(stage.hub.waiting_bytes() <= 256 << 10);
+    assert!(stage.hub.waiting_bytes() <= 1 << 20);
     last(&stage, &proxy, &press, "t/0").await;
     let tally = tally(&mut behind, 1, FLOOD + 1).await;
     assert_eq!(tally.received + tally.lagged, FLOOD + 1);
@@ -152,7 +151,7 @@ async fn latest_per_topic_keeps_the_last_of_each() {
     let mut behind = slow.subscribe("#").await.unwrap();
     proxy.stall();
     flood(&press, FLOOD, 16).await;
-    assert!(stage.hub.waiting_bytes() <= 256 << 10);
+    assert!(stage.hub.waiting_bytes() <= 1 << 20);
     last(&stage, &proxy, &press, "end").await;
     let (mut received, mut lagged, mut last_of) = (0, 0, [0; 16]);
     loop {

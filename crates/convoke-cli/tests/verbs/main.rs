@@ -4,6 +4,7 @@
 mod command_line;
 mod demo;
 mod hub;
+mod pages;
 mod ping;
 mod publish;
 mod story;

@@ -27,6 +27,14 @@ use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
 
+/// What is read from all links together before they are written, in bytes. A hundred publishers may be ready at once for
+/// one subscriber; what they bring must not fill its lane before it was given a chance to take any.
+const UNWRITTEN_BYTES_MAX: usize = 512 << 10;
+
+/// The least that a lane can be set to hold, in bytes: what comes before links are written, a turn's share included, with
+/// the heads of small events.
+pub(super) const LINK_BULK_BYTES_MIN: usize = 2 * UNWRITTEN_BYTES_MAX;
+
 /// Half a frame up to this long is kept in a buffer of its own size, so that an idle link does not hold a large one.
 const SMALL_REST_BYTES: usize = 4096;
 
@@ -169,6 +177,8 @@ struct Loop {
     write: Notify,
     /// The timer shall look at the deadline again.
     retime: Notify,
+    /// Bytes read since links were written last.
+    unwritten: Cell<usize>,
     /// For when the timer is set.
     timed: Cell<Option<Time>>,
     /// A link has ended.
@@ -197,6 +207,7 @@ impl Loop {
             links: RefCell::default(),
             write: Notify::new(),
             retime: Notify::new(),
+            unwritten: Cell::new(0),
             timed: Cell::new(None),
             closed: Notify::new(),
             turned_away: Cell::new(0),
@@ -254,7 +265,6 @@ impl Loop {
             // A new socket takes so little at once, or is gone already.
             let _ = stream.try_write(&mut transmit);
             stream.end();
-            // Closing with unread input would take the words away from the other side.
             let _ = tokio::time::timeout(LINGER, stream.drain()).await;
             loops.turned_away.set(loops.turned_away.get() - 1);
         });
@@ -266,80 +276,92 @@ impl Loop {
         let _ended = Ended { loops: &self, id };
         let mut rest = BytesMut::new();
         while open.stream.readable().await.is_ok() {
-            let turn = {
-                let mut buffers = self.buffers.borrow_mut();
-                let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(&mut rest) };
-                let turn = buffers.read(&open.stream, &mut input);
-                if turn == Turn::Emptied {
-                    open.stream.set_emptied();
-                }
-                if open.closing.get() {
-                    input.clear();
-                } else if !input.is_empty() {
-                    let deadline = {
-                        let mut state = self.shared.lock();
-                        state.receive(id, &mut input, now());
-                        state.deadline()
-                    };
-                    self.write.notify_one();
-                    self.retime_to(deadline);
-                }
-                if input.len() > SMALL_REST_BYTES {
-                    rest = input;
-                } else {
-                    rest = BytesMut::from(&input[..]);
-                    buffers.give_back(input);
-                }
-                turn
-            };
-            if turn == Turn::Ended {
-                return;
-            }
-            if turn == Turn::More {
+            match self.read_turn(id, &open, &mut rest) {
+                Turn::Ended => return,
                 // A link that is always readable would keep this thread for itself: nothing would be written to others.
-                tokio::task::yield_now().await;
+                Turn::More => tokio::task::yield_now().await,
+                Turn::Emptied => {}
             }
         }
     }
 
+    /// Reads what is there and hands it to the state. What is left, half a frame, is kept in `rest` for the next turn.
+    fn read_turn(self: &Rc<Self>, id: LinkId, open: &Open, rest: &mut BytesMut) -> Turn {
+        let mut buffers = self.buffers.borrow_mut();
+        let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(rest) };
+        let turn = buffers.read(&open.stream, &mut input);
+        if turn == Turn::Emptied {
+            open.stream.set_emptied();
+        }
+        if open.closing.get() {
+            input.clear();
+        } else if !input.is_empty() {
+            let read = input.len();
+            let deadline = {
+                let mut state = self.shared.lock();
+                state.receive(id, &mut input, now());
+                state.deadline()
+            };
+            self.unwritten.set(self.unwritten.get() + read);
+            if self.unwritten.get() >= UNWRITTEN_BYTES_MAX {
+                self.write_touched();
+            } else {
+                self.write.notify_one();
+            }
+            self.retime_to(deadline);
+        }
+        if input.len() > SMALL_REST_BYTES {
+            *rest = input;
+        } else {
+            *rest = BytesMut::from(&input[..]);
+            buffers.give_back(input);
+        }
+        turn
+    }
+
     /// Writes what is touched, whenever something is.
     async fn write_all(self: Rc<Self>) {
-        let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 () = self.write.notified() => {}
                 () = self.shared.wake.notified() => self.retime(),
             }
-            loop {
-                {
-                    let links = self.links.borrow();
-                    let mut state = self.shared.lock();
-                    let handed_over =
-                        std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
-                    batch.extend(handed_over.into_iter().map(|id| (id, links.get(&id).cloned())));
-                    while let Some(id) = state.touched() {
-                        batch.push((id, links.get(&id).cloned()));
-                    }
-                    for (id, open) in &batch {
-                        if let Some(open) = open {
-                            state.transmit(*id, &mut open.transmit.borrow_mut());
-                        }
-                    }
-                    for notice in state.notices() {
-                        log(&notice);
+            self.write_touched();
+        }
+    }
+
+    /// Writes every link that has something to write and takes it.
+    fn write_touched(self: &Rc<Self>) {
+        self.unwritten.set(0);
+        let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
+        loop {
+            {
+                let links = self.links.borrow();
+                let mut state = self.shared.lock();
+                let handed_over = std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
+                batch.extend(handed_over.into_iter().map(|id| (id, links.get(&id).cloned())));
+                while let Some(id) = state.touched() {
+                    batch.push((id, links.get(&id).cloned()));
+                }
+                for (id, open) in &batch {
+                    if let Some(open) = open {
+                        state.transmit(*id, &mut open.transmit.borrow_mut());
                     }
                 }
-                if batch.is_empty() {
-                    break;
+                for notice in state.notices() {
+                    log(&notice);
                 }
-                for (id, open) in batch.drain(..) {
-                    match open {
-                        Some(open) => self.write(id, &open),
-                        None => {
-                            if let Some(mem) = self.shared.mems.get(id) {
-                                mem::pump(&mem);
-                            }
+            }
+            if batch.is_empty() {
+                return;
+            }
+            for (id, open) in batch.drain(..) {
+                match open {
+                    Some(open) => self.write(id, &open),
+                    None => {
+                        if let Some(mem) = self.shared.mems.get(id) {
+                            mem::pump(&mem);
                         }
                     }
                 }

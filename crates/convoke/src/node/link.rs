@@ -252,7 +252,6 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
             }
         }
         stream.end();
-        // Closing with unread input would take from the hub what it has not read yet.
         stream.drain().await;
     };
     if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {

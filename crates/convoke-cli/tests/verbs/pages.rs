@@ -1,0 +1,91 @@
+//! What the README and the guide tell people to type works as it stands there.
+
+use std::fs;
+use std::path::Path;
+
+use crate::story::Story;
+
+const PAGES: [&str; 6] = [
+    "README.md",
+    "docs/guide/first-steps.md",
+    "docs/guide/events.md",
+    "docs/guide/permanent-links.md",
+    "docs/guide/joining.md",
+    "docs/guide/in-one-program.md",
+];
+
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
+}
+
+/// The words of a line as a shell would pass them on, up to a comment or a pipe.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+            continue;
+        }
+        for word in part.split_whitespace() {
+            if word == "#" || word == "|" {
+                return words;
+            }
+            words.push(word.to_owned());
+        }
+    }
+    words
+}
+
+/// The arguments of every `convoke …` in the shell blocks of a page.
+fn typed(page: &str) -> Vec<Vec<String>> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("convoke "));
+    lines.map(words).collect()
+}
+
+#[test]
+fn what_the_pages_tell_to_type_works() {
+    let story = Story::with_hub();
+    // What the pages suppose: a photo, the hub's token, and a node to ping.
+    story.file("photo.jpg", b"\xff\xd8\xff");
+    fs::copy(story.path("state/convoke/admin.token"), story.path("admin.token")).unwrap();
+    let _press = story.subscribe(["press/1/closed", "--name", "press-1"]);
+    let mut ran = 0;
+    for line in PAGES.iter().flat_map(|name| typed(&page(name))) {
+        let mut arguments: Vec<&str> = line.iter().map(String::as_str).collect();
+        match arguments[0] {
+            // The story has one.
+            "hub" => continue,
+            // Nobody is there to press Ctrl-C.
+            "subscribe" => {
+                arguments.retain(|argument| !["--idle", "2s"].contains(argument));
+                arguments.extend(["--idle", "10ms"]);
+            }
+            _ => {}
+        }
+        let ended = story.run(&arguments);
+        assert_eq!(ended.code(), 0, "convoke {}: {}", line.join(" "), ended.stderr());
+        ran += 1;
+    }
+    assert!(ran > 8, "{ran} lines were found");
+}
+
+#[test]
+fn the_table_of_verbs_names_what_there_is() {
+    let story = Story::without_hub();
+    let readme = page("README.md");
+    let rows: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `convoke ")).collect();
+    let all = story.run(["--help"]).stdout();
+    let verbs = all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<_> =
+        verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help").collect();
+    assert!(verbs.contains(&"hub"), "{all}");
+    for verb in verbs {
+        let row = rows.iter().find(|row| row.starts_with(&format!("| `convoke {verb}")));
+        let row = row.unwrap_or_else(|| panic!("the README has no row for `{verb}`"));
+        let help = story.run([verb, "--help"]).stdout();
+        for option in row.split(|c: char| !c.is_alphanumeric() && c != '-').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "`convoke {verb}` has no {option}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The pages that show Rust, so that each example in them is compiled and run with the tests.
+
+macro_rules! pages {
+    ($($page:ident = $path:literal;)*) => {
+        $(
+            #[doc = include_str!(concat!("../../../", $path))]
+            struct $page;
+        )*
+    };
+}
+
+pages! {
+    ReadMe = "README.md";
+    FirstSteps = "docs/guide/first-steps.md";
+    Events = "docs/guide/events.md";
+    PermanentLinks = "docs/guide/permanent-links.md";
+    Joining = "docs/guide/joining.md";
+    InOneProgram = "docs/guide/in-one-program.md";
+}
