@@ -156,7 +156,7 @@ impl World {
             Ok(_) => true,
             Err(why) => match why.code {
                 Code::TooLarge => content.len() <= self.config.payload_bytes_max,
-                Code::Offline | Code::Left => joined,
+                Code::Offline | Code::Left | Code::Fenced => joined,
                 Code::Backpressure => joined || program.offline_bytes_max == 0,
                 _ => true,
             },
