@@ -90,7 +90,7 @@ on_every_transport! {
             press.publish("a", &n).await.unwrap();
         }
         soon(press.confirm()).await.unwrap();
-        stage = stage.restart().await;
+        let _again = stage.restart().await;
         soon(press.ready()).await.unwrap();
         // The hub that took them is gone, and cannot say so any more.
         soon(press.barrier()).await.unwrap();
