@@ -156,7 +156,8 @@ pub struct NodeState {
     topics: HashMap<u32, Topic, FixedState>,
     publishers: HashMap<u32, Name, FixedState>,
     fragments: Vec<Bytes>,
-    requests: BTreeMap<u32, &'static str>,
+    /// What was asked for, and the last event that its answer tells the hub to have received.
+    requests: BTreeMap<u32, (&'static str, u64)>,
 
     // What the shell takes out.
     answers: Vec<(RequestId, Result<u64, Refusal>)>,
@@ -316,7 +317,7 @@ impl NodeState {
         if !planted(Bug::FragmentsSurviveLink) {
             self.fragments.clear();
         }
-        for (id, what) in std::mem::take(&mut self.requests) {
+        for (id, (what, _)) in std::mem::take(&mut self.requests) {
             let text = format!("{what} got no answer: {why}");
             self.answers.push((id, Err(Refusal::new(Code::LinkLost, text))));
         }
@@ -468,7 +469,10 @@ impl NodeState {
                     self.end_subscription(id, refusal);
                 }
             }
-        } else if self.requests.remove(&id).is_some() {
+        } else if let Some((_, behind)) = self.requests.remove(&id) {
+            if result.is_ok() {
+                self.received = self.received.max(behind);
+            }
             self.answers.push((id, result));
         }
     }
@@ -551,27 +555,28 @@ impl NodeState {
     ///
     /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next two.
     pub fn confirm(&mut self) -> Result<RequestId, Refusal> {
-        let id = self.request("confirmation of an event")?;
+        let id = self.request("confirmation of an event", self.seq)?;
         self.lanes.bulk.append(|out| Frame::Confirm { id }.encode(out));
         Ok(id)
     }
 
     /// Asks when the hub has handled everything sent so far.
     pub fn barrier(&mut self) -> Result<RequestId, Refusal> {
-        let id = self.request("barrier")?;
+        let id = self.request("barrier", self.seq)?;
         self.lanes.bulk.append(|out| Frame::Barrier { id }.encode(out));
         Ok(id)
     }
 
     /// Asks the hub, or through it a node, for a sign of life.
     pub fn ping(&mut self, node: Option<&Name>) -> Result<RequestId, Refusal> {
-        let id = self.request("ping")?;
+        // It may overtake events, so its answer says nothing of them.
+        let id = self.request("ping", 0)?;
         let node = node.map_or("", Name::as_str).as_bytes();
         Frame::Ping { id, node }.encode(&mut self.lanes.calls);
         Ok(id)
     }
 
-    fn request(&mut self, what: &'static str) -> Result<RequestId, Refusal> {
+    fn request(&mut self, what: &'static str, behind: u64) -> Result<RequestId, Refusal> {
         if !self.is_joined() {
             return Err(self.offline(what));
         }
@@ -580,7 +585,7 @@ impl NodeState {
             return Err(Refusal::new(Code::Backpressure, text));
         }
         let id = self.next_id();
-        self.requests.insert(id, what);
+        self.requests.insert(id, (what, behind));
         Ok(id)
     }
 

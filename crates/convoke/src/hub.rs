@@ -17,7 +17,7 @@ use crate::address::{Address, PORT};
 use crate::error::Error;
 use crate::token::Token;
 use crate::transport::mem::{self, MemLinks};
-use thread::Listening;
+use thread::{Listening, Presence};
 
 /// The name of the token that is made with a hub.
 const ADMIN: &str = "admin";
@@ -71,6 +71,8 @@ pub struct Hub {
     shared: Arc<HubShared>,
     addresses: Vec<Address>,
     token: Token,
+    /// Dropped before `stop`.
+    presence: Presence,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -109,9 +111,9 @@ impl Hub {
             .name("convoke-hub".into())
             .spawn(move || thread::run(thread_shared, given, thread_token, folder, started, stopped))
             .map_err(|error| Error::io("thread of a hub", error))?;
-        let Listening { addresses } =
+        let Listening { addresses, presence } =
             listening.await.map_err(|_| Error::Configuration("the hub's thread ended at once".into()))??;
-        Ok(Hub { shared, addresses, token, stop: Some(stop), thread: Some(thread) })
+        Ok(Hub { shared, addresses, token, presence, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens, in the order asked for, with the ports that it got.
@@ -136,6 +138,7 @@ impl Hub {
 
     /// Tells every node that the hub stops, and returns when the links are closed and the addresses free.
     pub async fn stop(mut self) {
+        self.presence = Presence::default();
         self.stop = None;
         if let Some(thread) = self.thread.take() {
             // It ends by itself within about a second; a panic there was reported there.

@@ -311,6 +311,31 @@ async fn an_address_belongs_to_one_hub_at_a_time() {
     }
 }
 
+/// Its thread took the file of its Unix socket away when its last link had gone, also if that was another hub's by then;
+/// and a program that ended with its hub left the file behind.
+#[tokio::test]
+async fn a_hub_that_is_dropped_leaves_its_place_to_another_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("hub.sock");
+    let listen = [format!("unix://{}", socket.display()), format!("mem://{}", folder.path().display())];
+    let hub = Hub::start(HubOptions::listen(listen.clone())).await.unwrap();
+    // A link that does not read keeps the thread of a hub that stops for a moment.
+    let mut mute = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let node = Node::connect(&listen[0], "press").await.unwrap();
+    drop(hub);
+    assert!(!socket.exists());
+    let hub = Hub::start(HubOptions::listen(listen.clone())).await.unwrap();
+    soon(mute.read_to_end(&mut Vec::new())).await.unwrap();
+    until_standing(&node, |standing| *standing == Standing::Joined).await;
+    drop(mute);
+    for address in &listen {
+        soon(Node::connect(address, "panel")).await.unwrap().leave().await;
+    }
+    assert!(socket.exists());
+    soon(hub.stop()).await;
+    assert!(!socket.exists());
+}
+
 /// A program that says all it has to say and then ends its own direction is answered before the link ends.
 #[cfg(unix)]
 #[tokio::test]

@@ -83,6 +83,20 @@ on_every_transport! {
         event(&mut own).await;
     }
 
+    async fn what_was_confirmed_is_not_counted_as_lost_with_a_restart(stage: Stage) {
+        let press = stage.node("press").await;
+        let mut lost = press.watch_lost();
+        for n in 0..100 {
+            press.publish("a", &n).await.unwrap();
+        }
+        soon(press.confirm()).await.unwrap();
+        let _again = stage.restart().await;
+        soon(press.ready()).await.unwrap();
+        // The hub that took them is gone, and cannot say so any more.
+        soon(press.barrier()).await.unwrap();
+        assert_eq!(*lost.borrow_and_update(), 0);
+    }
+
     async fn a_request_that_the_restart_cuts_off_is_told(stage: Stage) {
         let press = stage.node("press").await;
         for _ in 0..10 {

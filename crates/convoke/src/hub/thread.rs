@@ -50,6 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What [`run`] tells when it listens.
 pub(super) struct Listening {
     pub(super) addresses: Vec<Address>,
+    pub(super) presence: Presence,
 }
 
 /// Runs a hub until `stopped` is dropped or sent.
@@ -71,8 +72,8 @@ pub(super) fn run(
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
         let loops = Rc::new(Loop::new(shared));
-        let (mut kept, addresses) = match open_all(&loops, &listen, &token).await {
-            Ok(listening) => listening,
+        let (listening, listeners) = match open_all(&loops, &listen, &token).await {
+            Ok(open) => open,
             Err(error) => {
                 let _ = started.send(Err(error));
                 return;
@@ -80,16 +81,14 @@ pub(super) fn run(
         };
         tokio::task::spawn_local(loops.clone().write_all());
         tokio::task::spawn_local(loops.clone().keep_time());
-        let _ = started.send(Ok(Listening { addresses }));
+        let accept = |listener| tokio::task::spawn_local(loops.clone().accept_all(listener)).abort_handle();
+        let accepting: Vec<AbortHandle> = listeners.into_iter().map(accept).collect();
+        let _ = started.send(Ok(listening));
         // Told, or dropped with the Hub: both mean stop.
         let _ = stopped.await;
-        // While nobody else can listen there: later the file might be that of the hub that comes next.
-        kept.remove_sockets();
-        for accepting in &kept.accepting {
+        for accepting in &accepting {
             accepting.abort();
         }
-        // Before the links are closed: who comes back at once must not find the hub that stops.
-        kept.mems.clear();
         loops.shared.lock().stop(now());
         loops.write.notify_one();
         let closed = async {
@@ -100,36 +99,30 @@ pub(super) fn run(
         let _ = tokio::time::timeout(LINGER * 2, closed).await;
         loops.shared.mems.cut_all();
         drop(folder);
-        drop(kept);
     });
 }
 
-/// What listening has opened, and takes away when it is dropped.
-struct Kept {
-    accepting: Vec<AbortHandle>,
+/// That by which others find the hub. It goes with the [`Hub`](super::Hub), before the thread stops: who comes back at
+/// once must not find the hub that stops, and what another hub has put in its place must stay.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
     mems: Vec<mem::Registered>,
-    _announcements: Vec<Announcement>,
+    announcements: Vec<Announcement>,
     sockets: Vec<std::path::PathBuf>,
 }
 
-impl Kept {
-    fn remove_sockets(&mut self) {
-        for path in self.sockets.drain(..) {
+impl Drop for Presence {
+    fn drop(&mut self) {
+        for path in &self.sockets {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.remove_sockets();
-    }
-}
-
 /// Listens on all addresses. Nothing is accepted before all are open, so that a hub is there wholly or not at all.
-async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<(Kept, Vec<Address>), Error> {
+async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<(Listening, Vec<Listener>), Error> {
     let all = if given.is_empty() { defaults() } else { given.to_vec() };
-    let mut kept = Kept { accepting: Vec::new(), mems: Vec::new(), _announcements: Vec::new(), sockets: Vec::new() };
+    let mut presence = Presence::default();
     let (mut listeners, mut addresses, mut announced, mut socket) = (Vec::new(), Vec::new(), Vec::new(), None);
     for address in &all {
         let failed = |error: io::Error| match error.kind() {
@@ -156,25 +149,22 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
                     super::folder::make(folder).map_err(failed)?;
                 }
                 listeners.push(crate::transport::unix::listen(path).await.map_err(failed)?);
-                kept.sockets.push(path.clone());
+                presence.sockets.push(path.clone());
                 socket = Some(path.clone());
                 addresses.push(address.clone());
             }
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(Error::BadAddress(format!("{address}: there are no Unix sockets here"))),
             Address::Mem(name) => {
-                kept.mems.push(mem::register(name, &loops.shared)?);
+                presence.mems.push(mem::register(name, &loops.shared)?);
                 addresses.push(address.clone());
             }
         }
     }
     for bound in announced {
-        kept._announcements.extend(announce(bound, socket.as_deref(), token));
+        presence.announcements.extend(announce(bound, socket.as_deref(), token));
     }
-    for listener in listeners {
-        kept.accepting.push(tokio::task::spawn_local(loops.clone().accept_all(listener)).abort_handle());
-    }
-    Ok((kept, addresses))
+    Ok((Listening { addresses, presence }, listeners))
 }
 
 /// The event loop's own state; only its thread touches it.

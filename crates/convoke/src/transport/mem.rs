@@ -59,6 +59,7 @@ fn registry() -> &'static Mutex<HashMap<String, Weak<HubShared>>> {
 }
 
 /// The name of a hub in memory, free again when this is dropped.
+#[derive(Debug)]
 pub(crate) struct Registered(String);
 
 impl Drop for Registered {

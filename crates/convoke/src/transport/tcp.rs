@@ -10,6 +10,10 @@ use super::{Listener, Stream};
 /// Connects to the first address of `host` that answers; the name is looked up now.
 pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Stream> {
     let stream = TcpStream::connect((host, port)).await?;
+    if stream.local_addr()? == stream.peer_addr()? {
+        // The system has given it the very port that it dials.
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     // Batching is done above; Nagle's would only delay.
     stream.set_nodelay(true)?;
     Ok(Stream::Tcp(stream))
@@ -38,4 +42,25 @@ pub(super) async fn accept(listener: &TcpListener) -> io::Result<(Stream, Peer)>
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((Stream::Tcp(stream), Peer::Stranger))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dialing a port of this machine on which nobody listens, again and again, sooner or later got that very port to
+    /// dial from: the node met itself, and held the port that its hub was to come back to.
+    #[tokio::test]
+    async fn who_dials_does_not_meet_itself() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        // The system gives every other port first, so one of two neighbours is met.
+        for port in [free, free ^ 1] {
+            for _ in 0..30_000 {
+                let Ok(Stream::Tcp(stream)) = connect("127.0.0.1", port).await else { continue };
+                assert_ne!(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+                // Another program listens there.
+                break;
+            }
+        }
+    }
 }
