@@ -4,6 +4,7 @@ mod link;
 mod subscription;
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -143,7 +144,8 @@ struct Inner {
 impl Node {
     /// Joins the hub at `address` under `name`; waits until it has, 10 s at most. From then on the link is permanent.
     ///
-    /// An address is `HOST:PORT`, `tcp://…`, `unix:///path` or `mem://name`. A hub of the same user on the same machine
+    /// An address is `HOST:PORT`, `tcp://…`, `unix:///path` or `mem://name`; or an [`Address`], such as one of
+    /// [`Hub::addresses`](crate::Hub::addresses). A hub of the same user on the same machine
     /// needs no token: over a Unix socket both ends see who the other is, and over TCP the token is found in a file that
     /// the hub wrote for this user.
     ///
@@ -153,7 +155,7 @@ impl Node {
     /// the hub does not let it in; [`Error::Offline`] if no hub answers there.
     ///
     /// Cancel safe: nothing is left behind.
-    pub async fn connect(address: impl AsRef<str>, name: impl Into<String>) -> Result<Node, Error> {
+    pub async fn connect(address: impl Display, name: impl Into<String>) -> Result<Node, Error> {
         Node::connect_with(address, NodeOptions::new(name)).await
     }
 
@@ -162,7 +164,7 @@ impl Node {
     /// # Errors
     ///
     /// As [`connect`](Node::connect).
-    pub async fn connect_with(address: impl AsRef<str>, options: NodeOptions) -> Result<Node, Error> {
+    pub async fn connect_with(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
         let timeout = options.timeout;
         let node = Node::open(address, options)?;
         match tokio::time::timeout(timeout, node.ready()).await {
@@ -189,8 +191,8 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::BadAddress`], [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
-    pub fn open(address: impl AsRef<str>, options: NodeOptions) -> Result<Node, Error> {
-        let address = Address::parse(address.as_ref())?;
+    pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
+        let address = Address::parse(&address.to_string())?;
         let mut config = NodeConfig::new(Name::parse(&options.name)?);
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
@@ -542,6 +544,11 @@ impl NodeShared {
             inner.state.receive(input, now());
             inner.settle(self);
         }
+    }
+
+    /// Lets the link task carry what is left.
+    pub(crate) fn mem_go_on(&self) {
+        self.wake.notify_one();
     }
 
     /// The hub's end of the link is gone.

@@ -270,7 +270,7 @@ impl HubState {
                 route.numbered.push(id);
             }
         }
-        self.topics.put_route(topic, route);
+        self.topics.set_route(topic, route);
     }
 
     /// The links with a subscription that matches, each once, in a fixed order, that may receive it.

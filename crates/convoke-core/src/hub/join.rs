@@ -128,7 +128,9 @@ impl HubState {
             };
             return Err(Refusal::new(Code::Unauthorized, text));
         };
-        self.failures = 0;
+        if !owner {
+            self.failures = 0;
+        }
         let name = Name::parse(if owner { OWNER } else { &candidate.token })
             .map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
         let principal = Principal { name };

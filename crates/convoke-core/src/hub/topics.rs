@@ -40,12 +40,14 @@ pub(super) struct Topics {
     slots: Vec<Option<Topic>>,
     free: Vec<u32>,
     by_name: Tree<u32>,
+    /// Those that have a route: what a subscription that comes or goes has to look at.
+    routed: Tree<u32>,
     stamp: u64,
 }
 
 impl Topics {
     pub(super) fn new(seed: u64) -> Topics {
-        Topics { slots: Vec::new(), free: Vec::new(), by_name: Tree::new(seed), stamp: 0 }
+        Topics { slots: Vec::new(), free: Vec::new(), by_name: Tree::new(seed), routed: Tree::new(seed), stamp: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -103,6 +105,18 @@ impl Topics {
             self.slots[number as usize - 1] = None;
             self.free.push(number);
             self.by_name.remove(name.as_str());
+            self.routed.remove(name.as_str());
+        }
+    }
+
+    /// Sets the route that was built since it was taken out, unless it was forgotten meanwhile.
+    pub(super) fn set_route(&mut self, number: u32, route: Route) {
+        if let Some(topic) = self.get_mut(number)
+            && !topic.forgotten
+        {
+            topic.route = Some(route);
+            let name = topic.name.clone();
+            self.routed.get_or_insert_with(name.as_str(), || number);
         }
     }
 
@@ -139,16 +153,46 @@ impl Topics {
     pub(super) fn forget_route(&mut self, number: u32) {
         if let Some(topic) = self.get_mut(number) {
             topic.forget_route();
+            let name = topic.name.clone();
+            self.routed.remove(name.as_str());
         }
     }
 
-    /// The routes of all topics that match are no longer right. Costs a step for each of them, and none for others.
+    /// The routes of all topics that match are no longer right. Costs a step for each that has one, which its next event
+    /// pays for again; so whoever subscribes and unsubscribes makes nobody search.
     pub(super) fn forget_routes(&mut self, pattern: &Pattern) {
-        let slots = &mut self.slots;
-        self.by_name.matched_by(pattern.as_str(), |number| {
-            if let Some(topic) = &mut slots[*number as usize - 1] {
-                topic.forget_route();
-            }
-        });
+        let mut found = Vec::new();
+        self.routed.matched_by(pattern.as_str(), |number| found.push(*number));
+        for number in found {
+            self.forget_route(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_looks_only_at_topics_that_have_a_route() {
+        let mut topics = Topics::new(1);
+        let names: Vec<Name> = (0..100).map(|n| Name::parse(&format!("t/{n}")).unwrap()).collect();
+        let numbers: Vec<u32> = names.iter().map(|name| topics.number(name).unwrap()).collect();
+        for number in &numbers {
+            topics.told(*number);
+        }
+        let stamp = topics.new_stamp();
+        topics.set_route(numbers[7], Route { stamp, ..Route::default() });
+        assert_eq!((topics.routed.len(), topics.stamp(numbers[7])), (1, stamp));
+        // While it is in use, too.
+        let route = topics.take_route(numbers[7]).unwrap();
+        topics.forget_routes(&Pattern::parse("t/#").unwrap());
+        topics.put_route(numbers[7], route);
+        assert_eq!((topics.routed.len(), topics.stamp(numbers[7])), (0, 0));
+        topics.set_route(numbers[8], Route { stamp, ..Route::default() });
+        for number in numbers {
+            topics.give_back(number);
+        }
+        assert_eq!((topics.len(), topics.routed.len()), (0, 0));
     }
 }

@@ -16,6 +16,10 @@ use crate::error::Error;
 use crate::hub::{HubShared, now};
 use crate::node::NodeShared;
 
+/// How often a caller goes round on one link at most, before the link's own task goes on: others may publish without end,
+/// and a publish is to return.
+const ROUNDS_MAX: u32 = 64;
+
 const IDLE: u8 = 0;
 const BUSY: u8 = 1;
 const AGAIN: u8 = 2;
@@ -121,12 +125,23 @@ pub(crate) fn pump(link: &Arc<MemLink>) {
         if before != Ok(IDLE) {
             continue;
         }
+        let mut rounds = 0;
         loop {
-            while carry(&link, &mut work) {}
+            while rounds < ROUNDS_MAX && carry(&link, &mut work) {
+                rounds += 1;
+            }
+            if rounds >= ROUNDS_MAX {
+                link.state.store(IDLE, Ordering::Release);
+                if let Some(node) = link.node.upgrade() {
+                    node.mem_go_on();
+                }
+                break;
+            }
             let done = link.state.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire);
             if done.is_ok() {
                 break;
             }
+            rounds += 1;
             link.state.store(BUSY, Ordering::Release);
         }
     }
@@ -148,8 +163,9 @@ fn carry(link: &Arc<MemLink>, work: &mut VecDeque<Arc<MemLink>>) -> bool {
     let mut transmit = Transmit::new();
     node.mem_transmit(link, &mut transmit);
     let mut to_node = Transmit::new();
-    let touched: Vec<LinkId> = {
+    let (touched, sooner): (Vec<LinkId>, bool) = {
         let mut state = hub.lock();
+        let deadline = state.deadline();
         while let Some(piece) = transmit.pop() {
             moved = true;
             let mut input = piece.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
@@ -157,8 +173,12 @@ fn carry(link: &Arc<MemLink>, work: &mut VecDeque<Arc<MemLink>>) -> bool {
             debug_assert!(input.is_empty(), "a node writes whole frames");
         }
         state.transmit(link.id, &mut to_node);
-        std::iter::from_fn(|| state.touched()).filter(|id| *id != link.id).collect()
+        let touched = std::iter::from_fn(|| state.touched()).filter(|id| *id != link.id).collect();
+        (touched, state.deadline().is_some_and(|due| deadline.is_none_or(|before| due < before)))
     };
+    if sooner {
+        hub.wake();
+    }
     if !touched.is_empty() {
         work.extend(hub.hand_over(touched));
     }
