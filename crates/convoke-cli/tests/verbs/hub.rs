@@ -1,5 +1,9 @@
 //! `convoke hub`.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::story::{Story, run};
@@ -80,4 +84,26 @@ fn the_environment_says_what_no_flag_says() {
     let hub = story.start_command(command);
     hub.prints(r#"{"listening":"tcp://127.0.0.1:"#);
     assert!(story.path("here/admin.token").is_file());
+}
+
+#[test]
+fn a_hub_whose_log_nobody_reads_is_still_a_hub() {
+    let story = Story::without_hub();
+    let socket = format!("unix://{}", story.path("hub.sock").display());
+    // A pipe that nobody reads, as of a pager that stands still.
+    let (_unread, stderr) = std::io::pipe().unwrap();
+    let mut hub = story.convoke(["hub", "--memory", "--listen", &socket]);
+    hub.stderr(stderr);
+    let hub = story.start_command(hub);
+    hub.prints("listening");
+    // Each is a line in the log; together they are more than the pipe and the room for the log hold.
+    for _ in 0..6000 {
+        let mut stranger = UnixStream::connect(story.path("hub.sock")).unwrap();
+        stranger.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        assert!(stranger.read(&mut [0; 8]).unwrap() > 0, "the hub says that it is no web server");
+    }
+    assert_eq!(story.run(["ping", "--address", &socket]).code(), 0);
+    hub.signal(Signal::TERM);
+    assert_eq!(hub.ended().code(), 0);
 }
