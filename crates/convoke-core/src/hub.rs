@@ -76,7 +76,7 @@ pub struct HubIdentity {
     pub hub: [u8; 16],
     /// New after init, restore or an accepted loss.
     pub history: [u8; 16],
-    /// One more at every start.
+    /// One more at every start. A new hub begins anywhere: a node may bring the incarnation that another hub gave it.
     pub epoch: u64,
 }
 
@@ -288,6 +288,7 @@ impl HubState {
                 self.timers.clear(timer);
             }
         }
+        self.close_doomed();
     }
 
     /// When [`tick`](HubState::tick) must be called at the latest.
@@ -337,8 +338,9 @@ impl HubState {
     /// but not before the last call. Then everything that was due within that time is due so much later.
     fn advance(&mut self, now: Time) {
         let late = self.deadline().map_or(Duration::ZERO, |due| now.since(due));
-        if late > limits::STALL {
-            let stall = now.since(self.now);
+        let stall = now.since(self.now);
+        // One that was called meanwhile is only busy: what came was handled, and every call would move all deadlines again.
+        if late.min(stall) > limits::STALL {
             self.stalled += stall;
             self.timers.postpone(stall);
         }

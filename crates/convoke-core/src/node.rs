@@ -298,9 +298,6 @@ impl NodeState {
     fn end(&mut self, why: Refusal) {
         self.drop_link(why.clone());
         self.phase = Phase::Ended;
-        for id in std::mem::take(&mut self.requests).into_keys() {
-            self.answers.push((id, Err(why.clone())));
-        }
         let ids: Vec<u32> = self.subscriptions.keys().copied().collect();
         for id in ids {
             if self.subscriptions.get(&id).is_some_and(|one| !one.begun && !one.inbox.is_ended()) {
@@ -485,10 +482,14 @@ impl NodeState {
     ///
     /// # Errors
     ///
-    /// The node has ended, or too many requests are open.
+    /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
     pub fn subscribe(&mut self, pattern: Pattern) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
             return Err(self.offline(&format!("subscription to `{pattern}`")));
+        }
+        if self.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX {
+            let text = format!("subscription to `{pattern}`: too much waits for the link already");
+            return Err(Refusal::new(Code::Backpressure, text));
         }
         let id = self.next_id();
         self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);

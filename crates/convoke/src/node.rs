@@ -268,9 +268,10 @@ impl Node {
         self.handle.shared.standing.subscribe()
     }
 
-    /// Counts the events of this node that `publish` had taken and that were lost with a link. It grows when the node has
-    /// joined again; by what the hub says it did not receive, or, if the hub was restarted and cannot say, by the most
-    /// that can have been lost.
+    /// Counts the events of this node that `publish` had taken and that were lost all the same. It grows when the node has
+    /// joined again, by what the hub says it did not receive, or, if the hub was restarted and cannot say, by the most
+    /// that can have been lost; when the hub refuses an event; and when the node leaves with events that still wait for a
+    /// hub.
     pub fn watch_lost(&self) -> watch::Receiver<u64> {
         self.handle.shared.lost.subscribe()
     }
@@ -386,7 +387,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Offline`] if the node has left.
+    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Backpressure`] when the link has
+    /// yet to take what was asked before; [`Error::Offline`] if the node has left.
     ///
     /// Cancel safe: a subscribe that was cancelled has not subscribed.
     pub async fn subscribe(&self, pattern: impl AsRef<str>) -> Result<Subscription, Error> {
@@ -603,6 +605,7 @@ impl Inner {
         }
         for (seq, refusal) in self.state.refused() {
             tracing::warn!("`{}`: its event {seq} was refused: {refusal}", self.state.name());
+            shared.lost.send_modify(|lost| *lost += 1);
         }
         let joined = self.state.is_joined();
         if !joined || !self.joined {

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use convoke::{Code, Error, Hub, HubOptions, Node, NodeOptions, Outcome, Standing, Token};
-use convoke_core::frame::{Frame, Preface};
+use convoke_core::frame::{Frame, Hello, Preface};
 use support::proxy::Proxy;
 use support::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -334,4 +334,37 @@ async fn a_hub_that_is_dropped_leaves_its_place_to_another_at_once() {
     assert!(socket.exists());
     soon(hub.stop()).await;
     assert!(!socket.exists());
+}
+
+/// A program that says all it has to say and then ends its own direction is answered before the link ends.
+#[cfg(unix)]
+#[tokio::test]
+async fn who_has_said_everything_still_gets_the_answers() {
+    let stage = Stage::new(Transport::Unix).await;
+    let path = stage.address.strip_prefix("unix://").unwrap();
+    for _ in 0..20 {
+        let mut stream = tokio::net::UnixStream::connect(path).await.unwrap();
+        let mut hello = Preface::OURS.encode().to_vec();
+        let (author, token, nonce) = (&b""[..], &b""[..], [1; 32]);
+        let slow = convoke::SlowPolicy::default();
+        Frame::Hello(Hello { name: b"brief", author, nonce, token, resume: None, takeover: false, slow })
+            .encode(&mut hello);
+        stream.write_all(&hello).await.unwrap();
+        let mut rest = Vec::new();
+        // Proof, where the uid is one, is a formality; what follows it needs no more of the hub than what came.
+        Frame::Proof { token: [0; 32], resume: [0; 32] }.encode(&mut rest);
+        for id in 1..=100 {
+            Frame::Ping { id, node: b"" }.encode(&mut rest);
+        }
+        stream.write_all(&rest).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answers = Vec::new();
+        soon(stream.read_to_end(&mut answers)).await.unwrap();
+        let (mut rest, mut done) = (&answers[Preface::BYTES..], 0);
+        while let Some((frame, len)) = Frame::decode(rest).unwrap() {
+            done += u32::from(matches!(frame, Frame::Done { .. }));
+            rest = &rest[len..];
+        }
+        assert_eq!(done, 100);
+    }
 }

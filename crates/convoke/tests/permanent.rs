@@ -3,8 +3,10 @@
 mod support;
 
 use convoke::{Code, Error, Gap, Headers, Hub, HubOptions, Missed, Node, NodeOptions, Outcome, Payload, Standing};
+use convoke_core::frame::Preface;
 use support::proxy::Proxy;
 use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 on_every_transport! {
@@ -88,7 +90,7 @@ on_every_transport! {
             press.publish("a", &n).await.unwrap();
         }
         soon(press.confirm()).await.unwrap();
-        stage = stage.restart().await;
+        let _again = stage.restart().await;
         soon(press.ready()).await.unwrap();
         // The hub that took them is gone, and cannot say so any more.
         soon(press.barrier()).await.unwrap();
@@ -231,4 +233,76 @@ async fn a_node_that_comes_back_to_find_its_name_taken_is_told() {
     assert!(matches!(&error, Error::NodeInUse(_)), "{error}");
     soon(other.ping(None)).await.unwrap();
     assert!(matches!(error.code(), Code::NodeInUse | Code::Fenced));
+}
+
+/// Nodes bring the incarnations that the hub before gave them. When a hub without a folder began to count where the one
+/// before had begun, a node that came second found its own in use, was taken for an impostor and ended for good.
+#[tokio::test]
+async fn nodes_come_back_to_a_hub_that_remembers_nothing() {
+    let listen = || HubOptions::listen(["mem://nodes-come-back-to-a-hub-that-remembers-nothing"]);
+    let mut hub = Hub::start(listen()).await.unwrap();
+    let mut nodes = Vec::new();
+    for number in 0..8 {
+        nodes.push(Node::connect(hub.addresses()[0].to_string(), format!("node/{number}")).await.unwrap());
+    }
+    for _ in 0..2 {
+        hub.stop().await;
+        for node in &nodes {
+            until_offline(node).await;
+        }
+        hub = Hub::start(listen()).await.unwrap();
+        for node in &nodes {
+            until_standing(node, |standing| *standing == Standing::Joined).await;
+        }
+    }
+}
+
+/// A hub that was stopping took the socket file away at the very end. By then it was that of the hub that came after it,
+/// which nobody could reach any more.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hub_that_stops_leaves_the_socket_of_the_next_one_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hub.sock");
+    let listen = || HubOptions::listen([format!("unix://{}", path.display())]);
+    let first = Hub::start(listen()).await.unwrap();
+    // The hub gives it a second to read why it ends.
+    let mut silent = tokio::net::UnixStream::connect(&path).await.unwrap();
+    silent.write_all(&Preface::OURS.encode()).await.unwrap();
+    silent.read_exact(&mut [0; Preface::BYTES]).await.unwrap();
+    let stopping = tokio::spawn(first.stop());
+    let second = soon(async {
+        loop {
+            match Hub::start(listen()).await {
+                Err(Error::InUse(_)) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                other => return other.unwrap(),
+            }
+        }
+    })
+    .await;
+    assert!(!stopping.is_finished(), "the first still has a link to close");
+    stopping.await.unwrap();
+    drop(silent);
+    Node::connect(second.addresses()[0].to_string(), "press").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waited_for_a_hub_and_does_not_arrive_is_told() {
+    let address = "mem://what-waited-for-a-hub-and-does-not-arrive-is-told";
+    let press = NodeOptions { offline_bytes_max: 1 << 20, ..NodeOptions::new("press") };
+    let press = Node::open(address, press).unwrap();
+    let mut lost = press.watch_lost();
+    press.publish_raw("too/long", &[0; 100 << 10]).await.unwrap();
+    press.publish("short", &1).await.unwrap();
+    let hub = Hub::start(HubOptions { payload_bytes_max: 64 << 10, ..HubOptions::listen([address]) }).await.unwrap();
+    soon(lost.wait_for(|lost| *lost > 0)).await.unwrap();
+    assert_eq!(soon(press.confirm()).await.unwrap(), 0, "the hub has taken the short one");
+    assert_eq!(*lost.borrow(), 1);
+    hub.stop().await;
+    until_offline(&press).await;
+    for n in 0..3 {
+        press.publish("short", &n).await.unwrap();
+    }
+    press.leave().await;
+    assert_eq!(*lost.borrow(), 4);
 }

@@ -148,7 +148,8 @@ impl HubState {
             return Ok(());
         }
         let Some(number) = self.topic_for_publisher(id, &name) else {
-            return self.publish_unnumbered(id, &name, head, &pieces);
+            self.publish_unnumbered(id, &name, &pieces);
+            return Ok(());
         };
         // From here on the event travels under its number.
         let content = body.content.to_vec();
@@ -360,24 +361,16 @@ impl HubState {
     }
 
     /// Routes an event whose topic has no number. Slower, and only where the table is full.
-    fn publish_unnumbered(
-        &mut self,
-        id: LinkId,
-        name: &Name,
-        head: EventHead,
-        pieces: &[Bytes],
-    ) -> Result<(), Refusal> {
+    fn publish_unnumbered(&mut self, id: LinkId, name: &Name, pieces: &[Bytes]) {
         let route = Route { stamp: 0, numbered: Vec::new(), named: self.subscribers(name) };
         self.tell_publisher(id, &route);
         let recipients = match pieces {
             [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.deliver(&route.named, Run::Copied(one, 1)),
             pieces => self.deliver(&route.named, Run::Shared(pieces)),
         };
-        let _ = head;
         if let Some(joined) = self.links.joined(id) {
             joined.recipients = recipients;
         }
-        Ok(())
     }
 
     /// Refuses each event of a run, as nobody but its publisher can count them.

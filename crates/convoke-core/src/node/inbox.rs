@@ -47,8 +47,8 @@ impl Event {
     }
 }
 
-/// Why events may be missing where a link was cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why events may be missing where a link was cut; the graver is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Gap {
     /// The link to the hub was cut, and is back.
@@ -247,7 +247,8 @@ impl Inbox {
                 Delivery::Run(run) => self.lost += run.count,
                 Delivery::Event(_) => self.lost += 1,
                 Delivery::Lagged(count) => self.lost += count,
-                Delivery::Gap(gap) => self.gap = Some(gap),
+                // Of several the graver stays: nothing from before a restart is valid behind it.
+                Delivery::Gap(gap) => self.gap = self.gap.max(Some(gap)),
                 Delivery::Ended(_) => unreachable!("nothing is put behind the end"),
             }
         }
@@ -281,4 +282,20 @@ fn cost(delivery: &Delivery) -> usize {
             }
             _ => 0,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_is_told_although_it_had_to_make_room() {
+        let mut inbox = Inbox::new(2 * ENTRY_BYTES);
+        for gap in [Gap::HubRestarted, Gap::LinkLost, Gap::LinkLost, Gap::LinkLost] {
+            inbox.gap(gap);
+        }
+        let told: Vec<Delivery> = std::iter::from_fn(|| inbox.take()).collect();
+        assert_eq!(told.first(), Some(&Delivery::Gap(Gap::HubRestarted)));
+        assert_eq!(told.len(), 3, "{told:?}");
+    }
 }

@@ -153,6 +153,12 @@ impl NodeState {
         }
     }
 
+    /// Forgets what was kept for a link, as none will come; tells how many events that were.
+    pub fn forget_kept(&mut self) -> u64 {
+        self.offline_bytes = 0;
+        std::mem::take(&mut self.offline).len() as u64
+    }
+
     /// Whether [`publish`](NodeState::publish) would be refused for what waits already.
     pub fn is_full(&self) -> bool {
         self.lanes.bulk.bytes() > NODE_BULK_BYTES_MAX

@@ -62,6 +62,24 @@ fn a_link_that_does_not_join_in_time_is_closed() {
 }
 
 /// N5: a joined link that stops in the middle of a frame is silent, like any other.
+/// A hub that had no time for its deadlines took that for a stall of its own, at every call anew: each moved all deadlines
+/// by as much as had passed since the last, which with many links cost more than the call itself.
+#[test]
+fn a_busy_hub_is_not_one_that_stood_still() {
+    let mut bench = Bench::at(Stage::Connected);
+    let due = bench.hub.deadline().unwrap();
+    let late = due + limits::STALL * 2;
+    while bench.now < late {
+        bench.now = bench.now + limits::STALL / 10;
+        let Bench { hub, witness, now, .. } = &mut bench;
+        witness.say(hub, &encoded(&Frame::Beat { received: 0 }), *now);
+        assert_eq!(hub.deadline(), Some(due));
+    }
+    bench.hub.tick(bench.now);
+    bench.bad.listen(&mut bench.hub);
+    assert!(bench.bad.closed, "the link that did not join in time is closed");
+}
+
 #[test]
 fn half_a_frame_and_then_nothing_is_silence() {
     let mut bench = Bench::at(Stage::Joined);

@@ -35,7 +35,7 @@ struct Stored {
 /// new one that nobody has known before.
 pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     let Some(path) = path else {
-        let identity = HubIdentity { hub: random()?, history: random()?, epoch: 1 };
+        let identity = HubIdentity { hub: random()?, history: random()?, epoch: first_epoch()? };
         return Ok(Folder { identity, token: Token::generate(admin())?, _lock: None });
     };
     let shown = path.display();
@@ -57,7 +57,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         Ok(text) => serde_json::from_str::<Stored>(&text)
             .map_err(|error| Error::Configuration(at(&format!("hub.json is not what a hub has written: {error}"))))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Stored { format: FORMAT, hub: hex(&random()?), history: hex(&random()?), epoch: 0 }
+            Stored { format: FORMAT, hub: hex(&random()?), history: hex(&random()?), epoch: first_epoch()? }
         }
         Err(error) => return Err(Error::io(at("hub.json"), error)),
     };
@@ -68,7 +68,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     }
     let id = |text: &str| unhex(text).ok_or_else(|| Error::Configuration(at("hub.json has an id that is none")));
     let (hub, history) = (id(&stored.hub)?, id(&stored.history)?);
-    stored.epoch += 1;
+    stored.epoch = stored.epoch.wrapping_add(1);
     let text = serde_json::to_string_pretty(&stored).expect("four plain fields can be written");
     replace(&file, text.as_bytes()).map_err(|error| Error::io(at("hub.json"), error))?;
 
@@ -112,13 +112,19 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn random() -> Result<[u8; 16], Error> {
-    let mut bytes = [0; 16];
+/// Where a new hub begins to count its starts: anywhere. Incarnations are (epoch, counter), and a node takes its own to
+/// whatever hub is at its address now: to a hub that begins at the same place it would be an impostor.
+fn first_epoch() -> Result<u64, Error> {
+    random().map(|bytes| u64::from(u32::from_le_bytes(bytes)))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::io("random bytes for a hub's id", error.into()))?;
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8; 16]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -142,11 +148,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
         let first = open(Some(&path)).unwrap();
-        assert_eq!(first.identity.epoch, 1);
         let (identity, secret) = (first.identity, first.token.reveal());
         drop(first);
         let second = open(Some(&path)).unwrap();
-        assert_eq!(second.identity, HubIdentity { epoch: 2, ..identity });
+        assert_eq!(second.identity, HubIdentity { epoch: identity.epoch + 1, ..identity });
         assert_eq!(second.token.reveal(), secret);
     }
 

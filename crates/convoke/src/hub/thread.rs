@@ -275,7 +275,8 @@ impl Loop {
         let mut rest = BytesMut::new();
         while open.stream.readable().await.is_ok() {
             match self.read_turn(id, &open, &mut rest) {
-                Turn::Ended => return,
+                // It may have ended only its own direction, and wait for the answers to what it has said.
+                Turn::Ended => return self.write_touched(),
                 // A link that is always readable would keep this thread for itself: nothing would be written to others.
                 Turn::More => tokio::task::yield_now().await,
                 Turn::Emptied => {}

@@ -54,6 +54,11 @@ impl Drop for Kept {
         inner.state.leave(now());
         inner.settle(shared);
         inner.write(shared);
+        let kept = inner.state.forget_kept();
+        if kept > 0 {
+            tracing::warn!("`{}`: {kept} events that waited for a hub are lost", inner.state.name());
+            shared.lost.send_modify(|lost| *lost += kept);
+        }
         let link = std::mem::replace(&mut inner.link, Link::None);
         drop(inner);
         if let Link::Mem(link) = link {
