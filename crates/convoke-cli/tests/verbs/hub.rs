@@ -1,6 +1,7 @@
 //! `convoke hub`.
 
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -106,4 +107,22 @@ fn a_hub_whose_log_nobody_reads_is_still_a_hub() {
     assert_eq!(story.run(["ping", "--address", &socket]).code(), 0);
     hub.signal(Signal::TERM);
     assert_eq!(hub.ended().code(), 0);
+}
+
+#[test]
+fn who_comes_while_a_hub_is_starting_is_let_in() {
+    let story = Story::with_hub();
+    let announced = |address: &str| story.path(&format!("run/convoke/{}.json", address.replace(':', "-")));
+    // A hub listens before it has announced itself.
+    let starting = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = starting.local_addr().unwrap().to_string();
+    let ping = story.start(["ping", "--address", &address]);
+    let (node, _) = starting.accept().unwrap();
+    std::fs::copy(announced(story.address()), announced(&address)).unwrap();
+    let hub = TcpStream::connect(story.address()).unwrap();
+    for (from, to) in [(node.try_clone().unwrap(), hub.try_clone().unwrap()), (hub, node)] {
+        std::thread::spawn(move || std::io::copy(&mut &from, &mut &to));
+    }
+    let ended = ping.ended();
+    assert_eq!((ended.code(), ended.stderr()), (0, String::new()));
 }
