@@ -1,14 +1,15 @@
 //! The `convoke` program: a hub, and the verbs a shell needs.
 //!
 //! [`arguments`] is the command line, [`usage`] what a wrong one is answered with. Each verb is a file in [`verbs`]; those
-//! that join a hub do so through [`join`]. [`payload`] is what goes in, [`render`] and [`output`] what comes out, [`exit`]
-//! how the program ends, and [`signals`] who may end it.
+//! that join a hub do so through [`join`]. [`payload`] is what goes in, [`render`] and [`output`] what comes out, [`log`]
+//! what is said beside it, [`exit`] how the program ends, and [`signals`] who may end it.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod duration;
 mod exit;
 mod join;
+mod log;
 mod messagepack;
 mod output;
 mod payload;
@@ -20,9 +21,8 @@ mod verbs;
 use std::process::ExitCode;
 
 use tokio::runtime::Builder;
-use tracing::level_filters::LevelFilter;
 
-use crate::arguments::{Arguments, Verb};
+use crate::arguments::Arguments;
 use crate::exit::Failure;
 
 fn main() -> ExitCode {
@@ -31,9 +31,12 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    log(&arguments);
+    let log = log::begin(&arguments);
     let json = arguments.json;
-    run(arguments).unwrap_or_else(|failure| failure.tell(json))
+    let ended = run(arguments);
+    // Before the line that says why it ended.
+    log.written();
+    ended.unwrap_or_else(|failure| failure.tell(json))
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -44,19 +47,4 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // A thread that still waits for stdin keeps nobody.
     runtime.shutdown_background();
     ended
-}
-
-/// What is logged goes to stderr: of a hub, which runs for long, with the time.
-fn log(arguments: &Arguments) {
-    let level = match arguments.verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false);
-    match arguments.verb {
-        Verb::Hub(_) => log.init(),
-        _ => log.without_time().with_target(false).init(),
-    }
 }

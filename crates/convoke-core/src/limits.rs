@@ -49,6 +49,11 @@ pub const HUB_BULK_BYTES_MAX: usize = 1 << 30;
 /// link that lets so many pile up does not read, and is closed.
 pub const LINK_CONTROL_BYTES_MAX: usize = 1 << 20;
 
+/// What the announcement of events that a link lost may have, in bytes, before the link is closed: some ten thousand names
+/// without a number. Until a link takes something each such name that it lost an event of is kept for the announcement,
+/// and a publisher can make up new ones for ever.
+pub const LINK_LOSSES_BYTES_MAX: usize = 1 << 20;
+
 /// Above this many bytes waiting in the control lane no more topic numbers are given to a link; it gets names instead.
 pub const LINK_NUMBERS_BYTES_MAX: usize = 256 << 10;
 

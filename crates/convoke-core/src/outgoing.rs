@@ -26,7 +26,8 @@ pub enum SlowPolicy {
     DropOldest = 0,
     /// The newest events go.
     DropNewest = 1,
-    /// Of each topic only the last waiting event is kept; if that is not enough, the oldest go.
+    /// Of each topic only the last waiting event is kept; where that frees less than a quarter of the bound, the oldest
+    /// go too.
     LatestPerTopic = 2,
     /// The link is closed.
     Disconnect = 3,

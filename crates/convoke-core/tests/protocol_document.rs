@@ -363,6 +363,7 @@ fn limits_are_those_of_the_document() {
         PAYLOAD_BYTES_MAX "bytes", HELLO_BYTES_MAX "bytes", BEFORE_JOIN_BYTES_MAX "bytes", LINKS_MAX "links",
         SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", LINK_BULK_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_CONTROL_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
+        HUB_BULK_BYTES_MAX "bytes", LINK_LOSSES_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         LINK_CALLS_BYTES_MAX "bytes", TRANSMIT_BYTES "bytes", TOPICS_MAX "topics", TOPICS_PER_LINK_MAX "topics",
         SESSIONS_AWAY_MAX "incarnations", PINGS_MAX "pings", BEATS_DEAD "beats",
     ];

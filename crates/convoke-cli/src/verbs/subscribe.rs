@@ -104,6 +104,8 @@ impl Printer<'_> {
                     return self.output.flush().map(|_| ());
                 }
             }
+            // Where events come without a pause, this is where Ctrl-C is heard.
+            tokio::task::yield_now().await;
         }
     }
 

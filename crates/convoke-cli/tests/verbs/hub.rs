@@ -1,5 +1,10 @@
 //! `convoke hub`.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::story::{Story, run};
@@ -95,4 +100,44 @@ fn a_hub_ends_with_0_although_a_subscriber_stands_still() {
     story.hub().signal(Signal::TERM);
     assert_eq!(story.take_hub().ended().code(), 0);
     slow.signal(Signal::CONT);
+}
+
+#[test]
+fn a_hub_whose_log_nobody_reads_is_still_a_hub() {
+    let story = Story::without_hub();
+    let socket = format!("unix://{}", story.path("hub.sock").display());
+    // A pipe that nobody reads, as of a pager that stands still.
+    let (_unread, stderr) = std::io::pipe().unwrap();
+    let mut hub = story.convoke(["hub", "--memory", "--listen", &socket]);
+    hub.stderr(stderr);
+    let hub = story.start_command(hub);
+    hub.prints("listening");
+    // Each is a line in the log; together they are more than the pipe and the room for the log hold.
+    for _ in 0..6000 {
+        let mut stranger = UnixStream::connect(story.path("hub.sock")).unwrap();
+        stranger.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        assert!(stranger.read(&mut [0; 8]).unwrap() > 0, "the hub says that it is no web server");
+    }
+    assert_eq!(story.run(["ping", "--address", &socket]).code(), 0);
+    hub.signal(Signal::TERM);
+    assert_eq!(hub.ended().code(), 0);
+}
+
+#[test]
+fn who_comes_while_a_hub_is_starting_is_let_in() {
+    let story = Story::with_hub();
+    let announced = |address: &str| story.path(&format!("run/convoke/{}.json", address.replace(':', "-")));
+    // A hub listens before it has announced itself.
+    let starting = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = starting.local_addr().unwrap().to_string();
+    let ping = story.start(["ping", "--address", &address]);
+    let (node, _) = starting.accept().unwrap();
+    std::fs::copy(announced(story.address()), announced(&address)).unwrap();
+    let hub = TcpStream::connect(story.address()).unwrap();
+    for (from, to) in [(node.try_clone().unwrap(), hub.try_clone().unwrap()), (hub, node)] {
+        std::thread::spawn(move || std::io::copy(&mut &from, &mut &to));
+    }
+    let ended = ping.ended();
+    assert_eq!((ended.code(), ended.stderr()), (0, String::new()));
 }

@@ -1,5 +1,9 @@
 //! `convoke subscribe`.
 
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use convoke::{Node, NodeOptions, Token};
 use rustix::process::Signal;
 
 use crate::story::{Story, full_disk, run};
@@ -150,4 +154,37 @@ fn a_bad_pattern_is_refused_before_a_hub_is_asked_for() {
         "",
         "convoke: the following required arguments were not provided: <PATTERN>; see `convoke subscribe --help`\n",
     );
+}
+
+#[test]
+fn ctrl_c_is_heard_at_once_however_much_comes() {
+    let story = Story::with_hub();
+    let (mut slow, stdout) = std::io::pipe().unwrap();
+    let mut panel = story.convoke(["subscribe", "a", "-v", "--json"]);
+    panel.stdout(stdout);
+    let panel = story.start_command(panel);
+    panel.says(" INFO subscribed");
+    let token = Token::read(story.path("state/convoke/admin.token")).unwrap();
+    let options = NodeOptions { token: Some(token), ..NodeOptions::new("press") };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = story.address().to_owned();
+    runtime.spawn(async move {
+        let press = Node::connect_with(address, options).await.unwrap();
+        while press.publish("a", &1).await.is_ok() {}
+    });
+    // A reader that takes less than comes, but always something.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(1..) = slow.read(&mut buffer) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    // By now it prints without a pause.
+    std::thread::sleep(Duration::from_secs(1));
+    let asked = Instant::now();
+    panel.signal(Signal::INT);
+    let (ended, took) = (panel.ended(), asked.elapsed());
+    runtime.shutdown_background();
+    assert_eq!(ended.code(), 130);
+    assert!(took < Duration::from_millis(1800), "it was ended by force, in the middle of a line perhaps");
 }

@@ -11,7 +11,7 @@ use super::{HubState, bad_frame};
 use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
 use crate::limits::{FRAGMENT_BYTES_MAX, LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
 use crate::name::{NAME_BYTES_MAX, Name};
-use crate::outgoing::{Pushed, Run};
+use crate::outgoing::{Pushed, Run, SlowPolicy};
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
 
@@ -311,7 +311,7 @@ impl HubState {
             match link.lanes.bulk.push(run, full, &mut rescued) {
                 Pushed::Waits => taken += 1,
                 Pushed::Dropped => {}
-                Pushed::Overflow => doomed.push((id, overflowed())),
+                Pushed::Overflow => doomed.push((id, overflowed(link.lanes.bulk.policy()))),
             }
             *bulk_bytes = *bulk_bytes + link.lanes.bulk.bytes() - before;
             if !rescued.is_empty() {
@@ -405,8 +405,13 @@ impl HubState {
     }
 }
 
-fn overflowed() -> Refusal {
-    let text = "the link read too slowly: what may wait for it is full, and its policy is to disconnect";
+fn overflowed(policy: SlowPolicy) -> Refusal {
+    let text = match policy {
+        SlowPolicy::Disconnect => {
+            "the link read too slowly: what may wait for it is full, and its policy is to disconnect"
+        }
+        _ => "the link read too slowly: it has lost events of more names than could still be told",
+    };
     Refusal::new(Code::SlowLink, text)
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::SlowPolicy;
 use crate::bug::{Bug, planted};
 use crate::frame::{EventHead, Head, Kind, MORE, REST, write_lagged};
-use crate::limits::FRAGMENT_BYTES_MAX;
+use crate::limits::{FRAGMENT_BYTES_MAX, LINK_LOSSES_BYTES_MAX};
 use crate::name::Name;
 
 /// Whole event frames on their way to a link.
@@ -39,7 +39,8 @@ pub(crate) enum Pushed {
     Waits,
     /// It was dropped; that will be announced.
     Dropped,
-    /// It does not fit, and the policy is to disconnect.
+    /// It does not fit, and the policy is to disconnect; or what was lost is of so many topics that telling of it would be
+    /// too long.
     Overflow,
 }
 
@@ -66,8 +67,8 @@ pub(crate) struct Backlog {
     lost: Losses,
 }
 
-/// How many events of each topic were dropped and are not yet announced. It is smaller than what was dropped, so it
-/// needs no bound of its own.
+/// How many events of each topic were dropped and are not yet announced. With ever new names it grows as long as the link
+/// takes nothing, so it has a bound: [`LINK_LOSSES_BYTES_MAX`].
 #[derive(Debug, Default)]
 struct Losses {
     numbered: BTreeMap<u32, u64>,
@@ -115,6 +116,10 @@ impl Backlog {
         }
     }
 
+    pub(crate) fn policy(&self) -> SlowPolicy {
+        self.policy
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0 && self.lost.is_empty()
     }
@@ -152,6 +157,11 @@ impl Backlog {
 
     #[cold]
     fn push_slowly(&mut self, run: Run<'_>, full: bool, rescued: &mut Vec<u8>) -> Pushed {
+        let pushed = self.push_or_drop(run, full, rescued);
+        if self.lost.announcement_bytes_max() > LINK_LOSSES_BYTES_MAX { Pushed::Overflow } else { pushed }
+    }
+
+    fn push_or_drop(&mut self, run: Run<'_>, full: bool, rescued: &mut Vec<u8>) -> Pushed {
         let len = run.len();
         // With no room in the hub a link makes place from what it has itself.
         let bytes_max = if full { self.bytes.min(self.bytes_max) } else { self.bytes_max };
@@ -161,8 +171,11 @@ impl Backlog {
                 SlowPolicy::Disconnect => return Pushed::Overflow,
                 SlowPolicy::DropNewest => {}
                 SlowPolicy::LatestPerTopic => {
+                    let before = self.bytes;
                     self.keep_latest();
-                    while !fits(self) && self.drop_oldest(rescued) {}
+                    // Where that frees little it would be done again for every few events, each time over all that waits.
+                    let low = if before - self.bytes < bytes_max / 4 { bytes_max / 4 * 3 } else { bytes_max };
+                    while (!fits(self) || self.bytes > low) && self.drop_oldest(rescued) {}
                 }
                 SlowPolicy::DropOldest => while !fits(self) && self.drop_oldest(rescued) {},
             }

@@ -12,6 +12,7 @@ use tokio::net::lookup_host;
 use super::NodeShared;
 use crate::address::Address;
 use crate::hub::{Announced, find, now};
+use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::mem::{self, MemLink};
 use crate::transport::{Stream, tcp};
@@ -21,6 +22,12 @@ const QUIET_BYTES: usize = 16 << 10;
 
 /// How long dialing may take, name look-up included.
 const DIAL_TIME: Duration = Duration::from_secs(5);
+
+/// How long a hub that has just begun to listen may take to announce itself: two small files, safely written.
+const ANNOUNCE_TIME: Duration = Duration::from_millis(500);
+
+/// Between two looks at what is announced.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a node that leaves waits until the hub has read its last bytes.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
@@ -147,8 +154,12 @@ async fn dial_hub(shared: &Arc<NodeShared>) -> Result<Dialed, Refusal> {
             {
                 return Ok(Dialed::Socket(stream, true));
             }
-            let token = shared.token.clone().or(announced.map(|hub| hub.token));
-            (Dialed::Socket(tcp::connect(host, *port).await.map_err(failed)?, false), token)
+            let stream = tcp::connect(host, *port).await.map_err(failed)?;
+            let token = match &shared.token {
+                Some(token) => Some(token.clone()),
+                None => announced_token(host, *port).await,
+            };
+            (Dialed::Socket(stream, false), token)
         }
     };
     shared.lock().state.set_token(token.map(|token| (token.name().clone(), token.key())));
@@ -162,6 +173,20 @@ async fn announced(host: &str, port: u16) -> Option<Announced> {
         Err(_) => lookup_host((host, port)).await.ok()?.collect(),
     };
     addresses.into_iter().find_map(find)
+}
+
+/// The token of a hub that is there. It begins to listen a moment before it announces itself; without a token it would let
+/// nobody in, so nothing is lost by waiting.
+async fn announced_token(host: &str, port: u16) -> Option<Token> {
+    let token = async {
+        loop {
+            if let Some(hub) = announced(host, port).await {
+                return hub.token;
+            }
+            tokio::time::sleep(ANNOUNCE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(ANNOUNCE_TIME, token).await.ok()
 }
 
 /// An error of the system in its own words, without its number.

@@ -335,3 +335,18 @@ fn what_is_forgotten_on_purpose_is_not_announced() {
     assert!(watched.backlog.is_empty());
     assert_eq!(watched.backlog.pop(), None);
 }
+
+#[test]
+fn a_link_that_loses_events_of_ever_new_names_is_closed() {
+    for policy in [SlowPolicy::DropOldest, SlowPolicy::DropNewest, SlowPolicy::LatestPerTopic] {
+        let mut backlog = Backlog::new(policy, 10_000);
+        let overflow = (NUMBERED + 1..1_000_000).find(|topic| {
+            let frames = event(*topic, 0, 1, 10, 1);
+            backlog.push(Run::Copied(&frames[0], 1), false, &mut Vec::new()) == Pushed::Overflow
+        });
+        assert!(overflow.is_some(), "{policy:?}: what it keeps for the announcement has no bound");
+        // All that was copied together is dropped together.
+        let announcement = backlog.lost.announce().len();
+        assert!(announcement <= LINK_LOSSES_BYTES_MAX + FRAGMENT_BYTES_MAX, "{policy:?}: {announcement}");
+    }
+}
