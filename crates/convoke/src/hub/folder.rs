@@ -103,9 +103,12 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
+        // Each start has another process id: on a full disk they would pile up.
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
@@ -176,5 +179,13 @@ mod tests {
             assert!(matches!(open(Some(folder.path())).err(), Some(Error::Configuration(_))), "{text}");
             assert_eq!(fs::read_to_string(folder.path().join("hub.json")).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("hub.json")).unwrap();
+        assert!(replace(&folder.path().join("hub.json"), b"{}").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
