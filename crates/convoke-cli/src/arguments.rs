@@ -134,6 +134,9 @@ escaped (`\\n`, `\\u001b`); bytes that are no text as `base64:…`. With --json 
 publisher, seq, encoding, payload and headers; a payload of raw bytes is {\"base64\": …}, a header that comes twice \
 an array.
 
+With several patterns an event that matches more than one is printed once; the order of each publisher holds within \
+what one pattern matches.
+
 Events that were lost are announced on stderr (`lost 12 events: …`), with --json as an object `lost` in line.
 
 Examples:

@@ -27,6 +27,19 @@ on_every_transport! {
         assert_eq!(event.payload.decode::<i64>().unwrap(), 12);
     }
 
+    async fn a_subscription_is_a_stream(stage: Stage) {
+        let press = stage.node("press").await;
+        let panel = stage.node("panel").await;
+        let mut all = std::pin::pin!(panel.subscribe("#").await.unwrap());
+        for n in 0..100 {
+            press.publish("a", &n).await.unwrap();
+        }
+        for n in 1..=100 {
+            let next = std::future::poll_fn(|context| futures_core::Stream::poll_next(all.as_mut(), context));
+            assert_eq!(soon(next).await.unwrap().unwrap().seq, n);
+        }
+    }
+
     async fn events_arrive_in_the_order_they_were_published_across_topics(stage: Stage) {
         let press = stage.node("press").await;
         let panel = stage.node("panel").await;

@@ -27,6 +27,10 @@ use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
 
+/// Refused links that are logged one by one within a second; of more only the number is told, so that noise at the door
+/// does not fill a disk.
+const REFUSALS_LOGGED_MAX: u64 = 10;
+
 /// What is read from all links together before they are written, in bytes. A hundred publishers may be ready at once for
 /// one subscriber; what they bring must not fill its lane before it was given a chance to take any.
 const UNWRITTEN_BYTES_MAX: usize = 512 << 10;
@@ -175,6 +179,8 @@ struct Loop {
     write: Notify,
     /// The timer shall look at the deadline again.
     retime: Notify,
+    /// The second in which links were refused last, and how many then.
+    refused: Cell<(u64, u64)>,
     /// Bytes read since links were written last.
     unwritten: Cell<usize>,
     /// For when the timer is set.
@@ -205,6 +211,7 @@ impl Loop {
             links: RefCell::default(),
             write: Notify::new(),
             retime: Notify::new(),
+            refused: Cell::new((0, 0)),
             unwritten: Cell::new(0),
             timed: Cell::new(None),
             closed: Notify::new(),
@@ -335,7 +342,7 @@ impl Loop {
         self.unwritten.set(0);
         let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
         loop {
-            {
+            let notices = {
                 let links = self.links.borrow();
                 let mut state = self.shared.lock();
                 let handed_over = std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
@@ -348,9 +355,10 @@ impl Loop {
                         state.transmit(*id, &mut open.transmit.borrow_mut());
                     }
                 }
-                for notice in state.notices() {
-                    log(&notice);
-                }
+                state.notices()
+            };
+            for notice in notices {
+                self.log(&notice);
             }
             if batch.is_empty() {
                 return;
@@ -363,6 +371,26 @@ impl Loop {
                             mem::pump(&mem);
                         }
                     }
+                }
+            }
+        }
+    }
+
+    fn log(&self, notice: &Notice) {
+        match notice {
+            Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
+            Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
+            Notice::Gone { node, why } => tracing::info!("`{node}` is gone: {why}"),
+            Notice::Refused(why) => {
+                let second = now().as_nanos() / 1_000_000_000;
+                let (since, count) = self.refused.replace((second, 1));
+                if since == second {
+                    self.refused.set((second, count + 1));
+                } else if count > REFUSALS_LOGGED_MAX {
+                    tracing::warn!("{} more links were refused within a second", count - REFUSALS_LOGGED_MAX);
+                }
+                if self.refused.get().1 <= REFUSALS_LOGGED_MAX {
+                    tracing::warn!("a link was refused: {why}");
                 }
             }
         }
@@ -475,14 +503,5 @@ impl Drop for Ended<'_> {
         self.loops.shared.lock().closed(self.id, now());
         self.loops.write.notify_one();
         self.loops.closed.notify_one();
-    }
-}
-
-fn log(notice: &Notice) {
-    match notice {
-        Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
-        Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
-        Notice::Gone { node, why } => tracing::info!("`{node}` is gone: {why}"),
-        Notice::Refused(why) => tracing::warn!("a link was refused: {why}"),
     }
 }

@@ -1,10 +1,12 @@
 //! A subscription: events as they come, and what is missing between them.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use convoke_core::node::Run;
 use convoke_core::{Delivery, Event, Gap, Refusal};
+use futures_core::Stream;
 
 use super::Node;
 
@@ -51,7 +53,7 @@ impl Subscription {
         if let Some(event) = self.run.as_mut().and_then(Iterator::next) {
             return Some(Ok(event));
         }
-        poll_fn(|context| self.poll_next(context)).await
+        poll_fn(|context| self.poll_delivery(context)).await
     }
 
     /// What is there already, without waiting.
@@ -63,7 +65,7 @@ impl Subscription {
         Some(self.unpack(delivery))
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, Missed>>> {
+    fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, Missed>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -90,6 +92,19 @@ impl Subscription {
                 self.ended = true;
                 Err(Missed::Ended(why))
             }
+        }
+    }
+}
+
+/// What [`next`](Subscription::next) gives, for code that takes streams.
+impl Stream for Subscription {
+    type Item = Result<Event, Missed>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let subscription = self.get_mut();
+        match subscription.run.as_mut().and_then(Iterator::next) {
+            Some(event) => Poll::Ready(Some(Ok(event))),
+            None => subscription.poll_delivery(context),
         }
     }
 }
