@@ -225,3 +225,37 @@ fn defaults() -> Vec<Address> {
     }
     addresses
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{Node, NodeOptions};
+
+    #[tokio::test]
+    async fn who_leaves_a_hub_that_stands_still_is_told_what_may_be_lost() {
+        let hub = Hub::start(HubOptions::listen(["127.0.0.1:0"])).await.unwrap();
+        let options = NodeOptions { token: Some(hub.token().clone()), ..NodeOptions::new("press") };
+        let press = Node::connect_with(&hub.addresses()[0], options).await.unwrap();
+        let mut lost = press.watch_lost();
+        press.publish("a", &1).await.unwrap();
+        press.confirm().await.unwrap();
+        // Its thread waits for the state, which another has.
+        let shared = hub.shared.clone();
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let (has_it, taken) = oneshot::channel();
+        let holder = std::thread::spawn(move || {
+            let _state = shared.lock();
+            has_it.send(()).unwrap();
+            waits.recv().unwrap();
+        });
+        taken.await.unwrap();
+        for n in 0..7 {
+            press.publish("a", &n).await.unwrap();
+        }
+        press.leave().await;
+        assert_eq!(*lost.borrow_and_update(), 7);
+        go_on.send(()).unwrap();
+        holder.join().unwrap();
+        hub.stop().await;
+    }
+}

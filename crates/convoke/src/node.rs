@@ -402,8 +402,9 @@ impl Node {
         Ok(subscription)
     }
 
-    /// Leaves the hub, after what was published is written, and returns when the link is closed; a second at most.
-    /// Handles that are left can no longer do anything.
+    /// Leaves the hub, after what was published is written, and returns when the hub has read it; a second at most. A hub
+    /// that took longer may have lost what was not confirmed, which [`watch_lost`](Node::watch_lost) counts. Handles that
+    /// are left can no longer do anything.
     pub async fn leave(self) {
         let mut ended = self.handle.shared.ended.subscribe();
         self.handle.shared.leave();

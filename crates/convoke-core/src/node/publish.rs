@@ -164,6 +164,11 @@ impl NodeState {
         std::mem::take(&mut self.offline).len() as u64
     }
 
+    /// How many of its events the hub is not known to have received.
+    pub fn unsettled(&self) -> u64 {
+        self.seq - self.received
+    }
+
     /// Whether [`publish`](NodeState::publish) would be refused for what waits already.
     pub fn is_full(&self) -> bool {
         self.lanes.bulk.bytes() > NODE_BULK_BYTES_MAX

@@ -285,8 +285,15 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
         stream.drain().await;
     };
     if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
-        // A hub that takes nothing is left without a word.
-        let _ = tokio::time::timeout(LEAVE_TIME, goodbye).await;
+        // A hub that takes nothing is left without a word; how much of the rest it still gets, nobody will know.
+        if tokio::time::timeout(LEAVE_TIME, goodbye).await.is_err() {
+            let inner = shared.lock();
+            let unsettled = inner.state.unsettled();
+            if unsettled > 0 {
+                tracing::warn!("`{}` has left, and up to {unsettled} of its events are lost", inner.state.name());
+                shared.lost.send_modify(|lost| *lost += unsettled);
+            }
+        }
     }
     let mut inner = shared.lock();
     inner.link = Link::None;
