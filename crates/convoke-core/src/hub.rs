@@ -29,7 +29,7 @@ use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
 
-use crate::frame::{Frame, FrameError, Head, Kind, Preface};
+use crate::frame::{Frame, Head, Kind, Preface};
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::Transmit;
@@ -371,14 +371,14 @@ impl HubState {
                 input.clear();
                 return Ok(());
             }
-            let Some(head) = Head::peek(input).map_err(bad_frame)? else { return Ok(()) };
+            let Some(head) = Head::peek(input)? else { return Ok(()) };
             if head.kind == Kind::Event as u8 {
                 if !self.read_events(id, input)? {
                     return Ok(());
                 }
                 continue;
             }
-            let Some((frame, len)) = Frame::decode(input).map_err(bad_frame)? else { return Ok(()) };
+            let Some((frame, len)) = Frame::decode(input)? else { return Ok(()) };
             self.request(id, frame)?;
             input.advance(len);
         }
@@ -480,8 +480,4 @@ impl HubState {
             Timer::Ping(number) => self.expire_ping(number),
         }
     }
-}
-
-fn bad_frame(error: FrameError) -> Refusal {
-    Refusal::new(Code::BadFrame, format!("bad frame: {error}"))
 }

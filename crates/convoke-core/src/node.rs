@@ -28,7 +28,7 @@ use crate::frame::{Frame, Head, Incarnation, Kind, Welcome};
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
-use crate::proof::{TokenKey, Transcript};
+use crate::proof::TokenKey;
 use crate::random::Random;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -408,14 +408,14 @@ impl NodeState {
                 }
                 continue;
             }
-            let Some(head) = Head::peek(input).map_err(join::bad_frame)? else { return Ok(()) };
+            let Some(head) = Head::peek(input)? else { return Ok(()) };
             if head.kind == Kind::Event as u8 {
                 if !self.read_events(input)? {
                     return Ok(());
                 }
                 continue;
             }
-            let Some((frame, len)) = Frame::decode(input).map_err(join::bad_frame)? else { return Ok(()) };
+            let Some((frame, len)) = Frame::decode(input)? else { return Ok(()) };
             self.handle(frame)?;
             input.advance(len);
         }
@@ -636,8 +636,4 @@ impl NodeState {
 
 fn named(bytes: &[u8]) -> Result<Name, Refusal> {
     Name::from_bytes(bytes).map_err(|error| Refusal::new(Code::BadFrame, format!("bad frame: {error}")))
-}
-
-fn transcript(ours: &[u8], theirs: &[u8], hello: &[u8], nonce: &[u8; 32]) -> Transcript {
-    Transcript::new(ours, theirs, hello, nonce)
 }

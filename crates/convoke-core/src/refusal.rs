@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::frame::FrameError;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $word:literal;)*) => {
         /// What kind of refusal it is. The numbers are those of docs/protocol.md and never change.
@@ -102,3 +104,9 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<FrameError> for Refusal {
+    fn from(error: FrameError) -> Refusal {
+        Refusal::new(Code::BadFrame, format!("bad frame: {error}"))
+    }
+}

@@ -5,9 +5,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::HubState;
 use super::links::{LinkId, Phase};
 use super::topics::Route;
-use super::{HubState, bad_frame};
 use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
 use crate::limits::{FRAGMENT_BYTES_MAX, LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
 use crate::name::{NAME_BYTES_MAX, Name};
@@ -18,7 +18,7 @@ use crate::rights::{Verb, allow};
 impl HubState {
     /// Reads the events that `input` begins with. False if the first is not all there yet.
     pub(super) fn read_events(&mut self, id: LinkId, input: &mut BytesMut) -> Result<bool, Refusal> {
-        let Some(head) = EventHead::peek(input).map_err(bad_frame)? else { return Ok(false) };
+        let Some(head) = EventHead::peek(input)? else { return Ok(false) };
         if input.len() < head.len {
             return Ok(false);
         }
@@ -88,7 +88,7 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let fragments = &mut joined.fragments;
         if let Some(first) = fragments.pieces.first() {
-            let first = EventHead::peek(first).map_err(bad_frame)?.expect("it was read as an event");
+            let first = EventHead::peek(first)?.expect("it was read as an event");
             let same = first.seq == head.seq
                 && first.topic == head.topic
                 && first.encoding == head.encoding
@@ -117,18 +117,18 @@ impl HubState {
         }
         let pieces = std::mem::take(fragments).pieces;
         joined.seq = head.seq;
-        let Some(first) = EventHead::peek(&pieces[0]).map_err(bad_frame)? else { return Ok(()) };
+        let Some(first) = EventHead::peek(&pieces[0])? else { return Ok(()) };
         self.publish_one(id, first, pieces)
     }
 
     /// Publishes one event that is long, has headers or goes by name.
     fn publish_one(&mut self, id: LinkId, head: EventHead, mut pieces: Vec<Bytes>) -> Result<(), Refusal> {
-        let body = head.body(&pieces[0]).map_err(bad_frame)?;
+        let body = head.body(&pieces[0])?;
         if head.flags & HEADERS != 0 {
             // Headers longer than a fragment do not exist, so the first two hold them.
             let mut start = body.content.to_vec();
             start.extend(pieces.get(1).iter().flat_map(|piece| piece[EVENT_HEAD_BYTES..].iter().copied()));
-            read_headers(&Bytes::from(start)).map_err(bad_frame)?;
+            read_headers(&Bytes::from(start))?;
         }
         let Some(name) = body.name else {
             return match &pieces[..] {
@@ -160,7 +160,7 @@ impl HubState {
         first.extend_from_slice(&content);
         pieces[0] = Bytes::from(first);
         for piece in &mut pieces[1..] {
-            let mut head = EventHead::peek(piece).map_err(bad_frame)?.expect("it was read as an event");
+            let mut head = EventHead::peek(piece)?.expect("it was read as an event");
             head.topic = number;
             let mut frame = head.encode().to_vec();
             frame.extend_from_slice(&piece[EVENT_HEAD_BYTES..]);
@@ -197,17 +197,11 @@ impl HubState {
     #[inline]
     fn publish(&mut self, id: LinkId, head: EventHead, run: Run<'_>) -> Result<(), Refusal> {
         let topic = head.topic;
-        loop {
-            let stamp = self.topics.stamp(topic);
-            let Some(joined) = self.links.joined(id) else { return Ok(()) };
-            if stamp != 0 && joined.last == (topic, stamp) {
-                break;
-            }
-            // A link that cannot take a number more is closed, and the route must be entered once more without it.
-            if !self.enter_route(id, topic)? {
-                self.refuse_run(id, head, run);
-                return Ok(());
-            }
+        let stamp = self.topics.stamp(topic);
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        if (stamp == 0 || joined.last != (topic, stamp)) && !self.enter_route(id, topic)? {
+            self.refuse_run(id, head, run);
+            return Ok(());
         }
         let Some(route) = self.topics.take_route(topic) else { return Ok(()) };
         let recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
@@ -219,8 +213,7 @@ impl HubState {
     }
 
     /// What is done once for each publisher, topic and route: rights are asked, the route is built, and its links are
-    /// told the publisher's number. False if the event must not be routed; true without a route if a link was closed on
-    /// the way.
+    /// told the publisher's number. False if the event must not be routed.
     #[cold]
     fn enter_route(&mut self, id: LinkId, topic: u32) -> Result<bool, Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(false) };
@@ -235,7 +228,7 @@ impl HubState {
         if self.topics.stamp(topic) == 0 {
             self.build_route(topic);
         }
-        let Some(route) = self.topics.take_route(topic) else { return Ok(true) };
+        let Some(route) = self.topics.take_route(topic) else { return Ok(false) };
         let stamp = route.stamp;
         if granted != Some(stamp) {
             self.tell_publisher(id, &route);
@@ -251,8 +244,6 @@ impl HubState {
     /// Finds the links whose subscriptions match, and tells them the topic's number.
     fn build_route(&mut self, topic: u32) {
         let Some(name) = self.topics.name(topic).cloned() else { return };
-        // From here on it is told when a link of it is closed.
-        drop(self.topics.take_route(topic));
         let mut route = Route { stamp: self.topics.new_stamp(), ..Route::default() };
         for id in self.subscribers(&name) {
             let Some(link) = self.links.get_mut(id) else { continue };

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
 use super::sessions::Session;
-use super::{HubState, Notice, Peer, Timer, bad_frame};
+use super::{HubState, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Hello, Preface, Welcome};
 use crate::limits::{BEFORE_JOIN_BYTES_MAX, HELLO_BYTES_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
@@ -32,7 +32,7 @@ impl HubState {
             return Err(Refusal::new(Code::TooLarge, text));
         }
         if matches!(link.phase, Phase::Preface) {
-            let Some(theirs) = Preface::decode(input).map_err(bad_frame)? else { return Ok(false) };
+            let Some(theirs) = Preface::decode(input)? else { return Ok(false) };
             let preface = theirs.encode();
             input.advance(Preface::BYTES);
             link.before_join += Preface::BYTES;
@@ -50,11 +50,11 @@ impl HubState {
                 Err(Refusal::new(Code::VersionMismatch, text))
             };
         }
-        if Head::peek(input).map_err(bad_frame)?.is_some_and(|head| head.len > HELLO_BYTES_MAX) {
+        if Head::peek(input)?.is_some_and(|head| head.len > HELLO_BYTES_MAX) {
             let text = format!("the first frames of a link may have {HELLO_BYTES_MAX} bytes each");
             return Err(Refusal::new(Code::TooLarge, text));
         }
-        let Some((frame, len)) = Frame::decode(input).map_err(bad_frame)? else { return Ok(false) };
+        let Some((frame, len)) = Frame::decode(input)? else { return Ok(false) };
         link.before_join += len;
         match (std::mem::replace(&mut link.phase, Phase::Closing), frame) {
             (Phase::Hello { preface }, Frame::Hello(hello)) => self.challenge(id, preface, hello, &input[..len])?,

@@ -3,7 +3,6 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::inbox::{Event, Origin};
-use super::join::bad_frame;
 use super::{NodeState, Topic};
 use crate::frame::{EVENT_HEAD_BYTES, EventHead, HEADERS, Lagged, MORE, NAMED, REST, read_headers};
 use crate::limits::{PAYLOAD_BYTES_MAX, SHARED_FRAME_BYTES_MIN};
@@ -14,7 +13,7 @@ use crate::refusal::{Code, Refusal};
 impl NodeState {
     /// Reads the events that `input` begins with. False if the first is not all there yet.
     pub(super) fn read_events(&mut self, input: &mut BytesMut) -> Result<bool, Refusal> {
-        let Some(head) = EventHead::peek(input).map_err(bad_frame)? else { return Ok(false) };
+        let Some(head) = EventHead::peek(input)? else { return Ok(false) };
         if input.len() < head.len {
             return Ok(false);
         }
@@ -37,7 +36,7 @@ impl NodeState {
             return Ok(true);
         }
         let (mut end, mut count) = (head.len, 1);
-        while let Some(next) = EventHead::peek(&input[end..]).map_err(bad_frame)? {
+        while let Some(next) = EventHead::peek(&input[end..])? {
             let fits = next.topic == head.topic
                 && next.publisher == head.publisher
                 && next.flags == 0
@@ -82,8 +81,8 @@ impl NodeState {
         }
         let pieces = std::mem::take(&mut self.fragments);
         let first = pieces.first().unwrap_or(&frame);
-        let first_head = EventHead::peek(first).map_err(bad_frame)?.unwrap_or(head);
-        let name = first_head.body(first).map_err(bad_frame)?.name;
+        let first_head = EventHead::peek(first)?.unwrap_or(head);
+        let name = first_head.body(first)?.name;
         let before = EVENT_HEAD_BYTES + name.map_or(0, |name| 2 + name.len());
         let content = if pieces.is_empty() {
             frame.slice(before..)
@@ -97,7 +96,7 @@ impl NodeState {
         };
         let (headers, payload) = match first_head.flags & HEADERS {
             0 => (Headers::new(), content),
-            _ => read_headers(&content).map_err(bad_frame)?,
+            _ => read_headers(&content)?,
         };
         let publisher =
             self.publishers.get(&head.publisher).ok_or_else(|| unknown("publisher", head.publisher))?.clone();

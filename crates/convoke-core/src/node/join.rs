@@ -2,13 +2,13 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{NodeState, Phase, PublishLoss, transcript};
+use super::{NodeState, Phase, PublishLoss};
 use crate::bug::{Bug, planted};
-use crate::frame::{Frame, FrameError, Hello, Preface, Welcome};
+use crate::frame::{Frame, Hello, Preface, Welcome};
 use crate::limits::JOIN_TIME_MAX;
 use crate::name::Name;
 use crate::node::inbox::Gap;
-use crate::proof::{TokenKey, same};
+use crate::proof::{TokenKey, Transcript, same};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 
@@ -46,7 +46,7 @@ impl NodeState {
     pub(super) fn read_join(&mut self, input: &mut BytesMut) -> Result<bool, Refusal> {
         let Phase::Joining(joining) = &mut self.phase else { return Ok(false) };
         let Some(preface) = joining.preface else {
-            let Some(theirs) = Preface::decode(input).map_err(bad_frame)? else { return Ok(false) };
+            let Some(theirs) = Preface::decode(input)? else { return Ok(false) };
             input.advance(Preface::BYTES);
             joining.preface = Some(theirs.encode());
             let ours = Preface::OURS;
@@ -60,10 +60,10 @@ impl NodeState {
                 Err(Refusal::new(Code::VersionMismatch, text))
             };
         };
-        let Some((frame, len)) = Frame::decode(input).map_err(bad_frame)? else { return Ok(false) };
+        let Some((frame, len)) = Frame::decode(input)? else { return Ok(false) };
         match frame {
             Frame::Challenge { nonce, proof } => {
-                let transcript = transcript(&Preface::OURS.encode(), &preface, &joining.hello, &nonce);
+                let transcript = Transcript::new(&Preface::OURS.encode(), &preface, &joining.hello, &nonce);
                 let key = match &self.config.token {
                     _ if joining.trusted => Some(&TokenKey::TRUSTED),
                     Some((name, key)) => {
@@ -140,8 +140,4 @@ impl NodeState {
         }
         self.publish_kept();
     }
-}
-
-pub(super) fn bad_frame(error: FrameError) -> Refusal {
-    Refusal::new(Code::BadFrame, format!("bad frame: {error}"))
 }
