@@ -5,19 +5,29 @@
 //! little-endian. Decoding borrows from the input, copies no payload, allocates nothing, and is linear. Half a frame is
 //! a value, `Ok(None)`; a bad one is a [`FrameError`] that says where and what was expected.
 
+mod calls;
 mod event;
 mod fields;
+mod info;
 mod join;
+mod long;
+mod values;
 
 use std::fmt;
 
+pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{read_headers, write_event, write_headers};
 pub use fields::Reader;
+pub use info::{Info, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
+pub(crate) use long::Parts;
+pub use values::{DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
+pub(crate) use values::{put_rev, read_rev};
 
 use crate::limits::FRAME_BYTES_MAX;
 use crate::refusal::Code;
+use crate::rev::Rev;
 
 /// Length of the head of every frame, in bytes.
 pub const HEAD_BYTES: usize = 8;
@@ -69,6 +79,8 @@ kinds! {
     Close = 0x05, "Close";
     /// Either: a sign of life; the hub's tells how far it has received.
     Beat = 0x06, "Beat";
+    /// Node to hub: what it tells about itself.
+    Info = 0x07, "Info";
     /// Either: an event.
     Event = 0x10, "Event";
     /// Node to hub: deliver what is published on names that match.
@@ -95,6 +107,30 @@ kinds! {
     Ping = 0x1b, "Ping";
     /// Node to hub: the answer.
     Pong = 0x1c, "Pong";
+    /// Node to hub: change these values.
+    Write = 0x20, "Write";
+    /// Hub to node: they are changed.
+    Written = 0x21, "Written";
+    /// Node to hub: tell the values whose names match, and their changes.
+    Watch = 0x22, "Watch";
+    /// Hub to node: a value.
+    Value = 0x23, "Value";
+    /// Hub to node: all values follow, and what does not is gone.
+    Snapshot = 0x24, "Snapshot";
+    /// Node to hub: the program has taken so much of what a watch got.
+    Taken = 0x25, "Taken";
+    /// Node to hub: it handles calls of this service.
+    Serve = 0x30, "Serve";
+    /// Node to hub: a call.
+    Call = 0x31, "Call";
+    /// Hub to provider: handle this call.
+    Handle = 0x32, "Handle";
+    /// Provider to hub, hub to caller: what became of a call.
+    Reply = 0x33, "Reply";
+    /// Caller to hub, hub to provider: the call is not wanted any more.
+    Cancel = 0x34, "Cancel";
+    /// Hub to provider: what became of this call?
+    Recall = 0x35, "Recall";
 }
 
 /// The first eight bytes of a link: four that no text, TLS, MQTT or HTTP begins with, then the lowest and the highest
@@ -312,8 +348,115 @@ pub enum Frame<'a> {
         /// The number of the ping.
         id: u32,
     },
+    /// See [`Kind::Info`].
+    Info(Info<'a>),
+    /// See [`Kind::Write`].
+    Write(Write<'a>),
+    /// See [`Kind::Written`].
+    Written {
+        /// The number of the write.
+        cseq: u64,
+        /// The revision that it made; zero if it changed nothing.
+        rev: Rev,
+        /// How many keys it changed.
+        count: u32,
+    },
+    /// See [`Kind::Watch`].
+    Watch {
+        /// The node's number for this watch and for the answer.
+        id: u32,
+        /// How it is to be watched.
+        mode: WatchMode,
+        /// Bytes of Value frames that may be on their way before the node says Taken.
+        window: u32,
+        /// The node has every change up to this durable revision; zero for none.
+        after: u64,
+        /// The same of values in memory.
+        after_memory: Rev,
+        /// The pattern, not yet validated.
+        pattern: &'a [u8],
+    },
+    /// See [`Kind::Value`].
+    Value(Value<'a>),
+    /// See [`Kind::Snapshot`].
+    Snapshot {
+        /// The number of the watch.
+        id: u32,
+        /// What it is a snapshot of: the values that are kept durably.
+        durable: bool,
+        /// The values in memory.
+        memory: bool,
+        /// The first durable change that is still kept, if those that the node lacks are not; else zero.
+        first: u64,
+    },
+    /// See [`Kind::Taken`].
+    Taken {
+        /// The number of the watch.
+        id: u32,
+        /// So many bytes of its Value frames.
+        bytes: u32,
+    },
+    /// See [`Kind::Serve`].
+    Serve {
+        /// The node's number for this registration and for the answer.
+        id: u32,
+        /// A call may be given to another provider when it is not known whether it was handled.
+        idempotent: bool,
+        /// The service, not yet validated.
+        service: &'a [u8],
+    },
+    /// See [`Kind::Call`].
+    Call(Call<'a>),
+    /// See [`Kind::Handle`].
+    Handle(Handle<'a>),
+    /// See [`Kind::Reply`].
+    Reply(Reply<'a>),
+    /// See [`Kind::Cancel`].
+    Cancel {
+        /// To the hub, the caller's number for the call; to the provider, the hub's.
+        id: u64,
+    },
+    /// See [`Kind::Recall`].
+    Recall {
+        /// The hub's number for the call, for the answer.
+        id: u64,
+        /// The incarnation of the caller.
+        incarnation: Incarnation,
+        /// The caller's number for it.
+        number: u64,
+    },
+    /// A fragment of a frame that is too long for one.
+    Part(Head, &'a [u8]),
     /// A frame of a kind that this version does not know and that may be ignored.
     Ignored(u8),
+}
+
+/// How values are to be watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum WatchMode {
+    /// What is there, then at least the last change of each key.
+    #[default]
+    Latest = 0,
+    /// What is there, then every change.
+    All = 1,
+    /// What is there, once.
+    Once = 2,
+}
+
+impl WatchMode {
+    /// All modes, in the order of their numbers.
+    pub const ALL: [WatchMode; 3] = [WatchMode::Latest, WatchMode::All, WatchMode::Once];
+
+    /// The mode with this number.
+    pub const fn from_number(number: u8) -> Option<WatchMode> {
+        match number {
+            0 => Some(WatchMode::Latest),
+            1 => Some(WatchMode::All),
+            2 => Some(WatchMode::Once),
+            _ => None,
+        }
+    }
 }
 
 /// What a refusal is about.
@@ -323,6 +466,8 @@ pub enum About {
     Request(u32),
     /// The event of this `seq`.
     Event(u64),
+    /// The write of this `cseq`.
+    Write(u64),
 }
 
 /// How many events of which topics were lost. Read by [`Lagged::numbered`] and [`Lagged::named`].
@@ -374,6 +519,13 @@ impl<'a> Frame<'a> {
             let event = EventHead::read(head, bytes)?;
             return Ok(Frame::Event(event, event.body(bytes)?));
         }
+        if kind.is_long() {
+            return if head.flags & (MORE | REST) == 0 {
+                Frame::read_long(head, &bytes[HEAD_BYTES..])
+            } else {
+                Ok(Frame::Part(head, &bytes[HEAD_BYTES..]))
+            };
+        }
         if head.encoding != 0 {
             return Err(FrameError { offset: 5, expected: "no encoding in a frame without a payload" });
         }
@@ -382,7 +534,10 @@ impl<'a> Frame<'a> {
         }
         let mut fields = Reader::new(&bytes[HEAD_BYTES..], HEAD_BYTES);
         let frame = match kind {
-            Kind::Event => unreachable!("handled above"),
+            Kind::Event | Kind::Write | Kind::Value | Kind::Call | Kind::Handle | Kind::Reply => {
+                unreachable!("handled above")
+            }
+            Kind::Info => return Ok(Frame::Info(Info::read(fields)?)),
             Kind::Hello => return Ok(Frame::Hello(Hello::read(fields)?)),
             Kind::Welcome => return Ok(Frame::Welcome(Welcome::read(fields)?)),
             Kind::Challenge => Frame::Challenge {
@@ -412,7 +567,8 @@ impl<'a> Frame<'a> {
                             .map_err(|_| FrameError { offset: 9, expected: "the number of a request" })?,
                     ),
                     1 => About::Event(fields.u64("a seq")?),
-                    _ => return Err(FrameError { offset: 8, expected: "0 (a request) or 1 (an event)" }),
+                    2 => About::Write(fields.u64("a cseq")?),
+                    _ => return Err(FrameError { offset: 8, expected: "0 (a request), 1 (an event) or 2 (a write)" }),
                 },
                 code: Code::from_number(fields.u16("a code")?),
                 text: fields.short_text("a sentence in UTF-8")?,
@@ -435,16 +591,78 @@ impl<'a> Frame<'a> {
             }
             Kind::Ping => Frame::Ping { id: fields.u32("a number")?, node: fields.short_bytes("a name")? },
             Kind::Pong => Frame::Pong { id: fields.u32("a number")? },
+            Kind::Written => Frame::Written {
+                cseq: fields.u64("a cseq")?,
+                rev: read_rev(&mut fields)?,
+                count: fields.u32("a count")?,
+            },
+            Kind::Watch => Frame::Watch {
+                id: fields.u32("a number")?,
+                mode: {
+                    let offset = fields.offset();
+                    WatchMode::from_number(fields.u8("how to watch")?)
+                        .ok_or(FrameError { offset, expected: "0 (latest), 1 (all) or 2 (once)" })?
+                },
+                window: fields.u32("a window")?,
+                after: fields.u64("a revision")?,
+                after_memory: read_rev(&mut fields)?,
+                pattern: fields.short_bytes("a pattern")?,
+            },
+            Kind::Snapshot => {
+                let id = fields.u32("a number")?;
+                let offset = fields.offset();
+                let of = fields.u8("what it is a snapshot of")?;
+                if !(1..=3).contains(&of) {
+                    return Err(FrameError { offset, expected: "1 (durable), 2 (memory) or 3 (both)" });
+                }
+                Frame::Snapshot { id, durable: of & 1 != 0, memory: of & 2 != 0, first: fields.u64("a revision")? }
+            }
+            Kind::Taken => Frame::Taken { id: fields.u32("a number")?, bytes: fields.u32("bytes")? },
+            Kind::Serve => Frame::Serve {
+                id: fields.u32("a number")?,
+                idempotent: {
+                    let offset = fields.offset();
+                    match fields.u8("whether it is idempotent")? {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(FrameError { offset, expected: "0 or 1" }),
+                    }
+                },
+                service: fields.short_bytes("a name")?,
+            },
+            Kind::Cancel => Frame::Cancel { id: fields.u64("a number")? },
+            Kind::Recall => Frame::Recall {
+                id: fields.u64("a number")?,
+                incarnation: Incarnation { epoch: fields.u64("an epoch")?, counter: fields.u64("a counter")? },
+                number: fields.u64("a number")?,
+            },
         };
         fields.end()?;
         Ok(frame)
+    }
+
+    /// Reads a frame of a kind that may be cut into fragments, from its whole body.
+    fn read_long(head: Head, body: &'a [u8]) -> Result<Frame<'a>, FrameError> {
+        let mut fields = Reader::new(body, HEAD_BYTES);
+        let (encoding, flags) = (head.encoding, head.flags);
+        match Kind::from_number(head.kind) {
+            Some(Kind::Write) if encoding != 0 || flags != 0 => {
+                Err(FrameError { offset: 5, expected: "no encoding and no flags in a Write" })
+            }
+            Some(Kind::Write) => Ok(Frame::Write(Write::read(&mut fields)?)),
+            Some(Kind::Value) => Ok(Frame::Value(Value::read(encoding, flags, fields)?)),
+            Some(Kind::Call) => Ok(Frame::Call(Call::read(encoding, flags, fields)?)),
+            Some(Kind::Handle) => Ok(Frame::Handle(Handle::read(encoding, flags, fields)?)),
+            Some(Kind::Reply) => Ok(Frame::Reply(Reply::read(encoding, flags, fields)?)),
+            _ => Err(FrameError { offset: 4, expected: "a kind of frame that may be long" }),
+        }
     }
 
     /// Appends the frame to `out`. Events are written by those who have their payload at hand; see `write_event`.
     ///
     /// # Panics
     ///
-    /// On [`Frame::Event`] and [`Frame::Ignored`], which nobody writes this way.
+    /// On [`Frame::Event`], [`Frame::Part`] and [`Frame::Ignored`], which nobody writes this way.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Frame::Hello(hello) => write(out, Kind::Hello, |out| hello.write(out)),
@@ -474,6 +692,7 @@ impl<'a> Frame<'a> {
                 let (what, number) = match about {
                     About::Request(id) => (0, u64::from(*id)),
                     About::Event(seq) => (1, *seq),
+                    About::Write(cseq) => (2, *cseq),
                 };
                 out.push(what);
                 out.extend_from_slice(&number.to_le_bytes());
@@ -490,7 +709,46 @@ impl<'a> Frame<'a> {
             }),
             Frame::Ping { id, node } => write(out, Kind::Ping, |out| put_named(out, *id, node)),
             Frame::Pong { id } => write(out, Kind::Pong, |out| put_u32(out, *id)),
-            Frame::Event(..) | Frame::Ignored(_) => unreachable!("not written this way"),
+            Frame::Info(info) => write(out, Kind::Info, |out| info.write(out)),
+            Frame::Write(write) => write.write(out),
+            Frame::Written { cseq, rev, count } => write(out, Kind::Written, |out| {
+                out.extend_from_slice(&cseq.to_le_bytes());
+                put_rev(out, *rev);
+                put_u32(out, *count);
+            }),
+            Frame::Watch { id, mode, window, after, after_memory, pattern } => write(out, Kind::Watch, |out| {
+                put_u32(out, *id);
+                out.push(*mode as u8);
+                put_u32(out, *window);
+                out.extend_from_slice(&after.to_le_bytes());
+                put_rev(out, *after_memory);
+                put_short(out, pattern);
+            }),
+            Frame::Value(value) => value.write(out),
+            Frame::Snapshot { id, durable, memory, first } => write(out, Kind::Snapshot, |out| {
+                put_u32(out, *id);
+                out.push(u8::from(*durable) | u8::from(*memory) << 1);
+                out.extend_from_slice(&first.to_le_bytes());
+            }),
+            Frame::Taken { id, bytes } => write(out, Kind::Taken, |out| {
+                put_u32(out, *id);
+                put_u32(out, *bytes);
+            }),
+            Frame::Serve { id, idempotent, service } => write(out, Kind::Serve, |out| {
+                put_u32(out, *id);
+                out.push(u8::from(*idempotent));
+                put_short(out, service);
+            }),
+            Frame::Call(call) => call.write(out),
+            Frame::Handle(handle) => handle.write(out),
+            Frame::Reply(reply) => reply.write(out),
+            Frame::Cancel { id } => write(out, Kind::Cancel, |out| out.extend_from_slice(&id.to_le_bytes())),
+            Frame::Recall { id, incarnation, number } => write(out, Kind::Recall, |out| {
+                for field in [*id, incarnation.epoch, incarnation.counter, *number] {
+                    out.extend_from_slice(&field.to_le_bytes());
+                }
+            }),
+            Frame::Event(..) | Frame::Part(..) | Frame::Ignored(_) => unreachable!("not written this way"),
         }
     }
 }

@@ -11,10 +11,13 @@
 mod events;
 mod join;
 mod links;
+mod members;
 mod requests;
+mod services;
 mod sessions;
 mod timers;
 mod topics;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +41,9 @@ use crate::random::Random;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 use crate::tree::Tree;
+
+/// What a long frame may have beside its payloads, in bytes: the names and fields of a whole batch.
+const LONG_FIELDS_BYTES_MAX: usize = limits::BATCH_ITEMS_MAX * 1024;
 
 /// What can be set about a hub. The defaults are those of docs/protocol.md.
 #[derive(Clone, Debug)]
@@ -379,7 +385,15 @@ impl HubState {
                 continue;
             }
             let Some((frame, len)) = Frame::decode(input)? else { return Ok(()) };
-            self.request(id, frame)?;
+            if let Frame::Part(head, body) = frame {
+                let bytes_max = self.config.payload_bytes_max + LONG_FIELDS_BYTES_MAX;
+                let whole = link.joined().and_then(|joined| joined.parts.push(head, body, bytes_max).transpose());
+                if let Some(whole) = whole.transpose()? {
+                    self.request(id, whole.whole()?)?;
+                }
+            } else {
+                self.request(id, frame)?;
+            }
             input.advance(len);
         }
     }

@@ -18,16 +18,19 @@
 #![deny(clippy::iter_over_hash_type)]
 
 pub mod bug;
+pub mod foundation;
 pub mod frame;
 pub mod hub;
 pub mod limits;
 pub mod name;
 pub mod node;
+mod operation;
 mod outgoing;
 pub mod payload;
 mod proof;
 mod random;
 pub mod refusal;
+pub mod rev;
 pub mod rights;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -41,4 +44,5 @@ pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;
 pub use refusal::{Code, Refusal};
+pub use rev::Rev;
 pub use time::Time;

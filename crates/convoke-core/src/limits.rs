@@ -116,3 +116,81 @@ pub const NODE_BULK_BYTES_MAX: usize = 2 << 20;
 
 /// Requests (subscribe, confirm, ping, barrier) of one node without an answer yet.
 pub const REQUESTS_MAX: usize = 65_536;
+
+/// Changes of one write: what happens together is bounded, since it is decided and told in one go.
+pub const BATCH_ITEMS_MAX: usize = 256;
+
+/// Keys that one change of every key that matches may change: what happens together stalls everybody meanwhile.
+pub const EVERY_KEYS_MAX: usize = 10_000;
+
+/// Values of a hub, in memory and on disk.
+pub const VALUES_MAX: usize = 1_000_000;
+
+/// Names and payloads of all values together, in bytes. They are in memory.
+pub const VALUES_BYTES_MAX: usize = 1 << 30;
+
+/// One value, in bytes. What is longer is a file, and belongs into one.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
+
+/// Durable changes that are kept for those who watch every one, beside the values themselves.
+pub const CHANGES_MAX: usize = 1 << 17;
+
+/// The same, in bytes.
+pub const CHANGES_BYTES_MAX: usize = 256 << 20;
+
+/// The newest of these that are also in memory, in bytes: who follows closely is served without asking the disk.
+pub const CHANGES_RECENT_BYTES_MAX: usize = 4 << 20;
+
+/// Keys without a value whose last revision is still known, so that who comes back is told that they are gone.
+pub const DELETED_MAX: usize = 1 << 17;
+
+/// Watches of one link.
+pub const WATCHES_PER_LINK_MAX: usize = 10_000;
+
+/// Bytes of Value frames that wait for one link. The rest waits as a cursor, which costs nothing.
+pub const LINK_VALUES_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of Value frames that may be on their way to one watch whose program does not take them.
+pub const WATCH_WINDOW_BYTES: usize = 1 << 20;
+
+/// Operations that the foundation has not yet answered, in bytes. What comes then is refused with `Backpressure`.
+pub const APPENDING_BYTES_MAX: usize = 64 << 20;
+
+/// Writes of one node that the hub has not yet answered, those kept while offline included.
+pub const WRITES_MAX: usize = 65_536;
+
+/// The same, in bytes.
+pub const WRITES_BYTES_MAX: usize = 16 << 20;
+
+/// How long a call may take unless it says otherwise.
+pub const CALL_TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a call can be given.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Open calls of one caller.
+pub const CALLS_PER_CALLER_MAX: usize = 4096;
+
+/// Calls that one provider has and has not yet answered.
+pub const CALLS_PER_PROVIDER_MAX: usize = 4096;
+
+/// Registrations of one link.
+pub const SERVICES_PER_LINK_MAX: usize = 10_000;
+
+/// After the last byte of a provider whose link is lost, how long its calls wait for it to come back.
+pub const PROVIDER_AWAY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Replies that a provider keeps, so that a call that is asked for again is not handled twice.
+pub const REPLIES_KEPT_MAX: usize = 10_000;
+
+/// The same, in bytes.
+pub const REPLIES_KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// How long it keeps them.
+pub const REPLIES_KEPT_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// After so many beats without a byte a node is suspected.
+pub const BEATS_SUSPECT: u32 = 3;
+
+/// After so many beats a node that is dead is forgotten.
+pub const BEATS_REMOVED: u32 = 30;

@@ -11,6 +11,8 @@ mod deliver;
 mod inbox;
 mod join;
 mod publish;
+mod services;
+mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -24,7 +26,7 @@ pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
 
 use crate::bug::{Bug, planted};
-use crate::frame::{Frame, Head, Incarnation, Kind, Welcome};
+use crate::frame::{Frame, Head, Incarnation, Kind, Parts, Welcome};
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
@@ -156,6 +158,8 @@ pub struct NodeState {
     topics: HashMap<u32, Topic, FixedState>,
     publishers: HashMap<u32, Name, FixedState>,
     fragments: Vec<Bytes>,
+    /// Long frames that are no events and have begun.
+    parts: Parts,
     /// What was asked for, and the last event that its answer tells the hub to have received.
     requests: BTreeMap<u32, (&'static str, u64)>,
 
@@ -202,6 +206,7 @@ impl NodeState {
             topics: HashMap::default(),
             publishers: HashMap::default(),
             fragments: Vec::new(),
+            parts: Parts::default(),
             requests: BTreeMap::new(),
             answers: Vec::new(),
             woken: Vec::new(),
@@ -317,6 +322,7 @@ impl NodeState {
         if !planted(Bug::FragmentsSurviveLink) {
             self.fragments.clear();
         }
+        self.parts.clear();
         for (id, (what, _)) in std::mem::take(&mut self.requests) {
             let text = format!("{what} got no answer: {why}");
             self.answers.push((id, Err(Refusal::new(Code::LinkLost, text))));
@@ -416,7 +422,13 @@ impl NodeState {
                 continue;
             }
             let Some((frame, len)) = Frame::decode(input)? else { return Ok(()) };
-            self.handle(frame)?;
+            if let Frame::Part(head, body) = frame {
+                if let Some(whole) = self.parts.push(head, body, limits::PAYLOAD_BYTES_MAX * 2)? {
+                    self.handle(whole.whole()?)?;
+                }
+            } else {
+                self.handle(frame)?;
+            }
             input.advance(len);
         }
     }
@@ -443,10 +455,18 @@ impl NodeState {
                 match about {
                     crate::frame::About::Request(id) => self.answer(id, Err(refusal)),
                     crate::frame::About::Event(seq) => self.refused.push((seq, refusal)),
+                    crate::frame::About::Write(cseq) => self.write_refused(cseq, refusal),
                 }
             }
             Frame::Ping { id, .. } => Frame::Pong { id }.encode(&mut self.lanes.calls),
             Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
+            Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
+            Frame::Value(value) => self.value(&value)?,
+            Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
+            Frame::Handle(call) => self.handle_call(&call),
+            Frame::Reply(reply) => self.reply(&reply),
+            Frame::Cancel { id } => self.cancelled(id),
+            Frame::Recall { id, incarnation, number } => self.recalled(id, incarnation, number),
             Frame::Ignored(_) => {}
             _ => return Err(Refusal::new(Code::BadFrame, "bad frame: a hub does not send this to a joined node")),
         }

@@ -1,6 +1,7 @@
-//! What waits to be written on one link: three lanes, each with a bound, and the order in which they leave.
+//! What waits to be written on one link: four lanes, each with a bound, and the order in which they leave.
 //!
-//! Control (beats, answers, numbers) leaves before calls, calls before bulk (events), always at the end of a frame.
+//! Control (beats, answers, numbers) leaves before calls, calls before values and bulk (events), always at the end of a
+//! frame. Values and bulk take turns, so that neither waits for all of the other.
 //! The shell takes up to [`TRANSMIT_BYTES`] at a time as a [`Transmit`], writes it, and comes back; what it took is on its
 //! way and can no longer be overtaken or dropped, so a beat waits behind at most that much. Memory is held only for what
 //! waits: an idle link holds none.
@@ -121,17 +122,26 @@ impl Transmit {
     }
 }
 
-/// The three lanes of one link.
+/// The four lanes of one link.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     pub(crate) control: Vec<u8>,
     pub(crate) calls: Vec<u8>,
+    pub(crate) values: Vec<u8>,
     pub(crate) bulk: Backlog,
+    /// Values left last.
+    bulk_next: bool,
 }
 
 impl Lanes {
     pub(crate) fn new(policy: SlowPolicy, bulk_bytes_max: usize) -> Lanes {
-        Lanes { control: Vec::new(), calls: Vec::new(), bulk: Backlog::new(policy, bulk_bytes_max) }
+        Lanes {
+            control: Vec::new(),
+            calls: Vec::new(),
+            values: Vec::new(),
+            bulk: Backlog::new(policy, bulk_bytes_max),
+            bulk_next: false,
+        }
     }
 
     /// Forgets all events that wait.
@@ -140,7 +150,7 @@ impl Lanes {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.calls.is_empty() && self.bulk.is_empty()
+        self.control.is_empty() && self.calls.is_empty() && self.values.is_empty() && self.bulk.is_empty()
     }
 
     /// Moves what leaves next to `transmit`, if that is empty.
@@ -158,9 +168,18 @@ impl Lanes {
                 transmit.push(Bytes::from(std::mem::take(lane)));
             }
         }
+        if !self.bulk_next && !self.values.is_empty() {
+            transmit.push(Bytes::from(std::mem::take(&mut self.values)));
+            self.bulk_next = true;
+        } else {
+            self.bulk_next = false;
+        }
         while transmit.bytes < TRANSMIT_BYTES {
             let Some(piece) = self.bulk.pop() else { break };
             transmit.push(piece);
+        }
+        if transmit.bytes < TRANSMIT_BYTES && !self.values.is_empty() {
+            transmit.push(Bytes::from(std::mem::take(&mut self.values)));
         }
     }
 }

@@ -79,6 +79,24 @@ codes! {
     LinkLost = 17, "LinkLost";
     /// The node cannot be reached at its address.
     Unreachable = 18, "Unreachable";
+    /// Nobody offers the service.
+    NoProvider = 19, "NoProvider";
+    /// The provider was lost while it had the call.
+    ProviderLost = 20, "ProviderLost";
+    /// Who could do it has too much to do.
+    Busy = 21, "Busy";
+    /// Who asked for it does not want it any more.
+    Cancelled = 22, "Cancelled";
+    /// The provider's program has answered with an error of its own.
+    Failed = 23, "Failed";
+    /// What a change expected is not so.
+    Conflict = 24, "Conflict";
+    /// The hub's disk is full.
+    StorageFull = 25, "StorageFull";
+    /// The hub's disk has failed.
+    StorageFailed = 26, "StorageFailed";
+    /// Well formed, but it makes no sense.
+    BadRequest = 27, "BadRequest";
 }
 
 /// A refusal: its code, and one lowercase sentence that says what was tried, on which name, why not and what to do.

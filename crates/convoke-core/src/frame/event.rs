@@ -190,6 +190,21 @@ pub(crate) fn write_headers(headers: &Headers) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Checks that what `fields` begins with is a headers block, and reads it.
+pub(super) fn check_headers(fields: &mut Reader<'_>) -> Result<(), FrameError> {
+    let offset = fields.offset();
+    let block = fields.short_bytes("headers")?;
+    if block.len() > HEADERS_BYTES_MAX {
+        return Err(FrameError { offset, expected: "at most 16 KiB of headers" });
+    }
+    let mut pairs = Reader::new(block, offset + 2);
+    while !pairs.is_empty() {
+        pairs.short_text("a header's name in UTF-8")?;
+        pairs.short_text("a header's value in UTF-8")?;
+    }
+    Ok(())
+}
+
 /// Splits whole content that begins with headers into these and the payload.
 ///
 /// # Errors

@@ -124,6 +124,8 @@ pub struct Welcome {
     pub subscriptions_max: u32,
     /// What may wait for this link before its slow policy decides, in bytes.
     pub bulk_bytes_max: u64,
+    /// Nothing that the incarnation asked for has ever asked to be kept was kept; said only if it is not resumed.
+    pub nothing_kept: bool,
 }
 
 const WELCOME_HUB: u8 = 1;
@@ -138,6 +140,7 @@ const WELCOME_BEAT_ATTENTIVE: u8 = 9;
 const WELCOME_PAYLOAD: u8 = 10;
 const WELCOME_SUBSCRIPTIONS: u8 = 11;
 const WELCOME_BULK: u8 = 12;
+const WELCOME_NOTHING_KEPT: u8 = 13;
 
 impl Welcome {
     pub(super) fn read(mut fields: Reader<'_>) -> Result<Welcome, FrameError> {
@@ -158,6 +161,7 @@ impl Welcome {
                 WELCOME_PAYLOAD => welcome.payload_bytes_max = value.u32("bytes")?,
                 WELCOME_SUBSCRIPTIONS => welcome.subscriptions_max = value.u32("a count")?,
                 WELCOME_BULK => welcome.bulk_bytes_max = value.u64("bytes")?,
+                WELCOME_NOTHING_KEPT => welcome.nothing_kept = true,
                 _ => ignore(tag, &mut value)?,
             }
             value.end()?;
@@ -190,15 +194,18 @@ impl Welcome {
         put(out, WELCOME_PAYLOAD, &self.payload_bytes_max.to_le_bytes());
         put(out, WELCOME_SUBSCRIPTIONS, &self.subscriptions_max.to_le_bytes());
         put(out, WELCOME_BULK, &self.bulk_bytes_max.to_le_bytes());
+        if self.nothing_kept {
+            put(out, WELCOME_NOTHING_KEPT, &[]);
+        }
     }
 }
 
 /// Which tags have come: none may come twice.
 #[derive(Default)]
-struct Seen(u128);
+pub(super) struct Seen(u128);
 
 impl Seen {
-    fn field<'a>(&mut self, fields: &mut Reader<'a>) -> Result<(u8, Reader<'a>), FrameError> {
+    pub(super) fn field<'a>(&mut self, fields: &mut Reader<'a>) -> Result<(u8, Reader<'a>), FrameError> {
         let offset = fields.offset();
         let tag = fields.u8("a tag")?;
         let bit = 1u128 << (tag & !OPTIONAL);
@@ -217,7 +224,7 @@ impl Seen {
     }
 }
 
-fn ignore(tag: u8, value: &mut Reader<'_>) -> Result<(), FrameError> {
+pub(super) fn ignore(tag: u8, value: &mut Reader<'_>) -> Result<(), FrameError> {
     if tag & OPTIONAL == 0 {
         return Err(FrameError { offset: value.offset(), expected: "a field that this version knows" });
     }
@@ -225,7 +232,7 @@ fn ignore(tag: u8, value: &mut Reader<'_>) -> Result<(), FrameError> {
     Ok(())
 }
 
-fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+pub(super) fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.push(tag);
     super::put_short(out, value);
 }

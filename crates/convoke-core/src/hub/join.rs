@@ -224,6 +224,7 @@ impl HubState {
             payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
             subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
             bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
+            nothing_kept: false,
         };
         self.control(id, &Frame::Welcome(welcome));
         Ok(())
@@ -313,6 +314,7 @@ fn joined(
         fresh: true,
         recipients: 0,
         fragments: Fragments::default(),
+        parts: Default::default(),
         topics: Default::default(),
         last: (0, 0),
         named: Default::default(),

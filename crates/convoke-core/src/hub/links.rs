@@ -6,7 +6,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
-use crate::frame::{Incarnation, Preface};
+use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::{Name, Pattern};
 use crate::outgoing::{Lanes, SlowPolicy};
@@ -78,6 +78,8 @@ pub(super) struct Joined {
     /// How many nodes its last event went to.
     pub(super) recipients: u64,
     pub(super) fragments: Fragments,
+    /// Long frames that are no events and have begun.
+    pub(super) parts: Parts,
     /// Topics whose numbers this link was told, with the stamp of the route that it may publish to; zero if it was not
     /// yet asked whether it may.
     pub(super) topics: HashMap<u32, u64, FixedState>,

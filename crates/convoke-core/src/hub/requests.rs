@@ -84,6 +84,7 @@ impl HubState {
                         self.topics.forget_routes(&pattern);
                     }
                 }
+                None if self.unwatch(id, number) || self.unserve(id, number) => {}
                 None => {
                     let text = format!("there is no subscription {number} on this link");
                     self.refuse(id, number, &Refusal::new(Code::BadFrame, text));
@@ -106,6 +107,14 @@ impl HubState {
                 self.leave(id, &why);
                 self.touch(id);
             }
+            Frame::Info(info) => self.info(id, &info),
+            Frame::Write(write) => self.write(id, write),
+            Frame::Watch { .. } => self.watch(id, frame),
+            Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),
+            Frame::Serve { id: number, idempotent, service } => self.serve(id, number, idempotent, service),
+            Frame::Call(call) => self.call(id, call),
+            Frame::Reply(reply) => self.reply(id, reply),
+            Frame::Cancel { id: number } => self.cancel(id, number),
             Frame::Ignored(_) => {}
             frame => {
                 let text = format!("bad frame: a node does not send {}", word(&frame));

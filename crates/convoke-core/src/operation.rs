@@ -1,0 +1,168 @@
+//! Operations: what is ordered and kept, and decided only when it comes back.
+//!
+//! An operation says what is to happen, with what it expects; it does not say what comes of it. So the state that is kept is
+//! a function of the sequence of operations, whoever computes it.
+
+use bytes::Bytes;
+
+use crate::frame::{FrameError, Incarnation, Items, Reader};
+use crate::proof::TokenKey;
+
+/// The form in which operations are encoded. It is part of what is kept on disk.
+const FORMAT: u8 = 1;
+
+const WRITE: u8 = 0;
+const BEGIN: u8 = 1;
+const EXPIRE: u8 = 2;
+const FORGET: u8 = 3;
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation<'a> {
+    /// An incarnation asks for something to be kept for the first time.
+    Begin {
+        incarnation: Incarnation,
+        /// The node's name.
+        node: &'a [u8],
+        /// That by which it proves to be this incarnation.
+        secret: TokenKey,
+    },
+    /// Changes of values.
+    Write {
+        incarnation: Incarnation,
+        /// Which of the incarnation's operations it is.
+        cseq: u64,
+        /// The node has every answer up to this one.
+        settled: u64,
+        /// Who is answerable for it.
+        author: &'a [u8],
+        /// Wall time at which it was appended, in milliseconds since 1970, for what has a time to live.
+        wall_ms: u64,
+        items: Items<'a>,
+    },
+    /// These keys lose their values, where these are still of these revisions: their time is over, or their node is gone.
+    Expire { keys: Vec<(&'a [u8], u64)>, wall_ms: u64 },
+    /// The incarnation will not come back, or would not be known any more.
+    Forget {
+        incarnation: Incarnation,
+        /// It was not known to have all its answers.
+        unsettled: bool,
+    },
+}
+
+impl<'a> Operation<'a> {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = vec![FORMAT];
+        let put_incarnation = |out: &mut Vec<u8>, incarnation: &Incarnation| {
+            out.extend_from_slice(&incarnation.epoch.to_le_bytes());
+            out.extend_from_slice(&incarnation.counter.to_le_bytes());
+        };
+        match self {
+            Operation::Begin { incarnation, node, secret } => {
+                out.push(BEGIN);
+                put_incarnation(&mut out, incarnation);
+                out.extend_from_slice(&secret.to_bytes());
+                out.extend_from_slice(node);
+            }
+            Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
+                out.reserve(64 + author.len() + items.bytes().len());
+                out.push(WRITE);
+                put_incarnation(&mut out, incarnation);
+                for number in [cseq, settled, wall_ms] {
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+                put_short(&mut out, author);
+                out.extend_from_slice(items.bytes());
+            }
+            Operation::Expire { keys, wall_ms } => {
+                out.push(EXPIRE);
+                out.extend_from_slice(&wall_ms.to_le_bytes());
+                for (name, rev) in keys {
+                    put_short(&mut out, name);
+                    out.extend_from_slice(&rev.to_le_bytes());
+                }
+            }
+            Operation::Forget { incarnation, unsettled } => {
+                out.push(FORGET);
+                put_incarnation(&mut out, incarnation);
+                out.push(u8::from(*unsettled));
+            }
+        }
+        out.into()
+    }
+
+    /// Reads an operation that came back from a foundation.
+    ///
+    /// # Errors
+    ///
+    /// It was written by a newer version, or is not what was written.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Operation<'a>, FrameError> {
+        let mut fields = Reader::new(bytes, 0);
+        if fields.u8("the format of an operation")? != FORMAT {
+            return Err(FrameError { offset: 0, expected: "an operation in a format that this version knows" });
+        }
+        let incarnation = |fields: &mut Reader<'a>| -> Result<Incarnation, FrameError> {
+            Ok(Incarnation { epoch: fields.u64("an epoch")?, counter: fields.u64("a counter")? })
+        };
+        let operation = match fields.u8("the kind of an operation")? {
+            WRITE => Operation::Write {
+                incarnation: incarnation(&mut fields)?,
+                cseq: fields.u64("a cseq")?,
+                settled: fields.u64("a cseq")?,
+                wall_ms: fields.u64("milliseconds")?,
+                author: fields.short_bytes("a name")?,
+                items: Items::read(&mut fields)?,
+            },
+            BEGIN => Operation::Begin {
+                incarnation: incarnation(&mut fields)?,
+                secret: TokenKey::from_bytes(fields.array("a secret of 32 bytes")?),
+                node: fields.rest(),
+            },
+            EXPIRE => {
+                let wall_ms = fields.u64("milliseconds")?;
+                let mut keys = Vec::new();
+                while !fields.is_empty() {
+                    keys.push((fields.short_bytes("a name")?, fields.u64("a revision")?));
+                }
+                Operation::Expire { keys, wall_ms }
+            }
+            FORGET => Operation::Forget {
+                incarnation: incarnation(&mut fields)?,
+                unsettled: fields.u8("whether it was unsettled")? != 0,
+            },
+            _ => return Err(FrameError { offset: 1, expected: "a kind of operation that this version knows" }),
+        };
+        fields.end()?;
+        Ok(operation)
+    }
+}
+
+fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Expect, Item};
+
+    #[test]
+    fn an_operation_is_read_as_it_was_written() {
+        let incarnation = Incarnation { epoch: 3, counter: 9 };
+        let items = Items::encode(&[Item { name: b"a/b", every: false, expect: Expect::Present, set: None }]);
+        let items = Items::encoded(&items);
+        for operation in [
+            Operation::Begin { incarnation, node: b"press/1", secret: TokenKey::from_bytes([7; 32]) },
+            Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
+            Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
+            Operation::Forget { incarnation, unsettled: true },
+        ] {
+            let bytes = operation.encode();
+            assert_eq!(Operation::decode(&bytes).unwrap(), operation);
+            for cut in 0..bytes.len() {
+                assert_ne!(Operation::decode(&bytes[..cut]).ok(), Some(operation.clone()), "cut at {cut}");
+            }
+        }
+    }
+}
