@@ -6,12 +6,13 @@
 //! one sentence and is never anybody else's trouble.
 //!
 //! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back.
+//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
 
 mod events;
 mod join;
 mod links;
 mod members;
+mod report;
 mod requests;
 mod services;
 mod sessions;
@@ -24,9 +25,14 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use serde::{Deserialize, Serialize};
 
 pub use links::LinkId;
 use links::{Link, Links, Phase};
+use members::Members;
+pub use members::Membership;
+pub(crate) use members::beat_of;
+use report::Reports;
 use requests::{Pings, Subscribers};
 use sessions::Sessions;
 use timers::{Timer, Timers};
@@ -56,10 +62,10 @@ pub struct HubConfig {
     pub link_bulk_bytes_max: usize,
     /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
-    /// How often an idle link says that it is alive; zero switches beats off.
-    pub beat: Duration,
-    /// The same for a link that offers or follows something.
-    pub beat_attentive: Duration,
+    /// How it judges who is alive.
+    pub membership: Membership,
+    /// The wall clock at [`Time::START`] as time since 1970, for what it tells about itself; zero if nobody knows.
+    pub wall_start: Duration,
 }
 
 impl Default for HubConfig {
@@ -69,8 +75,8 @@ impl Default for HubConfig {
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
-            beat: limits::BEAT,
-            beat_attentive: limits::BEAT_ATTENTIVE,
+            membership: Membership::default(),
+            wall_start: Duration::ZERO,
         }
     }
 }
@@ -119,12 +125,15 @@ pub enum Notice {
 }
 
 /// How much of everything a hub holds; for tests, and for those who watch it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Census {
     /// Links, joined or not.
     pub links: usize,
     /// Nodes that are joined.
     pub nodes: usize,
+    /// Nodes that it has heard of lately, joined or not.
+    pub members: usize,
     /// Patterns that somebody subscribes.
     pub patterns: usize,
     /// Subscriptions.
@@ -150,6 +159,8 @@ pub struct HubState {
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
+    members: Members,
+    reports: Reports,
     patterns: Tree<Subscribers>,
     subscriptions: usize,
     topics: Topics,
@@ -162,10 +173,14 @@ pub struct HubState {
     publisher_last: u32,
     bulk_bytes: usize,
     failures: u32,
+    started: Time,
     now: Time,
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
     scratch: Vec<u8>,
+    /// What it tells about itself.
+    #[cfg(test)]
+    told: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for HubState {
@@ -181,6 +196,7 @@ impl HubState {
     /// A hub without links. `seed` must be unpredictable: nonces, secrets and the keys of hash tables come from it.
     pub fn new(mut config: HubConfig, identity: HubIdentity, seed: [u8; 32], now: Time) -> HubState {
         config.payload_bytes_max = config.payload_bytes_max.min(limits::PAYLOAD_BYTES_MAX);
+        config.membership.put_in_order();
         // One event of the longest payload must fit, with the heads of its fragments.
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(config.payload_bytes_max * 2 + 4096);
         let mut random = Random::new(seed);
@@ -189,6 +205,8 @@ impl HubState {
             patterns: Tree::new(random.number()),
             topics: Topics::new(random.number()),
             sessions: Sessions::default(),
+            members: Members::default(),
+            reports: Reports::default(),
             links: Links::default(),
             tokens: BTreeMap::new(),
             subscriptions: 0,
@@ -200,9 +218,12 @@ impl HubState {
             publisher_last: 0,
             bulk_bytes: 0,
             failures: 0,
+            started: now,
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
+            #[cfg(test)]
+            told: BTreeMap::new(),
             random,
             config,
             identity,
@@ -236,9 +257,15 @@ impl HubState {
     pub fn receive(&mut self, link: LinkId, input: &mut BytesMut, now: Time) {
         self.advance(now);
         let heard = self.membership_clock();
-        match self.links.get_mut(link) {
-            Some(state) if !state.is_closing() => state.heard = heard,
+        let suspect = match self.links.get_mut(link) {
+            Some(state) if !state.is_closing() => {
+                state.heard = heard;
+                state.suspect
+            }
             _ => return input.clear(),
+        };
+        if suspect {
+            self.heard_again(link);
         }
         if let Err(refusal) = self.read(link, input) {
             input.clear();
@@ -330,6 +357,7 @@ impl HubState {
         Census {
             links: self.links.len(),
             nodes: self.nodes.len(),
+            members: self.members.len(),
             patterns: self.patterns.len(),
             subscriptions: self.subscriptions,
             topics: self.topics.len(),
@@ -356,11 +384,6 @@ impl HubState {
     /// Time as membership counts it: without the hub's own stalls.
     fn membership_clock(&self) -> Time {
         Time::from_nanos(self.now.as_nanos().saturating_sub(u64::try_from(self.stalled.as_nanos()).unwrap_or(u64::MAX)))
-    }
-
-    /// After how long without a byte a link is dead; `None` if beats are switched off.
-    fn silence_max(&self) -> Option<Duration> {
-        (!self.config.beat.is_zero()).then(|| self.config.beat * limits::BEATS_DEAD)
     }
 
     fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
@@ -454,25 +477,7 @@ impl HubState {
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }
-            Timer::Silent(id) => {
-                let Some(silence_max) = self.silence_max() else { return };
-                let clock = self.membership_clock();
-                let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
-                let due = link.heard + silence_max;
-                let beat_sent = link.joined().map_or(self.now, |joined| joined.beat_sent);
-                if due <= clock {
-                    let text = format!("nothing was heard for {} s", silence_max.as_secs());
-                    self.close(id, Refusal::new(Code::Silent, text));
-                } else {
-                    // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
-                    let left = due.since(clock).min(self.config.beat);
-                    self.timers.set(self.now + left, timer);
-                    if self.now.since(beat_sent) > self.config.beat * 2 {
-                        // The node's own Beat, which is answered, waits behind its events.
-                        self.beat(id);
-                    }
-                }
-            }
+            Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {
                     let text = format!("the link took nothing for {} s", limits::STUCK_TIME_MAX.as_secs());
@@ -492,6 +497,8 @@ impl HubState {
                 self.touch(id);
             }
             Timer::Ping(number) => self.expire_ping(number),
+            Timer::Members => self.expire_members(),
+            Timer::Report => self.expire_report(),
         }
     }
 }

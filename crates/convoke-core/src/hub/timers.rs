@@ -19,6 +19,10 @@ pub(super) enum Timer {
     Release(LinkId),
     /// The ping must have been answered.
     Ping(u32),
+    /// Some node without a link may be dead, or removed.
+    Members,
+    /// Those who watch the hub are told what has changed.
+    Report,
 }
 
 /// All deadlines. Setting and clearing one costs the logarithm of how many there are.
@@ -45,6 +49,10 @@ impl Timers {
         if let Some(due) = self.due.remove(&timer) {
             self.by_time.remove(&(due, timer));
         }
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.due.contains_key(&timer)
     }
 
     /// When the next one comes.
