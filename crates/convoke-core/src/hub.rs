@@ -9,6 +9,7 @@
 //! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
 
 mod events;
+mod foundation;
 mod join;
 mod links;
 mod members;
@@ -19,6 +20,7 @@ mod sessions;
 mod timers;
 mod topics;
 mod values;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +29,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use foundation::Conversation;
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use members::Members;
@@ -37,8 +40,10 @@ use requests::{Pings, Subscribers};
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
+use watches::Watches;
 
 use crate::frame::{Frame, Head, Kind, Preface};
+use crate::kept::Kept;
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::Transmit;
@@ -64,8 +69,8 @@ pub struct HubConfig {
     pub hub_bulk_bytes_max: usize,
     /// How it judges who is alive.
     pub membership: Membership,
-    /// The wall clock at [`Time::START`] as time since 1970, for what it tells about itself; zero if nobody knows.
-    pub wall_start: Duration,
+    /// Values of these names, and of all below them, are kept in memory only.
+    pub memory: Vec<Name>,
 }
 
 impl Default for HubConfig {
@@ -76,7 +81,7 @@ impl Default for HubConfig {
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
             membership: Membership::default(),
-            wall_start: Duration::ZERO,
+            memory: Vec::new(),
         }
     }
 }
@@ -122,6 +127,8 @@ pub enum Notice {
     },
     /// A link was closed before it had joined.
     Refused(Refusal),
+    /// Nothing can be kept any more. The hub acknowledges nothing from here on, and should end.
+    Failed(Refusal),
 }
 
 /// How much of everything a hub holds; for tests, and for those who watch it.
@@ -148,6 +155,12 @@ pub struct Census {
     pub pings: usize,
     /// Deadlines.
     pub timers: usize,
+    /// Keys with a value, the hub's own included.
+    pub values: usize,
+    /// Names and payloads of all values, in bytes.
+    pub values_bytes: usize,
+    /// Watches.
+    pub watches: usize,
 }
 
 /// The rules of a hub. See the module's documentation for who calls what.
@@ -166,6 +179,15 @@ pub struct HubState {
     topics: Topics,
     pings: Pings,
     timers: Timers,
+    conversation: Conversation,
+    /// What is kept durably.
+    kept: Kept,
+    /// Values in memory, with the epoch of their revisions.
+    memory: Kept,
+    memory_epoch: u64,
+    watches: Watches,
+    /// Wall time, and when it was that.
+    wall: (u64, Time),
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
@@ -178,9 +200,6 @@ pub struct HubState {
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
     scratch: Vec<u8>,
-    /// What it tells about itself.
-    #[cfg(test)]
-    told: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for HubState {
@@ -212,6 +231,13 @@ impl HubState {
             subscriptions: 0,
             pings: Pings::default(),
             timers: Timers::default(),
+            conversation: Conversation::new(),
+            kept: Kept::new(0, random.number()),
+            // Zero would say that they are kept durably.
+            memory: Kept::new(identity.epoch.max(1), random.number()),
+            memory_epoch: identity.epoch.max(1),
+            watches: Watches::new(random.number()),
+            wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
@@ -222,8 +248,6 @@ impl HubState {
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
-            #[cfg(test)]
-            told: BTreeMap::new(),
             random,
             config,
             identity,
@@ -295,6 +319,10 @@ impl HubState {
         if state.held {
             return;
         }
+        if transmit.is_empty() {
+            self.feed(link);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
         let before = state.lanes.bulk.bytes();
         state.lanes.transmit(transmit);
         self.bulk_bytes = self.bulk_bytes + state.lanes.bulk.bytes() - before;
@@ -365,6 +393,9 @@ impl HubState {
             sessions: self.sessions.len(),
             pings: self.pings.len(),
             timers: self.timers.len(),
+            values: self.kept.values.len() + self.memory.values.len(),
+            values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
+            watches: self.watches.len(),
         }
     }
 
@@ -499,6 +530,12 @@ impl HubState {
             Timer::Ping(number) => self.expire_ping(number),
             Timer::Members => self.expire_members(),
             Timer::Report => self.expire_report(),
+            Timer::Expire => self.expire_values(),
+            Timer::Owner(owner) => {
+                if self.live_link(owner).is_none() {
+                    self.node_dead(owner);
+                }
+            }
         }
     }
 }

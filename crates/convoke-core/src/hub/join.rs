@@ -196,8 +196,11 @@ impl HubState {
             self.member_moves(&candidate.name);
             self.close(other, Refusal::new(Code::Fenced, "another program has taken over this node's name"));
             self.sessions.forget(incarnation);
+            self.forget_kept(incarnation, true);
         }
         self.publisher_last = publisher;
+        let nothing_kept =
+            resumed.is_none() && candidate.resume.is_some_and(|incarnation| self.kept.never_kept(incarnation));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
         self.nodes.insert(candidate.name.clone(), id);
@@ -227,7 +230,7 @@ impl HubState {
             payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
             subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
             bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
-            nothing_kept: false,
+            nothing_kept,
         };
         self.control(id, &Frame::Welcome(welcome));
         Ok(())
@@ -244,11 +247,14 @@ impl HubState {
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
         let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
-        let Joined { topics, named, publishers, known_by, subscriptions, .. } = *joined;
+        let Joined { topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
         if why.code == Code::Left {
             self.sessions.forget(incarnation);
+            self.forget_kept(incarnation, false);
         } else {
-            self.sessions.away(incarnation, received, self.now);
+            for gone in self.sessions.away(incarnation, received, self.now) {
+                self.forget_kept(gone, true);
+            }
         }
         if self.nodes.get(&node) == Some(&id) {
             self.nodes.remove(&node);
@@ -281,6 +287,7 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
+        self.end_watches(watches.into_values());
         self.end_pings(id);
         self.timers.clear(Timer::Silent(id));
         self.member_left(&node, id, attentive > 0, heard, why);
@@ -327,6 +334,9 @@ fn joined(
         publishers: Default::default(),
         known_by: Default::default(),
         subscriptions: Default::default(),
+        begun: false,
+        watches: Default::default(),
+        hungry: Default::default(),
     }
 }
 
@@ -336,8 +346,9 @@ fn node_name(bytes: &[u8]) -> Result<Name, Refusal> {
     let (len, words) = (name.as_str().len(), name.words().count());
     if len > NODE_NAME_BYTES_MAX || words > NODE_NAME_WORDS_MAX {
         let text = format!(
-            "`{name}` is too long for a node: it has {len} bytes in {words} words, and at most {NODE_NAME_BYTES_MAX} in \
-             {NODE_NAME_WORDS_MAX} are allowed"
+            "`{}…` is too long for a node: it has {len} bytes and {words} words, and at most {NODE_NAME_BYTES_MAX} and \
+             {NODE_NAME_WORDS_MAX} are allowed",
+            &name.as_str()[..name.as_str().floor_char_boundary(32)]
         );
         return Err(Refusal::new(Code::BadName, text));
     }

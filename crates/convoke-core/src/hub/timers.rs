@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::LinkId;
+use crate::frame::Incarnation;
 use crate::time::Time;
 
 /// What a deadline is for.
@@ -23,6 +24,10 @@ pub(super) enum Timer {
     Members,
     /// Those who watch the hub are told what has changed.
     Report,
+    /// Values whose time is over go.
+    Expire,
+    /// The incarnation must have come back, or what belongs to it goes.
+    Owner(Incarnation),
 }
 
 /// All deadlines. Setting and clearing one costs the logarithm of how many there are.

@@ -131,7 +131,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
     for address in &all {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
-                Error::InUse(format!("listening on {address}: another program, perhaps another hub, has this address"))
+                Error::in_use(format!("listening on {address}: another program, perhaps another hub, has this address"))
             }
             io::ErrorKind::PermissionDenied if error.get_ref().is_some() => {
                 Error::Configuration(format!("listening on {address}: {error}"))
@@ -158,7 +158,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
                 addresses.push(address.clone());
             }
             #[cfg(not(unix))]
-            Address::Unix(_) => return Err(Error::BadAddress(format!("{address}: there are no Unix sockets here"))),
+            Address::Unix(_) => return Err(Error::Configuration(format!("{address}: there are no Unix sockets here"))),
             Address::Mem(name) => {
                 presence.mems.push(mem::register(name, &loops.shared)?);
                 addresses.push(address.clone());
