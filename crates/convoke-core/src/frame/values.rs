@@ -275,14 +275,12 @@ impl<'a> Value<'a> {
         let start = out.len();
         out.extend_from_slice(frames);
         out[start + HEAD_BYTES..start + HEAD_BYTES + 4].copy_from_slice(&id.to_le_bytes());
-        if together {
-            // In all fragments, as they have the same flags.
-            let mut at = start;
-            while at < out.len() {
-                out[at + 6] |= TOGETHER as u8;
-                let len = u32::from_le_bytes(out[at..at + 4].try_into().expect("4 bytes")) as usize;
-                at += len;
-            }
+        // In all fragments, as they have the same flags.
+        let mut at = start;
+        while at < out.len() {
+            let [low, _] = TOGETHER.to_le_bytes();
+            out[at + 6] = out[at + 6] & !low | if together { low } else { 0 };
+            at += u32::from_le_bytes(out[at..at + 4].try_into().expect("4 bytes")) as usize;
         }
     }
 }
