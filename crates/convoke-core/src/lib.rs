@@ -40,7 +40,7 @@ mod tree;
 
 pub use hub::{HubConfig, HubIdentity, HubState, LinkId, Notice, Peer};
 pub use name::{Name, NameError, Pattern};
-pub use node::{Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
+pub use node::{Change, Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;
