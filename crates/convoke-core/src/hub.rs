@@ -9,6 +9,7 @@
 //! `links` holds the links, `sessions` remembers who may come back.
 
 mod events;
+mod foundation;
 mod join;
 mod links;
 mod members;
@@ -18,6 +19,7 @@ mod sessions;
 mod timers;
 mod topics;
 mod values;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,14 +27,17 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
+use foundation::Conversation;
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use requests::{Pings, Subscribers};
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
+use watches::Watches;
 
 use crate::frame::{Frame, Head, Kind, Preface};
+use crate::kept::Kept;
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::Transmit;
@@ -60,6 +65,8 @@ pub struct HubConfig {
     pub beat: Duration,
     /// The same for a link that offers or follows something.
     pub beat_attentive: Duration,
+    /// Values of these names, and of all below them, are kept in memory only.
+    pub memory: Vec<Name>,
 }
 
 impl Default for HubConfig {
@@ -71,6 +78,7 @@ impl Default for HubConfig {
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
             beat: limits::BEAT,
             beat_attentive: limits::BEAT_ATTENTIVE,
+            memory: Vec::new(),
         }
     }
 }
@@ -116,6 +124,8 @@ pub enum Notice {
     },
     /// A link was closed before it had joined.
     Refused(Refusal),
+    /// Nothing can be kept any more. The hub acknowledges nothing from here on, and should end.
+    Failed(Refusal),
 }
 
 /// How much of everything a hub holds; for tests, and for those who watch it.
@@ -139,6 +149,12 @@ pub struct Census {
     pub pings: usize,
     /// Deadlines.
     pub timers: usize,
+    /// Keys with a value, the hub's own included.
+    pub values: usize,
+    /// Names and payloads of all values, in bytes.
+    pub values_bytes: usize,
+    /// Watches.
+    pub watches: usize,
 }
 
 /// The rules of a hub. See the module's documentation for who calls what.
@@ -155,6 +171,15 @@ pub struct HubState {
     topics: Topics,
     pings: Pings,
     timers: Timers,
+    conversation: Conversation,
+    /// What is kept durably.
+    kept: Kept,
+    /// Values in memory, with the epoch of their revisions.
+    memory: Kept,
+    memory_epoch: u64,
+    watches: Watches,
+    /// Wall time, and when it was that.
+    wall: (u64, Time),
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
@@ -194,6 +219,13 @@ impl HubState {
             subscriptions: 0,
             pings: Pings::default(),
             timers: Timers::default(),
+            conversation: Conversation::new(),
+            kept: Kept::new(0, random.number()),
+            // Zero would say that they are kept durably.
+            memory: Kept::new(identity.epoch.max(1), random.number()),
+            memory_epoch: identity.epoch.max(1),
+            watches: Watches::new(random.number()),
+            wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
@@ -268,6 +300,10 @@ impl HubState {
         if state.held {
             return;
         }
+        if transmit.is_empty() {
+            self.feed(link);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
         let before = state.lanes.bulk.bytes();
         state.lanes.transmit(transmit);
         self.bulk_bytes = self.bulk_bytes + state.lanes.bulk.bytes() - before;
@@ -337,6 +373,9 @@ impl HubState {
             sessions: self.sessions.len(),
             pings: self.pings.len(),
             timers: self.timers.len(),
+            values: self.kept.values.len() + self.memory.values.len(),
+            values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
+            watches: self.watches.len(),
         }
     }
 
@@ -492,6 +531,12 @@ impl HubState {
                 self.touch(id);
             }
             Timer::Ping(number) => self.expire_ping(number),
+            Timer::Expire => self.expire_values(),
+            Timer::Owner(owner) => {
+                if self.live_link(owner).is_none() {
+                    self.node_dead(owner);
+                }
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod bug;
 pub mod foundation;
 pub mod frame;
 pub mod hub;
+mod kept;
 pub mod limits;
 pub mod name;
 pub mod node;

@@ -123,6 +123,9 @@ pub const BATCH_ITEMS_MAX: usize = 256;
 /// Keys that one change of every key that matches may change: what happens together stalls everybody meanwhile.
 pub const EVERY_KEYS_MAX: usize = 10_000;
 
+/// Payloads of one such change, over all keys that match, in bytes.
+pub const EVERY_BYTES_MAX: usize = 16 << 20;
+
 /// Values of a hub, in memory and on disk.
 pub const VALUES_MAX: usize = 1_000_000;
 
@@ -194,3 +197,6 @@ pub const BEATS_SUSPECT: u32 = 3;
 
 /// After so many beats a node that is dead is forgotten.
 pub const BEATS_REMOVED: u32 = 30;
+
+/// After what the foundation did not take, when the hub tries its own again.
+pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);

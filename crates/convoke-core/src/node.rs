@@ -5,7 +5,7 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
-//! one subscription.
+//! one subscription, `values` what is written and watched.
 
 mod deliver;
 mod inbox;
@@ -24,6 +24,8 @@ use foldhash::fast::FixedState;
 use inbox::Inbox;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
+use values::Values;
+pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, Kind, Parts, Welcome};
@@ -149,6 +151,7 @@ pub struct NodeState {
     last_id: u32,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
+    values: Values,
 
     // What ends with a link.
     welcome: Welcome,
@@ -199,6 +202,7 @@ impl NodeState {
             last_id: 0,
             offline: VecDeque::new(),
             offline_bytes: 0,
+            values: Values::default(),
             welcome: Welcome::default(),
             heard: now,
             beat_at: None,
@@ -310,6 +314,7 @@ impl NodeState {
             }
             self.end_subscription(id, why.clone());
         }
+        self.end_values(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -332,6 +337,7 @@ impl NodeState {
             subscription.asked = false;
             subscription.inbox.seal();
         }
+        self.values.link_lost();
         self.why = Some(why);
     }
 
@@ -474,6 +480,9 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
+        if self.answer_values(id, &result) {
+            return;
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.asked = false;
             match result {
@@ -627,8 +636,9 @@ impl NodeState {
     fn next_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            if !self.requests.contains_key(&self.last_id) && !self.subscriptions.contains_key(&self.last_id) {
-                return self.last_id;
+            let id = self.last_id;
+            if !(self.requests.contains_key(&id) || self.subscriptions.contains_key(&id) || self.values.has(id)) {
+                return id;
             }
         }
     }
@@ -638,7 +648,7 @@ impl NodeState {
         std::mem::take(&mut self.answers)
     }
 
-    /// Subscriptions that something has arrived for since the last call; some may come twice.
+    /// Subscriptions and watches that something has arrived for since the last call; some may come twice.
     pub fn woken(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.woken)
     }

@@ -50,7 +50,7 @@ pub use address::Address;
 pub use convoke_core::{
     Code, Encoding, Event, Gap, Headers, Name, NameError, Pattern, Payload, PayloadError, Refusal, SlowPolicy, Standing,
 };
-pub use error::{Error, Outcome};
+pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use node::{Missed, Node, NodeOptions, Subscription};
 pub use token::Token;

@@ -151,7 +151,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::BadAddress`], [`Error::BadName`]; [`Error::Unauthorized`], [`Error::NodeInUse`] or [`Error::Refused`] if
+    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Unauthorized`], [`Error::InUse`] or [`Error::Refused`] if
     /// the hub does not let it in; [`Error::Offline`] if no hub answers there.
     ///
     /// Cancel safe: nothing is left behind.
@@ -190,7 +190,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::BadAddress`], [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
+    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
         let mut config = NodeConfig::new(Name::parse(&options.name)?);
@@ -232,7 +232,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Why the hub does not let it in: [`Error::Unauthorized`], [`Error::NodeInUse`], [`Error::Refused`]. The node tries
+    /// Why the hub does not let it in: [`Error::Unauthorized`], [`Error::InUse`], [`Error::Refused`]. The node tries
     /// again all the same, so a later call may succeed. That no hub answers is not an error; it is waited for.
     ///
     /// Cancel safe.

@@ -188,11 +188,14 @@ impl HubState {
             let incarnation = joined.incarnation;
             self.close(other, Refusal::new(Code::Fenced, "another program has taken over this node's name"));
             self.sessions.forget(incarnation);
+            self.forget_kept(incarnation, true);
         }
         let Some(publisher) = self.publisher_last.checked_add(1) else {
             return Err(Refusal::new(Code::Limit, "the hub has given all its publisher numbers; restart it"));
         };
         self.publisher_last = publisher;
+        let nothing_kept =
+            resumed.is_none() && candidate.resume.is_some_and(|incarnation| self.kept.never_kept(incarnation));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
         self.nodes.insert(candidate.name.clone(), id);
@@ -224,7 +227,7 @@ impl HubState {
             payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
             subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
             bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
-            nothing_kept: false,
+            nothing_kept,
         };
         self.control(id, &Frame::Welcome(welcome));
         Ok(())
@@ -240,11 +243,14 @@ impl HubState {
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
         let Joined { node, incarnation, seq: received, publisher, .. } = *joined;
-        let Joined { topics, named, publishers, known_by, subscriptions, .. } = *joined;
+        let Joined { topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
         if why.code == Code::Left {
             self.sessions.forget(incarnation);
+            self.forget_kept(incarnation, false);
         } else {
-            self.sessions.away(incarnation, received, self.now);
+            for gone in self.sessions.away(incarnation, received, self.now) {
+                self.forget_kept(gone, true);
+            }
         }
         if self.nodes.get(&node) == Some(&id) {
             self.nodes.remove(&node);
@@ -277,6 +283,7 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
+        self.end_watches(watches.into_values());
         self.end_pings(id);
         self.timers.clear(Timer::Silent(id));
         self.notices.push(Notice::Gone { node, why: why.clone() });
@@ -321,6 +328,9 @@ fn joined(
         publishers: Default::default(),
         known_by: Default::default(),
         subscriptions: Default::default(),
+        begun: false,
+        watches: Default::default(),
+        hungry: Default::default(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The links of a hub, each with what is known about its node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
+use super::watches::WatchKey;
 use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::{Name, Pattern};
@@ -92,6 +93,11 @@ pub(super) struct Joined {
     /// Links that were told this publisher's number.
     pub(super) known_by: BTreeSet<LinkId>,
     pub(super) subscriptions: BTreeMap<u32, Pattern>,
+    /// The foundation was asked to remember its incarnation.
+    pub(super) begun: bool,
+    pub(super) watches: BTreeMap<u32, WatchKey>,
+    /// Those of its watches that something waits for, and that may take it.
+    pub(super) hungry: VecDeque<WatchKey>,
 }
 
 /// The frames of an event of which more are to come.
