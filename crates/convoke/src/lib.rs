@@ -43,6 +43,7 @@ mod documents;
 mod error;
 mod hub;
 mod node;
+mod store;
 mod token;
 mod transport;
 
