@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use convoke::{Code, Error, NameError, Refusal};
+use convoke::{Address, Code, Error, NameError, Refusal};
 use serde::Serialize;
 
 use crate::render;
@@ -40,6 +40,11 @@ pub(crate) struct Failure {
     pub(crate) kind: &'static str,
     /// One lowercase sentence for people.
     pub(crate) message: String,
+}
+
+/// Reads an address of the command line.
+pub(crate) fn address(text: &str) -> Result<Address, Failure> {
+    Address::parse(text).map_err(|error| Failure::new(Exit::Usage, "BadAddress", error.to_string()))
 }
 
 /// A failure as `--json` shows it.
@@ -101,10 +106,9 @@ impl From<NameError> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let (exit, kind) = match &error {
-            Error::BadAddress(_) => (Exit::Usage, "BadAddress"),
             Error::BadPayload(_) => (Exit::Data, "BadPayload"),
             Error::Configuration(_) => (Exit::Configuration, "Configuration"),
-            Error::InUse(_) => (Exit::Temporary, "InUse"),
+            Error::InUse(why) if why.code == Code::Unknown => (Exit::Temporary, "InUse"),
             Error::Io { .. } => (Exit::InputOutput, "InputOutput"),
             refused => (exit_of(refused.code()), refused.code().word()),
         };

@@ -12,7 +12,7 @@ use convoke::{Address, Code, Error, Name, Node, NodeOptions, Refusal, Standing, 
 
 use crate::arguments::NodeArguments;
 use crate::duration;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, address};
 use crate::signals::Signals;
 
 /// How long to wait for an answer unless told otherwise.
@@ -28,7 +28,7 @@ pub(crate) async fn with_node(
     signals: &Signals,
     work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let node = Node::open(&arguments.address, options(arguments)?)?;
+    let node = Node::open(address(&arguments.address)?, options(arguments)?)?;
     let ended = tokio::select! {
         ended = async {
             joined(&node, arguments).await?;

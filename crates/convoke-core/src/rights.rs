@@ -16,13 +16,17 @@ pub enum Verb {
     Publish,
     /// To receive the events of a name.
     Subscribe,
+    /// To read the value of a name, once or as it changes.
+    Get,
+    /// To change the value of a name.
+    Set,
 }
 
 /// Whether `principal` may do `verb` on `name`. Today every principal is an admin: what is refused is what only the hub
 /// itself may do.
-pub fn allow(_principal: &Principal, verb: Verb, name: &Name) -> bool {
+pub fn allow(_principal: &Principal, verb: Verb, name: &str) -> bool {
     match verb {
-        Verb::Publish => !name.is_reserved(),
-        Verb::Subscribe => true,
+        Verb::Publish | Verb::Set => !name.starts_with('$'),
+        Verb::Subscribe | Verb::Get => true,
     }
 }

@@ -31,13 +31,13 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// [`Error::BadAddress`] says what is wrong and what would be right. A password in the address is not repeated.
+    /// [`Error::Configuration`] says what is wrong and what would be right. A password in the address is not repeated.
     pub fn parse(text: &str) -> Result<Address, Error> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
         let bad = |why: &str| {
             // Whatever stands before an @ may be a secret.
             let shown = text.rsplit_once('@').map_or(text, |(_, after)| after).escape_debug().to_string();
-            Err(Error::BadAddress(format!("`{shown}` is not an address: {why}")))
+            Err(Error::Configuration(format!("`{shown}` is not an address: {why}")))
         };
         match scheme {
             "tcp" => {

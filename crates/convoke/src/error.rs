@@ -2,7 +2,7 @@
 
 use std::io;
 
-use convoke_core::{Code, NameError, PayloadError, Refusal};
+use convoke_core::{Code, NameError, Payload, PayloadError, Refusal};
 
 /// Why something did not work: one sentence that says what was tried, on which name, why not, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -11,36 +11,38 @@ pub enum Error {
     /// Not a name, or not a pattern.
     #[error(transparent)]
     BadName(#[from] NameError),
-    /// Not an address.
-    #[error("{0}")]
-    BadAddress(String),
     /// A payload could not be written or read as what was asked for.
     #[error(transparent)]
     BadPayload(#[from] PayloadError),
-    /// The hub refused it; asking again changes nothing.
+    /// It was refused, and had certainly no effect; [`code`](Error::code) tells why: a limit, nobody who offers the
+    /// service, no time left.
     #[error("{0}")]
     Refused(Refusal),
     /// Who this is could not be proved, or the rights do not allow it.
     #[error("{0}")]
     Unauthorized(Refusal),
-    /// Another program has the node's name.
+    /// Another program has the node's name ([`Code::NodeInUse`], [`Code::Fenced`]), or another hub the address or the
+    /// folder.
     #[error("{0}")]
-    NodeInUse(Refusal),
+    InUse(Refusal),
     /// There is no link to a hub now.
     #[error("{0}")]
     Offline(Refusal),
-    /// Too much waits already; try again later.
+    /// Too much waits already, or who could do it has too much to do; try again later.
     #[error("{0}")]
     Backpressure(Refusal),
-    /// It took too long, or the link was cut before the answer came: it may have happened.
+    /// It may have happened: it took too long, or the link or the provider was lost before the answer came.
     #[error("{0}")]
     Unanswered(Refusal),
-    /// A hub could not be started with these settings.
+    /// The provider's program has handled the call and answers with an error of its own.
+    #[error("{0}")]
+    Failed(Failure),
+    /// What a change expected is not so; nothing was changed.
+    #[error("{0}")]
+    Conflict(Refusal),
+    /// It makes no sense: not an address, or settings that a hub cannot be started with.
     #[error("{0}")]
     Configuration(String),
-    /// Another hub has the address or the folder.
-    #[error("{0}")]
-    InUse(String),
     /// The operating system refused.
     #[error("{what}: {source}")]
     Io {
@@ -51,9 +53,41 @@ pub enum Error {
     },
 }
 
+/// What a service answers when it cannot do what it was called for. It reaches the caller as [`Error::Failed`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// The type of the error in the program's own words, for programs to act on; at most 4 KiB.
+    pub kind: String,
+    /// A sentence for people; at most 4 KiB.
+    pub message: String,
+    /// What else there is to say.
+    pub payload: Payload,
+}
+
+impl Failure {
+    /// A failure of this type with this sentence.
+    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Failure {
+        Failure { kind: kind.into(), message: message.into(), payload: Payload::default() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.kind.as_str(), self.message.as_str()) {
+            ("", message) => f.write_str(message),
+            (kind, "") => f.write_str(kind),
+            (kind, message) => write!(f, "{kind}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// What is known about something that was not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// It was done, and the error is its answer.
+    Done,
     /// It certainly had no effect; trying again is safe.
     NotDone,
     /// It may have happened.
@@ -61,9 +95,10 @@ pub enum Outcome {
 }
 
 impl Error {
-    /// Whether it certainly did not happen.
+    /// Whether it certainly did not happen, or may have.
     pub fn outcome(&self) -> Outcome {
         match self {
+            Error::Failed(_) => Outcome::Done,
             Error::Unanswered(_) => Outcome::Indeterminate,
             _ => Outcome::NotDone,
         }
@@ -72,19 +107,39 @@ impl Error {
     /// The code of a refusal, as docs/protocol.md numbers them; the nearest one for what never reached a hub.
     pub fn code(&self) -> Code {
         match self {
-            Error::BadName(_) | Error::BadAddress(_) => Code::BadName,
+            Error::BadName(_) => Code::BadName,
+            Error::Failed(_) => Code::Failed,
             Error::Refused(refusal)
             | Error::Unauthorized(refusal)
-            | Error::NodeInUse(refusal)
+            | Error::InUse(refusal)
             | Error::Offline(refusal)
             | Error::Backpressure(refusal)
+            | Error::Conflict(refusal)
             | Error::Unanswered(refusal) => refusal.code,
-            Error::BadPayload(_) | Error::Configuration(_) | Error::InUse(_) | Error::Io { .. } => Code::Unknown,
+            Error::BadPayload(_) | Error::Configuration(_) | Error::Io { .. } => Code::Unknown,
         }
     }
 
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Error {
         Error::Io { what: what.into(), source }
+    }
+
+    /// Another hub has the address or the folder.
+    pub(crate) fn in_use(text: String) -> Error {
+        Error::InUse(Refusal::new(Code::Unknown, text))
+    }
+
+    /// Something that may have happened, whatever the code.
+    pub(crate) fn uncertain(refusal: Refusal) -> Error {
+        Error::Unanswered(refusal)
+    }
+
+    /// Something that certainly did not happen, whatever the code.
+    pub(crate) fn not_done(refusal: Refusal) -> Error {
+        match Error::from(refusal) {
+            Error::Unanswered(refusal) => Error::Refused(refusal),
+            other => other,
+        }
     }
 }
 
@@ -92,10 +147,13 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
         match refusal.code {
             Code::Unauthorized | Code::Forbidden => Error::Unauthorized(refusal),
-            Code::NodeInUse | Code::Fenced => Error::NodeInUse(refusal),
+            Code::NodeInUse | Code::Fenced => Error::InUse(refusal),
             Code::Offline | Code::Unreachable | Code::Left | Code::HubStopping => Error::Offline(refusal),
-            Code::Backpressure => Error::Backpressure(refusal),
-            Code::LinkLost | Code::TimedOut | Code::Silent | Code::SlowLink => Error::Unanswered(refusal),
+            Code::Backpressure | Code::Busy => Error::Backpressure(refusal),
+            Code::Conflict => Error::Conflict(refusal),
+            Code::ProviderLost | Code::LinkLost | Code::TimedOut | Code::Silent | Code::SlowLink => {
+                Error::Unanswered(refusal)
+            }
             _ => Error::Refused(refusal),
         }
     }

@@ -86,8 +86,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Error::BadAddress`]; [`Error::InUse`] if another hub has the address or the folder; [`Error::Configuration`] for
-    /// an address that is not this machine's own, or a folder that is not a hub's; [`Error::Io`].
+    /// [`Error::InUse`] if another hub has the address or the folder; [`Error::Configuration`] for what is no address or
+    /// not one of this machine's own, or a folder that is not a hub's; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
         let folder = folder::open(options.data.as_deref())?;

@@ -19,14 +19,14 @@ on_every_transport! {
             error.to_string(),
             "the name `press` is in use by a node that joined 0 s ago; choose another, or take it over"
         );
-        assert!(matches!(error, Error::NodeInUse(_)) && error.code() == Code::NodeInUse);
+        assert!(matches!(error, Error::InUse(_)) && error.code() == Code::NodeInUse);
         soon(first.ping(None)).await.unwrap();
     }
 
     async fn a_node_that_is_refused_for_its_name_joins_when_the_name_is_free(stage: Stage) {
         let first = stage.node("press").await;
         let waiting = Node::open(&stage.address, stage.options("press")).unwrap();
-        assert!(matches!(soon(waiting.ready()).await, Err(Error::NodeInUse(_))));
+        assert!(matches!(soon(waiting.ready()).await, Err(Error::InUse(_))));
         soon(first.leave()).await;
         until_standing(&waiting, |standing| *standing == Standing::Joined).await;
         soon(waiting.ping(None)).await.unwrap();
@@ -41,7 +41,7 @@ on_every_transport! {
         until_standing(&first, |standing| matches!(standing, Standing::Ended(_))).await;
         let error = soon(first.ready()).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.code()), (words, Code::Fenced));
-        assert!(matches!(error, Error::NodeInUse(_)));
+        assert!(matches!(error, Error::InUse(_)));
         for error in [
             first.publish("a", &1).await.unwrap_err(),
             first.confirm().await.unwrap_err(),

@@ -230,7 +230,7 @@ async fn a_node_that_comes_back_to_find_its_name_taken_is_told() {
         }
     });
     let error = error.await;
-    assert!(matches!(&error, Error::NodeInUse(_)), "{error}");
+    assert!(matches!(&error, Error::InUse(_)), "{error}");
     soon(other.ping(None)).await.unwrap();
     assert!(matches!(error.code(), Code::NodeInUse | Code::Fenced));
 }

@@ -8,7 +8,7 @@ use convoke::{Error, Hub, HubOptions};
 use serde::Serialize;
 
 use crate::arguments::HubArguments;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, address};
 use crate::output::{self, Reader};
 use crate::render;
 use crate::signals::{Signal, Signals};
@@ -19,6 +19,9 @@ struct Listening {
 }
 
 pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    for given in &arguments.listen {
+        address(given)?;
+    }
     let mut options = HubOptions::listen(arguments.listen);
     options.data = match arguments.memory {
         true => None,

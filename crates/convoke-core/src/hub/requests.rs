@@ -133,7 +133,7 @@ impl HubState {
         self.control(id, &Frame::Beat { received });
     }
 
-    fn refuse(&mut self, id: LinkId, number: u32, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, id: LinkId, number: u32, refusal: &Refusal) {
         self.control(id, &Frame::Refused { about: About::Request(number), code: refusal.code, text: &refusal.text });
     }
 

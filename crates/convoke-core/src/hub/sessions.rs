@@ -49,9 +49,10 @@ impl Sessions {
         }
     }
 
-    /// Its link is gone; it may come back.
-    pub(super) fn away(&mut self, incarnation: Incarnation, received: u64, now: Time) {
-        let Some(session) = self.all.get_mut(&incarnation) else { return };
+    /// Its link is gone; it may come back. Gives those that are forgotten now, as there are too many or it is too long ago.
+    pub(super) fn away(&mut self, incarnation: Incarnation, received: u64, now: Time) -> Vec<Incarnation> {
+        let mut forgotten = Vec::new();
+        let Some(session) = self.all.get_mut(&incarnation) else { return forgotten };
         session.received = received;
         session.at = Err(now);
         self.away.insert((now, incarnation));
@@ -59,7 +60,9 @@ impl Sessions {
             && (self.away.len() > SESSIONS_AWAY_MAX || now.since(since) > SESSION_AWAY_TIME_MAX)
         {
             self.forget(oldest);
+            forgotten.push(oldest);
         }
+        forgotten
     }
 
     /// It left for good, or is fenced.

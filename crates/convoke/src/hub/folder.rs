@@ -46,7 +46,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(Error::InUse(at(
+            return Err(Error::in_use(at(
                 "another hub is running on it; stop that one, or give this one a folder of its own with --data",
             )));
         }
@@ -163,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _first = open(Some(folder.path())).unwrap();
         let error = open(Some(folder.path())).err().unwrap();
-        assert!(matches!(&error, Error::InUse(text) if text.contains("another hub is running")), "{error}");
+        assert!(matches!(&error, Error::InUse(why) if why.text.contains("another hub is running")), "{error}");
     }
 
     #[test]

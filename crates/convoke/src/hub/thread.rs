@@ -131,7 +131,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
     for address in &all {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
-                Error::InUse(format!("listening on {address}: another program, perhaps another hub, has this address"))
+                Error::in_use(format!("listening on {address}: another program, perhaps another hub, has this address"))
             }
             io::ErrorKind::PermissionDenied if error.get_ref().is_some() => {
                 Error::Configuration(format!("listening on {address}: {error}"))
@@ -158,7 +158,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
                 addresses.push(address.clone());
             }
             #[cfg(not(unix))]
-            Address::Unix(_) => return Err(Error::BadAddress(format!("{address}: there are no Unix sockets here"))),
+            Address::Unix(_) => return Err(Error::Configuration(format!("{address}: there are no Unix sockets here"))),
             Address::Mem(name) => {
                 presence.mems.push(mem::register(name, &loops.shared)?);
                 addresses.push(address.clone());
@@ -381,6 +381,7 @@ impl Loop {
             Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
             Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
             Notice::Gone { node, why } => tracing::info!("`{node}` is gone: {why}"),
+            Notice::Failed(why) => tracing::error!("nothing can be kept any more: {why}"),
             Notice::Refused(why) => {
                 let second = now().as_nanos() / 1_000_000_000;
                 let (since, count) = self.refused.replace((second, 1));

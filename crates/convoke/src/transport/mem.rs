@@ -76,7 +76,7 @@ impl Drop for Registered {
 pub(crate) fn register(name: &str, hub: &Arc<HubShared>) -> Result<Registered, Error> {
     let mut registry = registry().lock().expect("nothing in it panics");
     if registry.contains_key(name) {
-        return Err(Error::InUse(format!("listening on mem://{name}: another hub of this process has this name")));
+        return Err(Error::in_use(format!("listening on mem://{name}: another hub of this process has this name")));
     }
     registry.insert(name.to_owned(), Arc::downgrade(hub));
     Ok(Registered(name.to_owned()))
