@@ -80,7 +80,9 @@ pub(super) fn run(
             Ok(open) => open,
             Err(error) => {
                 // Who is told may try again at once.
-                store.map(StoreThread::finish);
+                if let Some(store) = store {
+                    store.finish();
+                }
                 let _ = started.send(Err(error));
                 return;
             }
@@ -105,7 +107,9 @@ pub(super) fn run(
         let _ = tokio::time::timeout(LINGER * 2, closed).await;
         loops.shared.mems.cut_all();
         // Last, with the lock of the folder: until then it may be asked for more.
-        store.map(StoreThread::finish);
+        if let Some(store) = store {
+            store.finish();
+        }
     });
 }
 
