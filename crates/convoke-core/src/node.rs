@@ -5,7 +5,7 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
-//! one subscription.
+//! one subscription, `values` what is written and watched.
 
 mod deliver;
 mod inbox;
@@ -24,6 +24,8 @@ use foldhash::fast::FixedState;
 use inbox::Inbox;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
+use values::Values;
+pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
@@ -153,6 +155,7 @@ pub struct NodeState {
     info: Option<InfoOwned>,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
+    values: Values,
 
     // What ends with a link.
     welcome: Welcome,
@@ -209,6 +212,7 @@ impl NodeState {
             info: None,
             offline: VecDeque::new(),
             offline_bytes: 0,
+            values: Values::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
@@ -322,6 +326,7 @@ impl NodeState {
             }
             self.end_subscription(id, why.clone());
         }
+        self.end_values(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -344,6 +349,7 @@ impl NodeState {
             subscription.asked = false;
             subscription.inbox.seal();
         }
+        self.values.link_lost();
         self.why = Some(why);
     }
 
@@ -413,7 +419,6 @@ impl NodeState {
     }
 
     /// The node offers or follows one thing more: as long as there is any, its link beats more often.
-    #[allow(dead_code, reason = "registrations and watches call it")]
     pub(crate) fn attend(&mut self) {
         self.attentive += 1;
         if self.attentive == 1 {
@@ -422,7 +427,6 @@ impl NodeState {
     }
 
     /// The node offers or follows one thing less.
-    #[allow(dead_code, reason = "registrations and watches call it")]
     pub(crate) fn unattend(&mut self) {
         self.attentive = self.attentive.saturating_sub(1);
         if self.attentive == 0 {
@@ -548,6 +552,9 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
+        if self.answer_values(id, &result) {
+            return;
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.asked = false;
             match result {
@@ -701,8 +708,9 @@ impl NodeState {
     fn next_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            if !self.requests.contains_key(&self.last_id) && !self.subscriptions.contains_key(&self.last_id) {
-                return self.last_id;
+            let id = self.last_id;
+            if !(self.requests.contains_key(&id) || self.subscriptions.contains_key(&id) || self.values.has(id)) {
+                return id;
             }
         }
     }
@@ -712,7 +720,7 @@ impl NodeState {
         std::mem::take(&mut self.answers)
     }
 
-    /// Subscriptions that something has arrived for since the last call; some may come twice.
+    /// Subscriptions and watches that something has arrived for since the last call; some may come twice.
     pub fn woken(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.woken)
     }

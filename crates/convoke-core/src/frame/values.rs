@@ -2,7 +2,7 @@
 
 use super::long::write_long;
 use super::{FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32};
-use crate::limits::BATCH_ITEMS_MAX;
+use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX};
 use crate::payload::Encoding;
 use crate::rev::Rev;
 
@@ -261,6 +261,13 @@ impl<'a> Value<'a> {
         };
         let flags = deleted | if self.together { TOGETHER } else { 0 };
         write_long(out, Kind::Value, encoding, flags, &fields, payload);
+    }
+
+    /// How long its frames are together, in bytes: what a watch counts.
+    pub fn frame_bytes(&self) -> usize {
+        let fields = 4 + 16 + 2 + self.author.len() + 2 + self.name.len();
+        let body = fields + self.payload.map_or(0, |(_, payload)| payload.len());
+        body + HEAD_BYTES * body.div_ceil(FRAGMENT_BYTES_MAX)
     }
 
     /// Writes the frames of a value, as [`Value::write`] has made them for another watch, for this one.

@@ -63,8 +63,13 @@ impl Membership {
         beat_of(self.beat, self.beat_attentive, attentive)
     }
 
+    /// How long a node that was there before the hub started may take to come back.
+    pub(super) fn away_max(&self) -> Duration {
+        self.beat_away(false) * self.dead_beats
+    }
+
     /// By which beat a node without a link is judged.
-    pub(super) fn beat_away(&self, attentive: bool) -> Duration {
+    fn beat_away(&self, attentive: bool) -> Duration {
         self.beat_of(attentive).unwrap_or(if attentive { limits::BEAT_ATTENTIVE } else { limits::BEAT })
     }
 }

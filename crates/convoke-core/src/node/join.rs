@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::values::Before;
 use super::{NodeState, Phase, PublishLoss};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Hello, Preface, Welcome};
@@ -101,15 +102,15 @@ impl NodeState {
 
     fn joined(&mut self, welcome: Welcome, secret: TokenKey) {
         let hub = (welcome.hub, welcome.history, welcome.epoch);
-        let gap = match self.hub.replace(hub) {
-            Some(before) if before == hub => Gap::LinkLost,
-            _ => Gap::HubRestarted,
-        };
+        let before = self.hub.replace(hub);
+        let gap = if before == Some(hub) { Gap::LinkLost } else { Gap::HubRestarted };
+        // A hub that was restarted knows the incarnations that had something kept, but not what they had published.
+        let exact = welcome.resumed && gap == Gap::LinkLost;
         // What was told as lost before is settled, although the hub has not received it.
-        let known = if welcome.resumed { welcome.received.max(self.received) } else { self.received };
+        let known = if exact { welcome.received.max(self.received) } else { self.received };
         let last = self.seq;
         if last > known && !planted(Bug::PublisherLossNotTold) {
-            self.losses.push(PublishLoss { count: last - known, exact: welcome.resumed });
+            self.losses.push(PublishLoss { count: last - known, exact });
         }
         // What is lost was told; from here on it is settled.
         self.received = last;
@@ -118,6 +119,11 @@ impl NodeState {
             _ => secret,
         };
         self.incarnation = Some((welcome.incarnation, secret));
+        let before = Before {
+            resumed: welcome.resumed,
+            nothing_kept: welcome.nothing_kept,
+            same_history: before.is_none_or(|before| (before.0, before.1) == (welcome.hub, welcome.history)),
+        };
         self.welcome = welcome;
         self.phase = Phase::Joined;
         self.attempt = 0;
@@ -140,6 +146,8 @@ impl NodeState {
                 self.ask_subscription(id);
             }
         }
+        let payload_bytes_max = self.welcome.payload_bytes_max as usize;
+        self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
         self.publish_kept();
     }
 }
