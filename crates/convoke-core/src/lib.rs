@@ -43,7 +43,7 @@ mod tree;
 pub use frame::{InfoOwned, MasterWish};
 pub use hub::{Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer};
 pub use name::{Name, NameError, Pattern};
-pub use node::{Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
+pub use node::{Change, Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;
