@@ -100,10 +100,12 @@ impl Hub {
 
         let shared = Arc::new(HubShared {
             state: Mutex::new(state),
+            foundation: shim(options.data.as_deref()),
             handed_over: Mutex::new(Vec::new()),
             wake: Notify::new(),
             mems: MemLinks::default(),
         });
+        shared.turn(&mut shared.lock());
         let (started, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (thread_shared, thread_token) = (shared.clone(), token.clone());
@@ -150,6 +152,7 @@ impl Hub {
 /// What the hub's thread and the callers of its `mem://` links share.
 pub(crate) struct HubShared {
     state: Mutex<HubState>,
+    foundation: Arc<Mutex<convoke_core::foundation::Memory>>,
     /// Links over sockets that another thread has written for.
     handed_over: Mutex<Vec<LinkId>>,
     wake: Notify,
@@ -162,7 +165,32 @@ impl std::fmt::Debug for HubShared {
     }
 }
 
+type Shim = Arc<Mutex<convoke_core::foundation::Memory>>;
+fn shim(data: Option<&std::path::Path>) -> Shim {
+    static ALL: std::sync::OnceLock<Mutex<std::collections::HashMap<PathBuf, Shim>>> = std::sync::OnceLock::new();
+    match data {
+        None => Shim::default(),
+        Some(path) => ALL.get_or_init(Mutex::default).lock().unwrap().entry(path.to_owned()).or_default().clone(),
+    }
+}
+
 impl HubShared {
+    pub(crate) fn turn(&self, state: &mut HubState) {
+        loop {
+            let asks = state.asks();
+            if asks.is_empty() {
+                return;
+            }
+            for ask in asks {
+                let mut told = Vec::new();
+                self.foundation.lock().unwrap().ask(ask, |one| told.push(one));
+                for one in told {
+                    state.told(one, now());
+                }
+            }
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, HubState> {
         self.state.lock().expect("a turn never panics")
     }

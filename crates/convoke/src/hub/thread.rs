@@ -306,6 +306,7 @@ impl Loop {
             let deadline = {
                 let mut state = self.shared.lock();
                 state.receive(id, &mut input, now());
+                self.shared.turn(&mut state);
                 state.deadline()
             };
             self.unwritten.set(self.unwritten.get() + read);
@@ -468,7 +469,10 @@ impl Loop {
                 Some(due) => {
                     tokio::select! {
                         () = tokio::time::sleep(due.since(now())) => {
-                            self.shared.lock().tick(now());
+                            let mut state = self.shared.lock();
+                            state.tick(now());
+                            self.shared.turn(&mut state);
+                            drop(state);
                             self.write.notify_one();
                         }
                         () = self.retime.notified() => {}
@@ -501,7 +505,10 @@ struct Ended<'a> {
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.loops.links.borrow_mut().remove(&self.id);
-        self.loops.shared.lock().closed(self.id, now());
+        let mut state = self.loops.shared.lock();
+        state.closed(self.id, now());
+        self.loops.shared.turn(&mut state);
+        drop(state);
         self.loops.write.notify_one();
         self.loops.closed.notify_one();
     }
