@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use convoke_core::{HubConfig, HubState, LinkId, Name, Time};
+use convoke_core::{HubConfig, HubState, LinkId, Membership, Name, Time};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use announce::{Announced, find};
@@ -37,8 +37,8 @@ pub struct HubOptions {
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
     /// hub may bring as much for one link before it can be written.
     pub link_bulk_bytes_max: usize,
-    /// How often an idle link says that it is alive; `None` for 15 s, zero for never.
-    pub beat: Option<Duration>,
+    /// How it judges who is alive.
+    pub membership: Membership,
 }
 
 impl HubOptions {
@@ -58,9 +58,9 @@ impl HubOptions {
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
-        if let Some(beat) = self.beat {
-            config.beat = beat;
-        }
+        config.membership = self.membership.clone();
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        config.wall_start = wall.saturating_sub(now().since(Time::START));
         config
     }
 }
