@@ -6,7 +6,7 @@ mod thread;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use convoke_core::{HubConfig, HubState, LinkId, Membership, Name, Time};
 use tokio::sync::{Notify, oneshot};
@@ -59,8 +59,6 @@ impl HubOptions {
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         config.membership = self.membership.clone();
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        config.wall_start = wall.saturating_sub(now().since(Time::START));
         config
     }
 }
@@ -94,6 +92,9 @@ impl Hub {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
         let mut state = HubState::new(options.config(), folder.identity, seed, now());
+        // Read once: what is set later changes nothing.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        state.set_wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX), now());
         let token = folder.token.clone();
         state.add_token(token.name().clone(), token.key());
         raise_open_files();

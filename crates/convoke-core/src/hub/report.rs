@@ -25,12 +25,6 @@ pub(super) struct Reports {
     pub(super) shown: BTreeSet<String>,
 }
 
-impl Reports {
-    fn is_watched(&self, name: &str) -> bool {
-        Name::parse(name).is_ok_and(|name| self.watched.keys().any(|pattern| pattern.matches(&name)))
-    }
-}
-
 /// What of a pattern is behind this prefix of two words and a slash; `None` if no name that begins so matches.
 fn behind<'a>(pattern: &'a Pattern, prefix: &str) -> Option<&'a str> {
     let mut rest = pattern.as_str();
@@ -136,7 +130,7 @@ impl HubState {
             history: hex(&self.identity.history),
             epoch: self.identity.epoch.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_ms: self.wall_ms(self.started),
+            started_ms: self.wall_at(self.started),
             view: self.members.view,
             census: self.census(),
         };
@@ -155,7 +149,7 @@ impl HubState {
             let (subscriptions, attentive) =
                 link.joined().map_or((0, false), |joined| (joined.subscriptions.len(), joined.attentive > 0));
             let (node, since_ms, seq) = match joined {
-                Some((node, since, seq)) => (Some(node), self.wall_ms(since), seq),
+                Some((node, since, seq)) => (Some(node), self.wall_at(since), seq),
                 None => (None, 0, 0),
             };
             if Name::parse(&name).is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))) {
@@ -179,7 +173,7 @@ impl HubState {
 
     /// Sets a value that is there only while somebody looks.
     fn show(&mut self, name: String, report: &impl Serialize, fresh: &mut BTreeSet<String>) {
-        self.set_hub_value(&name, Some(json(report)));
+        self.set_hub_value(&name, Some(&json(report)));
         self.reports.shown.insert(name.clone());
         fresh.insert(name);
     }
@@ -187,7 +181,7 @@ impl HubState {
     /// What a node has told about itself has changed; `lasting` says that more than its load has.
     pub(super) fn node_is_stale(&mut self, node: &Name, lasting: bool) {
         *self.reports.stale.entry(node.clone()).or_insert(false) |= lasting;
-        if lasting || self.reports.is_watched(&node_report(node)) {
+        if lasting || self.watches.is_watched(&node_report(node)) {
             self.arm_report();
         }
     }
@@ -203,7 +197,7 @@ impl HubState {
                 .reason
                 .as_ref()
                 .map(|why| Reason { code: why.code.word().to_owned(), text: why.text.to_string() }),
-            since_ms: self.wall_ms(member.since),
+            since_ms: self.wall_at(member.since),
             view: member.view,
             incarnation: member.incarnation.to_string(),
             author: member.author.to_string(),
@@ -217,7 +211,7 @@ impl HubState {
             free_memory: info.free_memory,
             master: info.master,
         };
-        self.set_hub_value(&format!("{NODES}{node}"), Some(json(&report)));
+        self.set_hub_value(&format!("{NODES}{node}"), Some(&json(&report)));
     }
 
     /// Takes back the value that says how a node is.
@@ -230,13 +224,12 @@ impl HubState {
     pub(super) fn show_master(&mut self) {
         let (epoch, term) = (self.identity.epoch.to_string(), self.members.term);
         let report = self.members.master().map(|node| json(&MasterReport { node: node.to_string(), epoch, term }));
-        self.set_hub_value(MASTER, report);
+        self.set_hub_value(MASTER, report.as_deref());
     }
 
     /// A time as reports have it: in milliseconds since 1970.
-    pub(super) fn wall_ms(&self, time: Time) -> u64 {
-        let wall = self.config.wall_start + time.since(Time::START);
-        u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+    fn wall_at(&self, time: Time) -> u64 {
+        self.wall_ms().saturating_sub(u64::try_from(self.now.since(time).as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use serde::de::DeserializeOwned;
 
 use super::*;
+use crate::frame::Frame;
 use crate::hub::{HubConfig, HubIdentity, Peer};
 use crate::name::Pattern;
 use crate::node::{NodeConfig, NodeState};
@@ -41,8 +42,10 @@ impl World {
 
     fn with(membership: Membership) -> World {
         let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 5 };
-        let config = HubConfig { membership, wall_start: Duration::from_secs(1_000_000), ..HubConfig::default() };
-        World { hub: HubState::new(config, identity, [3; 32], Time::START), now: Time::START, seed: 0 }
+        let config = HubConfig { membership, ..HubConfig::default() };
+        let mut hub = HubState::new(config, identity, [3; 32], Time::START);
+        hub.set_wall(1_000_000_000, Time::START);
+        World { hub, now: Time::START, seed: 0 }
     }
 
     fn program(&mut self, text: &str, wish: MasterWish) -> Program {
@@ -126,7 +129,10 @@ impl World {
 
     /// What the hub tells about itself under this name.
     fn told<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        Some(serde_json::from_str(self.hub.hub_values().get(name)?).unwrap())
+        let values = &self.hub.memory.values;
+        let slot = values.find(name).filter(|slot| values.rev(*slot).is_some())?;
+        let Ok(Some((Frame::Value(value), _))) = Frame::decode(values.frames(slot)) else { panic!("a short value") };
+        Some(serde_json::from_slice(value.payload?.1).unwrap())
     }
 
     /// The names under which it tells something.
