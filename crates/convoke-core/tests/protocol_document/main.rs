@@ -35,6 +35,9 @@ const NOT_ON_A_LINK: &[&str] = &[
     "WRITES_MAX",
     "WRITES_BYTES_MAX",
     "APPEND_RETRY_TIME",
+    "MEMBERS_AWAY_MAX",
+    "REPORT_PAUSE",
+    "TOPICS_LISTED_MAX",
 ];
 
 fn read(path: &str) -> String {
@@ -395,6 +398,8 @@ fn limits_are_those_of_the_document() {
         ("EVENT_HEAD_BYTES", (EVENT_HEAD_BYTES as u64, "bytes")),
         ("NAME_BYTES_MAX", (NAME_BYTES_MAX as u64, "bytes")),
         ("NAME_WORDS_MAX", (NAME_WORDS_MAX as u64, "words")),
+        ("NODE_NAME_BYTES_MAX", (limits::NODE_NAME_BYTES_MAX as u64, "bytes")),
+        ("NODE_NAME_WORDS_MAX", (limits::NODE_NAME_WORDS_MAX as u64, "words")),
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
         ("SESSION_AWAY_TIME_MAX", seconds(limits::SESSION_AWAY_TIME_MAX)),
         ("PING_TIME_MAX", seconds(limits::PING_TIME_MAX)),
