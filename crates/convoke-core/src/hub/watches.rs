@@ -153,7 +153,6 @@ impl HubState {
     ) {
         let Some(joined) = self.links.joined(id) else { return };
         let principal = joined.principal.clone();
-        let live = mode != WatchMode::Once;
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
             // Of an earlier start of the hub nothing is known any more.
@@ -163,6 +162,7 @@ impl HubState {
             begin(&self.memory, &pattern, mode, after, &mut snapshot.memory, &mut 0)
         }];
         let credit = if mode == WatchMode::Once { i64::MAX } else { i64::from(window) };
+        let live = mode != WatchMode::Once;
         let snapshot = (snapshot.durable || snapshot.memory).then_some(snapshot);
         let text = pattern.as_str().to_owned();
         let key = self.watches.all.insert(Watch {
@@ -208,10 +208,6 @@ impl HubState {
             let watch = self.watches.all.remove(key);
             if let Some(joined) = self.links.joined(watch.link) {
                 joined.hungry.retain(|other| *other != key);
-            }
-            if watch.mode != WatchMode::Once {
-                self.hub_watch_ends(&watch.pattern);
-                self.unattend(watch.link);
             }
             self.conversation.forget_reads(key);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
