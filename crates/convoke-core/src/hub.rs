@@ -28,6 +28,8 @@ use bytes::{Buf, BytesMut};
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use requests::{Pings, Subscribers};
+pub use services::SelectDefault;
+use services::Services;
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -60,6 +62,8 @@ pub struct HubConfig {
     pub beat: Duration,
     /// The same for a link that offers or follows something.
     pub beat_attentive: Duration,
+    /// How a provider is chosen for a call that does not say how.
+    pub select: SelectDefault,
 }
 
 impl Default for HubConfig {
@@ -71,6 +75,7 @@ impl Default for HubConfig {
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
             beat: limits::BEAT,
             beat_attentive: limits::BEAT_ATTENTIVE,
+            select: SelectDefault::default(),
         }
     }
 }
@@ -139,6 +144,14 @@ pub struct Census {
     pub pings: usize,
     /// Deadlines.
     pub timers: usize,
+    /// Services that are offered, or that calls wait for.
+    pub services: usize,
+    /// Registrations, with those that are withdrawn and have open calls.
+    pub registrations: usize,
+    /// Calls that have not ended.
+    pub calls: usize,
+    /// Nodes that have called or offered something, with those that may come back to their open calls.
+    pub parties: usize,
 }
 
 /// The rules of a hub. See the module's documentation for who calls what.
@@ -154,6 +167,7 @@ pub struct HubState {
     subscriptions: usize,
     topics: Topics,
     pings: Pings,
+    services: Services,
     timers: Timers,
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
@@ -193,6 +207,7 @@ impl HubState {
             tokens: BTreeMap::new(),
             subscriptions: 0,
             pings: Pings::default(),
+            services: Services::new(random.number()),
             timers: Timers::default(),
             touched: Vec::new(),
             doomed: Vec::new(),
@@ -299,7 +314,10 @@ impl HubState {
 
     /// When [`tick`](HubState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.next()
+        match (self.timers.next(), self.services.due()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Handles every deadline that has come. A call that comes much later than the deadline means that the hub itself
@@ -308,6 +326,9 @@ impl HubState {
         self.advance(now);
         while let Some(timer) = self.timers.pop(self.now) {
             self.expire(timer);
+        }
+        if self.services.due().is_some_and(|due| due <= self.now) {
+            self.sweep_calls();
         }
         self.close_doomed();
     }
@@ -327,6 +348,7 @@ impl HubState {
 
     /// Counts what the hub holds. Costs no more than reading some lengths.
     pub fn census(&self) -> Census {
+        let [services, registrations, calls, parties] = self.services.census();
         Census {
             links: self.links.len(),
             nodes: self.nodes.len(),
@@ -337,6 +359,10 @@ impl HubState {
             sessions: self.sessions.len(),
             pings: self.pings.len(),
             timers: self.timers.len(),
+            services,
+            registrations,
+            calls,
+            parties,
         }
     }
 
@@ -349,6 +375,7 @@ impl HubState {
         if late.min(stall) > limits::STALL {
             self.stalled += stall;
             self.timers.postpone(stall);
+            self.services.postpone(stall);
         }
         self.now = self.now.max(now);
     }
@@ -358,9 +385,18 @@ impl HubState {
         Time::from_nanos(self.now.as_nanos().saturating_sub(u64::try_from(self.stalled.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// After how long without a byte a link is dead; `None` if beats are switched off.
-    fn silence_max(&self) -> Option<Duration> {
-        (!self.config.beat.is_zero()).then(|| self.config.beat * limits::BEATS_DEAD)
+    /// After how long without a byte a link is dead, one that offers something sooner than others; `None` if beats are
+    /// switched off.
+    fn silence_max(&self, attentive: bool) -> Option<Duration> {
+        let beat = self.beat_of(attentive);
+        (!beat.is_zero()).then(|| beat * limits::BEATS_DEAD)
+    }
+
+    fn beat_of(&self, attentive: bool) -> Duration {
+        match attentive && !self.config.beat_attentive.is_zero() {
+            true => self.config.beat_attentive.min(self.config.beat),
+            false => self.config.beat,
+        }
     }
 
     fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
@@ -455,7 +491,9 @@ impl HubState {
                 }
             }
             Timer::Silent(id) => {
-                let Some(silence_max) = self.silence_max() else { return };
+                let attentive = self.is_provider(id);
+                let Some(silence_max) = self.silence_max(attentive) else { return };
+                let beat = self.beat_of(attentive);
                 let clock = self.membership_clock();
                 let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
                 let due = link.heard + silence_max;
@@ -465,9 +503,9 @@ impl HubState {
                     self.close(id, Refusal::new(Code::Silent, text));
                 } else {
                     // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
-                    let left = due.since(clock).min(self.config.beat);
+                    let left = due.since(clock).min(beat);
                     self.timers.set(self.now + left, timer);
-                    if self.now.since(beat_sent) > self.config.beat * 2 {
+                    if self.now.since(beat_sent) > beat * 2 {
                         // The node's own Beat, which is answered, waits behind its events.
                         self.beat(id);
                     }

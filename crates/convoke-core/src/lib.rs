@@ -37,9 +37,12 @@ pub mod sim;
 pub mod time;
 mod tree;
 
-pub use hub::{HubConfig, HubIdentity, HubState, LinkId, Notice, Peer};
+pub use hub::{HubConfig, HubIdentity, HubState, LinkId, Notice, Peer, SelectDefault};
 pub use name::{Name, NameError, Pattern};
-pub use node::{Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
+pub use node::{
+    CallEnd, CallRequest, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
+    PublishLoss, Selector, Standing,
+};
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;

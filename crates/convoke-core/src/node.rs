@@ -24,6 +24,7 @@ use foldhash::fast::FixedState;
 use inbox::Inbox;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
+pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, Kind, Parts, Welcome};
@@ -149,6 +150,7 @@ pub struct NodeState {
     last_id: u32,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
+    services: services::Services,
 
     // What ends with a link.
     welcome: Welcome,
@@ -199,6 +201,7 @@ impl NodeState {
             last_id: 0,
             offline: VecDeque::new(),
             offline_bytes: 0,
+            services: services::Services::default(),
             welcome: Welcome::default(),
             heard: now,
             beat_at: None,
@@ -310,6 +313,7 @@ impl NodeState {
             }
             self.end_subscription(id, why.clone());
         }
+        self.end_services(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -332,11 +336,19 @@ impl NodeState {
             subscription.asked = false;
             subscription.inbox.seal();
         }
+        self.pause_services();
         self.why = Some(why);
     }
 
     /// When [`tick`](NodeState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
+        match (self.link_deadline(), self.services.due()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn link_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Offline { retry_at } => Some(*retry_at),
             Phase::Joining(joining) => Some(joining.deadline),
@@ -348,7 +360,8 @@ impl NodeState {
     /// Handles a deadline that has come.
     pub fn tick(&mut self, now: Time) {
         self.now = self.now.max(now);
-        let Some(due) = self.deadline().filter(|due| *due <= self.now) else { return };
+        self.sweep_calls();
+        let Some(due) = self.link_deadline().filter(|due| *due <= self.now) else { return };
         let late = self.now.since(due);
         match self.phase {
             Phase::Offline { .. } => self.phase = Phase::Dialing,
@@ -367,6 +380,7 @@ impl NodeState {
                         format!("nothing was heard from the hub for {} s", (beat * limits::BEATS_DEAD).as_secs());
                     return self.disconnected(Refusal::new(Code::Silent, text), now);
                 }
+                self.forget_replies();
                 Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
                 self.beat_at = Some(self.now + beat);
             }
@@ -374,9 +388,17 @@ impl NodeState {
         }
     }
 
-    /// How often this link says that it is alive. Nothing that makes it attentive (services, journals) exists yet.
+    /// How often this link says that it is alive: more often if it offers something.
     fn beat(&self) -> Duration {
-        Duration::from_millis(u64::from(self.welcome.beat_ms))
+        let (beat, attentive) = (self.welcome.beat_ms, self.welcome.beat_attentive_ms);
+        let attentive = if self.services.is_provider() && attentive > 0 { attentive.min(beat) } else { beat };
+        Duration::from_millis(u64::from(attentive))
+    }
+
+    /// After the link has become one that offers something.
+    fn beat_sooner(&mut self) {
+        let due = self.now + self.beat();
+        self.beat_at = self.beat_at.map(|before| before.min(due));
     }
 
     /// Moves what leaves next to `transmit`, if that is empty.
@@ -463,7 +485,7 @@ impl NodeState {
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
             Frame::Value(value) => self.value(&value)?,
             Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
-            Frame::Handle(call) => self.handle_call(&call),
+            Frame::Handle(call) => self.handle_call(&call)?,
             Frame::Reply(reply) => self.reply(&reply),
             Frame::Cancel { id } => self.cancelled(id),
             Frame::Recall { id, incarnation, number } => self.recalled(id, incarnation, number),
@@ -494,6 +516,8 @@ impl NodeState {
                 self.received = self.received.max(behind);
             }
             self.answers.push((id, result));
+        } else if self.services.has_registration(id) {
+            self.registered(id, result);
         }
     }
 
@@ -627,7 +651,9 @@ impl NodeState {
     fn next_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            if !self.requests.contains_key(&self.last_id) && !self.subscriptions.contains_key(&self.last_id) {
+            let id = &self.last_id;
+            let used = self.requests.contains_key(id) || self.subscriptions.contains_key(id);
+            if !used && !self.services.has_registration(*id) {
                 return self.last_id;
             }
         }

@@ -16,13 +16,17 @@ pub enum Verb {
     Publish,
     /// To receive the events of a name.
     Subscribe,
+    /// To offer a service of a name.
+    Serve,
+    /// To call a service of a name.
+    Call,
 }
 
 /// Whether `principal` may do `verb` on `name`. Today every principal is an admin: what is refused is what only the hub
 /// itself may do.
 pub fn allow(_principal: &Principal, verb: Verb, name: &Name) -> bool {
     match verb {
-        Verb::Publish => !name.is_reserved(),
-        Verb::Subscribe => true,
+        Verb::Publish | Verb::Serve => !name.is_reserved(),
+        Verb::Subscribe | Verb::Call => true,
     }
 }

@@ -17,7 +17,7 @@ use hashbrown::HashTable;
 
 use crate::name::NAME_WORDS_MAX;
 
-mod slab;
+pub(crate) mod slab;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
+use super::services::NodeInfo;
 use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::{Name, Pattern};
@@ -92,6 +93,9 @@ pub(super) struct Joined {
     /// Links that were told this publisher's number.
     pub(super) known_by: BTreeSet<LinkId>,
     pub(super) subscriptions: BTreeMap<u32, Pattern>,
+    /// What it is among those who call and offer; [`NO_PARTY`](super::services::NO_PARTY) until it does.
+    pub(super) party: u32,
+    pub(super) info: NodeInfo,
 }
 
 /// The frames of an event of which more are to come.
@@ -122,6 +126,13 @@ impl Link {
 
     pub(super) const fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing)
+    }
+
+    pub(super) fn joined_ref(&self) -> Option<&Joined> {
+        match &self.phase {
+            Phase::Joined(joined) => Some(joined),
+            _ => None,
+        }
     }
 
     pub(super) fn joined(&mut self) -> Option<&mut Joined> {
@@ -155,6 +166,14 @@ impl Links {
         let (generation, place) = &mut self.slots[slot as usize];
         *place = Some(Box::new(link));
         LinkId { slot, generation: *generation }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        match self.slots.get(id.slot as usize) {
+            Some((generation, Some(link))) if *generation == id.generation => Some(link),
+            _ => None,
+        }
     }
 
     #[inline]

@@ -101,10 +101,8 @@ impl NodeState {
 
     fn joined(&mut self, welcome: Welcome, secret: TokenKey) {
         let hub = (welcome.hub, welcome.history, welcome.epoch);
-        let gap = match self.hub.replace(hub) {
-            Some(before) if before == hub => Gap::LinkLost,
-            _ => Gap::HubRestarted,
-        };
+        let same_hub = self.hub.replace(hub) == Some(hub);
+        let gap = if same_hub { Gap::LinkLost } else { Gap::HubRestarted };
         // What was told as lost before is settled, although the hub has not received it.
         let known = if welcome.resumed { welcome.received.max(self.received) } else { self.received };
         let last = self.seq;
@@ -113,6 +111,7 @@ impl NodeState {
         }
         // What is lost was told; from here on it is settled.
         self.received = last;
+        let resumed = welcome.resumed;
         let secret = match self.incarnation.take() {
             Some((_, known)) if welcome.resumed => known,
             _ => secret,
@@ -138,6 +137,7 @@ impl NodeState {
                 self.ask_subscription(id);
             }
         }
+        self.resume_services(same_hub, resumed);
         self.publish_kept();
     }
 }

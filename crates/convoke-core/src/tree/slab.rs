@@ -3,7 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 /// What is in a place.
-pub(super) enum Place<T> {
+pub(crate) enum Place<T> {
     Taken(T),
     /// The next free place, or [`END`].
     Free(u32),
@@ -13,29 +13,29 @@ pub(super) enum Place<T> {
 const END: u32 = u32::MAX;
 
 /// Things in numbered places. Taking one out leaves a free place, which the next one gets.
-pub(super) struct Slab<T> {
+pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
     free: u32,
     taken: usize,
 }
 
 impl<T> Slab<T> {
-    pub(super) fn new() -> Slab<T> {
+    pub(crate) fn new() -> Slab<T> {
         Slab { places: Vec::new(), free: END, taken: 0 }
     }
 
     /// How many places are taken.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.taken
     }
 
     /// How many places there are, taken or free.
-    pub(super) fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         self.places.len()
     }
 
     /// Puts something in; its place stays the same until it is removed.
-    pub(super) fn insert(&mut self, thing: T) -> u32 {
+    pub(crate) fn insert(&mut self, thing: T) -> u32 {
         self.taken += 1;
         if self.free == END {
             let place = u32::try_from(self.places.len()).ok().filter(|&place| place < END);
@@ -52,7 +52,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes out what is in this place.
-    pub(super) fn remove(&mut self, place: u32) -> T {
+    pub(crate) fn remove(&mut self, place: u32) -> T {
         match std::mem::replace(&mut self.places[place as usize], Place::Free(self.free)) {
             Place::Taken(thing) => {
                 self.free = place;
