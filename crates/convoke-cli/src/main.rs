@@ -14,7 +14,10 @@ mod messagepack;
 mod output;
 mod payload;
 mod render;
+mod same;
+mod select;
 mod signals;
+mod table;
 mod usage;
 mod verbs;
 
