@@ -9,11 +9,9 @@ use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use convoke::{Encoding, Event, Gap, Headers, Missed, Payload, Rev};
+use convoke::{Encoding, Event, Gap, Headers, Json, Missed, Payload, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::messagepack;
 
 /// What is shown of a payload.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,8 +25,8 @@ enum Readable<'a> {
 fn readable(payload: &Payload) -> Readable<'_> {
     let text = std::str::from_utf8(&payload.bytes);
     match payload.encoding {
-        Encoding::MessagePack => match messagepack::to_json(payload) {
-            Ok(json) => Readable::Json(Cow::Owned(json)),
+        Encoding::MessagePack => match payload.decode::<Json>() {
+            Ok(json) => Readable::Json(Cow::Owned(json.0.to_string())),
             Err(_) => Readable::Bytes(&payload.bytes),
         },
         Encoding::Json if text.is_ok_and(is_json) => Readable::Json(Cow::Borrowed(text.unwrap_or_default())),
@@ -231,10 +229,26 @@ pub(crate) fn loss_json(missed: &Missed) -> String {
         Missed::Lagged(count) => (Some(*count), "Lagged"),
         Missed::Gap(Gap::HubRestarted) => (None, "HubRestarted"),
         Missed::Gap(_) => (None, "LinkLost"),
+        Missed::Compacted { .. } => (None, "Compacted"),
+        Missed::Replaced => (None, "Replaced"),
         // A kind of loss that is newer than this program.
         _ => (None, "Unknown"),
     };
     json(&ShownLoss { lost: Lost { count, reason } })
+}
+
+/// What a watch has missed, as a sentence.
+pub(crate) fn missed(missed: &Missed) -> String {
+    match missed {
+        Missed::Compacted { first } => {
+            format!("missed the changes before revision {first}, which are no longer kept; what there is now follows")
+        }
+        Missed::Replaced => {
+            "missed an unknown number of changes: the hub is another one, or was restored; what there is now follows"
+                .to_owned()
+        }
+        other => loss(other),
+    }
 }
 
 /// A loss as a sentence.

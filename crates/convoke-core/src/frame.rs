@@ -21,7 +21,7 @@ pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{read_headers, write_event, write_headers};
 pub use fields::Reader;
-pub use info::{Info, MasterWish};
+pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
 pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;

@@ -6,13 +6,14 @@
 //! one sentence and is never anybody else's trouble.
 //!
 //! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back.
+//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
 
 mod events;
 mod foundation;
 mod join;
 mod links;
 mod members;
+mod report;
 mod requests;
 mod services;
 mod sessions;
@@ -26,10 +27,15 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use foundation::Conversation;
 pub use links::LinkId;
 use links::{Link, Links, Phase};
+use members::Members;
+pub use members::Membership;
+pub(crate) use members::beat_of;
+use report::Reports;
 use requests::{Pings, Subscribers};
 use sessions::Sessions;
 use timers::{Timer, Timers};
@@ -61,12 +67,12 @@ pub struct HubConfig {
     pub link_bulk_bytes_max: usize,
     /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
-    /// How often an idle link says that it is alive; zero switches beats off.
-    pub beat: Duration,
-    /// The same for a link that offers or follows something.
-    pub beat_attentive: Duration,
     /// Values of these names, and of all below them, are kept in memory only.
     pub memory: Vec<Name>,
+    /// How it judges who is alive.
+    pub membership: Membership,
+    /// The wall clock at [`Time::START`] as time since 1970, for what it tells about itself; zero if nobody knows.
+    pub wall_start: Duration,
 }
 
 impl Default for HubConfig {
@@ -76,9 +82,9 @@ impl Default for HubConfig {
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
-            beat: limits::BEAT,
-            beat_attentive: limits::BEAT_ATTENTIVE,
             memory: Vec::new(),
+            membership: Membership::default(),
+            wall_start: Duration::ZERO,
         }
     }
 }
@@ -129,12 +135,15 @@ pub enum Notice {
 }
 
 /// How much of everything a hub holds; for tests, and for those who watch it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Census {
     /// Links, joined or not.
     pub links: usize,
     /// Nodes that are joined.
     pub nodes: usize,
+    /// Nodes that it has heard of lately, joined or not.
+    pub members: usize,
     /// Patterns that somebody subscribes.
     pub patterns: usize,
     /// Subscriptions.
@@ -166,6 +175,8 @@ pub struct HubState {
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
+    members: Members,
+    reports: Reports,
     patterns: Tree<Subscribers>,
     subscriptions: usize,
     topics: Topics,
@@ -178,8 +189,6 @@ pub struct HubState {
     memory: Kept,
     memory_epoch: u64,
     watches: Watches,
-    /// Wall time, and when it was that.
-    wall: (u64, Time),
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
@@ -187,6 +196,7 @@ pub struct HubState {
     publisher_last: u32,
     bulk_bytes: usize,
     failures: u32,
+    started: Time,
     now: Time,
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
@@ -206,6 +216,7 @@ impl HubState {
     /// A hub without links. `seed` must be unpredictable: nonces, secrets and the keys of hash tables come from it.
     pub fn new(mut config: HubConfig, identity: HubIdentity, seed: [u8; 32], now: Time) -> HubState {
         config.payload_bytes_max = config.payload_bytes_max.min(limits::PAYLOAD_BYTES_MAX);
+        config.membership.put_in_order();
         // One event of the longest payload must fit, with the heads of its fragments.
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(config.payload_bytes_max * 2 + 4096);
         let mut random = Random::new(seed);
@@ -214,6 +225,8 @@ impl HubState {
             patterns: Tree::new(random.number()),
             topics: Topics::new(random.number()),
             sessions: Sessions::default(),
+            members: Members::default(),
+            reports: Reports::default(),
             links: Links::default(),
             tokens: BTreeMap::new(),
             subscriptions: 0,
@@ -225,13 +238,13 @@ impl HubState {
             memory: Kept::new(identity.epoch.max(1), random.number()),
             memory_epoch: identity.epoch.max(1),
             watches: Watches::new(random.number()),
-            wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
             publisher_last: 0,
             bulk_bytes: 0,
             failures: 0,
+            started: now,
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
@@ -268,9 +281,15 @@ impl HubState {
     pub fn receive(&mut self, link: LinkId, input: &mut BytesMut, now: Time) {
         self.advance(now);
         let heard = self.membership_clock();
-        match self.links.get_mut(link) {
-            Some(state) if !state.is_closing() => state.heard = heard,
+        let suspect = match self.links.get_mut(link) {
+            Some(state) if !state.is_closing() => {
+                state.heard = heard;
+                state.suspect
+            }
             _ => return input.clear(),
+        };
+        if suspect {
+            self.heard_again(link);
         }
         if let Err(refusal) = self.read(link, input) {
             input.clear();
@@ -366,6 +385,7 @@ impl HubState {
         Census {
             links: self.links.len(),
             nodes: self.nodes.len(),
+            members: self.members.len(),
             patterns: self.patterns.len(),
             subscriptions: self.subscriptions,
             topics: self.topics.len(),
@@ -395,11 +415,6 @@ impl HubState {
     /// Time as membership counts it: without the hub's own stalls.
     fn membership_clock(&self) -> Time {
         Time::from_nanos(self.now.as_nanos().saturating_sub(u64::try_from(self.stalled.as_nanos()).unwrap_or(u64::MAX)))
-    }
-
-    /// After how long without a byte a link is dead; `None` if beats are switched off.
-    fn silence_max(&self) -> Option<Duration> {
-        (!self.config.beat.is_zero()).then(|| self.config.beat * limits::BEATS_DEAD)
     }
 
     fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
@@ -493,25 +508,7 @@ impl HubState {
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }
-            Timer::Silent(id) => {
-                let Some(silence_max) = self.silence_max() else { return };
-                let clock = self.membership_clock();
-                let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
-                let due = link.heard + silence_max;
-                let beat_sent = link.joined().map_or(self.now, |joined| joined.beat_sent);
-                if due <= clock {
-                    let text = format!("nothing was heard for {} s", silence_max.as_secs());
-                    self.close(id, Refusal::new(Code::Silent, text));
-                } else {
-                    // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
-                    let left = due.since(clock).min(self.config.beat);
-                    self.timers.set(self.now + left, timer);
-                    if self.now.since(beat_sent) > self.config.beat * 2 {
-                        // The node's own Beat, which is answered, waits behind its events.
-                        self.beat(id);
-                    }
-                }
-            }
+            Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {
                     let text = format!("the link took nothing for {} s", limits::STUCK_TIME_MAX.as_secs());
@@ -537,6 +534,8 @@ impl HubState {
                     self.node_dead(owner);
                 }
             }
+            Timer::Members => self.expire_members(),
+            Timer::Report => self.expire_report(),
         }
     }
 }

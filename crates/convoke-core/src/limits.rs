@@ -192,6 +192,21 @@ pub const REPLIES_KEPT_BYTES_MAX: usize = 8 << 20;
 /// How long it keeps them.
 pub const REPLIES_KEPT_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// The name of a node, in bytes, so that `$hub/nodes/` and more fits before it.
+pub const NODE_NAME_BYTES_MAX: usize = 480;
+
+/// The same, in words.
+pub const NODE_NAME_WORDS_MAX: usize = 28;
+
+/// Nodes that have no link and are not yet removed; the oldest go first.
+pub const MEMBERS_AWAY_MAX: usize = 10_000;
+
+/// How often what changes all the time is told to those who watch it.
+pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Topics that a hub lists at one time.
+pub const TOPICS_LISTED_MAX: usize = 10_000;
+
 /// After so many beats without a byte a node is suspected.
 pub const BEATS_SUSPECT: u32 = 3;
 

@@ -28,7 +28,8 @@ use values::Values;
 pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
-use crate::frame::{Frame, Head, Incarnation, Kind, Parts, Welcome};
+use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
+use crate::hub::beat_of;
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
@@ -149,6 +150,9 @@ pub struct NodeState {
     /// Changes with the subscriptions.
     stamp: u64,
     last_id: u32,
+    /// How many things it offers or follows.
+    attentive: u32,
+    info: Option<InfoOwned>,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
     values: Values,
@@ -156,6 +160,8 @@ pub struct NodeState {
     // What ends with a link.
     welcome: Welcome,
     heard: Time,
+    /// When it began to offer or follow something: from then on both ends beat more often.
+    attentive_since: Time,
     beat_at: Option<Time>,
     numbers: HashMap<String, u32, FixedState>,
     topics: HashMap<u32, Topic, FixedState>,
@@ -200,11 +206,14 @@ impl NodeState {
             patterns: Tree::new(random.number()),
             stamp: 1,
             last_id: 0,
+            attentive: 0,
+            info: None,
             offline: VecDeque::new(),
             offline_bytes: 0,
             values: Values::default(),
             welcome: Welcome::default(),
             heard: now,
+            attentive_since: now,
             beat_at: None,
             numbers: HashMap::default(),
             topics: HashMap::default(),
@@ -367,22 +376,71 @@ impl NodeState {
                     // This program stood still; what it did not hear in that time says nothing about the hub.
                     self.heard = self.now.min(self.heard + late);
                 }
-                let beat = self.beat();
-                if self.now.since(self.heard) >= beat * limits::BEATS_DEAD {
-                    let text =
-                        format!("nothing was heard from the hub for {} s", (beat * limits::BEATS_DEAD).as_secs());
+                if let Some(silent) = self.hub_silence().filter(|silent| *silent <= self.now.since(self.heard)) {
+                    let text = format!("nothing was heard from the hub for {} s", silent.as_secs_f64());
                     return self.disconnected(Refusal::new(Code::Silent, text), now);
                 }
-                Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
-                self.beat_at = Some(self.now + beat);
+                self.send_beat();
             }
             Phase::Dialing | Phase::Ended => {}
         }
     }
 
-    /// How often this link says that it is alive. Nothing that makes it attentive (services, journals) exists yet.
-    fn beat(&self) -> Duration {
-        Duration::from_millis(u64::from(self.welcome.beat_ms))
+    /// How often this link says that it is alive; `None` for never.
+    fn beat(&self, attentive: bool) -> Option<Duration> {
+        let millis = |ms: u32| Duration::from_millis(u64::from(ms));
+        beat_of(millis(self.welcome.beat_ms), millis(self.welcome.beat_attentive_ms), attentive)
+    }
+
+    /// After how long without a byte the hub is gone.
+    fn hub_silence(&self) -> Option<Duration> {
+        let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
+        if self.attentive == 0 {
+            return usual;
+        }
+        let attentive = self.beat(true).map(|beat| beat * limits::BEATS_DEAD);
+        // Before it became attentive nothing was to be heard so often.
+        let before = self.attentive_since.since(self.heard);
+        [usual, attentive.map(|attentive| attentive + before)].into_iter().flatten().min()
+    }
+
+    fn send_beat(&mut self) {
+        Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
+        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
+    }
+
+    /// The node offers or follows one thing more: as long as there is any, its link beats more often.
+    pub(crate) fn attend(&mut self) {
+        self.attentive += 1;
+        if self.attentive == 1 {
+            self.attentive_since = self.now;
+            if self.is_joined() {
+                self.send_beat();
+            }
+        }
+    }
+
+    /// The node offers or follows one thing less.
+    pub(crate) fn unattend(&mut self) {
+        self.attentive = self.attentive.saturating_sub(1);
+        if self.attentive == 0 && self.is_joined() {
+            self.send_beat();
+        }
+    }
+
+    /// What the node tells the hub about itself, now and whenever it joins again.
+    pub fn set_info(&mut self, info: InfoOwned) {
+        self.info = Some(info);
+        self.send_info();
+    }
+
+    fn send_info(&mut self) {
+        if let Some(info) = &self.info
+            && self.is_joined()
+            && self.lanes.control.len() < limits::LINK_CONTROL_BYTES_MAX
+        {
+            Frame::Info(info.as_info()).encode(&mut self.lanes.control);
+        }
     }
 
     /// Moves what leaves next to `transmit`, if that is empty.

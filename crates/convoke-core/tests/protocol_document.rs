@@ -333,6 +333,7 @@ fn tags_mean_what_the_document_says() {
         payload_bytes_max: 0x0a0a_0a0a,
         subscriptions_max: 0x0b0b_0b0b,
         bulk_bytes_max: 0x0c0c_0c0c_0c0c_0c0c,
+        nothing_kept: false,
     };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Welcome(expected), bytes.len()))));
 }

@@ -41,10 +41,6 @@ impl Conversation {
         self.ticket_last
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.appending.is_empty() && self.reads.is_empty()
-    }
-
     pub(super) fn is_appending(&self, incarnation: Incarnation, cseq: u64) -> bool {
         self.writes.contains(&(incarnation, cseq))
     }
@@ -164,16 +160,6 @@ impl HubState {
         self.conversation.ready
     }
 
-    /// The wall time at this moment, in milliseconds since 1970; read once, for what has a time to live.
-    pub fn set_wall(&mut self, wall_ms: u64, now: Time) {
-        self.wall = (wall_ms, now);
-    }
-
-    pub(super) fn wall_ms(&self) -> u64 {
-        let (wall_ms, since) = self.wall;
-        wall_ms.saturating_add(u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX))
-    }
-
     fn foundation_failed(&mut self, why: Refusal) {
         if self.conversation.failed.is_none() {
             self.conversation.failed = Some(why.clone());
@@ -197,8 +183,7 @@ impl HubState {
             }
         }
         for owner in self.kept.values.owners() {
-            let away = self.silence_max().unwrap_or(crate::limits::SESSION_AWAY_TIME_MAX);
-            self.timers.set(self.now + away, Timer::Owner(owner));
+            self.timers.set(self.now + self.config.membership.away_max(), Timer::Owner(owner));
         }
         self.set_expiry();
     }

@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) lanes: Lanes,
     /// By the clock of membership.
     pub(super) heard: Time,
+    /// It was silent for so long that its node is suspected.
+    pub(super) suspect: bool,
     /// It is in the list of links with something to write.
     pub(super) touched: bool,
     /// What waits is held back for a moment.
@@ -70,6 +72,8 @@ pub(super) struct Joined {
     pub(super) incarnation: Incarnation,
     pub(super) since: Time,
     pub(super) publisher: u32,
+    /// How many things it offers or follows.
+    pub(super) attentive: u32,
     /// When it was last sent a Beat.
     pub(super) beat_sent: Time,
     /// The last event received from this incarnation.
@@ -115,6 +119,7 @@ impl Link {
             phase: Phase::Preface,
             lanes: Lanes::new(SlowPolicy::default(), LINK_BULK_BYTES_MAX),
             heard,
+            suspect: false,
             touched: false,
             held: false,
             abort: false,

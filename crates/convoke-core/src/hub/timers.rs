@@ -24,6 +24,10 @@ pub(super) enum Timer {
     Expire,
     /// The incarnation must have come back, or what belongs to it goes.
     Owner(Incarnation),
+    /// Some node without a link may be dead, or removed.
+    Members,
+    /// Those who watch the hub are told what has changed.
+    Report,
 }
 
 /// All deadlines. Setting and clearing one costs the logarithm of how many there are.

@@ -84,13 +84,6 @@ impl Watches {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
-
-    /// Whether anybody watches something that this name is part of.
-    pub(super) fn is_watched(&self, name: &str) -> bool {
-        let mut watched = false;
-        self.patterns.matching(name, |_| watched = true);
-        watched
-    }
 }
 
 impl HubState {
@@ -122,6 +115,12 @@ impl HubState {
             return Err(Refusal::new(Code::Limit, text));
         }
         let principal = joined.principal.clone();
+        if mode == WatchMode::Once {
+            self.refresh_hub_values(&pattern);
+        } else {
+            self.attend(id);
+            self.hub_watch_begins(&pattern);
+        }
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
             // Of an earlier start of the hub nothing is known any more.
@@ -180,6 +179,11 @@ impl HubState {
                 joined.hungry.retain(|other| *other != key);
             }
             self.conversation.forget_reads(key);
+            if watch.mode == WatchMode::Once {
+                continue;
+            }
+            self.unattend(watch.link);
+            self.hub_watch_ends(&watch.pattern);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
                 keys.retain(|other| *other != key);
                 if keys.is_empty() {

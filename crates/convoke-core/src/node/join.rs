@@ -128,8 +128,9 @@ impl NodeState {
         self.phase = Phase::Joined;
         self.attempt = 0;
         self.why = None;
-        let beat = self.beat();
-        self.beat_at = (!beat.is_zero()).then(|| self.now + beat);
+        self.attentive_since = self.now;
+        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
+        self.send_info();
         for (id, subscription) in &mut self.subscriptions {
             if subscription.begun && !planted(Bug::GapForgotten) {
                 subscription.inbox.gap(gap);

@@ -148,6 +148,7 @@ impl NodeState {
             return Err(self.offline(&format!("watch of `{pattern}`")));
         }
         self.check_control("watch", &pattern)?;
+        self.attend();
         let id = self.next_id();
         let mut watch = Watch::new(pattern, mode, after);
         if self.is_joined() {
@@ -162,6 +163,9 @@ impl NodeState {
         let Some(watch) = self.values.watches.remove(&id) else { return };
         if self.is_joined() && watch.is_asked() {
             Frame::Unsubscribe { id }.encode(&mut self.lanes.control);
+        }
+        if !watch.is_ended() {
+            self.unattend();
         }
     }
 
@@ -275,6 +279,7 @@ impl NodeState {
                 if watch.end(why.clone()) {
                     self.answers.push((id, Err(why.clone())));
                 }
+                self.unattend();
             }
         }
         self.woken.push(id);

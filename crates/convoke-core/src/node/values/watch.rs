@@ -144,6 +144,10 @@ impl Watch {
         }
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     pub(super) fn is_asked(&self) -> bool {
         self.asked
     }
