@@ -67,12 +67,10 @@ pub struct HubConfig {
     pub link_bulk_bytes_max: usize,
     /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
-    /// Values of these names, and of all below them, are kept in memory only.
-    pub memory: Vec<Name>,
     /// How it judges who is alive.
     pub membership: Membership,
-    /// The wall clock at [`Time::START`] as time since 1970, for what it tells about itself; zero if nobody knows.
-    pub wall_start: Duration,
+    /// Values of these names, and of all below them, are kept in memory only.
+    pub memory: Vec<Name>,
 }
 
 impl Default for HubConfig {
@@ -82,9 +80,8 @@ impl Default for HubConfig {
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
-            memory: Vec::new(),
             membership: Membership::default(),
-            wall_start: Duration::ZERO,
+            memory: Vec::new(),
         }
     }
 }
@@ -189,6 +186,8 @@ pub struct HubState {
     memory: Kept,
     memory_epoch: u64,
     watches: Watches,
+    /// Wall time, and when it was that.
+    wall: (u64, Time),
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
@@ -238,6 +237,7 @@ impl HubState {
             memory: Kept::new(identity.epoch.max(1), random.number()),
             memory_epoch: identity.epoch.max(1),
             watches: Watches::new(random.number()),
+            wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
@@ -528,14 +528,14 @@ impl HubState {
                 self.touch(id);
             }
             Timer::Ping(number) => self.expire_ping(number),
+            Timer::Members => self.expire_members(),
+            Timer::Report => self.expire_report(),
             Timer::Expire => self.expire_values(),
             Timer::Owner(owner) => {
                 if self.live_link(owner).is_none() {
                     self.node_dead(owner);
                 }
             }
-            Timer::Members => self.expire_members(),
-            Timer::Report => self.expire_report(),
         }
     }
 }

@@ -162,6 +162,8 @@ pub struct NodeState {
     heard: Time,
     /// When it began to offer or follow something: from then on both ends beat more often.
     attentive_since: Time,
+    /// How often it beats has changed; from when on, the next tick will say.
+    beat_changed: bool,
     beat_at: Option<Time>,
     numbers: HashMap<String, u32, FixedState>,
     topics: HashMap<u32, Topic, FixedState>,
@@ -214,6 +216,7 @@ impl NodeState {
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
+            beat_changed: false,
             beat_at: None,
             numbers: HashMap::default(),
             topics: HashMap::default(),
@@ -371,6 +374,10 @@ impl NodeState {
                 let text = format!("the hub did not answer within {} s", limits::JOIN_TIME_MAX.as_secs());
                 self.disconnected(Refusal::new(Code::TimedOut, text), now);
             }
+            Phase::Joined if std::mem::take(&mut self.beat_changed) => {
+                self.attentive_since = self.now;
+                self.send_beat();
+            }
             Phase::Joined => {
                 if late > limits::STALL {
                     // This program stood still; what it did not hear in that time says nothing about the hub.
@@ -405,26 +412,33 @@ impl NodeState {
     }
 
     fn send_beat(&mut self) {
-        Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
         self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
+        if self.beat_at.is_some() {
+            Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
+        }
     }
 
     /// The node offers or follows one thing more: as long as there is any, its link beats more often.
     pub(crate) fn attend(&mut self) {
         self.attentive += 1;
         if self.attentive == 1 {
-            self.attentive_since = self.now;
-            if self.is_joined() {
-                self.send_beat();
-            }
+            self.change_beat();
         }
     }
 
     /// The node offers or follows one thing less.
     pub(crate) fn unattend(&mut self) {
         self.attentive = self.attentive.saturating_sub(1);
-        if self.attentive == 0 && self.is_joined() {
-            self.send_beat();
+        if self.attentive == 0 {
+            self.change_beat();
+        }
+    }
+
+    /// Who calls for a registration or a watch does not say what time it is.
+    fn change_beat(&mut self) {
+        if self.is_joined() && (self.beat(true), self.beat(false)) != (None, None) {
+            self.beat_changed = true;
+            self.beat_at = Some(self.now);
         }
     }
 

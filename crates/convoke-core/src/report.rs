@@ -106,10 +106,11 @@ pub struct NodeReport {
 }
 
 /// Who is master: of all nodes that are alive the one that wants it most, and of these the one that is alive the longest.
+/// There is no such value while no node that is alive can be master.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MasterReport {
-    /// Its name; none if no node that is alive can be master.
-    pub node: Option<String>,
+    /// Its name.
+    pub node: String,
     /// The hub's epoch, as text since it may exceed what a JSON number holds.
     pub epoch: String,
     /// Grows with every change of the master within the epoch.
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_report_of_a_later_version_is_read() {
-        let report = MasterReport { node: Some("press".into()), epoch: "5".into(), term: 3 };
+        let report = MasterReport { node: "press".into(), epoch: "5".into(), term: 3 };
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(text, r#"{"node":"press","epoch":"5","term":3}"#);
         let later = text.replace('}', r#","more":[1]}"#);

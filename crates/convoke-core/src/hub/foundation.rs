@@ -160,6 +160,16 @@ impl HubState {
         self.conversation.ready
     }
 
+    /// The wall time at this moment, in milliseconds since 1970; read once, for what has a time to live.
+    pub fn set_wall(&mut self, wall_ms: u64, now: Time) {
+        self.wall = (wall_ms, now);
+    }
+
+    pub(super) fn wall_ms(&self) -> u64 {
+        let (wall_ms, since) = self.wall;
+        wall_ms.saturating_add(u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX))
+    }
+
     fn foundation_failed(&mut self, why: Refusal) {
         if self.conversation.failed.is_none() {
             self.conversation.failed = Some(why.clone());

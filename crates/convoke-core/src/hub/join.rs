@@ -346,8 +346,9 @@ fn node_name(bytes: &[u8]) -> Result<Name, Refusal> {
     let (len, words) = (name.as_str().len(), name.words().count());
     if len > NODE_NAME_BYTES_MAX || words > NODE_NAME_WORDS_MAX {
         let text = format!(
-            "`{name}` is too long for a node: it has {len} bytes in {words} words, and at most {NODE_NAME_BYTES_MAX} in \
-             {NODE_NAME_WORDS_MAX} are allowed"
+            "`{}…` is too long for a node: it has {len} bytes and {words} words, and at most {NODE_NAME_BYTES_MAX} and \
+             {NODE_NAME_WORDS_MAX} are allowed",
+            &name.as_str()[..name.as_str().floor_char_boundary(32)]
         );
         return Err(Refusal::new(Code::BadName, text));
     }

@@ -92,8 +92,9 @@ pub(super) struct Member {
     pub(super) since: Time,
     /// The number of the change that brought it there.
     pub(super) view: u64,
-    pub(super) info: InfoOwned,
-    /// Its link has told what it is about.
+    /// What it has told about itself. Until it has, it is not master: it may not want to be.
+    pub(super) info: Option<InfoOwned>,
+    /// Its link has told it.
     told: bool,
     link: Option<LinkId>,
     /// When it was last heard, once it has no link; by the clock of membership.
@@ -141,7 +142,7 @@ impl Members {
 }
 
 fn candidate(node: &Name, member: &Member) -> Option<(u8, Time, Name)> {
-    let rank = match member.info.master {
+    let rank = match member.info.as_ref()?.master {
         MasterWish::Must => 0,
         MasterWish::May => 1,
         MasterWish::Never => return None,
@@ -191,7 +192,7 @@ impl HubState {
             reason: None,
             since: now,
             view: 0,
-            info: InfoOwned::default(),
+            info: None,
             told: false,
             link: None,
             heard: Time::START,
@@ -215,6 +216,8 @@ impl HubState {
     pub(super) fn member_left(&mut self, node: &Name, id: LinkId, attentive: bool, heard: Time, why: &Refusal) {
         let membership = &self.config.membership;
         let (beat, clock) = (membership.beat_away(attentive), self.membership_clock());
+        // Without beats its silence said nothing.
+        let heard = if membership.beat_of(attentive).is_some() { heard } else { clock };
         let (dead, removed) = (heard + beat * membership.dead_beats, heard + beat * membership.removed_beats);
         let Some(member) = self.members.all.get_mut(node).filter(|member| member.link == Some(id)) else { return };
         (member.link, member.heard, member.beat) = (None, heard, beat);
@@ -376,9 +379,9 @@ impl HubState {
         let Some(member) = self.members.all.get_mut(&node).filter(|member| member.link == Some(id)) else { return };
         let info = InfoOwned::from(info);
         let before = candidate(&node, member);
-        let lasting = member.info.lasting() != info.lasting();
+        let lasting = member.info.as_ref().is_none_or(|known| known.lasting() != info.lasting());
         let first = !std::mem::replace(&mut member.told, true);
-        member.info = info;
+        member.info = Some(info);
         let after = candidate(&node, member);
         self.elect(before, after);
         if first {

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
     LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, STATUS, StatusReport, TOPICS, TopicReport,
+    node_report,
 };
 use crate::time::Time;
 
@@ -20,14 +21,8 @@ pub(super) struct Reports {
     watched: BTreeMap<Pattern, u32>,
     /// Nodes whose values are not up to date; true if that has to be told also if nobody looks.
     stale: BTreeMap<Name, bool>,
-    /// Values that are there only while somebody looks, and the status, each with what it says.
-    pub(super) shown: BTreeMap<String, String>,
-}
-
-impl Reports {
-    fn is_watched(&self, name: &Name) -> bool {
-        self.watched.keys().any(|pattern| pattern.matches(name))
-    }
+    /// Values that are there only while somebody looks.
+    pub(super) shown: BTreeSet<String>,
 }
 
 /// What of a pattern is behind this prefix of two words and a slash; `None` if no name that begins so matches.
@@ -118,7 +113,7 @@ impl HubState {
             !fresh.contains(name)
                 && (all || Name::parse(name).is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))))
         };
-        let gone: Vec<String> = self.reports.shown.keys().filter(|name| gone(name)).cloned().collect();
+        let gone: Vec<String> = self.reports.shown.iter().filter(|name| gone(name)).cloned().collect();
         for name in gone {
             self.reports.shown.remove(&name);
             self.set_hub_value(&name, None);
@@ -135,7 +130,7 @@ impl HubState {
             history: hex(&self.identity.history),
             epoch: self.identity.epoch.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_ms: self.wall_ms(self.started),
+            started_ms: self.wall_at(self.started),
             view: self.members.view,
             census: self.census(),
         };
@@ -154,7 +149,7 @@ impl HubState {
             let (subscriptions, attentive) =
                 link.joined().map_or((0, false), |joined| (joined.subscriptions.len(), joined.attentive > 0));
             let (node, since_ms, seq) = match joined {
-                Some((node, since, seq)) => (Some(node), self.wall_ms(since), seq),
+                Some((node, since, seq)) => (Some(node), self.wall_at(since), seq),
                 None => (None, 0, 0),
             };
             if Name::parse(&name).is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))) {
@@ -178,19 +173,15 @@ impl HubState {
 
     /// Sets a value that is there only while somebody looks.
     fn show(&mut self, name: String, report: &impl Serialize, fresh: &mut BTreeSet<String>) {
-        let json = json(report);
-        if self.reports.shown.get(&name) != Some(&json) {
-            self.set_hub_value(&name, Some(json.clone()));
-            self.reports.shown.insert(name.clone(), json);
-        }
+        self.set_hub_value(&name, Some(&json(report)));
+        self.reports.shown.insert(name.clone());
         fresh.insert(name);
     }
 
     /// What a node has told about itself has changed; `lasting` says that more than its load has.
     pub(super) fn node_is_stale(&mut self, node: &Name, lasting: bool) {
         *self.reports.stale.entry(node.clone()).or_insert(false) |= lasting;
-        let watched = || Name::parse(&format!("{NODES}{node}")).is_ok_and(|name| self.reports.is_watched(&name));
-        if lasting || watched() {
+        if lasting || self.watches.is_watched(&node_report(node)) {
             self.arm_report();
         }
     }
@@ -199,27 +190,28 @@ impl HubState {
     pub(super) fn show_node(&mut self, node: &Name) {
         self.reports.stale.remove(node);
         let Some(member) = self.members.get(node) else { return };
+        let info = member.info.clone().unwrap_or_default();
         let report = NodeReport {
             state: member.state,
             reason: member
                 .reason
                 .as_ref()
                 .map(|why| Reason { code: why.code.word().to_owned(), text: why.text.to_string() }),
-            since_ms: self.wall_ms(member.since),
+            since_ms: self.wall_at(member.since),
             view: member.view,
             incarnation: member.incarnation.to_string(),
             author: member.author.to_string(),
             principal: member.principal.to_string(),
-            host: member.info.host.clone(),
-            pid: member.info.pid,
-            program: member.info.program.clone(),
-            cpu_permille: member.info.cpu_permille,
-            own_cpu_permille: member.info.own_cpu_permille,
-            memory: member.info.memory,
-            free_memory: member.info.free_memory,
-            master: member.info.master,
+            host: info.host,
+            pid: info.pid,
+            program: info.program,
+            cpu_permille: info.cpu_permille,
+            own_cpu_permille: info.own_cpu_permille,
+            memory: info.memory,
+            free_memory: info.free_memory,
+            master: info.master,
         };
-        self.set_hub_value(&format!("{NODES}{node}"), Some(json(&report)));
+        self.set_hub_value(&format!("{NODES}{node}"), Some(&json(&report)));
     }
 
     /// Takes back the value that says how a node is.
@@ -230,18 +222,14 @@ impl HubState {
 
     /// Sets the value that says who is master.
     pub(super) fn show_master(&mut self) {
-        let report = MasterReport {
-            node: self.members.master().map(Name::to_string),
-            epoch: self.identity.epoch.to_string(),
-            term: self.members.term,
-        };
-        self.set_hub_value(MASTER, Some(json(&report)));
+        let (epoch, term) = (self.identity.epoch.to_string(), self.members.term);
+        let report = self.members.master().map(|node| json(&MasterReport { node: node.to_string(), epoch, term }));
+        self.set_hub_value(MASTER, report.as_deref());
     }
 
     /// A time as reports have it: in milliseconds since 1970.
-    pub(super) fn wall_ms(&self, time: Time) -> u64 {
-        let wall = self.config.wall_start + time.since(Time::START);
-        u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+    fn wall_at(&self, time: Time) -> u64 {
+        self.wall_ms().saturating_sub(u64::try_from(self.now.since(time).as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -37,7 +37,7 @@ impl HubState {
     }
 
     fn try_write(&mut self, id: LinkId, write: Write<'_>) -> Result<(), Refusal> {
-        let wall_ms = self.wall_ms(self.now);
+        let wall_ms = self.wall_ms();
         let mut in_memory = 0;
         for item in write.items.iter() {
             in_memory += usize::from(self.check_item(id, &item)?);
@@ -117,19 +117,11 @@ impl HubState {
     }
 
     /// Sets a value of the hub's own, as JSON, or deletes it. One that is as it should be is left alone.
-    pub(super) fn set_hub_value(&mut self, name: &str, json: Option<String>) {
+    pub(super) fn set_hub_value(&mut self, name: &str, json: Option<&str>) {
         debug_assert!(name.starts_with('$'), "the hub's own names begin with `$`");
-        let new = json.as_ref().map(|json| (Encoding::Json, json.as_bytes()));
+        let new = json.map(|json| (Encoding::Json, json.as_bytes()));
         let changed = self.memory.set_own(name, new);
         self.changed(&changed, self.memory_epoch);
-    }
-
-    /// The hub's own values, by name.
-    #[cfg(test)]
-    pub(super) fn hub_values(&self) -> std::collections::BTreeMap<String, String> {
-        let every = crate::name::Pattern::parse("$hub/#").expect("it is a pattern");
-        let value = |slot| (self.memory.values.name(slot).to_owned(), self.memory.values.text(slot));
-        self.memory.values.matched(&every).into_iter().map(value).collect()
     }
 
     /// The timer for the value that goes next.
@@ -137,7 +129,7 @@ impl HubState {
         let next = [self.kept.values.next_expiry(), self.memory.values.next_expiry()].into_iter().flatten().min();
         match next {
             Some(expires_ms) => {
-                let wait = std::time::Duration::from_millis(expires_ms.saturating_sub(self.wall_ms(self.now)));
+                let wait = std::time::Duration::from_millis(expires_ms.saturating_sub(self.wall_ms()));
                 if !self.timers.is_set(Timer::Expire) || wait.as_millis() > 0 {
                     self.timers.set(self.now + wait, Timer::Expire);
                 }
@@ -148,7 +140,7 @@ impl HubState {
 
     /// Values whose time is over go, as ordinary changes.
     pub(super) fn expire_values(&mut self) {
-        let wall_ms = self.wall_ms(self.now);
+        let wall_ms = self.wall_ms();
         let due = self.memory.values.expired(wall_ms, BATCH_ITEMS_MAX);
         self.expire_in_memory(&due);
         if self.conversation.check_room().is_ok() {
@@ -187,14 +179,14 @@ impl HubState {
 
     fn append_expiry(&mut self, slots: &[Slot]) {
         if !slots.is_empty() {
-            let operation = expiry(&self.kept.values, slots, self.wall_ms(self.now));
+            let operation = expiry(&self.kept.values, slots, self.wall_ms());
             self.conversation.append(&operation);
         }
     }
 
     fn expire_in_memory(&mut self, slots: &[Slot]) {
         if !slots.is_empty() {
-            let operation = expiry(&self.memory.values, slots, self.wall_ms(self.now)).encode();
+            let operation = expiry(&self.memory.values, slots, self.wall_ms()).encode();
             let pos = self.memory.pos() + 1;
             let applied = self.memory.apply(pos, &operation).expect("it was encoded right here");
             self.applied(applied, self.memory_epoch);

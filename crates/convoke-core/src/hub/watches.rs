@@ -84,6 +84,13 @@ impl Watches {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
+
+    /// Whether anybody watches something that this name is part of.
+    pub(super) fn is_watched(&self, name: &str) -> bool {
+        let mut watched = false;
+        self.patterns.matching(name, |_| watched = true);
+        watched
+    }
 }
 
 impl HubState {
@@ -115,11 +122,12 @@ impl HubState {
             return Err(Refusal::new(Code::Limit, text));
         }
         let principal = joined.principal.clone();
-        if mode == WatchMode::Once {
-            self.refresh_hub_values(&pattern);
-        } else {
-            self.attend(id);
+        let live = mode != WatchMode::Once;
+        if live {
             self.hub_watch_begins(&pattern);
+            self.attend(id);
+        } else {
+            self.refresh_hub_values(&pattern);
         }
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
@@ -130,7 +138,6 @@ impl HubState {
             begin(&self.memory, &pattern, mode, after, &mut snapshot.memory, &mut 0)
         }];
         let credit = if mode == WatchMode::Once { i64::MAX } else { i64::from(window) };
-        let live = mode != WatchMode::Once;
         let snapshot = (snapshot.durable || snapshot.memory).then_some(snapshot);
         let text = pattern.as_str().to_owned();
         let key = self.watches.all.insert(Watch {
@@ -178,12 +185,11 @@ impl HubState {
             if let Some(joined) = self.links.joined(watch.link) {
                 joined.hungry.retain(|other| *other != key);
             }
-            self.conversation.forget_reads(key);
-            if watch.mode == WatchMode::Once {
-                continue;
+            if watch.mode != WatchMode::Once {
+                self.hub_watch_ends(&watch.pattern);
+                self.unattend(watch.link);
             }
-            self.unattend(watch.link);
-            self.hub_watch_ends(&watch.pattern);
+            self.conversation.forget_reads(key);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
                 keys.retain(|other| *other != key);
                 if keys.is_empty() {

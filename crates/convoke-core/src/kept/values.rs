@@ -173,13 +173,6 @@ impl Values {
         with(if entry.set { super::rows::payload_pieces(&entry.frames) } else { None });
     }
 
-    #[cfg(test)]
-    pub(crate) fn text(&self, slot: Slot) -> String {
-        let mut text = String::new();
-        self.payload(slot, |has| text = String::from_utf8(has.expect("a value").1.concat()).expect("text"));
-        text
-    }
-
     /// Whether the key has exactly this payload.
     pub(super) fn has_payload(&self, slot: Slot, payload: &[u8]) -> bool {
         let mut same = false;
