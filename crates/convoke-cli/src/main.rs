@@ -14,7 +14,6 @@ mod output;
 mod payload;
 mod render;
 mod same;
-mod select;
 mod signals;
 mod table;
 mod usage;

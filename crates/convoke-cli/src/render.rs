@@ -268,6 +268,12 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     escaped_json(&line).into_owned()
 }
 
+/// JSON over several lines, harmless to a terminal.
+pub(crate) fn json_pretty(value: &serde_json::Value) -> String {
+    let pretty = serde_json::to_string_pretty(value).expect("JSON can be written");
+    pretty.lines().map(escaped_json).collect::<Vec<_>>().join("\n")
+}
+
 /// Text with everything escaped that would break the line or act on a terminal.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     escape(text, |out, character| match character {

@@ -51,7 +51,7 @@ pub(crate) struct SetArguments {
     pub(crate) create: bool,
 
     /// Set each value that there is and whose name matches, and print how many these are
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["ttl", "ephemeral"])]
     pub(crate) existing: bool,
 
     /// Let the value go after so long
