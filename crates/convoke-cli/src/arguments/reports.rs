@@ -57,7 +57,8 @@ Example:
   convoke locate math/add")]
 pub(crate) struct LocateArguments {
     /// The name of the service
-    pub(crate) name: String,
+    #[arg(value_name = "NAME")]
+    pub(crate) service: String,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,

@@ -30,7 +30,8 @@ Examples:
   convoke serve math/add --lines -- jq --unbuffered -c add")]
 pub(crate) struct ServeArguments {
     /// The name of the service
-    pub(crate) name: String,
+    #[arg(value_name = "NAME")]
+    pub(crate) service: String,
 
     /// Start the command once; it gets a line of JSON for each call, and answers with one
     #[arg(long, conflicts_with = "concurrency")]
@@ -68,7 +69,8 @@ Examples:
   convoke call line/stop --all --timeout 2s")]
 pub(crate) struct CallArguments {
     /// The name of the service
-    pub(crate) name: String,
+    #[arg(value_name = "NAME")]
+    pub(crate) service: String,
 
     #[command(flatten)]
     pub(crate) payload: PayloadArguments,

@@ -37,7 +37,8 @@ Examples:
   convoke set 'press/+/force' 12 --existing     every value that there is")]
 pub(crate) struct SetArguments {
     /// The name to set; with --existing also a pattern
-    pub(crate) name: String,
+    #[arg(value_name = "NAME")]
+    pub(crate) key: String,
 
     #[command(flatten)]
     pub(crate) payload: PayloadArguments,
@@ -143,7 +144,8 @@ Examples:
   convoke wait line/owner                       until it has any value")]
 pub(crate) struct WaitArguments {
     /// The name of the value
-    pub(crate) name: String,
+    #[arg(value_name = "NAME")]
+    pub(crate) key: String,
 
     #[command(flatten)]
     pub(crate) payload: PayloadArguments,

@@ -37,7 +37,7 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn run(arguments: LocateArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
-    let name = Name::parse(&arguments.name)?;
+    let name = Name::parse(&arguments.service)?;
     with_node(&arguments.node, signals, async |node| {
         let what = format!("locate `{name}`");
         let report = within(&arguments.node, &what, node.get_value(format!("{SERVICES}{name}"))).await?;

@@ -44,8 +44,8 @@ pub(super) fn say_count(count: u64, json: bool) -> Result<(), Failure> {
 pub(crate) async fn run(arguments: SetArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     // All that can be wrong by itself is refused before the hub is asked for.
     let pattern = match arguments.existing {
-        true => Pattern::parse(&arguments.name)?,
-        false => Pattern::from(Name::parse(&arguments.name)?),
+        true => Pattern::parse(&arguments.key)?,
+        false => Pattern::from(Name::parse(&arguments.key)?),
     };
     let payload = match payload::given(arguments.payload.payload, arguments.payload.raw, signals).await? {
         Given::Payload(payload) => payload,

@@ -16,7 +16,7 @@ use crate::{duration, output, render};
 const SHOWN_CHARS_MAX: usize = 100;
 
 pub(crate) async fn run(arguments: WaitArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
-    let name = Name::parse(&arguments.name)?;
+    let name = Name::parse(&arguments.key)?;
     let wanted = match payload::given(arguments.payload.payload, arguments.payload.raw, signals).await? {
         Given::Payload(payload) => Some(payload),
         Given::Nothing => None,
