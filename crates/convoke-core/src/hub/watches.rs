@@ -17,6 +17,7 @@ use crate::kept::{CHANGES, Kept, Place, Reach, change_from_row, name_in, place_k
 use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
+use crate::rev::Rev;
 use crate::rights::{Principal, Verb, allow};
 use crate::tree::Tree;
 use crate::tree::slab::Slab;
@@ -121,14 +122,38 @@ impl HubState {
             );
             return Err(Refusal::new(Code::Limit, text));
         }
-        let principal = joined.principal.clone();
-        let live = mode != WatchMode::Once;
-        if live {
+        if mode == WatchMode::Once {
+            if self.config.shared_foundation {
+                self.conversation.barrier(id, number, pattern);
+            } else {
+                self.get(id, number, pattern);
+            }
+        } else {
             self.hub_watch_begins(&pattern);
             self.attend(id);
-        } else {
-            self.refresh_hub_values(&pattern);
+            self.begin_watch(id, number, mode, window, (after, after_memory), pattern);
         }
+        Ok(())
+    }
+
+    /// Begins to tell what is there now, once.
+    pub(super) fn get(&mut self, id: LinkId, number: u32, pattern: Pattern) {
+        self.refresh_hub_values(&pattern);
+        self.begin_watch(id, number, WatchMode::Once, u32::MAX, (0, Rev::default()), pattern);
+    }
+
+    fn begin_watch(
+        &mut self,
+        id: LinkId,
+        number: u32,
+        mode: WatchMode,
+        window: u32,
+        (after, after_memory): (u64, Rev),
+        pattern: Pattern,
+    ) {
+        let Some(joined) = self.links.joined(id) else { return };
+        let principal = joined.principal.clone();
+        let live = mode != WatchMode::Once;
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
             // Of an earlier start of the hub nothing is known any more.
@@ -157,11 +182,10 @@ impl HubState {
         if live {
             self.watches.patterns.get_or_insert_with(&text, Vec::new).push(key);
         }
-        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let Some(joined) = self.links.joined(id) else { return };
         joined.watches.insert(number, key);
         joined.hungry.push_back(key);
         self.touch(id);
-        Ok(())
     }
 
     /// The node has taken so much of what a watch got.
