@@ -84,7 +84,7 @@ mod tests {
         table.row(["press-1".to_owned(), String::new(), "1".to_owned()]);
         table.row(["ö".to_owned(), "a\u{1b}b".to_owned(), String::new()]);
         let lines: Vec<String> = lines(&table.rows).collect();
-        assert_eq!(lines, ["press-1  -        1", "ö        a\\u001bb  -"]);
+        assert_eq!(lines, ["press-1  -         1", "ö        a\\u001bb  -"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::NodeArguments;
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listed {
-    /// Programs that are joined, or were lately
+    /// Programs that are joined, or were lost lately
     Nodes,
     /// Services that are offered
     Services,
@@ -22,7 +22,8 @@ pub(crate) enum Listed {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A line for each, in columns; on a terminal a line above says what they are. Times are those of UTC. With --json each is \
-an object with all that the hub tells. What the hub tells are values under `$hub/`: `get` and `watch` show them too.
+an object with all that the hub tells. What the hub tells are values under `$hub/`: `get` and `watch` show them too, \
+also of nodes that have left and of the one that asks, which are not listed.
 
 Examples:
   convoke list nodes

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use convoke::{Node, Value};
+use convoke::{Code, Node, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::arguments::{ListArguments, Listed, NodeArguments};
@@ -19,7 +19,11 @@ pub(crate) async fn run(arguments: ListArguments, json: bool, signals: &Signals)
             Listed::Values => values(node, &arguments.node, json).await?,
             what => {
                 let kind = Kind::of(what);
-                let reports = reports(node, &arguments.node, kind.prefix).await?;
+                let mut reports = reports(node, &arguments.node, kind.prefix).await?;
+                if what == Listed::Nodes {
+                    // Nobody misses who has said goodbye, or looks for who asks.
+                    reports.retain(|report| !report.has_left() && report.name != node.name().as_str());
+                }
                 if json { lines(&reports)? } else { (kind.table)(&reports).print()? }
             }
         }
@@ -77,6 +81,12 @@ impl Report {
             Some(Json::Number(number)) => number.to_string(),
             _ => String::new(),
         }
+    }
+
+    /// Whether a node has left on purpose.
+    fn has_left(&self) -> bool {
+        let reason = self.about.get("reason").and_then(|reason| reason.get("code")).and_then(Json::as_str);
+        reason == Some(Code::Left.word())
     }
 
     fn moment(&self, key: &str) -> String {

@@ -20,9 +20,8 @@ pub(crate) async fn run(arguments: StatusArguments, json: bool, signals: &Signal
     with_node(&arguments.node, signals, async |node| {
         let ask = async { Ok((node.get_value("$hub/status").await?, node.get_value("$hub/master").await?)) };
         let (status, master) = within(&arguments.node, "status of the hub", ask).await?;
-        let mut status = object(status).ok_or_else(|| {
-            Failure::new(Exit::Unavailable, Code::Unknown.word(), "status of the hub: it tells none")
-        })?;
+        let mut status = object(status)
+            .ok_or_else(|| Failure::new(Exit::Unavailable, Code::Unknown.word(), "status of the hub: it tells none"))?;
         let master = object(master).and_then(|master| master.get("node").cloned());
         status.insert("master".to_owned(), master.unwrap_or(Json::Null));
         if json {
