@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::frame::Frame;
 use crate::hub::{HubConfig, HubIdentity, Peer};
+use crate::frame::Frame;
 use crate::name::Pattern;
 use crate::node::{NodeConfig, NodeState};
 use crate::outgoing::Transmit;
