@@ -87,13 +87,6 @@ impl Watches {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
-
-    /// Whether anybody watches something that this name is part of.
-    pub(super) fn is_watched(&self, name: &str) -> bool {
-        let mut watched = false;
-        self.patterns.matching(name, |_| watched = true);
-        watched
-    }
 }
 
 impl HubState {
@@ -155,7 +148,6 @@ impl HubState {
     ) {
         let Some(joined) = self.links.joined(id) else { return };
         let principal = joined.principal.clone();
-        let live = mode != WatchMode::Once;
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
             // Of an earlier start of the hub nothing is known any more.
@@ -165,6 +157,7 @@ impl HubState {
             begin(&self.memory, &pattern, mode, after, &mut snapshot.memory, &mut 0)
         }];
         let credit = if mode == WatchMode::Once { i64::MAX } else { i64::from(window) };
+        let live = mode != WatchMode::Once;
         let snapshot = (snapshot.durable || snapshot.memory).then_some(snapshot);
         let text = pattern.as_str().to_owned();
         let key = self.watches.all.insert(Watch {
@@ -212,11 +205,12 @@ impl HubState {
             if let Some(joined) = self.links.joined(watch.link) {
                 joined.hungry.retain(|other| *other != key);
             }
-            if watch.mode != WatchMode::Once {
-                self.hub_watch_ends(&watch.pattern);
-                self.unattend(watch.link);
-            }
             self.conversation.forget_reads(key);
+            if watch.mode == WatchMode::Once {
+                continue;
+            }
+            self.unattend(watch.link);
+            self.hub_watch_ends(&watch.pattern);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
                 keys.retain(|other| *other != key);
                 if keys.is_empty() {

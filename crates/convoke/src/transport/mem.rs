@@ -105,7 +105,7 @@ pub(crate) fn cut(link: &MemLink) {
         let touched = {
             let mut state = hub.lock();
             state.closed(link.id, now());
-            hub.turn(&mut state);
+            state.settle();
             std::iter::from_fn(|| state.touched()).collect()
         };
         for other in hub.hand_over(touched) {
@@ -171,10 +171,12 @@ fn carry(link: &Arc<MemLink>, work: &mut VecDeque<Arc<MemLink>>) -> bool {
             moved = true;
             let mut input = piece.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
             state.receive(link.id, &mut input, now());
-            hub.turn(&mut state);
             debug_assert!(input.is_empty(), "a node writes whole frames");
         }
+        state.settle();
         state.transmit(link.id, &mut to_node);
+        // What leaves may make room for more that is to be read.
+        state.settle();
         let touched = std::iter::from_fn(|| state.touched()).filter(|id| *id != link.id).collect();
         (touched, state.deadline().is_some_and(|due| deadline.is_none_or(|before| due < before)))
     };
