@@ -71,6 +71,8 @@ pub struct HubConfig {
     pub membership: Membership,
     /// Values of these names, and of all below them, are kept in memory only.
     pub memory: Vec<Name>,
+    /// Other hubs append to the same foundation: a get waits until what they had committed before it is known here.
+    pub shared_foundation: bool,
 }
 
 impl Default for HubConfig {
@@ -82,6 +84,7 @@ impl Default for HubConfig {
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
             membership: Membership::default(),
             memory: Vec::new(),
+            shared_foundation: false,
         }
     }
 }

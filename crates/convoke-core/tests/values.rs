@@ -5,7 +5,7 @@ mod pair;
 use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Expect, Item, Set, WatchMode};
 use convoke_core::node::{NotWritten, Watched, Wrote};
-use convoke_core::{Code, Encoding, Pattern, Refusal, Rev};
+use convoke_core::{Code, Encoding, HubConfig, Name, Pattern, Refusal, Rev};
 use pair::World;
 
 fn set<'a>(name: &'a str, payload: &'a str) -> Item<'a> {
@@ -195,7 +195,7 @@ fn a_slow_reader_is_told_the_last_of_each_and_costs_a_bounded_number_of_bytes() 
 
 #[test]
 fn values_of_memory_prefixes_begin_anew_with_the_hub() {
-    let mut world = World::with_memory(2, &["live"]);
+    let mut world = World::with(2, HubConfig { memory: vec![Name::parse("live").unwrap()], ..HubConfig::default() });
     let watch = watch(&mut world, 1, "#", WatchMode::Latest);
     let wrote = write(&mut world, 0, &[set("live/x", "1")]).unwrap();
     assert!(!wrote.rev.is_durable());
@@ -207,4 +207,29 @@ fn values_of_memory_prefixes_begin_anew_with_the_hub() {
     world.settle();
     let news = take(&mut world, 1, watch);
     assert!(matches!(&news[..], [gone] if gone.ends_with(" live/x -")), "{news:?}");
+}
+
+#[test]
+fn a_get_of_a_foundation_that_hubs_share_waits_for_what_was_committed_before_it() {
+    let mut world = World::with(1, HubConfig { shared_foundation: true, ..HubConfig::default() });
+    write(&mut world, 0, &[set("a", "1")]).unwrap();
+    world.hold = true;
+    let id = world.nodes[0].state.get(Pattern::parse("a").unwrap()).unwrap();
+    world.settle();
+    assert!(world.nodes[0].state.got().is_empty());
+    // Another hub has had a value kept, and this hub learns of it before the barrier is done.
+    let mut other = World::new(2);
+    other.hold = true;
+    other.nodes[1].state.write(&[set("a", "2")]).unwrap();
+    other.settle();
+    for ask in other.held {
+        if let Ask::Append { operation, .. } = ask {
+            world.commit(None, operation);
+        }
+    }
+    world.hold = false;
+    world.settle();
+    let (of, found) = world.nodes[0].state.got().remove(0);
+    assert_eq!(of, id);
+    assert_eq!(found.unwrap()[0].payload.as_ref().unwrap().bytes, "2");
 }

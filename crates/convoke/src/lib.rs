@@ -44,6 +44,7 @@ mod error;
 mod hub;
 mod json;
 mod node;
+mod store;
 mod token;
 mod transport;
 

@@ -12,6 +12,7 @@ use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
 use crate::kept::{Applied, Outcome};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
+use crate::name::Pattern;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -27,6 +28,8 @@ pub(super) struct Conversation {
     /// Writes among them: one that is sent again meanwhile is not appended twice.
     writes: BTreeSet<(Incarnation, u64)>,
     reads: BTreeMap<Ticket, WatchKey>,
+    /// Gets that wait until everything is known that was committed before them.
+    barriers: BTreeMap<Ticket, (LinkId, u32, Pattern)>,
     ready: bool,
     failed: Option<Refusal>,
 }
@@ -60,6 +63,18 @@ impl Conversation {
         let ticket = self.ticket();
         self.reads.insert(ticket, watch);
         self.asks.push(Ask::Read { ticket, table, from, bytes_max });
+    }
+
+    /// A get is answered when all is known that anybody was told to be committed before it.
+    pub(super) fn barrier(&mut self, link: LinkId, number: u32, pattern: Pattern) {
+        let ticket = self.ticket();
+        self.barriers.insert(ticket, (link, number, pattern));
+        self.asks.push(Ask::Barrier { ticket });
+    }
+
+    /// The link has ended.
+    pub(super) fn forget_barriers(&mut self, link: LinkId) {
+        self.barriers.retain(|_, (other, ..)| *other != link);
     }
 
     /// The watch has ended: what it has asked for is nobody's.
@@ -149,7 +164,11 @@ impl HubState {
                     self.watch_read(watch, &rows);
                 }
             }
-            Told::BarrierDone { .. } => {}
+            Told::BarrierDone { ticket } => {
+                if let Some((link, number, pattern)) = self.conversation.barriers.remove(&ticket) {
+                    self.get(link, number, pattern);
+                }
+            }
             Told::Failed(why) => self.foundation_failed(why),
         }
         self.close_doomed();

@@ -288,6 +288,7 @@ impl HubState {
             }
         }
         self.end_watches(watches.into_values());
+        self.conversation.forget_barriers(id);
         self.end_pings(id);
         self.timers.clear(Timer::Silent(id));
         self.member_left(&node, id, attentive > 0, heard, why);

@@ -17,6 +17,7 @@ use crate::kept::{CHANGES, Kept, Place, Reach, change_from_row, name_in, place_k
 use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
+use crate::rev::Rev;
 use crate::rights::{Principal, Verb, allow};
 use crate::tree::Tree;
 use crate::tree::slab::Slab;
@@ -121,14 +122,37 @@ impl HubState {
             );
             return Err(Refusal::new(Code::Limit, text));
         }
-        let principal = joined.principal.clone();
-        let live = mode != WatchMode::Once;
-        if live {
+        if mode == WatchMode::Once {
+            if self.config.shared_foundation {
+                self.conversation.barrier(id, number, pattern);
+            } else {
+                self.get(id, number, pattern);
+            }
+        } else {
             self.hub_watch_begins(&pattern);
             self.attend(id);
-        } else {
-            self.refresh_hub_values(&pattern);
+            self.begin_watch(id, number, mode, window, (after, after_memory), pattern);
         }
+        Ok(())
+    }
+
+    /// Begins to tell what is there now, once.
+    pub(super) fn get(&mut self, id: LinkId, number: u32, pattern: Pattern) {
+        self.refresh_hub_values(&pattern);
+        self.begin_watch(id, number, WatchMode::Once, u32::MAX, (0, Rev::default()), pattern);
+    }
+
+    fn begin_watch(
+        &mut self,
+        id: LinkId,
+        number: u32,
+        mode: WatchMode,
+        window: u32,
+        (after, after_memory): (u64, Rev),
+        pattern: Pattern,
+    ) {
+        let Some(joined) = self.links.joined(id) else { return };
+        let principal = joined.principal.clone();
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
             // Of an earlier start of the hub nothing is known any more.
@@ -138,6 +162,7 @@ impl HubState {
             begin(&self.memory, &pattern, mode, after, &mut snapshot.memory, &mut 0)
         }];
         let credit = if mode == WatchMode::Once { i64::MAX } else { i64::from(window) };
+        let live = mode != WatchMode::Once;
         let snapshot = (snapshot.durable || snapshot.memory).then_some(snapshot);
         let text = pattern.as_str().to_owned();
         let key = self.watches.all.insert(Watch {
@@ -157,11 +182,10 @@ impl HubState {
         if live {
             self.watches.patterns.get_or_insert_with(&text, Vec::new).push(key);
         }
-        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let Some(joined) = self.links.joined(id) else { return };
         joined.watches.insert(number, key);
         joined.hungry.push_back(key);
         self.touch(id);
-        Ok(())
     }
 
     /// The node has taken so much of what a watch got.
@@ -185,11 +209,12 @@ impl HubState {
             if let Some(joined) = self.links.joined(watch.link) {
                 joined.hungry.retain(|other| *other != key);
             }
-            if watch.mode != WatchMode::Once {
-                self.hub_watch_ends(&watch.pattern);
-                self.unattend(watch.link);
-            }
             self.conversation.forget_reads(key);
+            if watch.mode == WatchMode::Once {
+                continue;
+            }
+            self.unattend(watch.link);
+            self.hub_watch_ends(&watch.pattern);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
                 keys.retain(|other| *other != key);
                 if keys.is_empty() {

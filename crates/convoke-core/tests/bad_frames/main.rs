@@ -524,9 +524,10 @@ fn a_connection_that_ends_leaves_nothing() {
         }
         bench.hub.closed(bench.bad.link, bench.now);
         let census = bench.hub.census();
-        // Who was joined is suspect for a while.
-        let timers = 1 + usize::from(stage == Stage::Joined);
-        assert_eq!((census.links, census.nodes, census.timers), (1, 1, timers), "{stage:?}");
+        // That its node was there is known for a while.
+        let known = usize::from(stage == Stage::Joined);
+        assert_eq!((census.links, census.nodes, census.timers), (1, 1, 1 + known), "{stage:?}");
+        assert_eq!(census.members, 1 + known, "{stage:?}");
         bench.expect_witness_unhurt(&stage);
     }
 }

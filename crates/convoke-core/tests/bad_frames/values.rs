@@ -5,7 +5,7 @@ use convoke_core::frame::{
     About, Call, Content, End, Expect, Frame, Handle, Incarnation, Item, Items, Kind, MORE, REST, Reply, Select, Set,
     Value, WatchMode,
 };
-use convoke_core::limits::{FRAGMENT_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_LINK_MAX};
+use convoke_core::limits::{BEAT_ATTENTIVE, BEATS_DEAD, FRAGMENT_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use convoke_core::{Code, Encoding, HubConfig, Name, Rev};
 
 use super::bench::{Answer, Bench, PORTIONS, Stage, encoded};
@@ -275,4 +275,20 @@ fn a_call_that_leads_nowhere_leaves_the_link_alone() {
         assert!(answers.iter().all(|answer| *answer == Answer::Other("Reply")), "{answers:?}");
         bench.expect_alive(&service);
     }
+}
+
+/// A link that had once watched something was held to the beats of one that watches, for ever.
+#[test]
+fn who_watches_no_more_may_be_silent_for_longer() {
+    let silence = BEAT_ATTENTIVE * (BEATS_DEAD + 1);
+    let mut bench = Bench::at(Stage::Joined);
+    bench.say(&watch(7, b"a/#"));
+    bench.say(&encoded(&Frame::Unsubscribe { id: 7 }));
+    bench.answers();
+    bench.wait(silence);
+    bench.expect_alive(&"it watches nothing");
+    bench.say(&watch(7, b"a/#"));
+    bench.answers();
+    bench.wait(silence);
+    assert!(matches!(bench.answers().last(), Some(Answer::Close(Code::Silent, _))), "it watches");
 }

@@ -54,12 +54,10 @@ fn hub(config: &HubConfig, epoch: u64) -> HubState {
 
 impl World {
     pub(crate) fn new(nodes: usize) -> World {
-        World::with_memory(nodes, &[])
+        World::with(nodes, HubConfig::default())
     }
 
-    pub(crate) fn with_memory(nodes: usize, prefixes: &[&str]) -> World {
-        let memory = prefixes.iter().map(|prefix| Name::parse(prefix).unwrap()).collect();
-        let config = HubConfig { memory, ..HubConfig::default() };
+    pub(crate) fn with(nodes: usize, config: HubConfig) -> World {
         let node = |place: usize| Node {
             state: NodeState::new(
                 NodeConfig::new(Name::parse(&format!("node/{place}")).unwrap()),
