@@ -85,13 +85,6 @@ impl Watches {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
-
-    /// Whether anybody watches something that this name is part of.
-    pub(super) fn is_watched(&self, name: &str) -> bool {
-        let mut watched = false;
-        self.patterns.matching(name, |_| watched = true);
-        watched
-    }
 }
 
 impl HubState {
@@ -210,6 +203,11 @@ impl HubState {
                 joined.hungry.retain(|other| *other != key);
             }
             self.conversation.forget_reads(key);
+            if watch.mode == WatchMode::Once {
+                continue;
+            }
+            self.unattend(watch.link);
+            self.hub_watch_ends(&watch.pattern);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
                 keys.retain(|other| *other != key);
                 if keys.is_empty() {
