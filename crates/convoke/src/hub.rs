@@ -7,10 +7,10 @@ mod thread;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubState, Name, Refusal, Time};
+use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, Time};
 use tokio::sync::oneshot;
 
 pub(crate) use announce::{Announced, find};
@@ -41,8 +41,8 @@ pub struct HubOptions {
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
     /// hub may bring as much for one link before it can be written.
     pub link_bulk_bytes_max: usize,
-    /// How often an idle link says that it is alive; `None` for 15 s, zero for never.
-    pub beat: Option<Duration>,
+    /// How it judges who is alive.
+    pub membership: Membership,
 }
 
 impl HubOptions {
@@ -62,9 +62,7 @@ impl HubOptions {
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
-        if let Some(beat) = self.beat {
-            config.membership.beat = beat;
-        }
+        config.membership = self.membership.clone();
         config
     }
 }
@@ -100,6 +98,7 @@ impl Hub {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
         let mut state = HubState::new(options.config(), folder.identity, seed, now());
+        // Read once: what is set later changes nothing.
         let token = folder.token.clone();
         state.add_token(token.name().clone(), token.key());
         state.set_wall(wall_ms(), now());

@@ -25,6 +25,12 @@ pub(super) struct Reports {
     pub(super) shown: BTreeSet<String>,
 }
 
+impl Reports {
+    fn is_watched(&self, name: &str) -> bool {
+        Name::parse(name).is_ok_and(|name| self.watched.keys().any(|pattern| pattern.matches(&name)))
+    }
+}
+
 /// What of a pattern is behind this prefix of two words and a slash; `None` if no name that begins so matches.
 fn behind<'a>(pattern: &'a Pattern, prefix: &str) -> Option<&'a str> {
     let mut rest = pattern.as_str();
@@ -181,7 +187,7 @@ impl HubState {
     /// What a node has told about itself has changed; `lasting` says that more than its load has.
     pub(super) fn node_is_stale(&mut self, node: &Name, lasting: bool) {
         *self.reports.stale.entry(node.clone()).or_insert(false) |= lasting;
-        if lasting || self.watches.is_watched(&node_report(node)) {
+        if lasting || self.reports.is_watched(&node_report(node)) {
             self.arm_report();
         }
     }
