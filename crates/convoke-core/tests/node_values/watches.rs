@@ -412,6 +412,14 @@ fn a_get_gives_what_is_there_by_name() {
     let [(_, Ok(found))] = &bench.node.got()[..] else { panic!("one answer") };
     let names: Vec<&str> = found.iter().map(|change| change.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+    // What has changed meanwhile may come again, as it is then.
+    let id = bench.node.get(Pattern::parse("#").expect("a pattern")).expect("joined");
+    for (rev, name) in [(1, "b"), (2, "a"), (3, "b")] {
+        bench.value(id, durable(rev), name);
+    }
+    bench.done(id, 3);
+    let [(_, Ok(found))] = &bench.node.got()[..] else { panic!("one answer") };
+    assert_eq!(found.iter().map(|change| change.rev.n).collect::<Vec<_>>(), [2, 3]);
     let id = bench.node.get(Pattern::parse("x").expect("a pattern")).expect("joined");
     bench.said();
     bench.node.abandon_get(id);
