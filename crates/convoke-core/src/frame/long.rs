@@ -41,6 +41,31 @@ pub(super) fn write_long(out: &mut Vec<u8>, kind: Kind, encoding: u8, flags: u16
     }
 }
 
+/// As [`write_long`], for frames of which there may be a million a second: what fits into one frame is written where it
+/// belongs, without a buffer of its own.
+pub(super) fn write_direct(
+    out: &mut Vec<u8>,
+    kind: Kind,
+    encoding: u8,
+    flags: u16,
+    fields: impl FnOnce(&mut Vec<u8>),
+    payload: &[u8],
+) {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind as u8, encoding]);
+    out.extend_from_slice(&flags.to_le_bytes());
+    fields(out);
+    let len = out.len() - start + payload.len();
+    if len - HEAD_BYTES <= FRAGMENT_BYTES_MAX {
+        out.extend_from_slice(payload);
+        out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+    } else {
+        let fields = out.split_off(start + HEAD_BYTES);
+        out.truncate(start);
+        write_long(out, kind, encoding, flags, &fields, payload);
+    }
+}
+
 /// The fragments of one long frame of which more are to come.
 #[derive(Debug)]
 pub(crate) struct Assembly {

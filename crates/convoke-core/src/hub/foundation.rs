@@ -207,7 +207,10 @@ impl HubState {
             .collect();
         for (incarnation, node, secret) in known {
             if let (Some(node), Some(secret)) = (node, secret) {
-                self.sessions.joined(incarnation, Session { node, secret, received: 0, at: Err(self.now) });
+                // What became of its calls in the hub's earlier start only their providers know.
+                let former = Some(incarnation);
+                let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
+                self.sessions.joined(incarnation, session);
                 self.forget_sessions_of(incarnation);
             }
         }

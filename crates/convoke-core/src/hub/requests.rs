@@ -112,7 +112,7 @@ impl HubState {
             Frame::Watch { .. } => self.watch(id, frame),
             Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),
             Frame::Serve { id: number, idempotent, service } => self.serve(id, number, idempotent, service),
-            Frame::Call(call) => self.call(id, call),
+            Frame::Call(call) => self.call(id, call)?,
             Frame::Reply(reply) => self.reply(id, reply),
             Frame::Cancel { id: number } => self.cancel(id, number),
             Frame::Ignored(_) => {}
