@@ -524,6 +524,7 @@ impl NodeState {
                     self.handle(whole.whole()?)?;
                 }
             } else {
+                self.parts.check_whole(head.kind)?;
                 self.handle(frame)?;
             }
             input.advance(len);
