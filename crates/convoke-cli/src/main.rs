@@ -10,7 +10,6 @@ mod duration;
 mod exit;
 mod join;
 mod log;
-mod messagepack;
 mod output;
 mod payload;
 mod render;

@@ -9,11 +9,9 @@ use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use convoke::{Encoding, Event, Gap, Headers, Missed, Payload};
+use convoke::{Encoding, Event, Gap, Headers, Json, Missed, Payload};
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::messagepack;
 
 /// What is shown of a payload.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,8 +25,8 @@ enum Readable<'a> {
 fn readable(payload: &Payload) -> Readable<'_> {
     let text = std::str::from_utf8(&payload.bytes);
     match payload.encoding {
-        Encoding::MessagePack => match messagepack::to_json(payload) {
-            Ok(json) => Readable::Json(Cow::Owned(json)),
+        Encoding::MessagePack => match payload.decode::<Json>() {
+            Ok(json) => Readable::Json(Cow::Owned(json.0.to_string())),
             Err(_) => Readable::Bytes(&payload.bytes),
         },
         Encoding::Json if text.is_ok_and(is_json) => Readable::Json(Cow::Borrowed(text.unwrap_or_default())),

@@ -24,6 +24,14 @@ pub enum Bug {
     PublisherLossNotTold,
     /// What waits for a link is written bulk first.
     NumbersAfterEvents,
+    /// A write that comes twice is done twice.
+    DuplicateApplied,
+    /// A write happens whatever it expects.
+    CompareAndSetAlways,
+    /// What was applied is not kept in tables, and neither are the operations.
+    TablesForgotten,
+    /// Watches are not told of changes.
+    WatchesNotFed,
 }
 
 impl Bug {

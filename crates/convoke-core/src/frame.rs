@@ -10,7 +10,9 @@ mod event;
 mod fields;
 mod info;
 mod join;
+mod lagged;
 mod long;
+mod preface;
 mod values;
 
 use std::fmt;
@@ -19,9 +21,12 @@ pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{read_headers, write_event, write_headers};
 pub use fields::Reader;
-pub use info::{Info, MasterWish};
+pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
+pub use lagged::Lagged;
+pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
+pub use preface::Preface;
 pub use values::{DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
 pub(crate) use values::{put_rev, read_rev};
 
@@ -131,65 +136,6 @@ kinds! {
     Cancel = 0x34, "Cancel";
     /// Hub to provider: what became of this call?
     Recall = 0x35, "Recall";
-}
-
-/// The first eight bytes of a link: four that no text, TLS, MQTT or HTTP begins with, then the lowest and the highest
-/// version of the protocol that the sender speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preface {
-    /// The lowest version spoken.
-    pub lowest: u16,
-    /// The highest version spoken.
-    pub highest: u16,
-}
-
-impl Preface {
-    /// Length in bytes.
-    pub const BYTES: usize = 8;
-    /// What every preface begins with.
-    pub const MAGIC: [u8; 4] = [0xcf, b'c', b'n', b'v'];
-    /// The versions this implementation speaks.
-    pub const OURS: Preface = Preface { lowest: 1, highest: 1 };
-
-    /// The preface as it is sent.
-    pub fn encode(self) -> [u8; Self::BYTES] {
-        let [m0, m1, m2, m3] = Self::MAGIC;
-        let ([l0, l1], [h0, h1]) = (self.lowest.to_le_bytes(), self.highest.to_le_bytes());
-        [m0, m1, m2, m3, l0, l1, h0, h1]
-    }
-
-    /// Reads a preface; `None` while fewer than eight bytes are there and all so far fit.
-    ///
-    /// # Errors
-    ///
-    /// What else the first bytes look like, where that is known (TLS, HTTP, MQTT, SSH).
-    pub fn decode(input: &[u8]) -> Result<Option<Preface>, FrameError> {
-        let given = &input[..input.len().min(4)];
-        if !Self::MAGIC.starts_with(given) {
-            return Err(FrameError { offset: 0, expected: guess(input) });
-        }
-        let Some(&[_, _, _, _, l0, l1, h0, h1]) = input.get(..Self::BYTES) else { return Ok(None) };
-        let (lowest, highest) = (u16::from_le_bytes([l0, l1]), u16::from_le_bytes([h0, h1]));
-        Ok(Some(Preface { lowest, highest }))
-    }
-
-    /// The highest version both speak.
-    pub fn agree(self, other: Preface) -> Option<u16> {
-        let highest = self.highest.min(other.highest);
-        (highest >= self.lowest.max(other.lowest) && highest > 0).then_some(highest)
-    }
-}
-
-/// What a link that does not begin with the preface might be instead.
-fn guess(input: &[u8]) -> &'static str {
-    match input.first() {
-        Some(0x16) => "the preface of a Convoke link (this looks like TLS, which this address does not speak)",
-        Some(0x10) => "the preface of a Convoke link (this looks like MQTT, which this address does not speak)",
-        Some(b'A'..=b'Z') if !input.starts_with(b"SSH") => {
-            "the preface of a Convoke link (this looks like HTTP or text, which this address does not speak)"
-        }
-        _ => "the preface of a Convoke link",
-    }
 }
 
 /// Where and how bytes stopped being a frame. It ends the link they came on, and nothing else.
@@ -470,32 +416,6 @@ pub enum About {
     Write(u64),
 }
 
-/// How many events of which topics were lost. Read by [`Lagged::numbered`] and [`Lagged::named`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lagged<'a> {
-    numbered: &'a [u8],
-    named: &'a [u8],
-}
-
-impl<'a> Lagged<'a> {
-    /// Topics by number, with how many of their events were lost.
-    pub fn numbered(self) -> impl Iterator<Item = (u32, u64)> + 'a {
-        self.numbered.chunks_exact(12).map(|pair| {
-            let (number, count) = pair.split_at(4);
-            (
-                u32::from_le_bytes(number.try_into().expect("4 bytes")),
-                u64::from_le_bytes(count.try_into().expect("8 bytes")),
-            )
-        })
-    }
-
-    /// Topics by name (those without a number), with how many of their events were lost. The names are not validated.
-    pub fn named(self) -> impl Iterator<Item = (&'a [u8], u64)> {
-        let mut rest = Reader::new(self.named, 0);
-        std::iter::from_fn(move || Some((rest.short_bytes("").ok()?, rest.u64("").ok()?)))
-    }
-}
-
 impl<'a> Frame<'a> {
     /// Decodes the frame that `input` begins with and tells its length; `None` while it is not all there.
     ///
@@ -578,17 +498,7 @@ impl<'a> Frame<'a> {
                 Frame::Publisher { number: fields.u32("a number")?, name: fields.short_bytes("a name")? }
             }
             Kind::Forget => Frame::Forget { number: fields.u32("a number")? },
-            Kind::Lagged => {
-                let count = fields.u32("how many topics have numbers")? as usize;
-                let numbered = fields.bytes(count.saturating_mul(12), "a number and a count for each topic")?;
-                let named = fields.rest();
-                let mut check = Reader::new(named, HEAD_BYTES + 4 + numbered.len());
-                while !check.is_empty() {
-                    check.short_bytes("a name")?;
-                    check.u64("a count")?;
-                }
-                return Ok(Frame::Lagged(Lagged { numbered, named }));
-            }
+            Kind::Lagged => return Ok(Frame::Lagged(Lagged::read(fields)?)),
             Kind::Ping => Frame::Ping { id: fields.u32("a number")?, node: fields.short_bytes("a name")? },
             Kind::Pong => Frame::Pong { id: fields.u32("a number")? },
             Kind::Written => Frame::Written {
@@ -702,11 +612,7 @@ impl<'a> Frame<'a> {
             Frame::Topic { number, name } => write(out, Kind::Topic, |out| put_named(out, *number, name)),
             Frame::Publisher { number, name } => write(out, Kind::Publisher, |out| put_named(out, *number, name)),
             Frame::Forget { number } => write(out, Kind::Forget, |out| put_u32(out, *number)),
-            Frame::Lagged(lagged) => write(out, Kind::Lagged, |out| {
-                put_u32(out, u32::try_from(lagged.numbered.len() / 12).expect("a frame is shorter than 4 GiB"));
-                out.extend_from_slice(lagged.numbered);
-                out.extend_from_slice(lagged.named);
-            }),
+            Frame::Lagged(lagged) => write(out, Kind::Lagged, |out| lagged.write(out)),
             Frame::Ping { id, node } => write(out, Kind::Ping, |out| put_named(out, *id, node)),
             Frame::Pong { id } => write(out, Kind::Pong, |out| put_u32(out, *id)),
             Frame::Info(info) => write(out, Kind::Info, |out| info.write(out)),
@@ -761,39 +667,6 @@ fn write(out: &mut Vec<u8>, kind: Kind, fields: impl FnOnce(&mut Vec<u8>)) {
     let len = out.len() - start;
     debug_assert!(len <= FRAME_BYTES_MAX, "every field of a control frame is bounded");
     out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
-}
-
-/// Writes Lagged frames for these losses, as many as it takes, each no longer than a frame may be.
-pub(crate) fn write_lagged<'n>(
-    out: &mut Vec<u8>,
-    numbered: impl Iterator<Item = (u32, u64)>,
-    named: impl Iterator<Item = (&'n str, u64)>,
-) {
-    let (mut numbers, mut names) = (Vec::new(), Vec::new());
-    let full =
-        |numbers: &Vec<u8>, names: &Vec<u8>| numbers.len() + names.len() > crate::limits::FRAGMENT_BYTES_MAX - 1024;
-    let flush = |numbers: &mut Vec<u8>, names: &mut Vec<u8>, out: &mut Vec<u8>| {
-        if !(numbers.is_empty() && names.is_empty()) {
-            Frame::Lagged(Lagged { numbered: numbers, named: names }).encode(out);
-            numbers.clear();
-            names.clear();
-        }
-    };
-    for (number, count) in numbered {
-        put_u32(&mut numbers, number);
-        numbers.extend_from_slice(&count.to_le_bytes());
-        if full(&numbers, &names) {
-            flush(&mut numbers, &mut names, out);
-        }
-    }
-    for (name, count) in named {
-        put_short(&mut names, name.as_bytes());
-        names.extend_from_slice(&count.to_le_bytes());
-        if full(&numbers, &names) {
-            flush(&mut numbers, &mut names, out);
-        }
-    }
-    flush(&mut numbers, &mut names, out);
 }
 
 fn put_u32(out: &mut Vec<u8>, value: u32) {

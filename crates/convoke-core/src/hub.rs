@@ -6,35 +6,46 @@
 //! one sentence and is never anybody else's trouble.
 //!
 //! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back.
+//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
 
 mod events;
+mod foundation;
 mod join;
 mod links;
 mod members;
+mod report;
 mod requests;
 mod services;
 mod sessions;
 mod timers;
 mod topics;
 mod values;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use serde::{Deserialize, Serialize};
 
+use foundation::Conversation;
 pub use links::LinkId;
 use links::{Link, Links, Phase};
+use members::Members;
+pub use members::Membership;
+pub(crate) use members::beat_of;
+use report::Reports;
 use requests::{Pings, Subscribers};
 pub use services::SelectDefault;
 use services::Services;
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
+use watches::Watches;
 
 use crate::frame::{Frame, Head, Kind, Preface};
+use crate::kept::Kept;
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::Transmit;
@@ -58,10 +69,12 @@ pub struct HubConfig {
     pub link_bulk_bytes_max: usize,
     /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
-    /// How often an idle link says that it is alive; zero switches beats off.
-    pub beat: Duration,
-    /// The same for a link that offers or follows something.
-    pub beat_attentive: Duration,
+    /// How it judges who is alive.
+    pub membership: Membership,
+    /// Values of these names, and of all below them, are kept in memory only.
+    pub memory: Vec<Name>,
+    /// Other hubs append to the same foundation: a get waits until what they had committed before it is known here.
+    pub shared_foundation: bool,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
 }
@@ -73,8 +86,9 @@ impl Default for HubConfig {
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
-            beat: limits::BEAT,
-            beat_attentive: limits::BEAT_ATTENTIVE,
+            membership: Membership::default(),
+            memory: Vec::new(),
+            shared_foundation: false,
             select: SelectDefault::default(),
         }
     }
@@ -121,15 +135,20 @@ pub enum Notice {
     },
     /// A link was closed before it had joined.
     Refused(Refusal),
+    /// Nothing can be kept any more. The hub acknowledges nothing from here on, and should end.
+    Failed(Refusal),
 }
 
 /// How much of everything a hub holds; for tests, and for those who watch it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Census {
     /// Links, joined or not.
     pub links: usize,
     /// Nodes that are joined.
     pub nodes: usize,
+    /// Nodes that it has heard of lately, joined or not.
+    pub members: usize,
     /// Patterns that somebody subscribes.
     pub patterns: usize,
     /// Subscriptions.
@@ -144,6 +163,12 @@ pub struct Census {
     pub pings: usize,
     /// Deadlines.
     pub timers: usize,
+    /// Keys with a value, the hub's own included.
+    pub values: usize,
+    /// Names and payloads of all values, in bytes.
+    pub values_bytes: usize,
+    /// Watches.
+    pub watches: usize,
     /// Services that are offered, or that calls wait for.
     pub services: usize,
     /// Registrations, with those that are withdrawn and have open calls.
@@ -163,12 +188,23 @@ pub struct HubState {
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
+    members: Members,
+    reports: Reports,
     patterns: Tree<Subscribers>,
     subscriptions: usize,
     topics: Topics,
     pings: Pings,
     services: Services,
     timers: Timers,
+    conversation: Conversation,
+    /// What is kept durably.
+    kept: Kept,
+    /// Values in memory, with the epoch of their revisions.
+    memory: Kept,
+    memory_epoch: u64,
+    watches: Watches,
+    /// Wall time, and when it was that.
+    wall: (u64, Time),
     touched: Vec<LinkId>,
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
@@ -176,6 +212,7 @@ pub struct HubState {
     publisher_last: u32,
     bulk_bytes: usize,
     failures: u32,
+    started: Time,
     now: Time,
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
@@ -195,6 +232,7 @@ impl HubState {
     /// A hub without links. `seed` must be unpredictable: nonces, secrets and the keys of hash tables come from it.
     pub fn new(mut config: HubConfig, identity: HubIdentity, seed: [u8; 32], now: Time) -> HubState {
         config.payload_bytes_max = config.payload_bytes_max.min(limits::PAYLOAD_BYTES_MAX);
+        config.membership.put_in_order();
         // One event of the longest payload must fit, with the heads of its fragments.
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(config.payload_bytes_max * 2 + 4096);
         let mut random = Random::new(seed);
@@ -203,18 +241,28 @@ impl HubState {
             patterns: Tree::new(random.number()),
             topics: Topics::new(random.number()),
             sessions: Sessions::default(),
+            members: Members::default(),
+            reports: Reports::default(),
             links: Links::default(),
             tokens: BTreeMap::new(),
             subscriptions: 0,
             pings: Pings::default(),
             services: Services::new(random.number()),
             timers: Timers::default(),
+            conversation: Conversation::new(),
+            kept: Kept::new(0, random.number()),
+            // Zero would say that they are kept durably.
+            memory: Kept::new(identity.epoch.max(1), random.number()),
+            memory_epoch: identity.epoch.max(1),
+            watches: Watches::new(random.number()),
+            wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
             publisher_last: 0,
             bulk_bytes: 0,
             failures: 0,
+            started: now,
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
@@ -251,9 +299,15 @@ impl HubState {
     pub fn receive(&mut self, link: LinkId, input: &mut BytesMut, now: Time) {
         self.advance(now);
         let heard = self.membership_clock();
-        match self.links.get_mut(link) {
-            Some(state) if !state.is_closing() => state.heard = heard,
+        let suspect = match self.links.get_mut(link) {
+            Some(state) if !state.is_closing() => {
+                state.heard = heard;
+                state.suspect
+            }
             _ => return input.clear(),
+        };
+        if suspect {
+            self.heard_again(link);
         }
         if let Err(refusal) = self.read(link, input) {
             input.clear();
@@ -283,6 +337,10 @@ impl HubState {
         if state.held {
             return;
         }
+        if transmit.is_empty() {
+            self.feed(link);
+        }
+        let Some(state) = self.links.get_mut(link) else { return };
         let before = state.lanes.bulk.bytes();
         state.lanes.transmit(transmit);
         self.bulk_bytes = self.bulk_bytes + state.lanes.bulk.bytes() - before;
@@ -352,6 +410,7 @@ impl HubState {
         Census {
             links: self.links.len(),
             nodes: self.nodes.len(),
+            members: self.members.len(),
             patterns: self.patterns.len(),
             subscriptions: self.subscriptions,
             topics: self.topics.len(),
@@ -359,6 +418,9 @@ impl HubState {
             sessions: self.sessions.len(),
             pings: self.pings.len(),
             timers: self.timers.len(),
+            values: self.kept.values.len() + self.memory.values.len(),
+            values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
+            watches: self.watches.len(),
             services,
             registrations,
             calls,
@@ -383,20 +445,6 @@ impl HubState {
     /// Time as membership counts it: without the hub's own stalls.
     fn membership_clock(&self) -> Time {
         Time::from_nanos(self.now.as_nanos().saturating_sub(u64::try_from(self.stalled.as_nanos()).unwrap_or(u64::MAX)))
-    }
-
-    /// After how long without a byte a link is dead, one that offers something sooner than others; `None` if beats are
-    /// switched off.
-    fn silence_max(&self, attentive: bool) -> Option<Duration> {
-        let beat = self.beat_of(attentive);
-        (!beat.is_zero()).then(|| beat * limits::BEATS_DEAD)
-    }
-
-    fn beat_of(&self, attentive: bool) -> Duration {
-        match attentive && !self.config.beat_attentive.is_zero() {
-            true => self.config.beat_attentive.min(self.config.beat),
-            false => self.config.beat,
-        }
     }
 
     fn read(&mut self, id: LinkId, input: &mut BytesMut) -> Result<(), Refusal> {
@@ -490,27 +538,7 @@ impl HubState {
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }
-            Timer::Silent(id) => {
-                let attentive = self.is_provider(id);
-                let Some(silence_max) = self.silence_max(attentive) else { return };
-                let beat = self.beat_of(attentive);
-                let clock = self.membership_clock();
-                let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
-                let due = link.heard + silence_max;
-                let beat_sent = link.joined().map_or(self.now, |joined| joined.beat_sent);
-                if due <= clock {
-                    let text = format!("nothing was heard for {} s", silence_max.as_secs());
-                    self.close(id, Refusal::new(Code::Silent, text));
-                } else {
-                    // Every beat, so that a stall is seen as one: it may be as long as the silence that is allowed.
-                    let left = due.since(clock).min(beat);
-                    self.timers.set(self.now + left, timer);
-                    if self.now.since(beat_sent) > beat * 2 {
-                        // The node's own Beat, which is answered, waits behind its events.
-                        self.beat(id);
-                    }
-                }
-            }
+            Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {
                     let text = format!("the link took nothing for {} s", limits::STUCK_TIME_MAX.as_secs());
@@ -530,6 +558,14 @@ impl HubState {
                 self.touch(id);
             }
             Timer::Ping(number) => self.expire_ping(number),
+            Timer::Members => self.expire_members(),
+            Timer::Report => self.expire_report(),
+            Timer::Expire => self.expire_values(),
+            Timer::Owner(owner) => {
+                if self.live_link(owner).is_none() {
+                    self.node_dead(owner);
+                }
+            }
         }
     }
 }

@@ -12,6 +12,7 @@
 //! * [`rights`]: the one function that says who may do what.
 //! * [`hub`]: links, topics, routes, subscriptions. `outgoing`: the lanes of a link.
 //! * [`node`]: the other end.
+//! * [`report`]: what a hub tells about itself.
 //! * [`refusal`], [`time`], [`limits`]: why not, when, and how much.
 //! * `sim` (feature `sim`): one hub, many nodes, faults from a seed, checkers; [`bug`]: what they must catch.
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod bug;
 pub mod foundation;
 pub mod frame;
 pub mod hub;
+mod kept;
 pub mod limits;
 pub mod name;
 pub mod node;
@@ -30,6 +32,7 @@ pub mod payload;
 mod proof;
 mod random;
 pub mod refusal;
+pub mod report;
 pub mod rev;
 pub mod rights;
 #[cfg(feature = "sim")]
@@ -37,15 +40,17 @@ pub mod sim;
 pub mod time;
 mod tree;
 
-pub use hub::{HubConfig, HubIdentity, HubState, LinkId, Notice, Peer, SelectDefault};
+pub use frame::{InfoOwned, MasterWish};
+pub use hub::{Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault};
 pub use name::{Name, NameError, Pattern};
 pub use node::{
-    CallEnd, CallRequest, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
+    CallEnd, CallRequest, Change, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
     PublishLoss, Selector, Standing,
 };
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;
 pub use refusal::{Code, Refusal};
+pub use report::MemberState;
 pub use rev::Rev;
 pub use time::Time;

@@ -123,6 +123,9 @@ pub const BATCH_ITEMS_MAX: usize = 256;
 /// Keys that one change of every key that matches may change: what happens together stalls everybody meanwhile.
 pub const EVERY_KEYS_MAX: usize = 10_000;
 
+/// Payloads of one such change, over all keys that match, in bytes.
+pub const EVERY_BYTES_MAX: usize = 16 << 20;
+
 /// Values of a hub, in memory and on disk.
 pub const VALUES_MAX: usize = 1_000_000;
 
@@ -201,8 +204,26 @@ pub const REPLIES_KEPT_BYTES_MAX: usize = 8 << 20;
 /// How long it keeps them.
 pub const REPLIES_KEPT_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// The name of a node, in bytes, so that `$hub/nodes/` and more fits before it.
+pub const NODE_NAME_BYTES_MAX: usize = 480;
+
+/// The same, in words.
+pub const NODE_NAME_WORDS_MAX: usize = 28;
+
+/// Nodes that have no link and are not yet removed; the oldest go first.
+pub const MEMBERS_AWAY_MAX: usize = 10_000;
+
+/// How often what changes all the time is told to those who watch it.
+pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Topics that a hub lists at one time.
+pub const TOPICS_LISTED_MAX: usize = 10_000;
+
 /// After so many beats without a byte a node is suspected.
 pub const BEATS_SUSPECT: u32 = 3;
 
 /// After so many beats a node that is dead is forgotten.
 pub const BEATS_REMOVED: u32 = 30;
+
+/// After what the foundation did not take, when the hub tries its own again.
+pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
-//! one subscription.
+//! one subscription, `values` what is written and watched.
 
 mod deliver;
 mod inbox;
@@ -25,9 +25,12 @@ use inbox::Inbox;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
 pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
+use values::Values;
+pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
-use crate::frame::{Frame, Head, Incarnation, Kind, Parts, Welcome};
+use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
+use crate::hub::beat_of;
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
@@ -148,13 +151,21 @@ pub struct NodeState {
     /// Changes with the subscriptions.
     stamp: u64,
     last_id: u32,
+    /// How many things it offers or follows.
+    attentive: u32,
+    info: Option<InfoOwned>,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
     services: services::Services,
+    values: Values,
 
     // What ends with a link.
     welcome: Welcome,
     heard: Time,
+    /// When it began to offer or follow something: from then on both ends beat more often.
+    attentive_since: Time,
+    /// How often it beats has changed; from when on, the next tick will say.
+    beat_changed: bool,
     beat_at: Option<Time>,
     numbers: HashMap<String, u32, FixedState>,
     topics: HashMap<u32, Topic, FixedState>,
@@ -199,11 +210,16 @@ impl NodeState {
             patterns: Tree::new(random.number()),
             stamp: 1,
             last_id: 0,
+            attentive: 0,
+            info: None,
             offline: VecDeque::new(),
             offline_bytes: 0,
             services: services::Services::default(),
+            values: Values::default(),
             welcome: Welcome::default(),
             heard: now,
+            attentive_since: now,
+            beat_changed: false,
             beat_at: None,
             numbers: HashMap::default(),
             topics: HashMap::default(),
@@ -314,6 +330,7 @@ impl NodeState {
             self.end_subscription(id, why.clone());
         }
         self.end_services(&why);
+        self.end_values(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -337,6 +354,7 @@ impl NodeState {
             subscription.inbox.seal();
         }
         self.pause_services();
+        self.values.link_lost();
         self.why = Some(why);
     }
 
@@ -369,36 +387,88 @@ impl NodeState {
                 let text = format!("the hub did not answer within {} s", limits::JOIN_TIME_MAX.as_secs());
                 self.disconnected(Refusal::new(Code::TimedOut, text), now);
             }
+            Phase::Joined if std::mem::take(&mut self.beat_changed) => {
+                self.attentive_since = self.now;
+                self.send_beat();
+            }
             Phase::Joined => {
                 if late > limits::STALL {
                     // This program stood still; what it did not hear in that time says nothing about the hub.
                     self.heard = self.now.min(self.heard + late);
                 }
-                let beat = self.beat();
-                if self.now.since(self.heard) >= beat * limits::BEATS_DEAD {
-                    let text =
-                        format!("nothing was heard from the hub for {} s", (beat * limits::BEATS_DEAD).as_secs());
+                if let Some(silent) = self.hub_silence().filter(|silent| *silent <= self.now.since(self.heard)) {
+                    let text = format!("nothing was heard from the hub for {} s", silent.as_secs_f64());
                     return self.disconnected(Refusal::new(Code::Silent, text), now);
                 }
                 self.forget_replies();
-                Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
-                self.beat_at = Some(self.now + beat);
+                self.send_beat();
             }
             Phase::Dialing | Phase::Ended => {}
         }
     }
 
-    /// How often this link says that it is alive: more often if it offers something.
-    fn beat(&self) -> Duration {
-        let (beat, attentive) = (self.welcome.beat_ms, self.welcome.beat_attentive_ms);
-        let attentive = if self.services.is_provider() && attentive > 0 { attentive.min(beat) } else { beat };
-        Duration::from_millis(u64::from(attentive))
+    /// How often this link says that it is alive; `None` for never.
+    fn beat(&self, attentive: bool) -> Option<Duration> {
+        let millis = |ms: u32| Duration::from_millis(u64::from(ms));
+        beat_of(millis(self.welcome.beat_ms), millis(self.welcome.beat_attentive_ms), attentive)
     }
 
-    /// After the link has become one that offers something.
-    fn beat_sooner(&mut self) {
-        let due = self.now + self.beat();
-        self.beat_at = self.beat_at.map(|before| before.min(due));
+    /// After how long without a byte the hub is gone.
+    fn hub_silence(&self) -> Option<Duration> {
+        let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
+        if self.attentive == 0 {
+            return usual;
+        }
+        let attentive = self.beat(true).map(|beat| beat * limits::BEATS_DEAD);
+        // Before it became attentive nothing was to be heard so often.
+        let before = self.attentive_since.since(self.heard);
+        [usual, attentive.map(|attentive| attentive + before)].into_iter().flatten().min()
+    }
+
+    fn send_beat(&mut self) {
+        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
+        if self.beat_at.is_some() {
+            Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
+        }
+    }
+
+    /// The node offers or follows one thing more: as long as there is any, its link beats more often.
+    pub(crate) fn attend(&mut self) {
+        self.attentive += 1;
+        if self.attentive == 1 {
+            self.change_beat();
+        }
+    }
+
+    /// The node offers or follows one thing less.
+    pub(crate) fn unattend(&mut self) {
+        self.attentive = self.attentive.saturating_sub(1);
+        if self.attentive == 0 {
+            self.change_beat();
+        }
+    }
+
+    /// Who calls for a registration or a watch does not say what time it is.
+    fn change_beat(&mut self) {
+        if self.is_joined() && (self.beat(true), self.beat(false)) != (None, None) {
+            self.beat_changed = true;
+            self.beat_at = Some(self.now);
+        }
+    }
+
+    /// What the node tells the hub about itself, now and whenever it joins again.
+    pub fn set_info(&mut self, info: InfoOwned) {
+        self.info = Some(info);
+        self.send_info();
+    }
+
+    fn send_info(&mut self) {
+        if let Some(info) = &self.info
+            && self.is_joined()
+            && self.lanes.control.len() < limits::LINK_CONTROL_BYTES_MAX
+        {
+            Frame::Info(info.as_info()).encode(&mut self.lanes.control);
+        }
     }
 
     /// Moves what leaves next to `transmit`, if that is empty.
@@ -496,6 +566,9 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
+        if self.answer_values(id, &result) {
+            return;
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.asked = false;
             match result {
@@ -651,10 +724,10 @@ impl NodeState {
     fn next_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            let id = &self.last_id;
-            let used = self.requests.contains_key(id) || self.subscriptions.contains_key(id);
-            if !used && !self.services.has_registration(*id) {
-                return self.last_id;
+            let id = self.last_id;
+            let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
+            if !(used || self.values.has(id) || self.services.has_registration(id)) {
+                return id;
             }
         }
     }
@@ -664,7 +737,7 @@ impl NodeState {
         std::mem::take(&mut self.answers)
     }
 
-    /// Subscriptions that something has arrived for since the last call; some may come twice.
+    /// Subscriptions and watches that something has arrived for since the last call; some may come twice.
     pub fn woken(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.woken)
     }

@@ -194,6 +194,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LINK_VALUES_BYTES_MAX;
 
     /// A frame of this kind and length.
     fn frame(kind: u8, len: usize) -> Vec<u8> {
@@ -223,6 +224,85 @@ mod tests {
         let expected = [frame(1, 30), frame(1, 20), frame(2, 50), frame(3, 100), frame(3, 100)].concat();
         assert_eq!(whole(&transmit), expected);
         assert!(lanes.is_empty());
+    }
+
+    /// Values of this many bytes, and so many of bulk in pieces of 60 KiB.
+    fn fill_both(lanes: &mut Lanes, values: usize, bulk: usize) {
+        lanes.values.extend(frame(4, values));
+        let piece = Bytes::from(frame(3, 60 << 10));
+        for _ in 0..bulk.div_ceil(piece.len()) {
+            lanes.bulk.push(Run::Shared(std::slice::from_ref(&piece)), false, &mut Vec::new());
+        }
+    }
+
+    /// The kinds of what leaves next, each once for a run of them.
+    fn next(lanes: &mut Lanes) -> Vec<u8> {
+        let mut transmit = Transmit::new();
+        lanes.transmit(&mut transmit);
+        let bytes = whole(&transmit);
+        let (mut rest, mut kinds) = (&bytes[..], Vec::new());
+        while let Some(&[l0, l1, l2, l3, kind]) = rest.get(..5) {
+            kinds.push(kind);
+            rest = &rest[u32::from_le_bytes([l0, l1, l2, l3]) as usize..];
+        }
+        assert!(rest.is_empty(), "whole frames");
+        kinds.dedup();
+        kinds
+    }
+
+    #[test]
+    fn control_and_calls_leave_before_values_and_bulk() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 1000);
+        fill(&mut lanes);
+        lanes.values.extend(frame(4, 70));
+        assert_eq!(next(&mut lanes), [1, 2, 4, 3]);
+        assert!(lanes.is_empty());
+        lanes.values.extend(frame(4, 70));
+        assert!(!lanes.is_empty(), "values wait too");
+        fill(&mut lanes);
+        assert_eq!(next(&mut lanes), [1, 2, 3, 4], "now it is the turn of bulk");
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn values_and_bulk_take_turns() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 10 << 20);
+        fill_both(&mut lanes, TRANSMIT_BYTES, 2 << 20);
+        let mut turns = Vec::new();
+        while !lanes.is_empty() {
+            turns.push(next(&mut lanes));
+            if lanes.values.is_empty() && turns.len() < 6 {
+                lanes.values.extend(frame(4, TRANSMIT_BYTES));
+            }
+        }
+        assert_eq!(turns[..6], [[4], [3], [4], [3], [4], [3]], "neither waits for all of the other");
+        assert_eq!(turns[6], [4], "what was left");
+    }
+
+    #[test]
+    fn a_few_values_wait_for_one_turn_of_bulk_at_most() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 10 << 20);
+        fill_both(&mut lanes, 100, 4 << 20);
+        assert_eq!(next(&mut lanes), [4, 3], "with room for bulk behind them");
+        for _ in 0..3 {
+            lanes.values.extend(frame(4, 100));
+            assert_eq!(next(&mut lanes), [3]);
+            assert_eq!(next(&mut lanes), [4, 3]);
+        }
+    }
+
+    #[test]
+    fn a_beat_waits_behind_a_bounded_part_of_values_and_bulk() {
+        let mut lanes = Lanes::new(SlowPolicy::default(), 10 << 20);
+        fill_both(&mut lanes, LINK_VALUES_BYTES_MAX, 4 << 20);
+        for _ in 0..4 {
+            let mut transmit = Transmit::new();
+            lanes.transmit(&mut transmit);
+            assert!(transmit.len() <= 2 * TRANSMIT_BYTES + (60 << 10), "{} bytes", transmit.len());
+            lanes.values.extend(frame(4, LINK_VALUES_BYTES_MAX));
+        }
+        lanes.control.extend(frame(1, 16));
+        assert_eq!(next(&mut lanes)[0], 1);
     }
 
     #[test]

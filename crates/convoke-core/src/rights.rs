@@ -20,13 +20,17 @@ pub enum Verb {
     Serve,
     /// To call a service of a name.
     Call,
+    /// To read the value of a name, once or as it changes.
+    Get,
+    /// To change the value of a name.
+    Set,
 }
 
 /// Whether `principal` may do `verb` on `name`. Today every principal is an admin: what is refused is what only the hub
 /// itself may do.
-pub fn allow(_principal: &Principal, verb: Verb, name: &Name) -> bool {
+pub fn allow(_principal: &Principal, verb: Verb, name: &str) -> bool {
     match verb {
-        Verb::Publish | Verb::Serve => !name.is_reserved(),
-        Verb::Subscribe | Verb::Call => true,
+        Verb::Publish | Verb::Set | Verb::Serve => !name.starts_with('$'),
+        Verb::Subscribe | Verb::Get | Verb::Call => true,
     }
 }

@@ -103,6 +103,8 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             Bug::SubscriptionsNotRestored => Checker::Liveness,
             Bug::OlderLinkNotFenced | Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Unhurt,
             Bug::PublisherLossNotTold => Checker::Publisher,
+            // Caught by tests of their own.
+            Bug::DuplicateApplied | Bug::CompareAndSetAlways | Bug::TablesForgotten | Bug::WatchesNotFed => continue,
         };
         let failure = caught(bug, checker);
         println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);

@@ -130,13 +130,11 @@ impl Error {
     }
 
     /// Something that may have happened, whatever the code.
-    #[allow(dead_code, reason = "for calls and writes, which come next")]
     pub(crate) fn uncertain(refusal: Refusal) -> Error {
         Error::Unanswered(refusal)
     }
 
     /// Something that certainly did not happen, whatever the code.
-    #[allow(dead_code, reason = "for calls and writes, which come next")]
     pub(crate) fn not_done(refusal: Refusal) -> Error {
         match Error::from(refusal) {
             Error::Unanswered(refusal) => Error::Refused(refusal),

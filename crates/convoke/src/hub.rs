@@ -59,7 +59,7 @@ impl HubOptions {
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         if let Some(beat) = self.beat {
-            config.beat = beat;
+            config.membership.beat = beat;
         }
         config
     }

@@ -28,7 +28,7 @@
 //!
 //! # Layout
 //!
-//! * [`Node`], [`Subscription`]: what a program holds.
+//! * [`Node`], [`Subscription`], [`Watch`]: what a program holds. [`Value`], [`Change`], [`Batch`]: what is kept.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
 //! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
 //! * [`Token`]: how a program shows that it may join.
@@ -42,15 +42,20 @@ mod address;
 mod documents;
 mod error;
 mod hub;
+mod json;
 mod node;
+mod store;
 mod token;
 mod transport;
 
 pub use address::Address;
+pub use convoke_core::frame::Expect;
 pub use convoke_core::{
-    Code, Encoding, Event, Gap, Headers, Name, NameError, Pattern, Payload, PayloadError, Refusal, SlowPolicy, Standing,
+    Change, Code, Encoding, Event, Gap, Headers, Name, NameError, Pattern, Payload, PayloadError, Refusal, Rev,
+    SlowPolicy, Standing,
 };
 pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
-pub use node::{Missed, Node, NodeOptions, Subscription};
+pub use json::Json;
+pub use node::{Batch, Missed, Node, NodeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of};
 pub use token::Token;

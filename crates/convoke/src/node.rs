@@ -1,7 +1,11 @@
 //! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
 
+mod batch;
 mod link;
 mod subscription;
+mod tree;
+mod values;
+mod watch;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -15,9 +19,13 @@ use convoke_core::{
     Transmit,
 };
 use serde::Serialize;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch as watched};
 
+pub use batch::Batch;
 pub use subscription::{Missed, Subscription};
+pub use tree::tree_of;
+pub use values::{SetOptions, Value};
+pub use watch::{Watch, WatchOptions};
 
 use crate::address::Address;
 use crate::error::Error;
@@ -115,10 +123,10 @@ pub(crate) struct NodeShared {
     wake: Notify,
     /// There may be room again for what is published.
     room: Notify,
-    standing: watch::Sender<Standing>,
-    lost: watch::Sender<u64>,
+    standing: watched::Sender<Standing>,
+    lost: watched::Sender<u64>,
     /// True once the link task has ended.
-    ended: watch::Sender<bool>,
+    ended: watched::Sender<bool>,
 }
 
 impl std::fmt::Debug for NodeShared {
@@ -138,6 +146,7 @@ struct Inner {
     written_at: Option<Instant>,
     answers: HashMap<u32, oneshot::Sender<Result<u64, Refusal>>>,
     wakers: HashMap<u32, Waker>,
+    values: values::Waiting,
     joined: bool,
 }
 
@@ -213,6 +222,7 @@ impl Node {
                 written_at: None,
                 answers: HashMap::new(),
                 wakers: HashMap::new(),
+                values: values::Waiting::default(),
                 joined: false,
             }),
             address,
@@ -220,9 +230,9 @@ impl Node {
             prefer_unix: options.prefer_unix,
             wake: Notify::new(),
             room: Notify::new(),
-            standing: watch::Sender::new(Standing::Joining),
-            lost: watch::Sender::new(0),
-            ended: watch::Sender::new(false),
+            standing: watched::Sender::new(Standing::Joining),
+            lost: watched::Sender::new(0),
+            ended: watched::Sender::new(false),
         });
         runtime.spawn(link::keep(shared.clone()));
         Ok(Node { handle: Arc::new(Handle { shared }) })
@@ -266,7 +276,7 @@ impl Node {
     }
 
     /// Watches where it stands with its hub. Holding this does not keep the node.
-    pub fn watch_standing(&self) -> watch::Receiver<Standing> {
+    pub fn watch_standing(&self) -> watched::Receiver<Standing> {
         self.handle.shared.standing.subscribe()
     }
 
@@ -274,7 +284,7 @@ impl Node {
     /// joined again, by what the hub says it did not receive, or, if the hub was restarted and cannot say, by the most
     /// that can have been lost; when the hub refuses an event; and when the node leaves with events that still wait for a
     /// hub.
-    pub fn watch_lost(&self) -> watch::Receiver<u64> {
+    pub fn watch_lost(&self) -> watched::Receiver<u64> {
         self.handle.shared.lost.subscribe()
     }
 
@@ -502,10 +512,15 @@ impl NodeShared {
         let id = ask(&mut inner.state)?;
         let (sender, receiver) = oneshot::channel();
         inner.answers.insert(id, sender);
+        self.flush(inner);
+        Ok((id, receiver))
+    }
+
+    /// Writes what waits, now: nothing is gathered where somebody waits for the answer.
+    fn flush(&self, mut inner: MutexGuard<'_, Inner>) {
         let mem = match &inner.link {
             Link::Mem(mem) => Some(mem.clone()),
             Link::Socket(_) => {
-                // Somebody waits for the answer, so nothing is gathered.
                 if !inner.write(self) {
                     self.wake.notify_one();
                 }
@@ -517,7 +532,6 @@ impl NodeShared {
         if let Some(mem) = mem {
             mem::pump(&mem);
         }
-        Ok((id, receiver))
     }
 
     fn leave(&self) {
@@ -602,6 +616,7 @@ impl Inner {
                 let _ = sender.send(answer);
             }
         }
+        self.values.settle(&mut self.state);
         for id in self.state.woken() {
             if let Some(waker) = self.wakers.remove(&id) {
                 waker.wake();

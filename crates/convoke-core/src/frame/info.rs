@@ -1,5 +1,7 @@
 //! What a node tells about itself and its host, when it has joined and whenever it changes.
 
+use serde::{Deserialize, Serialize};
+
 use super::join::{Seen, ignore, put};
 use super::{FrameError, Reader};
 
@@ -24,8 +26,66 @@ pub struct Info<'a> {
     pub master: MasterWish,
 }
 
+/// The same, kept by whoever tells it or was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InfoOwned {
+    /// See [`Info::host`].
+    pub host: String,
+    /// See [`Info::pid`].
+    pub pid: u32,
+    /// See [`Info::program`].
+    pub program: String,
+    /// See [`Info::cpu_permille`].
+    pub cpu_permille: u32,
+    /// See [`Info::own_cpu_permille`].
+    pub own_cpu_permille: u32,
+    /// See [`Info::memory`].
+    pub memory: u64,
+    /// See [`Info::free_memory`].
+    pub free_memory: u64,
+    /// See [`Info::master`].
+    pub master: MasterWish,
+}
+
+impl InfoOwned {
+    /// As it is sent. Texts that are longer than a frame takes are cut.
+    pub fn as_info(&self) -> Info<'_> {
+        Info {
+            host: cut(&self.host),
+            pid: self.pid,
+            program: cut(&self.program),
+            cpu_permille: self.cpu_permille,
+            own_cpu_permille: self.own_cpu_permille,
+            memory: self.memory,
+            free_memory: self.free_memory,
+            master: self.master,
+        }
+    }
+
+    /// Everything in it but the load, which changes all the time.
+    pub(crate) fn lasting(&self) -> (&str, u32, &str, MasterWish) {
+        (&self.host, self.pid, &self.program, self.master)
+    }
+}
+
+impl From<&Info<'_>> for InfoOwned {
+    fn from(info: &Info<'_>) -> InfoOwned {
+        InfoOwned {
+            host: info.host.to_owned(),
+            pid: info.pid,
+            program: info.program.to_owned(),
+            cpu_permille: info.cpu_permille,
+            own_cpu_permille: info.own_cpu_permille,
+            memory: info.memory,
+            free_memory: info.free_memory,
+            master: info.master,
+        }
+    }
+}
+
 /// What a node wants to be when the hub looks for a master.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum MasterWish {
     /// Master when it is the one that is alive the longest.
@@ -88,12 +148,18 @@ impl<'a> Info<'a> {
     }
 }
 
-/// At most 256 bytes: the hub keeps it for every node.
+/// The longest text in an Info, in bytes: the hub keeps it for every node.
+const TEXT_BYTES_MAX: usize = 256;
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}
+
 fn text<'a>(value: &mut Reader<'a>) -> Result<&'a str, FrameError> {
     let offset = value.offset();
     let bytes = value.rest();
     match std::str::from_utf8(bytes) {
-        Ok(text) if bytes.len() <= 256 => Ok(text),
+        Ok(text) if bytes.len() <= TEXT_BYTES_MAX => Ok(text),
         _ => Err(FrameError { offset, expected: "at most 256 bytes of UTF-8" }),
     }
 }

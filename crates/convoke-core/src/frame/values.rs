@@ -2,7 +2,7 @@
 
 use super::long::write_long;
 use super::{FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32};
-use crate::limits::BATCH_ITEMS_MAX;
+use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX};
 use crate::payload::Encoding;
 use crate::rev::Rev;
 
@@ -263,19 +263,24 @@ impl<'a> Value<'a> {
         write_long(out, Kind::Value, encoding, flags, &fields, payload);
     }
 
+    /// How long its frames are together, in bytes: what a watch counts.
+    pub fn frame_bytes(&self) -> usize {
+        let fields = 4 + 16 + 2 + self.author.len() + 2 + self.name.len();
+        let body = fields + self.payload.map_or(0, |(_, payload)| payload.len());
+        body + HEAD_BYTES * body.div_ceil(FRAGMENT_BYTES_MAX)
+    }
+
     /// Writes the frames of a value, as [`Value::write`] has made them for another watch, for this one.
     pub(crate) fn copy_for(out: &mut Vec<u8>, frames: &[u8], id: u32, together: bool) {
         let start = out.len();
         out.extend_from_slice(frames);
         out[start + HEAD_BYTES..start + HEAD_BYTES + 4].copy_from_slice(&id.to_le_bytes());
-        if together {
-            // In all fragments, as they have the same flags.
-            let mut at = start;
-            while at < out.len() {
-                out[at + 6] |= TOGETHER as u8;
-                let len = u32::from_le_bytes(out[at..at + 4].try_into().expect("4 bytes")) as usize;
-                at += len;
-            }
+        // In all fragments, as they have the same flags.
+        let mut at = start;
+        while at < out.len() {
+            let [low, _] = TOGETHER.to_le_bytes();
+            out[at + 6] = out[at + 6] & !low | if together { low } else { 0 };
+            at += u32::from_le_bytes(out[at..at + 4].try_into().expect("4 bytes")) as usize;
         }
     }
 }

@@ -144,7 +144,7 @@ impl HubState {
             }
         };
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
-        if !allow(&joined.principal, Verb::Publish, &name) {
+        if !allow(&joined.principal, Verb::Publish, name.as_str()) {
             self.refuse_publish(id, head.seq, &name);
             return Ok(());
         }
@@ -219,7 +219,7 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(false) };
         let granted = joined.topics.get(&topic).copied();
         let allowed = match (granted, self.topics.name(topic)) {
-            (Some(_), Some(name)) => allow(&joined.principal, Verb::Publish, name),
+            (Some(_), Some(name)) => allow(&joined.principal, Verb::Publish, name.as_str()),
             _ => false,
         };
         if !allowed {
@@ -270,7 +270,9 @@ impl HubState {
         self.patterns.matching(name.as_str(), |subscribers| found.extend(subscribers.links()));
         found.sort_unstable();
         found.dedup();
-        found.retain(|id| self.links.joined(*id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name)));
+        found.retain(|id| {
+            self.links.joined(*id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name.as_str()))
+        });
         found
     }
 

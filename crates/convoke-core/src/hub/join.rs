@@ -8,7 +8,9 @@ use super::sessions::Session;
 use super::{HubState, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Hello, Preface, Welcome};
-use crate::limits::{BEFORE_JOIN_BYTES_MAX, HELLO_BYTES_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
+use crate::limits::{
+    BEFORE_JOIN_BYTES_MAX, HELLO_BYTES_MAX, NODE_NAME_BYTES_MAX, NODE_NAME_WORDS_MAX, SUBSCRIPTIONS_PER_LINK_MAX,
+};
 use crate::name::Name;
 use crate::outgoing::Lanes;
 use crate::proof::{TokenKey, Transcript, same};
@@ -80,7 +82,7 @@ impl HubState {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         // Refusals below are those of a link that has not joined.
         link.phase = Phase::Hello { preface };
-        let name = named(hello.name)?;
+        let name = node_name(hello.name)?;
         let author = if hello.author.is_empty() { name.clone() } else { named(hello.author)? };
         let nonce = self.random.bytes();
         let transcript = Transcript::new(&preface, &Preface::OURS.encode(), frame, &nonce);
@@ -162,6 +164,10 @@ impl HubState {
             let text = format!("`{}` has joined on a newer link", candidate.name);
             return Err(Refusal::new(Code::NodeInUse, text));
         }
+        // Before anybody is closed for it: from there on it joins.
+        let Some(publisher) = self.publisher_last.checked_add(1) else {
+            return Err(Refusal::new(Code::Limit, "the hub has given all its publisher numbers; restart it"));
+        };
         let (mut resumed, mut received) = (None, 0);
         let mut secret = key.resume(&candidate.transcript);
         if let Some((incarnation, heard, at, known, known_calls)) = session {
@@ -175,6 +181,7 @@ impl HubState {
                 if planted(Bug::OlderLinkNotFenced) {
                     self.nodes.remove(&candidate.name);
                 } else {
+                    self.member_moves(&candidate.name);
                     self.close(older, Refusal::new(Code::Fenced, "the node has come back on another link"));
                     calls.0 = self.sessions.get(incarnation).map_or(calls.0, |session| session.calls);
                 }
@@ -192,13 +199,14 @@ impl HubState {
                 return Err(Refusal::new(Code::NodeInUse, text));
             }
             let incarnation = joined.incarnation;
+            self.member_moves(&candidate.name);
             self.close(other, Refusal::new(Code::Fenced, "another program has taken over this node's name"));
             self.sessions.forget(incarnation);
+            self.forget_kept(incarnation, true);
         }
-        let Some(publisher) = self.publisher_last.checked_add(1) else {
-            return Err(Refusal::new(Code::Limit, "the hub has given all its publisher numbers; restart it"));
-        };
         self.publisher_last = publisher;
+        let nothing_kept =
+            resumed.is_none() && candidate.resume.is_some_and(|incarnation| self.kept.never_kept(incarnation));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         let (calls, former) = calls;
         let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
@@ -211,9 +219,7 @@ impl HubState {
         link.lanes.control = control;
         link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
         self.timers.clear(Timer::Join(id));
-        if self.silence_max(false).is_some() {
-            self.timers.set(self.now + self.config.beat, Timer::Silent(id));
-        }
+        self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
             self.begin_party(id, &node, incarnation);
@@ -228,12 +234,12 @@ impl HubState {
             resumed: resumed.is_some(),
             publisher,
             received,
-            beat_ms: millis(self.config.beat),
-            beat_attentive_ms: millis(self.config.beat_attentive),
+            beat_ms: millis(self.config.membership.beat),
+            beat_attentive_ms: millis(self.config.membership.beat_attentive),
             payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
             subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
             bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
-            nothing_kept: false,
+            nothing_kept,
         };
         self.control(id, &Frame::Welcome(welcome));
         Ok(())
@@ -243,21 +249,25 @@ impl HubState {
     /// written stays, so that the link can still be told why.
     pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
         let Some(link) = self.links.get_mut(id) else { return };
+        let heard = link.heard;
         let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
         let before = link.lanes.bulk.bytes();
-        let (unsent, heard) = (std::mem::take(&mut link.lanes.calls), link.heard);
+        let unsent = std::mem::take(&mut link.lanes.calls);
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
-        let Joined { node, incarnation, seq: received, publisher, .. } = *joined;
-        let Joined { party, topics, named, publishers, known_by, subscriptions, .. } = *joined;
+        let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
+        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
         }
         if why.code == Code::Left {
             self.sessions.forget(incarnation);
+            self.forget_kept(incarnation, false);
         } else {
-            self.sessions.away(incarnation, received, self.now);
+            for gone in self.sessions.away(incarnation, received, self.now) {
+                self.forget_kept(gone, true);
+            }
         }
         if self.nodes.get(&node) == Some(&id) {
             self.nodes.remove(&node);
@@ -290,9 +300,12 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
+        self.end_watches(watches.into_values());
+        self.conversation.forget_barriers(id);
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
+        self.member_left(&node, id, attentive > 0, heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
     }
 
@@ -323,6 +336,7 @@ fn joined(
         incarnation,
         since: now,
         publisher,
+        attentive: 0,
         beat_sent: now,
         seq: received,
         fresh: true,
@@ -336,8 +350,25 @@ fn joined(
         known_by: Default::default(),
         subscriptions: Default::default(),
         party: NO_PARTY,
-        info: Default::default(),
+        begun: false,
+        watches: Default::default(),
+        hungry: Default::default(),
     }
+}
+
+/// A node's name leaves room for what the hub tells about the node.
+fn node_name(bytes: &[u8]) -> Result<Name, Refusal> {
+    let name = named(bytes)?;
+    let (len, words) = (name.as_str().len(), name.words().count());
+    if len > NODE_NAME_BYTES_MAX || words > NODE_NAME_WORDS_MAX {
+        let text = format!(
+            "`{}…` is too long for a node: it has {len} bytes and {words} words, and at most {NODE_NAME_BYTES_MAX} and \
+             {NODE_NAME_WORDS_MAX} are allowed",
+            &name.as_str()[..name.as_str().floor_char_boundary(32)]
+        );
+        return Err(Refusal::new(Code::BadName, text));
+    }
+    Ok(name)
 }
 
 fn named(bytes: &[u8]) -> Result<Name, Refusal> {

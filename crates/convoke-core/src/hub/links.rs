@@ -1,12 +1,12 @@
 //! The links of a hub, each with what is known about its node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
-use super::services::NodeInfo;
+use super::watches::WatchKey;
 use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::{Name, Pattern};
@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) lanes: Lanes,
     /// By the clock of membership.
     pub(super) heard: Time,
+    /// It was silent for so long that its node is suspected.
+    pub(super) suspect: bool,
     /// It is in the list of links with something to write.
     pub(super) touched: bool,
     /// What waits is held back for a moment.
@@ -70,6 +72,8 @@ pub(super) struct Joined {
     pub(super) incarnation: Incarnation,
     pub(super) since: Time,
     pub(super) publisher: u32,
+    /// How many things it offers or follows.
+    pub(super) attentive: u32,
     /// When it was last sent a Beat.
     pub(super) beat_sent: Time,
     /// The last event received from this incarnation.
@@ -93,9 +97,13 @@ pub(super) struct Joined {
     /// Links that were told this publisher's number.
     pub(super) known_by: BTreeSet<LinkId>,
     pub(super) subscriptions: BTreeMap<u32, Pattern>,
+    /// The foundation was asked to remember its incarnation.
+    pub(super) begun: bool,
+    pub(super) watches: BTreeMap<u32, WatchKey>,
+    /// Those of its watches that something waits for, and that may take it.
+    pub(super) hungry: VecDeque<WatchKey>,
     /// What it is among those who call and offer; [`NO_PARTY`](super::services::NO_PARTY) until it does.
     pub(super) party: u32,
-    pub(super) info: NodeInfo,
 }
 
 /// The frames of an event of which more are to come.
@@ -113,6 +121,7 @@ impl Link {
             phase: Phase::Preface,
             lanes: Lanes::new(SlowPolicy::default(), LINK_BULK_BYTES_MAX),
             heard,
+            suspect: false,
             touched: false,
             held: false,
             abort: false,

@@ -20,9 +20,8 @@ use foldhash::fast::FixedState;
 use foldhash::quality::FoldHasher;
 use hashbrown::HashTable;
 
-use super::{HubState, LinkId, Timer};
+use super::{HubState, LinkId};
 use calls::{Calls, List};
-pub(super) use choose::NodeInfo;
 pub use choose::SelectDefault;
 
 use crate::frame::{Frame, Incarnation};
@@ -226,12 +225,6 @@ impl HubState {
         Some(party)
     }
 
-    /// Whether a link offers something, so that it is to say more often that it is alive.
-    pub(super) fn is_provider(&mut self, id: LinkId) -> bool {
-        let party = self.links.joined(id).map_or(NO_PARTY, |joined| joined.party);
-        party != NO_PARTY && !self.services.parties[party].offers.is_empty()
-    }
-
     /// A node offers a service.
     pub(super) fn serve(&mut self, id: LinkId, number: u32, idempotent: bool, service: &[u8]) {
         match self.try_serve(id, number, idempotent, service) {
@@ -253,7 +246,7 @@ impl HubState {
             return refused(Code::BadName, &why);
         }
         let Some(party) = self.party(id) else { return refused(Code::Left, "the node has left") };
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Serve, &name)) {
+        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Serve, name.as_str())) {
             return refused(Code::Forbidden, "names that begin with `$` are the hub's own");
         }
         let offers = &self.services.parties[party].offers;
@@ -264,14 +257,12 @@ impl HubState {
             let node = &self.services.parties[party].node;
             return refused(Code::Limit, &format!("`{node}` offers {SERVICES_PER_LINK_MAX}, which is all it may"));
         }
-        if offers.is_empty() && self.silence_max(true).is_some() {
-            self.timers.set(self.now + self.config.beat_attentive, Timer::Silent(id));
-        }
         let services = &mut self.services;
         let service = services.find_or_insert(&name);
         let offer = services.offers.insert(Offer { name, party, number, idempotent, open: 0, listed: true });
         services.all[service].listed.push(offer);
         services.parties[party].offers.insert(number, offer);
+        self.attend(id);
         Ok(service)
     }
 
@@ -283,6 +274,7 @@ impl HubState {
         }
         let Some(offer) = self.services.parties[party].offers.remove(&number) else { return false };
         self.services.unlist(offer);
+        self.unattend(id);
         true
     }
 }

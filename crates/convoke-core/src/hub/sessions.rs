@@ -18,7 +18,8 @@ pub(super) struct Session {
     pub(super) received: u64,
     /// The highest number of its calls.
     pub(super) calls: u64,
-    /// What it said it was when it joined first, and could not prove since the hub had forgotten it.
+    /// As what it may have made calls that this start of the hub knows nothing of: what it said it was when it joined first,
+    /// and could not prove since the hub had forgotten it; or what it is, if the hub was started again since.
     pub(super) former: Option<Incarnation>,
     /// Its link, or since when it has none.
     pub(super) at: Result<LinkId, Time>,
@@ -60,9 +61,10 @@ impl Sessions {
         }
     }
 
-    /// Its link is gone; it may come back.
-    pub(super) fn away(&mut self, incarnation: Incarnation, received: u64, now: Time) {
-        let Some(session) = self.all.get_mut(&incarnation) else { return };
+    /// Its link is gone; it may come back. Gives those that are forgotten now, as there are too many or it is too long ago.
+    pub(super) fn away(&mut self, incarnation: Incarnation, received: u64, now: Time) -> Vec<Incarnation> {
+        let mut forgotten = Vec::new();
+        let Some(session) = self.all.get_mut(&incarnation) else { return forgotten };
         session.received = received;
         session.at = Err(now);
         self.away.insert((now, incarnation));
@@ -70,7 +72,9 @@ impl Sessions {
             && (self.away.len() > SESSIONS_AWAY_MAX || now.since(since) > SESSION_AWAY_TIME_MAX)
         {
             self.forget(oldest);
+            forgotten.push(oldest);
         }
+        forgotten
     }
 
     /// It left for good, or is fenced.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::LinkId;
+use crate::frame::Incarnation;
 use crate::time::Time;
 
 /// What a deadline is for.
@@ -19,6 +20,14 @@ pub(super) enum Timer {
     Release(LinkId),
     /// The ping must have been answered.
     Ping(u32),
+    /// Some node without a link may be dead, or removed.
+    Members,
+    /// Those who watch the hub are told what has changed.
+    Report,
+    /// Values whose time is over go.
+    Expire,
+    /// The incarnation must have come back, or what belongs to it goes.
+    Owner(Incarnation),
 }
 
 /// All deadlines. Setting and clearing one costs the logarithm of how many there are.
@@ -39,6 +48,10 @@ impl Timers {
             self.by_time.remove(&(before, timer));
         }
         self.by_time.insert((due, timer));
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.due.contains_key(&timer)
     }
 
     pub(super) fn clear(&mut self, timer: Timer) {

@@ -143,6 +143,20 @@ impl Topics {
         }
     }
 
+    /// The topics that match, `max` of them at most, each with how many links its events go to, if that is known.
+    pub(super) fn matched_by(&self, pattern: &str, max: usize) -> Vec<(Name, Option<usize>)> {
+        let mut found = Vec::new();
+        self.by_name.matched_by(pattern, |number| {
+            if found.len() < max {
+                found.push(*number);
+            }
+        });
+        let topic = |number: u32| self.slots.get((number as usize).wrapping_sub(1))?.as_ref();
+        let links = |route: &Route| route.numbered.len() + route.named.len();
+        let topics = found.into_iter().filter_map(topic);
+        topics.map(|topic| (topic.name.clone(), topic.route.as_ref().map(links))).collect()
+    }
+
     /// The routes of all topics that match are no longer right. Costs a step for each that has one, which its next event
     /// pays for again; so whoever subscribes and unsubscribes makes nobody search.
     pub(super) fn forget_routes(&mut self, pattern: &Pattern) {

@@ -1,17 +1,200 @@
-//! Values: writes on their way to the foundation and back, and watches.
+//! Writes of values, on their way to the foundation and back; values that go by themselves; and the hub's own.
 
-use super::{HubState, LinkId};
-use crate::frame::{Frame, Write};
+use super::{HubState, LinkId, Timer};
+use crate::frame::{About, Frame, Incarnation, Item, Write};
+use crate::kept::{Outcome, Slot};
+use crate::limits::BATCH_ITEMS_MAX;
+use crate::name::Name;
+use crate::operation::Operation;
+use crate::payload::Encoding;
+use crate::refusal::{Code, Refusal};
+use crate::rev::Rev;
+use crate::rights::{Verb, allow};
 
 impl HubState {
-    pub(super) fn write(&mut self, _id: LinkId, _write: Write<'_>) {}
-
-    pub(super) fn watch(&mut self, _id: LinkId, _watch: Frame<'_>) {}
-
-    pub(super) fn taken(&mut self, _id: LinkId, _number: u32, _bytes: u32) {}
-
-    /// False if there is no such watch.
-    pub(super) fn unwatch(&mut self, _id: LinkId, _number: u32) -> bool {
-        false
+    /// A node wants to change values.
+    pub(super) fn write(&mut self, id: LinkId, write: Write<'_>) {
+        let Some(joined) = self.links.joined(id) else { return };
+        let (incarnation, cseq) = (joined.incarnation, write.cseq);
+        for epoch in [0, self.memory_epoch] {
+            let kept = if epoch == 0 { &self.kept } else { &self.memory };
+            let Some(window) = kept.window(incarnation) else { continue };
+            if cseq <= window.settled {
+                // It has had its answer.
+                return;
+            }
+            if let Some(outcome) = window.results.get(&cseq).cloned() {
+                return self.answer_write(incarnation, cseq, &outcome, epoch);
+            }
+        }
+        if self.conversation.is_appending(incarnation, cseq) {
+            return;
+        }
+        if let Err(refusal) = self.try_write(id, write) {
+            let outcome = Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() };
+            self.answer_write(incarnation, cseq, &outcome, 0);
+        }
     }
+
+    fn try_write(&mut self, id: LinkId, write: Write<'_>) -> Result<(), Refusal> {
+        let wall_ms = self.wall_ms();
+        let mut in_memory = 0;
+        for item in write.items.iter() {
+            in_memory += usize::from(self.check_item(id, &item)?);
+        }
+        if in_memory != 0 && in_memory != write.items.len() {
+            let text = "write: values that are kept in memory only cannot be changed together with others";
+            return Err(Refusal::new(Code::BadRequest, text));
+        }
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let incarnation = joined.incarnation;
+        let author = joined.author.clone();
+        let operation = Operation::Write {
+            incarnation,
+            cseq: write.cseq,
+            settled: write.settled,
+            author: author.as_str().as_bytes(),
+            wall_ms,
+            items: write.items,
+        };
+        if in_memory != 0 {
+            let pos = self.memory.pos() + 1;
+            let applied = self.memory.apply(pos, &operation.encode());
+            let applied = applied.map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))?;
+            self.applied(applied, self.memory_epoch);
+            return Ok(());
+        }
+        self.conversation.check_room()?;
+        if !joined.begun {
+            joined.begun = true;
+            if self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
+                && let Some(session) = self.sessions.get(incarnation)
+            {
+                let (node, secret) = (session.node.clone(), session.secret.clone());
+                self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
+            }
+        }
+        self.conversation.append(&operation);
+        Ok(())
+    }
+
+    /// Whether the item is of a value in memory.
+    fn check_item(&mut self, id: LinkId, item: &Item<'_>) -> Result<bool, Refusal> {
+        let bad = |error: crate::name::NameError| Refusal::new(Code::BadName, error.to_string());
+        let name = if item.every {
+            crate::name::Pattern::from_bytes(item.name).map_err(bad)?.as_str().to_owned()
+        } else {
+            Name::from_bytes(item.name).map_err(bad)?.as_str().to_owned()
+        };
+        let Some(joined) = self.links.joined(id) else { return Ok(false) };
+        if !allow(&joined.principal, Verb::Set, &name) {
+            let text = format!("change of `{name}`: names that begin with `$` are the hub's own");
+            return Err(Refusal::new(Code::Forbidden, text));
+        }
+        Ok(self.is_in_memory(&name))
+    }
+
+    /// Whether values of this name, or matched by this pattern, are kept in memory only.
+    pub(super) fn is_in_memory(&self, name: &str) -> bool {
+        name.starts_with('$')
+            || self.config.memory.iter().any(|prefix| {
+                name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+    }
+
+    /// Tells a node what came of its write, on whatever link it has now.
+    pub(super) fn answer_write(&mut self, incarnation: Incarnation, cseq: u64, outcome: &Outcome, epoch: u64) {
+        let Some(link) = self.live_link(incarnation) else { return };
+        match outcome {
+            Outcome::Done { rev, count } => {
+                let rev = if *rev == 0 { Rev::default() } else { Rev { epoch, n: *rev } };
+                self.control(link, &Frame::Written { cseq, rev, count: *count });
+            }
+            Outcome::Refused { code, text } => {
+                self.control(link, &Frame::Refused { about: About::Write(cseq), code: *code, text });
+            }
+        }
+    }
+
+    /// Sets a value of the hub's own, as JSON, or deletes it. One that is as it should be is left alone.
+    pub(super) fn set_hub_value(&mut self, name: &str, json: Option<&str>) {
+        debug_assert!(name.starts_with('$'), "the hub's own names begin with `$`");
+        let new = json.map(|json| (Encoding::Json, json.as_bytes()));
+        let changed = self.memory.set_own(name, new);
+        self.changed(&changed, self.memory_epoch);
+    }
+
+    /// The timer for the value that goes next.
+    pub(super) fn set_expiry(&mut self) {
+        let next = [self.kept.values.next_expiry(), self.memory.values.next_expiry()].into_iter().flatten().min();
+        match next {
+            Some(expires_ms) => {
+                let wait = std::time::Duration::from_millis(expires_ms.saturating_sub(self.wall_ms()));
+                if !self.timers.is_set(Timer::Expire) || wait.as_millis() > 0 {
+                    self.timers.set(self.now + wait, Timer::Expire);
+                }
+            }
+            None => self.timers.clear(Timer::Expire),
+        }
+    }
+
+    /// Values whose time is over go, as ordinary changes.
+    pub(super) fn expire_values(&mut self) {
+        let wall_ms = self.wall_ms();
+        let due = self.memory.values.expired(wall_ms, BATCH_ITEMS_MAX);
+        self.expire_in_memory(&due);
+        if self.conversation.check_room().is_ok() {
+            let due = self.kept.values.expired(wall_ms, BATCH_ITEMS_MAX);
+            self.append_expiry(&due);
+        }
+        let more = |values: &crate::kept::Values| values.next_expiry().is_some_and(|next| next <= wall_ms);
+        if more(&self.kept.values) || more(&self.memory.values) {
+            // Those that are on their way, or too many for one operation.
+            self.timers.set(self.now + crate::limits::APPEND_RETRY_TIME, Timer::Expire);
+        } else {
+            self.set_expiry();
+        }
+    }
+
+    /// The node of this incarnation is dead: its ephemeral values go, as ordinary changes.
+    pub(super) fn node_dead(&mut self, incarnation: Incarnation) {
+        loop {
+            let owned = self.memory.values.owned_by(incarnation, BATCH_ITEMS_MAX);
+            if owned.is_empty() {
+                break;
+            }
+            self.expire_in_memory(&owned);
+        }
+        while self.kept.values.is_owner(incarnation) && self.conversation.check_room().is_ok() {
+            let owned = self.kept.values.owned_by(incarnation, BATCH_ITEMS_MAX);
+            if owned.is_empty() {
+                return;
+            }
+            self.append_expiry(&owned);
+        }
+        if self.kept.values.is_owner(incarnation) {
+            self.timers.set(self.now + crate::limits::APPEND_RETRY_TIME, Timer::Owner(incarnation));
+        }
+    }
+
+    fn append_expiry(&mut self, slots: &[Slot]) {
+        if !slots.is_empty() {
+            let operation = expiry(&self.kept.values, slots, self.wall_ms());
+            self.conversation.append(&operation);
+        }
+    }
+
+    fn expire_in_memory(&mut self, slots: &[Slot]) {
+        if !slots.is_empty() {
+            let operation = expiry(&self.memory.values, slots, self.wall_ms()).encode();
+            let pos = self.memory.pos() + 1;
+            let applied = self.memory.apply(pos, &operation).expect("it was encoded right here");
+            self.applied(applied, self.memory_epoch);
+        }
+    }
+}
+
+fn expiry<'a>(values: &'a crate::kept::Values, slots: &[Slot], wall_ms: u64) -> Operation<'a> {
+    let keys = slots.iter().map(|slot| (values.name(*slot).as_bytes(), values.place(*slot).0)).collect();
+    Operation::Expire { keys, wall_ms }
 }

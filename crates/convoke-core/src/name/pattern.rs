@@ -37,10 +37,15 @@ impl Pattern {
     /// Whether this pattern stands for `name`, among others. Takes time in proportion to the shorter of the two, and
     /// allocates nothing.
     pub fn matches(&self, name: &Name) -> bool {
-        if name.is_reserved() && self.0.starts_with(['+', '#']) {
+        self.matches_text(name.as_str())
+    }
+
+    /// The same for the text of a name.
+    pub(crate) fn matches_text(&self, name: &str) -> bool {
+        if name.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false;
         }
-        let mut words = name.words();
+        let mut words = name.split('/');
         for wanted in self.words() {
             match (wanted, words.next()) {
                 ("#", _) => return true,

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::values::Before;
 use super::{NodeState, Phase, PublishLoss};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Hello, Preface, Welcome};
@@ -101,28 +102,38 @@ impl NodeState {
 
     fn joined(&mut self, welcome: Welcome, secret: TokenKey) {
         let hub = (welcome.hub, welcome.history, welcome.epoch);
-        let same_hub = self.hub.replace(hub) == Some(hub);
-        let gap = if same_hub { Gap::LinkLost } else { Gap::HubRestarted };
+        let before = self.hub.replace(hub);
+        let gap = if before == Some(hub) { Gap::LinkLost } else { Gap::HubRestarted };
+        // A hub that was restarted knows the incarnations that had something kept, but not what they had published.
+        let exact = welcome.resumed && gap == Gap::LinkLost;
         // What was told as lost before is settled, although the hub has not received it.
-        let known = if welcome.resumed { welcome.received.max(self.received) } else { self.received };
+        let known = if exact { welcome.received.max(self.received) } else { self.received };
         let last = self.seq;
         if last > known && !planted(Bug::PublisherLossNotTold) {
-            self.losses.push(PublishLoss { count: last - known, exact: welcome.resumed });
+            self.losses.push(PublishLoss { count: last - known, exact });
         }
         // What is lost was told; from here on it is settled.
         self.received = last;
         let resumed = welcome.resumed;
+        let same_hub = before == Some(hub);
         let secret = match self.incarnation.take() {
             Some((_, known)) if welcome.resumed => known,
             _ => secret,
         };
         self.incarnation = Some((welcome.incarnation, secret));
+        let before = Before {
+            resumed: welcome.resumed,
+            nothing_kept: welcome.nothing_kept,
+            same_history: before.is_none_or(|before| (before.0, before.1) == (welcome.hub, welcome.history)),
+        };
         self.welcome = welcome;
         self.phase = Phase::Joined;
         self.attempt = 0;
         self.why = None;
-        let beat = self.beat();
-        self.beat_at = (!beat.is_zero()).then(|| self.now + beat);
+        self.attentive_since = self.now;
+        self.beat_changed = false;
+        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
+        self.send_info();
         for (id, subscription) in &mut self.subscriptions {
             if subscription.begun && !planted(Bug::GapForgotten) {
                 subscription.inbox.gap(gap);
@@ -138,6 +149,8 @@ impl NodeState {
             }
         }
         self.resume_services(same_hub, resumed);
+        let payload_bytes_max = self.welcome.payload_bytes_max as usize;
+        self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
         self.publish_kept();
     }
 }

@@ -41,11 +41,6 @@ impl Services {
         self.registrations.contains_key(&id)
     }
 
-    /// Whether this node offers something.
-    pub(super) fn is_provider(&self) -> bool {
-        !self.registrations.is_empty()
-    }
-
     /// Not later than the first deadline of a call.
     pub(super) fn due(&self) -> Option<Time> {
         self.caller.due()
@@ -78,14 +73,15 @@ impl NodeState {
         self.services.registrations.insert(id, registration);
         if self.is_joined() {
             self.ask_registration(id);
-            self.beat_sooner();
         }
+        self.attend();
         Ok(id)
     }
 
     /// Withdraws a registration. Calls that were given to it go on, and are answered.
     pub fn unserve(&mut self, id: RequestId) {
         let Some(registration) = self.services.registrations.remove(&id) else { return };
+        self.unattend();
         if self.is_joined() && registration.asked {
             Frame::Unsubscribe { id }.encode(&mut self.lanes.control);
         }
@@ -112,6 +108,7 @@ impl NodeState {
             Err(why) => {
                 let begun = registration.begun;
                 self.services.registrations.remove(&id);
+                self.unattend();
                 if begun {
                     self.services.provider.incoming.push(Incoming::Ended { registration: id, why });
                 } else {

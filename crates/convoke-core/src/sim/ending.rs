@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Checker;
 use super::world::{Asked, ConnId, Tag, World};
 use crate::hub::Census;
-use crate::limits::BEATS_DEAD;
+use crate::limits::{BEATS_DEAD, BEATS_REMOVED};
 use crate::name::Name;
 use crate::node::Standing;
 
@@ -42,7 +42,7 @@ impl World {
             }
         }
         // A link that nobody sees the end of is found out by its silence.
-        self.run_for(self.config.beat * (BEATS_DEAD + 1) + SETTLED);
+        self.run_for(self.config.membership.beat * (BEATS_DEAD + 1) + SETTLED);
         let tags: Vec<Tag> = self.programs.keys().copied().collect();
         for tag in tags {
             self.take(tag);
@@ -114,7 +114,8 @@ impl World {
         for tag in tags {
             self.leaves(tag);
         }
-        self.run_for(SETTLED);
+        // Until nobody is even remembered as dead.
+        self.run_for(self.config.membership.beat * BEATS_REMOVED + SETTLED);
         if self.failed.is_some() {
             return;
         }

@@ -308,13 +308,13 @@ impl World {
 
     /// A pause of a program excuses what happens to its link; and to one it makes next.
     pub(super) fn excuse(&mut self, tag: Tag, time: Duration) {
-        let silence = self.config.beat * BEATS_DEAD;
+        let silence = self.config.membership.beat * BEATS_DEAD;
         // While the hub stands still too, the two times may add up.
         let both = self.stalled;
         for link in self.conns.values_mut().filter(|link| link.tag == tag && link.attached) {
             link.excuse.delayed = true;
             link.excuse.paused_long |= time > Duration::from_secs(8);
-            link.excuse.frozen_long |= both || time + self.config.beat * 2 > silence;
+            link.excuse.frozen_long |= both || time + self.config.membership.beat * 2 > silence;
         }
     }
 
@@ -329,11 +329,11 @@ impl World {
         };
         self.trace.line(self.now, format_args!("hub stands still for {time:?}"));
         self.stalled = true;
-        let silence = self.config.beat * BEATS_DEAD;
+        let silence = self.config.membership.beat * BEATS_DEAD;
         for link in self.conns.values_mut() {
             let both = self.programs.get(&link.tag).is_some_and(|program| program.frozen || !program.reading);
             link.excuse.delayed = true;
-            link.excuse.stalled_long |= both || time + self.config.beat * 2 > silence;
+            link.excuse.stalled_long |= both || time + self.config.membership.beat * 2 > silence;
         }
         self.at(self.now + time, What::HubWakes);
     }

@@ -187,6 +187,7 @@ impl World {
                     }
                 }
                 Notice::Refused(why) => self.check_end(conn, &why),
+                Notice::Failed(why) => self.fail(Checker::Unhurt, format!("the foundation failed: {why}")),
             }
         }
     }

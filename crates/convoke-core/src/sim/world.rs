@@ -12,7 +12,7 @@ use super::publisher::Publisher;
 use super::subscriber::Subscriber;
 use super::trace::Trace;
 use super::{Checker, Failure, Report};
-use crate::hub::{HubConfig, HubIdentity, HubState, LinkId, Peer};
+use crate::hub::{HubConfig, HubIdentity, HubState, LinkId, Membership, Peer};
 use crate::name::Name;
 use crate::node::NodeState;
 use crate::outgoing::{SlowPolicy, Transmit};
@@ -163,7 +163,10 @@ impl World {
             payload_bytes_max,
             link_bulk_bytes_max: dice.pick(&[0, 0, 1 << 20]),
             hub_bulk_bytes_max: if dice.once_in(4) { payload_bytes_max * 4 } else { 1 << 30 },
-            beat: dice.pick(&[Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)]),
+            membership: Membership {
+                beat: dice.pick(&[Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)]),
+                ..Membership::default()
+            },
             ..HubConfig::default()
         };
         let pace = Duration::from_millis(dice.pick(&[2, 20, 200]));

@@ -286,7 +286,9 @@ fn after_the_hub_was_killed_a_reply_is_found_at_its_provider() {
         world.handle(calc);
         world.restart_hub();
         let order = if provider_first { [calc, ann] } else { [ann, calc] };
-        order.map(|at| world.join(at));
+        for at in order {
+            world.join(at);
+        }
         assert_eq!(world.done(ann, number), "x");
         assert_eq!(world.census().0, 0);
     }

@@ -381,6 +381,7 @@ impl Loop {
             Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
             Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
             Notice::Gone { node, why } => tracing::info!("`{node}` is gone: {why}"),
+            Notice::Failed(why) => tracing::error!("nothing can be kept any more: {why}"),
             Notice::Refused(why) => {
                 let second = now().as_nanos() / 1_000_000_000;
                 let (since, count) = self.refused.replace((second, 1));

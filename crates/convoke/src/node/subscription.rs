@@ -10,7 +10,7 @@ use futures_core::Stream;
 
 use super::Node;
 
-/// Something that a subscription did not get, told at the place where it is missing.
+/// Something that a subscription or a watch did not get, told at the place where it is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Missed {
@@ -23,7 +23,19 @@ pub enum Missed {
         _ => "the link was cut",
     })]
     Gap(Gap),
-    /// Everything from here on: the hub does not serve the subscription any more.
+    /// Of a watch of every change: those before revision `first` are no longer kept. What is there now follows, and what is
+    /// gone of what the watch had told; then every change again.
+    #[error("changes before revision {first} are missing here: they are no longer kept")]
+    Compacted {
+        /// The first change that is still kept.
+        first: u64,
+    },
+    /// Of a watch: the hub is another one, or was restored, or knows no more of what was so long ago. What is there now
+    /// follows, and what is gone of what the watch had told. What the program knows from before the watch
+    /// ([`WatchOptions::after`](crate::WatchOptions)) and is not told now is gone too.
+    #[error("changes are missing here: what the hub has now replaces all that it had")]
+    Replaced,
+    /// Everything from here on: the hub does not serve it any more, or the node has left.
     #[error("the subscription has ended: {0}")]
     Ended(Refusal),
 }

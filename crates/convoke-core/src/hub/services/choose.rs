@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 
 use super::{HubState, Services};
-use crate::frame::{Info, MasterWish, Select};
+use crate::frame::{InfoOwned, MasterWish, Select};
 use crate::hub::links::Links;
+use crate::hub::members::Members;
 use crate::limits::{CALLS_PER_PROVIDER_MAX, LINK_CALLS_BYTES_MAX};
 
 /// How a hub chooses a provider for a call that does not say how.
@@ -27,26 +28,6 @@ pub enum SelectDefault {
     FreeRam,
 }
 
-/// What a node has told about itself that a selector asks for.
-#[derive(Debug, Default)]
-pub(in crate::hub) struct NodeInfo {
-    host: String,
-    cpu_permille: Option<u32>,
-    free_memory: u64,
-    master: MasterWish,
-}
-
-impl NodeInfo {
-    pub(in crate::hub) fn new(info: &Info<'_>) -> NodeInfo {
-        NodeInfo {
-            host: info.host.to_owned(),
-            cpu_permille: Some(info.cpu_permille),
-            free_memory: info.free_memory,
-            master: info.master,
-        }
-    }
-}
-
 /// Why there is nobody to give a call to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -60,7 +41,7 @@ impl HubState {
     /// The registration that a call is to be given to.
     #[inline]
     pub(super) fn choose(&mut self, service: u32, select: Select<'_>) -> Result<u32, Missing> {
-        let HubState { links, services, random, config, .. } = self;
+        let HubState { links, services, random, config, members, .. } = self;
         let select = match select {
             Select::Default => match config.select {
                 SelectDefault::First => Select::First,
@@ -87,7 +68,7 @@ impl HubState {
             Select::Random => (random.number() % count as u64) as usize,
             _ => 0,
         };
-        let choice = Choice { links, services, listed: &services.all[service].listed };
+        let choice = Choice { links, members, services, listed: &services.all[service].listed };
         match select {
             // The first from there on that has room.
             Select::First | Select::RoundRobin | Select::Random | Select::Default => {
@@ -115,7 +96,7 @@ impl HubState {
             Select::CpuUsage => choice.least(
                 |_| true,
                 |offer| {
-                    let cpu = choice.info(offer).and_then(|info| info.cpu_permille).unwrap_or(u32::MAX);
+                    let cpu = choice.info(offer).map_or(u32::MAX, |info| info.cpu_permille);
                     (cpu, services.offers[offer].open)
                 },
             ),
@@ -134,6 +115,7 @@ impl HubState {
 #[derive(Clone, Copy)]
 struct Choice<'a> {
     links: &'a Links,
+    members: &'a Members,
     services: &'a Services,
     listed: &'a [u32],
 }
@@ -150,9 +132,9 @@ impl<'a> Choice<'a> {
         self.services.parties[self.services.offers[offer].party].node.as_str().as_bytes()
     }
 
-    fn info(self, offer: u32) -> Option<&'a NodeInfo> {
-        let link = self.services.parties[self.services.offers[offer].party].link?;
-        Some(&self.links.get(link)?.joined_ref()?.info)
+    fn info(self, offer: u32) -> Option<&'a InfoOwned> {
+        let node = &self.services.parties[self.services.offers[offer].party].node;
+        self.members.get(node)?.info.as_ref()
     }
 
     /// Since when its node is there; nodes that came in the same moment are told apart by their links.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::calls::State;
 use super::{HubState, LinkId, Services};
-use crate::frame::{End, Frame, HEAD_BYTES, Head, Kind, REST};
+use crate::frame::{End, HEAD_BYTES, Head, Kind, REST};
 use crate::refusal::Code;
 use crate::time::Time;
 
@@ -151,7 +151,7 @@ fn without(lane: &[u8], numbers: &BTreeSet<u64>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Content, Handle, Incarnation};
+    use crate::frame::{Content, Frame, Handle, Incarnation};
     use crate::payload::Encoding;
 
     #[test]

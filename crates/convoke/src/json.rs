@@ -1,26 +1,40 @@
-//! MessagePack payloads as JSON, for people and for `--json`.
-//!
-//! What JSON has no word for is shown as: bytes `{"base64": …}`; not-a-number and the infinities `"NaN"`, `"Infinity"` and
-//! `"-Infinity"`; an integer beyond 2^53, which most readers of JSON would round, as a string of its digits; a key that
-//! is a number or a truth value as a string. Anything else (extension types) is no JSON, and shown as bytes.
+//! Payloads as JSON, for people and for what is written in JSON.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use convoke::{Payload, PayloadError};
+use convoke_core::{Encoding, Payload};
 use serde::de::{Deserialize, Deserializer, Error as DecodeError, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Integers up to here are exact in every reader of JSON.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
-/// A MessagePack payload as JSON, on one line.
-pub(crate) fn to_json(payload: &Payload) -> Result<String, PayloadError> {
-    payload.decode::<Json>().map(|json| json.0.to_string())
+/// Any payload as JSON: `payload.decode::<Json>()`, or [`Json::of`], which shows whatever it is.
+///
+/// What JSON has no word for is shown as: bytes `{"base64": …}`; not-a-number and the infinities `"NaN"`, `"Infinity"` and
+/// `"-Infinity"`; an integer beyond 2^53, which most readers of JSON would round, as a string of its digits; a key that
+/// is a number or a truth value as a string. Anything else of MessagePack (extension types) is no JSON, and does not
+/// decode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Json(pub Value);
+
+impl Json {
+    /// A payload as JSON: text as a string; raw bytes, and what is not what it says, as `{"base64": …}`.
+    pub fn of(payload: &Payload) -> Json {
+        let shown = match payload.encoding {
+            Encoding::Raw => None,
+            Encoding::Text => payload.decode::<String>().ok().map(Value::String),
+            Encoding::Json | Encoding::MessagePack => payload.decode::<Json>().ok().map(|json| json.0),
+        };
+        Json(shown.unwrap_or_else(|| base64(&payload.bytes)))
+    }
 }
 
-struct Json(Value);
+fn base64(bytes: &[u8]) -> Value {
+    Value::Object(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())]))
+}
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
@@ -75,7 +89,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
-        Ok(Value::Object(Map::from_iter([("base64".to_owned(), STANDARD.encode(bytes).into())])))
+        Ok(base64(bytes))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -104,19 +118,20 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
 #[cfg(test)]
 mod tests {
-    use convoke::Encoding;
+    use convoke_core::PayloadError;
 
     use super::*;
 
     fn shown(bytes: &'static [u8]) -> Result<String, PayloadError> {
-        to_json(&Payload { encoding: Encoding::MessagePack, bytes: bytes.into() })
+        let payload = Payload { encoding: Encoding::MessagePack, bytes: bytes.into() };
+        payload.decode::<Json>().map(|json| json.0.to_string())
     }
 
     #[test]
     fn messagepack_is_shown_as_json() {
         for (bytes, json) in [
             (&b"\xc0"[..], "null"),
-            (b"\x82\xa1b\xc3\xa1a\x93\x01\xff\xca\x3d\xcc\xcc\xcd", r#"{"b":true,"a":[1,-1,0.1]}"#),
+            (b"\x82\xa1a\xc3\xa1b\x93\x01\xff\xca\x3d\xcc\xcc\xcd", r#"{"a":true,"b":[1,-1,0.1]}"#),
             (b"\xcf\x00\x20\x00\x00\x00\x00\x00\x00", "9007199254740992"),
             (b"\xcf\x00\x20\x00\x00\x00\x00\x00\x01", r#""9007199254740993""#),
             (b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", r#""18446744073709551615""#),
@@ -134,6 +149,22 @@ mod tests {
         // An extension type; a key that is null; the same key twice; two values; half a value; nothing.
         for bytes in [&b"\xd4\x01\x00"[..], b"\x81\xc0\x01", b"\x82\x01\x01\xa11\x02", b"\x92\x01", b""] {
             assert!(shown(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn every_payload_has_a_form_in_json() {
+        let broken = |encoding| Payload { encoding, bytes: (&b"\xff"[..]).into() };
+        for (payload, json) in [
+            (Payload::text("a\nb"), r#""a\nb""#),
+            (Payload::raw(&b"text"[..]), r#"{"base64":"dGV4dA=="}"#),
+            (Payload::encode(&(1, "x")).expect("a payload"), r#"[1,"x"]"#),
+            (Payload { encoding: Encoding::Json, bytes: (&b" [1.5] "[..]).into() }, "[1.5]"),
+            (broken(Encoding::Json), r#"{"base64":"/w=="}"#),
+            (broken(Encoding::Text), r#"{"base64":"/w=="}"#),
+            (Payload { encoding: Encoding::MessagePack, bytes: (&b"\xc1"[..]).into() }, r#"{"base64":"wQ=="}"#),
+        ] {
+            assert_eq!(Json::of(&payload).0.to_string(), json);
         }
     }
 

@@ -1,6 +1,8 @@
 //! docs/protocol.md says what the code does: its tables are compared with the code row by row, and its example session
 //! is played against a hub byte by byte.
 
+mod long_frames;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
@@ -21,8 +23,22 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 /// Limits that only a hub's or a node's own memory and patience know of; nothing on a link depends on them.
-const NOT_ON_A_LINK: &[&str] =
-    &["SHARED_FRAME_BYTES_MIN", "STALL", "SUBSCRIPTION_BYTES_MAX", "NODE_BULK_BYTES_MAX", "REQUESTS_MAX"];
+const NOT_ON_A_LINK: &[&str] = &[
+    "SHARED_FRAME_BYTES_MIN",
+    "STALL",
+    "SUBSCRIPTION_BYTES_MAX",
+    "NODE_BULK_BYTES_MAX",
+    "REQUESTS_MAX",
+    "CHANGES_RECENT_BYTES_MAX",
+    "LINK_VALUES_BYTES_MAX",
+    "WATCH_WINDOW_BYTES",
+    "WRITES_MAX",
+    "WRITES_BYTES_MAX",
+    "APPEND_RETRY_TIME",
+    "MEMBERS_AWAY_MAX",
+    "REPORT_PAUSE",
+    "TOPICS_LISTED_MAX",
+];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is part of the project")
@@ -167,7 +183,7 @@ fn fields(text: &str) -> Vec<(String, String)> {
     text.split(", ")
         .map(|field| {
             let (name, kind) = field.split_once(' ').expect("a field has a name and a type");
-            (name.to_owned(), kind.trim_matches('`').to_owned())
+            (name.to_owned(), kind.replace('`', ""))
         })
         .collect()
 }
@@ -180,6 +196,8 @@ fn sample(kind: &str) -> Vec<u8> {
         "u64" => vec![4, 0, 0, 0, 0, 0, 0, 0],
         "bytes16" => vec![5; 16],
         "bytes32" => vec![6; 32],
+        "rev" => [[7, 0, 0, 0, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0, 0, 0]].concat(),
+        "u64 u64" => [[9, 0, 0, 0, 0, 0, 0, 0], [10, 0, 0, 0, 0, 0, 0, 0]].concat(),
         "short" | "text" => vec![3, 0, b'a', b'/', b'b'],
         other => panic!("type {other}"),
     }
@@ -203,7 +221,7 @@ fn fields_are_those_of_the_document() {
         let mut values = Vec::new();
         for (name, kind) in fields(&row[4]) {
             values.extend(sample(&kind));
-            assert!(name.chars().all(char::is_lowercase), "{row:?}");
+            assert!(name.chars().all(|c| c.is_lowercase() || c == '_'), "{row:?}");
         }
         let bytes = frame(kind, &values);
         let (decoded, len) = Frame::decode(&bytes).expect("the document's fields").expect("a whole frame");
@@ -217,6 +235,7 @@ fn fields_are_those_of_the_document() {
                 // What the document calls by other words than the code.
                 "sentence" => "text",
                 "about" | "number" if row[1] == "Refused" => "about",
+                "of" if row[1] == "Snapshot" => "durable",
                 other => other,
             };
             assert!(shown.contains(&format!("{called}: ")), "`{name}` is a field of {shown}");
@@ -225,11 +244,11 @@ fn fields_are_those_of_the_document() {
         Frame::decode(&frame(kind, &values[..values.len() - 1])).expect_err("one byte less than the document says");
         checked += 1;
     }
-    assert_eq!(checked, Kind::ALL.len() - 4, "all but Hello, Welcome, Event and Lagged");
+    assert_eq!(checked, Kind::ALL.len() - 10, "all but those that are tagged, long or lists");
 }
 
-/// The two tables of tags, Hello's and Welcome's.
-fn tags() -> [Vec<Vec<String>>; 2] {
+/// The tables of tags: Hello's, Welcome's and Info's.
+fn tags() -> [Vec<Vec<String>>; 3] {
     let document = document();
     let tables: Vec<Vec<Vec<String>>> = document
         .split(&format!("\n{HELLO}\n"))
@@ -239,7 +258,7 @@ fn tags() -> [Vec<Vec<String>>; 2] {
             rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
         })
         .collect();
-    tables.try_into().expect("the document has tags of Hello and of Welcome")
+    tables.try_into().expect("the document has tags of Hello, Welcome and Info")
 }
 
 /// A field as the document describes it, filled with its own tag, and one that is one byte too long.
@@ -261,7 +280,7 @@ fn tagged(row: &[String]) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn tags_are_those_of_the_document() {
-    for (rows, kind) in tags().iter().zip([Kind::Hello, Kind::Welcome]) {
+    for (rows, kind) in tags().iter().zip([Kind::Hello, Kind::Welcome, Kind::Info]) {
         let all: Vec<Vec<u8>> = rows.iter().map(|row| tagged(row).0).collect();
         let decodes = |fields: &[Vec<u8>]| Frame::decode(&frame(kind as u8, &fields.concat())).is_ok();
         assert!(decodes(&all));
@@ -289,7 +308,7 @@ fn tags_are_those_of_the_document() {
 
 #[test]
 fn tags_mean_what_the_document_says() {
-    let [hello, welcome] = tags();
+    let [hello, welcome, _] = tags();
     let words = |rows: &[Vec<String>]| rows.iter().map(|row| row[1].clone()).collect::<Vec<_>>();
     assert_eq!(words(&hello), ["name", "author", "nonce", "token", "resume", "takeover", "slow"]);
     let bytes = frame(0x01, &hello.iter().map(|row| tagged(row).0).collect::<Vec<_>>().concat());
@@ -317,6 +336,7 @@ fn tags_mean_what_the_document_says() {
         "payload",
         "subscriptions",
         "bulk",
+        "nothing kept",
     ];
     assert_eq!(words(&welcome), expected);
     let bytes = frame(0x04, &welcome.iter().map(|row| tagged(row).0).collect::<Vec<_>>().concat());
@@ -333,6 +353,7 @@ fn tags_mean_what_the_document_says() {
         payload_bytes_max: 0x0a0a_0a0a,
         subscriptions_max: 0x0b0b_0b0b,
         bulk_bytes_max: 0x0c0c_0c0c_0c0c_0c0c,
+        nothing_kept: true,
     };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Welcome(expected), bytes.len()))));
 }
@@ -365,7 +386,13 @@ fn limits_are_those_of_the_document() {
         HUB_BULK_BYTES_MAX "bytes", LINK_CONTROL_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_LOSSES_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         LINK_CALLS_BYTES_MAX "bytes", TRANSMIT_BYTES "bytes", TOPICS_MAX "topics", TOPICS_PER_LINK_MAX "topics",
-        SESSIONS_AWAY_MAX "incarnations", PINGS_MAX "pings", BEATS_DEAD "beats",
+        SESSIONS_AWAY_MAX "incarnations", PINGS_MAX "pings", BEATS_DEAD "beats", BEATS_SUSPECT "beats",
+        BEATS_REMOVED "beats", NODE_NAME_BYTES_MAX "bytes", NODE_NAME_WORDS_MAX "words", BATCH_ITEMS_MAX "items", EVERY_KEYS_MAX "keys", EVERY_BYTES_MAX "bytes", VALUES_MAX "values",
+        VALUES_BYTES_MAX "bytes", VALUE_BYTES_MAX "bytes", CHANGES_MAX "changes", CHANGES_BYTES_MAX "bytes",
+        DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
+        CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",
+        REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
+        CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes",
     ];
     code.extend([
         ("HEAD_BYTES", (HEAD_BYTES as u64, "bytes")),
@@ -378,6 +405,10 @@ fn limits_are_those_of_the_document() {
         ("BEAT", seconds(limits::BEAT)),
         ("BEAT_ATTENTIVE", seconds(limits::BEAT_ATTENTIVE)),
         ("STUCK_TIME_MAX", seconds(limits::STUCK_TIME_MAX)),
+        ("CALL_TIME_DEFAULT", seconds(limits::CALL_TIME_DEFAULT)),
+        ("CALL_TIME_MAX", seconds(limits::CALL_TIME_MAX)),
+        ("PROVIDER_AWAY_TIME_MAX", seconds(limits::PROVIDER_AWAY_TIME_MAX)),
+        ("REPLIES_KEPT_TIME_MAX", seconds(limits::REPLIES_KEPT_TIME_MAX)),
         ("RETRY_MIN", millis(limits::RETRY_MIN)),
         ("RETRY_MAX", millis(limits::RETRY_MAX)),
     ]);

@@ -1,0 +1,295 @@
+//! The hub's side of the conversation with its foundation: what was asked, and what comes of the answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::sessions::Session;
+use super::watches::WatchKey;
+use super::{HubState, LinkId, Notice, Timer};
+use crate::bug::{Bug, planted};
+use crate::foundation::{Ask, Ticket, Told};
+use crate::frame::Incarnation;
+use crate::kept::{Applied, Outcome};
+use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
+use crate::name::Pattern;
+use crate::operation::Operation;
+use crate::refusal::{Code, Refusal};
+use crate::time::Time;
+
+/// What was asked and is not yet answered.
+#[derive(Default)]
+pub(super) struct Conversation {
+    pub(super) asks: Vec<Ask>,
+    ticket_last: Ticket,
+    /// Operations that are on their way; appended again if the foundation does not know what became of them.
+    appending: BTreeMap<Ticket, Bytes>,
+    appending_bytes: usize,
+    /// Writes among them: one that is sent again meanwhile is not appended twice.
+    writes: BTreeSet<(Incarnation, u64)>,
+    reads: BTreeMap<Ticket, WatchKey>,
+    /// Gets that wait until everything is known that was committed before them.
+    barriers: BTreeMap<Ticket, (LinkId, u32, Pattern)>,
+    ready: bool,
+    failed: Option<Refusal>,
+}
+
+impl Conversation {
+    pub(super) fn new() -> Conversation {
+        Conversation { asks: vec![Ask::Snapshot], ..Conversation::default() }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.ticket_last += 1;
+        self.ticket_last
+    }
+
+    pub(super) fn is_appending(&self, incarnation: Incarnation, cseq: u64) -> bool {
+        self.writes.contains(&(incarnation, cseq))
+    }
+
+    pub(super) fn append(&mut self, operation: &Operation<'_>) {
+        let ticket = self.ticket();
+        if let Operation::Write { incarnation, cseq, .. } = operation {
+            self.writes.insert((*incarnation, *cseq));
+        }
+        let operation = operation.encode();
+        self.appending_bytes += operation.len();
+        self.appending.insert(ticket, operation.clone());
+        self.asks.push(Ask::Append { ticket, operation });
+    }
+
+    pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) {
+        let ticket = self.ticket();
+        self.reads.insert(ticket, watch);
+        self.asks.push(Ask::Read { ticket, table, from, bytes_max });
+    }
+
+    /// A get is answered when all is known that anybody was told to be committed before it.
+    pub(super) fn barrier(&mut self, link: LinkId, number: u32, pattern: Pattern) {
+        let ticket = self.ticket();
+        self.barriers.insert(ticket, (link, number, pattern));
+        self.asks.push(Ask::Barrier { ticket });
+    }
+
+    /// The link has ended.
+    pub(super) fn forget_barriers(&mut self, link: LinkId) {
+        self.barriers.retain(|_, (other, ..)| *other != link);
+    }
+
+    /// The watch has ended: what it has asked for is nobody's.
+    pub(super) fn forget_reads(&mut self, watch: WatchKey) {
+        self.reads.retain(|_, other| *other != watch);
+    }
+
+    /// Whether more may be appended now.
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        if !self.ready {
+            return Err(Refusal::new(Code::Backpressure, "the hub is starting; try again in a moment"));
+        }
+        if self.appending_bytes > APPENDING_BYTES_MAX {
+            let text = "too much waits for the hub's disk already; try again later";
+            return Err(Refusal::new(Code::Backpressure, text));
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, ticket: Ticket) -> Option<Bytes> {
+        let operation = self.appending.remove(&ticket)?;
+        self.appending_bytes -= operation.len();
+        if let Ok(Operation::Write { incarnation, cseq, .. }) = Operation::decode(&operation) {
+            self.writes.remove(&(incarnation, cseq));
+        }
+        Some(operation)
+    }
+}
+
+impl HubState {
+    /// What the foundation is asked for since the last call, in order. The first of all is the snapshot.
+    pub fn asks(&mut self) -> Vec<Ask> {
+        let rows = if planted(Bug::TablesForgotten) { None } else { self.kept.take_rows() };
+        if self.conversation.asks.is_empty() && rows.is_none() {
+            return Vec::new();
+        }
+        let mut asks = Vec::new();
+        if let Some((pos, rows)) = rows {
+            let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+            for (key, row) in rows {
+                match row {
+                    Some(row) => puts.push((key, row)),
+                    None => deletes.push(key),
+                }
+            }
+            // First, so that what is read afterwards is among them.
+            asks.push(Ask::Tables { pos, puts, deletes });
+        }
+        asks.append(&mut self.conversation.asks);
+        asks
+    }
+
+    /// What the foundation tells.
+    pub fn told(&mut self, told: Told, now: Time) {
+        self.advance(now);
+        match told {
+            Told::Rows { pos, rows } => {
+                if let Err(error) = self.kept.restore(pos, &rows) {
+                    self.foundation_failed(Refusal::new(
+                        Code::StorageFailed,
+                        format!("what is kept cannot be read: {error}"),
+                    ));
+                }
+            }
+            Told::Ready => self.ready(),
+            Told::Committed { pos, ticket, operation } => {
+                if let Some(ticket) = ticket {
+                    self.conversation.answered(ticket);
+                }
+                self.apply(pos, &operation);
+            }
+            Told::NotDone { ticket, why } => {
+                if let Some(operation) = self.conversation.answered(ticket) {
+                    self.not_done(&operation, why);
+                }
+            }
+            Told::Uncertain { ticket } => {
+                if let Some(operation) = self.conversation.appending.get(&ticket).cloned() {
+                    self.conversation.asks.push(Ask::Append { ticket, operation });
+                }
+            }
+            Told::ReadDone { ticket, rows } => {
+                if let Some(watch) = self.conversation.reads.remove(&ticket) {
+                    self.watch_read(watch, &rows);
+                }
+            }
+            Told::BarrierDone { ticket } => {
+                if let Some((link, number, pattern)) = self.conversation.barriers.remove(&ticket) {
+                    self.get(link, number, pattern);
+                }
+            }
+            Told::Failed(why) => self.foundation_failed(why),
+        }
+        self.close_doomed();
+    }
+
+    /// Whether all that was kept has come back. Before that a hub serves no values.
+    pub fn is_ready(&self) -> bool {
+        self.conversation.ready
+    }
+
+    /// The wall time at this moment, in milliseconds since 1970; read once, for what has a time to live.
+    pub fn set_wall(&mut self, wall_ms: u64, now: Time) {
+        self.wall = (wall_ms, now);
+    }
+
+    pub(super) fn wall_ms(&self) -> u64 {
+        let (wall_ms, since) = self.wall;
+        wall_ms.saturating_add(u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn foundation_failed(&mut self, why: Refusal) {
+        if self.conversation.failed.is_none() {
+            self.conversation.failed = Some(why.clone());
+            self.notices.push(Notice::Failed(why));
+        }
+    }
+
+    /// All that was kept is here again: who was known may come back, and what belongs to somebody who does not goes.
+    fn ready(&mut self) {
+        self.kept.restored();
+        self.conversation.ready = true;
+        let known: Vec<_> = self
+            .kept
+            .windows()
+            .map(|(incarnation, window)| (incarnation, window.node.clone(), window.secret.clone()))
+            .collect();
+        for (incarnation, node, secret) in known {
+            if let (Some(node), Some(secret)) = (node, secret) {
+                // Which calls it had made is not kept: of any that it asks for again nothing is certain.
+                let former = Some(incarnation);
+                let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
+                self.sessions.joined(incarnation, session);
+                self.forget_sessions_of(incarnation);
+            }
+        }
+        for owner in self.kept.values.owners() {
+            self.timers.set(self.now + self.config.membership.away_max(), Timer::Owner(owner));
+        }
+        self.set_expiry();
+    }
+
+    fn forget_sessions_of(&mut self, incarnation: Incarnation) {
+        for gone in self.sessions.away(incarnation, 0, self.now) {
+            self.forget_kept(gone, true);
+        }
+    }
+
+    /// Applies what was ordered, and tells whom it concerns.
+    fn apply(&mut self, pos: u64, operation: &[u8]) {
+        if self.conversation.failed.is_some() {
+            return;
+        }
+        match self.kept.apply(pos, operation) {
+            Ok(applied) => self.applied(applied, 0),
+            Err(error) => self.foundation_failed(Refusal::new(
+                Code::StorageFailed,
+                format!("an operation cannot be applied: {error}; was it written by a newer program?"),
+            )),
+        }
+    }
+
+    /// Answers who asked, and feeds the watches. `epoch` is that of the revisions.
+    pub(super) fn applied(&mut self, applied: Applied, epoch: u64) {
+        if let Some((incarnation, cseq, outcome)) = applied.answer {
+            self.answer_write(incarnation, cseq, &outcome, epoch);
+        }
+        self.changed(&applied.changed, epoch);
+        self.set_expiry();
+    }
+
+    /// The foundation did not take an operation.
+    fn not_done(&mut self, operation: &[u8], why: Refusal) {
+        match Operation::decode(operation) {
+            Ok(Operation::Write { incarnation, cseq, .. }) => {
+                let outcome = Outcome::Refused { code: why.code, text: why.text.into_owned() };
+                self.answer_write(incarnation, cseq, &outcome, 0);
+            }
+            Ok(Operation::Expire { keys, .. }) => {
+                for (name, _) in keys {
+                    if let Some(slot) = std::str::from_utf8(name).ok().and_then(|name| self.kept.values.find(name)) {
+                        self.kept.values.stay(slot);
+                    }
+                }
+                self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Expire);
+                for owner in self.kept.values.owners() {
+                    if self.sessions.get(owner).is_none_or(|session| session.at.is_err()) {
+                        self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Owner(owner));
+                    }
+                }
+            }
+            Ok(Operation::Begin { incarnation, .. }) => {
+                if let Some(link) = self.live_link(incarnation)
+                    && let Some(joined) = self.links.joined(link)
+                {
+                    joined.begun = false;
+                }
+            }
+            // What is kept too long hurts nobody.
+            Ok(Operation::Forget { .. }) | Err(_) => {}
+        }
+    }
+
+    /// The link of a node that is joined as this incarnation.
+    pub(super) fn live_link(&self, incarnation: Incarnation) -> Option<LinkId> {
+        self.sessions.get(incarnation)?.at.ok()
+    }
+
+    /// Nobody comes back as this incarnation: what it was answered need not be known any more.
+    pub(super) fn forget_kept(&mut self, incarnation: Incarnation, unsettled: bool) {
+        if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
+            self.conversation.append(&Operation::Forget { incarnation, unsettled });
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The form in which the state is kept: rows in tables, each found by its key.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::values::{Row, author_in, encode, name_in};
+use super::windows::{self, Outcome, Window};
+use super::{Place, Slot, Values};
+use crate::foundation::RowKey;
+use crate::frame::{Frame, FrameError, Incarnation, Reader};
+use crate::payload::Encoding;
+
+/// Values by their names, deleted ones too.
+pub(super) const VALUES: u8 = 1;
+/// Changes by their places.
+pub(crate) const CHANGES: u8 = 2;
+/// What is known of each incarnation.
+pub(super) const WINDOWS: u8 = 3;
+/// What was answered, by incarnation and number.
+pub(super) const RESULTS: u8 = 4;
+/// Up to where things are forgotten.
+pub(super) const MARKS: u8 = 5;
+
+/// In the place of an encoding: the key was deleted.
+const DELETED: u8 = 0xff;
+
+/// Up to where things are forgotten.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    /// Deletions up to this position.
+    pub(super) floor: u64,
+    /// Changes up to this position.
+    pub(super) gone: u64,
+    /// The highest incarnation that was forgotten before it had all its answers.
+    pub(super) forgotten: Incarnation,
+}
+
+/// The rows that have changed and were not yet handed to the foundation.
+pub(crate) struct Rows {
+    noted: bool,
+    changed: BTreeMap<RowKey, Option<Bytes>>,
+}
+
+impl Rows {
+    pub(super) fn new(noted: bool) -> Rows {
+        Rows { noted, changed: BTreeMap::new() }
+    }
+
+    pub(super) fn take(&mut self) -> BTreeMap<RowKey, Option<Bytes>> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn put(&mut self, table: u8, key: impl FnOnce() -> Bytes, row: impl FnOnce() -> Option<Bytes>) {
+        if self.noted {
+            self.changed.insert(RowKey { table, key: key() }, row());
+        }
+    }
+
+    pub(super) fn put_value(&mut self, values: &Values, slot: Slot) {
+        let name = || Bytes::copy_from_slice(values.name(slot).as_bytes());
+        self.put(VALUES, name, || Some(value_to_row(values, slot)));
+    }
+
+    pub(super) fn delete_value(&mut self, name: &str) {
+        self.put(VALUES, || Bytes::copy_from_slice(name.as_bytes()), || None);
+    }
+
+    /// Gives how many bytes the change takes.
+    pub(super) fn put_change(&mut self, place: Place, values: &Values, slot: Slot) -> u32 {
+        let name = values.name(slot);
+        let mut row = (name.len() as u16).to_le_bytes().to_vec();
+        row.extend_from_slice(name.as_bytes());
+        row.extend_from_slice(&value_to_row(values, slot));
+        let bytes = row.len() as u32;
+        self.put(CHANGES, || place_key(place), || Some(row.into()));
+        bytes
+    }
+
+    pub(super) fn delete_change(&mut self, place: Place) {
+        self.put(CHANGES, || place_key(place), || None);
+    }
+
+    pub(super) fn put_window(&mut self, incarnation: Incarnation, window: &Window) {
+        self.put(WINDOWS, || windows::incarnation_key(incarnation).into(), || Some(window.to_row()));
+    }
+
+    pub(super) fn delete_window(&mut self, incarnation: Incarnation, window: &Window) {
+        self.put(WINDOWS, || windows::incarnation_key(incarnation).into(), || None);
+        for cseq in window.results.keys() {
+            self.delete_result(incarnation, *cseq);
+        }
+    }
+
+    pub(super) fn put_result(&mut self, incarnation: Incarnation, cseq: u64, outcome: &Outcome) {
+        self.put(RESULTS, || windows::result_key(incarnation, cseq), || Some(windows::result_row(outcome)));
+    }
+
+    pub(super) fn delete_result(&mut self, incarnation: Incarnation, cseq: u64) {
+        self.put(RESULTS, || windows::result_key(incarnation, cseq), || None);
+    }
+
+    pub(super) fn put_marks(&mut self, marks: Marks) {
+        let row =
+            [marks.floor, marks.gone, marks.forgotten.epoch, marks.forgotten.counter].map(u64::to_le_bytes).concat();
+        self.put(MARKS, Bytes::new, || Some(row.into()));
+    }
+}
+
+/// Orders as places do.
+pub(crate) fn place_key((pos, index): Place) -> Bytes {
+    [&pos.to_be_bytes()[..], &index.to_be_bytes()].concat().into()
+}
+
+fn place_from_key(key: &[u8]) -> Result<Place, FrameError> {
+    let mut fields = Reader::new(key, 0);
+    let pos = u64::from_be_bytes(fields.array("a position")?);
+    Ok((pos, u16::from_be_bytes(fields.array("an index")?)))
+}
+
+fn value_to_row(values: &Values, slot: Slot) -> Bytes {
+    let frames = values.frames(slot);
+    let (pos, index) = values.place(slot);
+    let (expires_ms, owner) = values.life(slot);
+    let author = author_in(frames);
+    let mut row = pos.to_le_bytes().to_vec();
+    row.extend_from_slice(&index.to_le_bytes());
+    row.extend_from_slice(&expires_ms.to_le_bytes());
+    let owner = owner.unwrap_or_default();
+    row.extend_from_slice(&owner.epoch.to_le_bytes());
+    row.extend_from_slice(&owner.counter.to_le_bytes());
+    row.extend_from_slice(&(author.len() as u16).to_le_bytes());
+    row.extend_from_slice(author.as_bytes());
+    values.payload(slot, |payload| match payload {
+        Some((encoding, pieces)) => {
+            row.push(encoding as u8);
+            for piece in pieces {
+                row.extend_from_slice(piece);
+            }
+        }
+        None => row.push(DELETED),
+    });
+    row.into()
+}
+
+pub(super) fn value_from_row<'a>(key: &'a [u8], row: &'a [u8]) -> Result<Row<'a>, FrameError> {
+    let name = std::str::from_utf8(key).map_err(|_| FrameError { offset: 0, expected: "a name in UTF-8" })?;
+    let mut fields = Reader::new(row, 0);
+    let place = (fields.u64("a position")?, fields.u16("an index")?);
+    let expires_ms = fields.u64("milliseconds")?;
+    let owner = Incarnation { epoch: fields.u64("an epoch")?, counter: fields.u64("a counter")? };
+    let author = fields.short_bytes("a name")?;
+    let offset = fields.offset();
+    let payload = match fields.u8("an encoding")? {
+        DELETED => None,
+        number => {
+            let encoding =
+                Encoding::from_number(number).ok_or(FrameError { offset, expected: "an encoding that exists" })?;
+            Some((encoding, fields.rest()))
+        }
+    };
+    let owner = (owner != Incarnation::default()).then_some(owner);
+    Ok(Row { name, place, author, payload, expires_ms, owner })
+}
+
+/// The place of a change, and how many bytes it takes.
+pub(super) fn change_size(key: &[u8], row: &[u8]) -> Result<(Place, u32), FrameError> {
+    Ok((place_from_key(key)?, row.len() as u32))
+}
+
+/// A change that was kept: its place, its name, and the frames that tell it.
+///
+/// # Errors
+///
+/// A row that is none.
+pub(crate) fn change_from_row(key: &[u8], row: &[u8]) -> Result<(Place, Bytes), FrameError> {
+    let place = place_from_key(key)?;
+    let mut fields = Reader::new(row, 0);
+    let name = fields.short_bytes("a name")?;
+    let value = value_from_row(name, fields.rest())?;
+    let (frames, _) = encode(0, value.name, value.author, place, value.payload);
+    debug_assert_eq!(name_in(&frames), value.name, "the frames have the name where it is looked for");
+    Ok((place, frames))
+}
+
+pub(super) fn marks_from_row(row: &[u8]) -> Result<Marks, FrameError> {
+    let mut fields = Reader::new(row, 0);
+    let (floor, gone) = (fields.u64("a position")?, fields.u64("a position")?);
+    let forgotten = Incarnation { epoch: fields.u64("an epoch")?, counter: fields.u64("a counter")? };
+    Ok(Marks { floor, gone, forgotten })
+}
+
+/// The payload of a value in its frames: one piece for each fragment.
+pub(super) fn payload_pieces(frames: &[u8]) -> Option<(Encoding, Vec<&[u8]>)> {
+    let mut pieces = Vec::new();
+    let mut rest = frames;
+    let mut encoding = Encoding::Raw;
+    while let Ok(Some((frame, len))) = Frame::decode(rest) {
+        match frame {
+            Frame::Value(value) => {
+                let (of, payload) = value.payload?;
+                encoding = of;
+                pieces.push(payload);
+            }
+            Frame::Part(head, body) => {
+                encoding = Encoding::from_number(head.encoding).expect("it was encoded from one");
+                let names = if pieces.is_empty() {
+                    let mut fields = Reader::new(body, 0);
+                    fields.bytes(20, "").expect("the first fragment has all fields");
+                    fields.short_bytes("").expect("an author");
+                    fields.short_bytes("").expect("a name");
+                    fields.offset()
+                } else {
+                    0
+                };
+                pieces.push(&body[names..]);
+            }
+            _ => unreachable!("a value is told by Value frames"),
+        }
+        rest = &rest[len..];
+    }
+    Some((encoding, pieces))
+}

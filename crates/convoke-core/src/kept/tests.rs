@@ -1,0 +1,254 @@
+//! That what is kept is a function of the operations: applied again, taken back from rows, or half of each.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::Set;
+use crate::proof::TokenKey;
+use crate::rev::Rev;
+
+/// The rows that a foundation holds.
+type Held = BTreeMap<RowKey, Bytes>;
+
+fn hold(held: &mut Held, kept: &mut Kept) {
+    if let Some((_, rows)) = kept.take_rows() {
+        for (key, row) in rows {
+            match row {
+                Some(row) => held.insert(key, row),
+                None => held.remove(&key),
+            };
+        }
+    }
+}
+
+fn restored(held: &Held, pos: u64) -> Kept {
+    let mut kept = Kept::new(0, 7);
+    let rows: Vec<_> = held.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+    // In pieces, as a foundation may tell them.
+    for rows in rows.chunks(3) {
+        kept.restore(pos, rows).unwrap();
+    }
+    kept.restored();
+    kept
+}
+
+fn incarnation(counter: u64) -> Incarnation {
+    Incarnation { epoch: 1, counter }
+}
+
+fn item<'a>(name: &'a str, payload: Option<&'a [u8]>, expect: Expect) -> Item<'a> {
+    let set = payload.map(|payload| Set { encoding: Encoding::Json, payload, ttl_ms: 0, ephemeral: false });
+    Item { name: name.as_bytes(), every: false, expect, set }
+}
+
+fn write(counter: u64, cseq: u64, settled: u64, items: &[Item<'_>]) -> Bytes {
+    let items = Items::encode(items);
+    let items = Items::encoded(&items);
+    Operation::Write { incarnation: incarnation(counter), cseq, settled, author: b"ann", wall_ms: 1000, items }.encode()
+}
+
+fn done(kept: &mut Kept, operation: &[u8]) -> Result<(u64, u32), Code> {
+    match kept.apply(kept.pos() + 1, operation).unwrap().answer.unwrap().2 {
+        Outcome::Done { rev, count } => Ok((rev, count)),
+        Outcome::Refused { code, .. } => Err(code),
+    }
+}
+
+fn value(kept: &Kept, name: &str) -> Option<Vec<u8>> {
+    let slot = kept.values.find(name)?;
+    let mut value = None;
+    kept.values.payload(slot, |payload| value = payload.map(|(_, pieces)| pieces.concat()));
+    value
+}
+
+#[test]
+fn a_change_happens_only_if_what_it_expects_is_so() {
+    let mut kept = Kept::new(0, 1);
+    let set = |expect, payload: &'static [u8]| [item("a", Some(payload), expect)];
+    assert_eq!(done(&mut kept, &write(1, 1, 0, &set(Expect::Present, b"1"))), Err(Code::Conflict));
+    assert_eq!(done(&mut kept, &write(1, 2, 0, &set(Expect::Absent, b"2"))), Ok((2, 1)));
+    assert_eq!(done(&mut kept, &write(1, 3, 0, &set(Expect::Absent, b"3"))), Err(Code::Conflict));
+    assert_eq!(done(&mut kept, &write(2, 1, 0, &set(Expect::Rev(Rev::durable(2)), b"4"))), Ok((4, 1)));
+    assert_eq!(done(&mut kept, &write(1, 4, 0, &set(Expect::Rev(Rev::durable(2)), b"5"))), Err(Code::Conflict));
+    assert_eq!(value(&kept, "a").unwrap(), b"4");
+    assert_eq!(done(&mut kept, &write(1, 5, 0, &[item("a", None, Expect::Anything)])), Ok((6, 1)));
+    assert_eq!(
+        done(&mut kept, &write(1, 6, 0, &[item("a", None, Expect::Anything)])),
+        Ok((0, 0)),
+        "it is gone already"
+    );
+    assert_eq!(done(&mut kept, &write(1, 7, 0, &set(Expect::Present, b"8"))), Err(Code::Conflict));
+}
+
+#[test]
+fn a_batch_happens_wholly_or_not_at_all() {
+    let mut kept = Kept::new(0, 1);
+    let both = [item("a", Some(b"1"), Expect::Anything), item("b", Some(b"2"), Expect::Present)];
+    assert_eq!(done(&mut kept, &write(1, 1, 0, &both)), Err(Code::Conflict));
+    assert_eq!(kept.values.len(), 0);
+    let both = [item("a", Some(b"1"), Expect::Anything), item("b", Some(b"2"), Expect::Absent)];
+    assert_eq!(done(&mut kept, &write(1, 2, 0, &both)), Ok((2, 2)));
+    let twice = [item("a", Some(b"1"), Expect::Anything), item("a", None, Expect::Anything)];
+    assert_eq!(done(&mut kept, &write(1, 3, 0, &twice)), Err(Code::BadRequest));
+}
+
+#[test]
+fn every_key_that_matches_changes_and_no_other() {
+    let mut kept = Kept::new(0, 1);
+    for (cseq, name) in ["press/1/force", "press/2/force", "press/2/speed", "hall"].into_iter().enumerate() {
+        done(&mut kept, &write(1, cseq as u64 + 1, 0, &[item(name, Some(b"0"), Expect::Anything)])).unwrap();
+    }
+    let every = |payload| Item { every: true, ..item("press/+/force", payload, Expect::Anything) };
+    assert_eq!(done(&mut kept, &write(1, 9, 0, &[every(Some(b"7"))])), Ok((5, 2)));
+    assert_eq!(
+        ["press/1/force", "press/2/force", "press/2/speed"].map(|name| value(&kept, name).unwrap()),
+        [b"7", b"7", b"0"]
+    );
+    assert_eq!(done(&mut kept, &write(1, 10, 0, &[every(None)])), Ok((6, 2)));
+    assert_eq!(done(&mut kept, &write(1, 11, 0, &[every(Some(b"8"))])), Ok((0, 0)), "none exists any more");
+}
+
+#[test]
+fn what_comes_twice_is_done_once_and_answered_twice() {
+    let mut kept = Kept::new(0, 1);
+    let first = write(1, 1, 0, &[item("a", Some(b"1"), Expect::Absent)]);
+    assert_eq!(done(&mut kept, &first), Ok((1, 1)));
+    assert_eq!(done(&mut kept, &write(2, 1, 0, &[item("a", Some(b"2"), Expect::Anything)])), Ok((2, 1)));
+    // A late retry does not undo what was set since.
+    assert_eq!(done(&mut kept, &first), Ok((1, 1)));
+    assert_eq!(value(&kept, "a").unwrap(), b"2");
+    // Who says that it has the answer is not answered again.
+    assert_eq!(done(&mut kept, &write(1, 2, 1, &[item("b", Some(b"3"), Expect::Anything)])), Ok((4, 1)));
+    assert_eq!(kept.apply(5, &first).unwrap(), Applied::default());
+    assert_eq!(kept.window(incarnation(1)).unwrap().results.len(), 1, "only what may be asked for again is kept");
+}
+
+#[test]
+fn nobody_is_told_that_nothing_was_kept_if_something_may_have_been() {
+    let mut kept = Kept::new(0, 1);
+    let forget = |counter, unsettled| Operation::Forget { incarnation: incarnation(counter), unsettled }.encode();
+    for counter in [3, 5] {
+        done(&mut kept, &write(counter, 1, 0, &[item("a", Some(b"1"), Expect::Anything)])).unwrap();
+    }
+    assert!(!kept.never_kept(incarnation(3)) && kept.never_kept(incarnation(4)));
+    kept.apply(10, &forget(3, false)).unwrap();
+    assert!(kept.never_kept(incarnation(3)), "it had all its answers, and will not come back");
+    kept.apply(11, &forget(5, true)).unwrap();
+    assert!(!kept.never_kept(incarnation(4)) && !kept.never_kept(incarnation(5)) && kept.never_kept(incarnation(6)));
+}
+
+#[test]
+fn values_go_with_their_time_and_their_node_unless_they_were_set_again() {
+    let mut kept = Kept::new(0, 1);
+    let set = |ttl_ms, ephemeral| Some(Set { encoding: Encoding::Raw, payload: b"x", ttl_ms, ephemeral });
+    let item = |name: &'static [u8], ttl_ms, ephemeral| Item {
+        name,
+        every: false,
+        expect: Expect::Anything,
+        set: set(ttl_ms, ephemeral),
+    };
+    done(&mut kept, &write(1, 1, 0, &[item(b"short", 5, false), item(b"long", 50, false), item(b"mine", 0, true)]))
+        .unwrap();
+    assert_eq!(kept.values.next_expiry(), Some(1005));
+    assert!(kept.values.expired(1004, 10).is_empty());
+    let due = kept.values.expired(1005, 10);
+    assert_eq!(due.iter().map(|slot| kept.values.name(*slot)).collect::<Vec<_>>(), ["short"]);
+    assert!(kept.values.expired(1005, 10).is_empty(), "given once");
+    let owned = kept.values.owned_by(incarnation(1), 10);
+    assert_eq!(owned.iter().map(|slot| kept.values.name(*slot)).collect::<Vec<_>>(), ["mine"]);
+    assert!(kept.values.owned_by(incarnation(2), 10).is_empty());
+    // Set again meanwhile: the older expiry does not take it away.
+    done(&mut kept, &write(1, 2, 0, &[item(b"short", 0, false)])).unwrap();
+    let expire = Operation::Expire { keys: vec![(b"short", 1), (b"mine", 1)], wall_ms: 1005 }.encode();
+    assert_eq!(kept.apply(3, &expire).unwrap().changed, [(3, 0)]);
+    assert!(value(&kept, "short").is_some() && value(&kept, "mine").is_none());
+    assert!(kept.values.owners().is_empty());
+}
+
+/// One operation of a random sequence.
+fn operation() -> impl Strategy<Value = Bytes> {
+    let name = prop::sample::select(vec!["a", "b", "a/b", "a/c", "d/e/f"]);
+    let expect = prop_oneof![
+        3 => Just(Expect::Anything),
+        1 => Just(Expect::Absent),
+        1 => Just(Expect::Present),
+        1 => (1..30u64).prop_map(|n| Expect::Rev(Rev::durable(n))),
+    ];
+    // One in some is longer than a frame.
+    let payload = prop_oneof![8 => prop::collection::vec(any::<u8>(), 0..20), 1 => Just(vec![7; 70_000])];
+    let item =
+        (name, expect, prop::option::weighted(0.8, (payload, 0..3u64, any::<bool>())), prop::bool::weighted(0.1));
+    let write =
+        (1..4u64, 1..20u64, 0..10u64, prop::collection::vec(item, 1..4)).prop_map(|(counter, cseq, settled, items)| {
+            let items: Vec<Item<'_>> = items
+                .iter()
+                .map(|(name, expect, set, every)| Item {
+                    name: if *every { b"a/#" } else { name.as_bytes() },
+                    every: *every,
+                    expect: *expect,
+                    set: set.as_ref().map(|(payload, ttl, ephemeral)| Set {
+                        encoding: Encoding::Raw,
+                        payload,
+                        ttl_ms: ttl * 100,
+                        ephemeral: *ephemeral,
+                    }),
+                })
+                .collect();
+            write(counter, cseq, settled, &items)
+        });
+    let begin = (1..4u64).prop_map(|counter| {
+        Operation::Begin {
+            incarnation: incarnation(counter),
+            node: b"press",
+            secret: TokenKey::from_bytes([counter as u8; 32]),
+        }
+        .encode()
+    });
+    let forget = (1..4u64, any::<bool>())
+        .prop_map(|(counter, unsettled)| Operation::Forget { incarnation: incarnation(counter), unsettled }.encode());
+    let expire =
+        (1..30u64).prop_map(|rev| Operation::Expire { keys: vec![(b"a", rev), (b"d/e/f", rev)], wall_ms: 9 }.encode());
+    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => expire]
+}
+
+proptest! {
+    #[test]
+    fn the_same_operations_make_the_same_rows_wherever_one_begins(
+        operations in prop::collection::vec(operation(), 1..40),
+        cut in 0..40usize,
+    ) {
+        let cut = cut.min(operations.len());
+        let (mut once, mut held) = (Kept::new(0, 1), Held::new());
+        let (mut half, mut half_held) = (Kept::new(0, 2), Held::new());
+        let mut answers = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            if index == cut {
+                hold(&mut half_held, &mut half);
+                half = restored(&half_held, index as u64);
+            }
+            let pos = index as u64 + 1;
+            let applied = once.apply(pos, operation).unwrap();
+            prop_assert_eq!(&half.apply(pos, operation).unwrap(), &applied, "operation {}", pos);
+            answers.push(applied);
+            hold(&mut held, &mut once);
+        }
+        hold(&mut half_held, &mut half);
+        prop_assert_eq!(&held, &half_held);
+        // And what is in memory is what the rows say.
+        let again = restored(&held, once.pos());
+        prop_assert_eq!(again.values.len(), once.values.len());
+        prop_assert_eq!(again.values.bytes(), once.values.bytes());
+        prop_assert_eq!(again.values.next_expiry(), once.values.next_expiry());
+        prop_assert_eq!(again.values.owners(), once.values.owners());
+        prop_assert_eq!(again.changes.first(), once.changes.first());
+        let all = Pattern::parse("#").unwrap();
+        prop_assert_eq!(again.values.places(&all, (0, 0), true), once.values.places(&all, (0, 0), true));
+        for place in once.values.places(&all, (0, 0), true) {
+            let frames = |kept: &Kept| kept.values.frames(kept.values.at(place).unwrap()).clone();
+            prop_assert_eq!(frames(&again), frames(&once));
+        }
+        prop_assert_eq!(again.windows().map(|(i, w)| (i, w.clone())).collect::<Vec<_>>(), once.windows().map(|(i, w)| (i, w.clone())).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,96 @@
+//! What each incarnation was answered, as long as it may ask again.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::frame::{FrameError, Incarnation, Reader};
+use crate::name::Name;
+use crate::proof::TokenKey;
+use crate::refusal::Code;
+
+/// What came of one write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is done.
+    Done {
+        /// The position that is its revision; zero if nothing had to change.
+        rev: u64,
+        /// How many keys it has changed.
+        count: u32,
+    },
+    /// It certainly changed nothing.
+    Refused { code: Code, text: String },
+}
+
+/// What one incarnation was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) node: Option<Name>,
+    pub(crate) secret: Option<TokenKey>,
+    /// It has every answer up to this one; what comes again of these is dropped.
+    pub(crate) settled: u64,
+    /// What it may ask for again.
+    pub(crate) results: BTreeMap<u64, Outcome>,
+}
+
+impl Window {
+    pub(super) fn to_row(&self) -> Bytes {
+        let mut row = self.settled.to_le_bytes().to_vec();
+        row.extend_from_slice(&self.secret.as_ref().map_or([0; 32], TokenKey::to_bytes));
+        row.extend_from_slice(self.node.as_ref().map_or("", Name::as_str).as_bytes());
+        row.into()
+    }
+
+    pub(super) fn from_row(key: &[u8], row: &[u8]) -> Result<(Incarnation, Window), FrameError> {
+        let mut fields = Reader::new(row, 0);
+        let settled = fields.u64("a cseq")?;
+        let secret = fields.array("a secret of 32 bytes")?;
+        let node = Name::from_bytes(fields.rest()).ok();
+        let secret = node.as_ref().map(|_| TokenKey::from_bytes(secret));
+        Ok((
+            incarnation_from_key(&mut Reader::new(key, 0))?,
+            Window { node, secret, settled, results: BTreeMap::new() },
+        ))
+    }
+}
+
+/// Orders as incarnations do.
+pub(super) fn incarnation_key(incarnation: Incarnation) -> Vec<u8> {
+    [incarnation.epoch.to_be_bytes(), incarnation.counter.to_be_bytes()].concat()
+}
+
+fn incarnation_from_key(fields: &mut Reader<'_>) -> Result<Incarnation, FrameError> {
+    let epoch = u64::from_be_bytes(fields.array("an epoch")?);
+    Ok(Incarnation { epoch, counter: u64::from_be_bytes(fields.array("a counter")?) })
+}
+
+pub(super) fn result_key(incarnation: Incarnation, cseq: u64) -> Bytes {
+    let mut key = incarnation_key(incarnation);
+    key.extend_from_slice(&cseq.to_be_bytes());
+    key.into()
+}
+
+pub(super) fn result_row(outcome: &Outcome) -> Bytes {
+    match outcome {
+        Outcome::Done { rev, count } => [&[0][..], &rev.to_le_bytes(), &count.to_le_bytes()].concat().into(),
+        Outcome::Refused { code, text } => [&[1][..], &(*code as u16).to_le_bytes(), text.as_bytes()].concat().into(),
+    }
+}
+
+pub(super) fn result_from_row(key: &[u8], row: &[u8]) -> Result<(Incarnation, u64, Outcome), FrameError> {
+    let mut key = Reader::new(key, 0);
+    let incarnation = incarnation_from_key(&mut key)?;
+    let cseq = u64::from_be_bytes(key.array("a cseq")?);
+    let mut fields = Reader::new(row, 0);
+    let outcome = match fields.u8("an outcome")? {
+        0 => Outcome::Done { rev: fields.u64("a revision")?, count: fields.u32("a count")? },
+        1 => Outcome::Refused {
+            code: Code::from_number(fields.u16("a code")?),
+            text: String::from_utf8_lossy(fields.rest()).into_owned(),
+        },
+        _ => return Err(FrameError { offset: 0, expected: "an outcome that this version knows" }),
+    };
+    fields.end()?;
+    Ok((incarnation, cseq, outcome))
+}

@@ -1,0 +1,207 @@
+//! What a hub tells about itself: the values under `$hub/…`, as types of their JSON.
+//!
+//! They are values in memory like any other, and who watches them is told every change. What changes all the time (the
+//! load of a node, the counters of the hub) is brought up to date when somebody asks, and then at most every second while
+//! somebody watches.
+//!
+//! | name | what |
+//! |---|---|
+//! | `$hub/status` | [`StatusReport`] |
+//! | `$hub/master` | [`MasterReport`] |
+//! | `$hub/nodes/<node>` | [`NodeReport`] |
+//! | `$hub/links/<number>` | [`LinkReport`]; only while somebody looks |
+//! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
+//!
+//! Times are milliseconds since 1970 by the wall clock that the hub read once, when it started: a clock that is set
+//! later changes nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{Incarnation, MasterWish};
+use crate::name::Name;
+
+/// Where the reports on nodes are: followed by the node's name.
+pub const NODES: &str = "$hub/nodes/";
+
+/// Where the reports on links are: followed by a number that grows with every link.
+pub const LINKS: &str = "$hub/links/";
+
+/// Where the reports on topics are: followed by the topic's name.
+pub const TOPICS: &str = "$hub/topics/";
+
+/// Where the hub tells how much it holds.
+pub const STATUS: &str = "$hub/status";
+
+/// Where the hub tells who is master.
+pub const MASTER: &str = "$hub/master";
+
+/// How a node is, as far as the hub knows. A node that is removed has no report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// It is joined, and was heard lately.
+    Alive,
+    /// Its link is gone, or nothing was heard for some beats. It may come back.
+    Suspect,
+    /// It has said goodbye, another program has its name, or it was silent for too long. What lived with it is gone.
+    Dead,
+}
+
+impl fmt::Display for MemberState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            MemberState::Alive => "alive",
+            MemberState::Suspect => "suspect",
+            MemberState::Dead => "dead",
+        })
+    }
+}
+
+/// Why a node is no longer alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The word of a [`Code`](crate::Code), such as `LinkLost`.
+    pub code: String,
+    /// The sentence.
+    pub text: String,
+}
+
+/// What the hub knows about a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// How it is.
+    pub state: MemberState,
+    /// Why it is no longer alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Since when it is in this state, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// The number of the change that brought it there: grows by one with every change of any node.
+    pub view: u64,
+    /// Which run of the program it is, as `epoch.counter`.
+    pub incarnation: String,
+    /// Who is answerable for what it does.
+    pub author: String,
+    /// Who it has proved to be.
+    pub principal: String,
+    /// The name of its host; empty if it has not told.
+    pub host: String,
+    /// The number of its process there; zero if it has not told.
+    pub pid: u32,
+    /// The program and its version; empty if it has not told.
+    pub program: String,
+    /// How busy its host's processors are, in thousandths of all of them.
+    pub cpu_permille: u32,
+    /// How busy the program alone keeps them, in thousandths of one.
+    pub own_cpu_permille: u32,
+    /// What the program's memory takes, in bytes.
+    pub memory: u64,
+    /// The host's memory that is free, in bytes.
+    pub free_memory: u64,
+    /// Whether it can be master.
+    pub master: MasterWish,
+}
+
+/// Who is master: of all nodes that are alive the one that wants it most, and of these the one that is alive the longest.
+/// There is no such value while no node that is alive can be master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterReport {
+    /// Its name.
+    pub node: String,
+    /// The hub's epoch, as text since it may exceed what a JSON number holds.
+    pub epoch: String,
+    /// Grows with every change of the master within the epoch.
+    pub term: u64,
+}
+
+/// How much a hub holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Which hub it is, in hexadecimal.
+    pub hub: String,
+    /// Which history it continues, in hexadecimal.
+    pub history: String,
+    /// Which of its starts, as text since it may exceed what a JSON number holds.
+    pub epoch: String,
+    /// The version of its program.
+    pub version: String,
+    /// When it started, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// The number of the last change of any node.
+    pub view: u64,
+    /// Everything that it counts.
+    #[serde(flatten)]
+    pub census: crate::hub::Census,
+}
+
+/// What the hub knows about a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// The node on its other end; none before it has joined.
+    pub node: Option<String>,
+    /// Since when it is joined, in milliseconds since 1970; zero before.
+    pub since_ms: u64,
+    /// It offers or follows something, and says more often that it is alive.
+    pub attentive: bool,
+    /// Patterns that it subscribes.
+    pub subscriptions: usize,
+    /// The last event that came from its node.
+    pub seq: u64,
+    /// Bytes of events that wait for it.
+    pub waiting_bytes: usize,
+}
+
+/// What the hub knows about a topic on which events were published lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicReport {
+    /// Links that its events go to; none if the next event has yet to find them.
+    pub subscribers: Option<usize>,
+}
+
+/// `epoch.counter`, as reports have it.
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.counter)
+    }
+}
+
+/// Reads `epoch.counter`.
+impl FromStr for Incarnation {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Incarnation, Self::Err> {
+        let (epoch, counter) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Incarnation { epoch: epoch.parse()?, counter: counter.parse()? })
+    }
+}
+
+/// The name under which the report on a node is.
+pub fn node_report(node: &Name) -> String {
+    format!("{NODES}{node}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incarnation_is_read_as_it_is_shown() {
+        let incarnation = Incarnation { epoch: u64::MAX, counter: 7 };
+        assert_eq!(incarnation.to_string().parse(), Ok(incarnation));
+        for bad in ["", "7", "7.", ".7", "a.b"] {
+            assert!(bad.parse::<Incarnation>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_report_of_a_later_version_is_read() {
+        let report = MasterReport { node: "press".into(), epoch: "5".into(), term: 3 };
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(text, r#"{"node":"press","epoch":"5","term":3}"#);
+        let later = text.replace('}', r#","more":[1]}"#);
+        assert_eq!(serde_json::from_str::<MasterReport>(&later).unwrap(), report);
+    }
+}

@@ -1,0 +1,5 @@
+//! The node's side of values, against a hub that says whatever a test wants.
+
+mod bench;
+mod watches;
+mod writes;

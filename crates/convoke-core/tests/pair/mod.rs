@@ -1,0 +1,215 @@
+//! One hub, some nodes and a foundation, carried by hand: no bytes move before the test says so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use convoke_core::foundation::{Ask, RowKey, Told};
+use convoke_core::{
+    Code, HubConfig, HubIdentity, HubState, LinkId, Name, NodeConfig, NodeState, Peer, Refusal, Time, Transmit,
+};
+
+pub(crate) struct Node {
+    pub(crate) state: NodeState,
+    link: Option<LinkId>,
+    /// It reads nothing.
+    pub(crate) deaf: bool,
+    /// What the hub has written and it has not read.
+    unread: Vec<Bytes>,
+}
+
+impl Node {
+    /// What waits for a node that reads nothing, in the hub and on the way.
+    pub(crate) fn waiting_bytes(&mut self, hub: &mut HubState) -> usize {
+        let mut transmit = Transmit::new();
+        if self.unread.is_empty()
+            && let Some(link) = self.link
+        {
+            hub.transmit(link, &mut transmit);
+        }
+        self.unread.extend(std::iter::from_fn(|| transmit.pop()));
+        self.unread.iter().map(Bytes::len).sum()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) hub: HubState,
+    config: HubConfig,
+    epoch: u64,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) now: Time,
+    /// The foundation answers nothing; what it is asked is held.
+    pub(crate) hold: bool,
+    pub(crate) held: Vec<Ask>,
+    pos: u64,
+    operations: BTreeMap<u64, Bytes>,
+    rows: BTreeMap<RowKey, Bytes>,
+    reached: u64,
+}
+
+fn hub(config: &HubConfig, epoch: u64) -> HubState {
+    let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch };
+    HubState::new(config.clone(), identity, [3; 32], Time::START)
+}
+
+impl World {
+    pub(crate) fn new(nodes: usize) -> World {
+        World::with(nodes, HubConfig::default())
+    }
+
+    pub(crate) fn with(nodes: usize, config: HubConfig) -> World {
+        let node = |place: usize| Node {
+            state: NodeState::new(
+                NodeConfig::new(Name::parse(&format!("node/{place}")).unwrap()),
+                [place as u8; 32],
+                Time::START,
+            ),
+            link: None,
+            deaf: false,
+            unread: Vec::new(),
+        };
+        let mut world = World {
+            hub: hub(&config, 7),
+            config,
+            epoch: 7,
+            nodes: (0..nodes).map(node).collect(),
+            now: Time::START,
+            hold: false,
+            held: Vec::new(),
+            pos: 0,
+            operations: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            reached: 0,
+        };
+        world.settle();
+        world
+    }
+
+    /// The foundation tells the hub.
+    pub(crate) fn tell(&mut self, told: Told) {
+        self.hub.told(told, self.now);
+    }
+
+    /// The foundation keeps an operation, and tells it.
+    pub(crate) fn commit(&mut self, ticket: Option<u64>, operation: Bytes) {
+        self.pos += 1;
+        self.operations.insert(self.pos, operation.clone());
+        self.tell(Told::Committed { pos: self.pos, ticket, operation });
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Snapshot => {
+                let rows = self.rows.clone().into_iter().collect();
+                self.tell(Told::Rows { pos: self.reached, rows });
+                let tail: Vec<_> =
+                    self.operations.range(self.reached + 1..).map(|(pos, bytes)| (*pos, bytes.clone())).collect();
+                for (pos, operation) in tail {
+                    self.tell(Told::Committed { pos, ticket: None, operation });
+                }
+                self.tell(Told::Ready);
+            }
+            Ask::Append { ticket, operation } => self.commit(Some(ticket), operation),
+            Ask::Tables { pos, puts, deletes } => {
+                self.reached = pos;
+                self.rows.extend(puts);
+                for key in deletes {
+                    self.rows.remove(&key);
+                }
+            }
+            Ask::Read { ticket, table, from, .. } => {
+                let from = RowKey { table, key: from };
+                let rows = self.rows.range(from..).filter(|(key, _)| key.table == table);
+                let rows = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
+                self.tell(Told::ReadDone { ticket, rows });
+            }
+            Ask::Barrier { ticket } => self.tell(Told::BarrierDone { ticket }),
+        }
+    }
+
+    /// Carries everything until nothing moves; nodes without a link get one.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for ask in self.hub.asks() {
+                moved = true;
+                if self.hold && !matches!(ask, Ask::Snapshot) {
+                    self.held.push(ask);
+                } else {
+                    self.answer(ask);
+                }
+            }
+            if !self.hold && !self.held.is_empty() {
+                moved = true;
+                for ask in std::mem::take(&mut self.held) {
+                    self.answer(ask);
+                }
+            }
+            for place in 0..self.nodes.len() {
+                moved |= self.carry(place);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn carry(&mut self, place: usize) -> bool {
+        let node = &mut self.nodes[place];
+        if node.link.is_none() {
+            if let Some(due) = node.state.deadline().filter(|_| !node.state.wants_link()) {
+                self.now = self.now.max(due);
+                node.state.tick(self.now);
+            }
+            node.link = Some(self.hub.open(Peer::Owner, self.now).unwrap());
+            node.state.connected(true, self.now);
+        }
+        let link = node.link.expect("it was made above");
+        let mut moved = false;
+        let mut transmit = Transmit::new();
+        node.state.transmit(&mut transmit);
+        while let Some(bytes) = transmit.pop() {
+            moved = true;
+            self.hub.receive(link, &mut BytesMut::from(&bytes[..]), self.now);
+        }
+        if node.deaf {
+            return moved;
+        }
+        self.hub.transmit(link, &mut transmit);
+        for bytes in node.unread.drain(..).chain(std::iter::from_fn(|| transmit.pop())) {
+            moved = true;
+            node.state.receive(&mut BytesMut::from(&bytes[..]), self.now);
+        }
+        moved
+    }
+
+    /// The link of a node is cut, and whatever was on its way is lost. It comes back when the world settles.
+    pub(crate) fn cut(&mut self, place: usize) {
+        self.detach(place);
+        self.settle();
+    }
+
+    pub(crate) fn detach(&mut self, place: usize) {
+        let node = &mut self.nodes[place];
+        node.unread.clear();
+        if let Some(link) = node.link.take() {
+            self.hub.closed(link, self.now);
+            node.state.disconnected(Refusal::new(Code::LinkLost, "it was cut"), self.now);
+        }
+    }
+
+    /// The hub is killed and starts again; of what it knew only what the foundation keeps is left.
+    pub(crate) fn restart_hub(&mut self) {
+        self.epoch += 1;
+        self.held.clear();
+        for node in &mut self.nodes {
+            node.unread.clear();
+            if node.link.take().is_some() {
+                node.state.disconnected(Refusal::new(Code::LinkLost, "the hub was killed"), self.now);
+            }
+        }
+        self.hub = hub(&self.config, self.epoch);
+        self.now = self.now + Duration::from_millis(1);
+        self.settle();
+    }
+}

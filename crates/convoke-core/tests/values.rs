@@ -1,0 +1,235 @@
+//! Values from one node to another, through a real hub whose foundation the test holds.
+
+mod pair;
+
+use convoke_core::foundation::{Ask, Told};
+use convoke_core::frame::{Expect, Item, Set, WatchMode};
+use convoke_core::node::{NotWritten, Watched, Wrote};
+use convoke_core::{Code, Encoding, HubConfig, Name, Pattern, Refusal, Rev};
+use pair::World;
+
+fn set<'a>(name: &'a str, payload: &'a str) -> Item<'a> {
+    let set = Set { encoding: Encoding::Text, payload: payload.as_bytes(), ttl_ms: 0, ephemeral: false };
+    Item { name: name.as_bytes(), every: false, expect: Expect::Anything, set: Some(set) }
+}
+
+fn delete(name: &str) -> Item<'_> {
+    Item { name: name.as_bytes(), every: false, expect: Expect::Anything, set: None }
+}
+
+/// What a watch has to tell, as words.
+fn take(world: &mut World, who: usize, id: u32) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some(next) = world.nodes[who].state.take_change(id) {
+        all.push(match next {
+            Watched::Change(change) => {
+                let payload = change.payload.map(|payload| String::from_utf8(payload.bytes.to_vec()).unwrap());
+                format!("{} {} {}", change.rev, change.name, payload.as_deref().unwrap_or("-"))
+            }
+            Watched::Compacted { first } => format!("compacted {first}"),
+            Watched::Replaced => "replaced".to_owned(),
+            Watched::Ended(why) => format!("ended {why}"),
+        });
+    }
+    all
+}
+
+fn watch(world: &mut World, who: usize, pattern: &str, mode: WatchMode) -> u32 {
+    let id = world.nodes[who].state.watch(Pattern::parse(pattern).unwrap(), mode, None).unwrap();
+    world.settle();
+    id
+}
+
+fn write(world: &mut World, who: usize, items: &[Item<'_>]) -> Result<Wrote, NotWritten> {
+    let id = world.nodes[who].state.write(items).unwrap();
+    world.settle();
+    let mut written = world.nodes[who].state.written_writes();
+    assert_eq!(written.len(), 1);
+    let (of, result) = written.remove(0);
+    assert_eq!(of, id);
+    result
+}
+
+fn done(n: u64, count: u32) -> Result<Wrote, NotWritten> {
+    Ok(Wrote { rev: Rev::durable(n), count })
+}
+
+#[test]
+fn a_value_is_set_watched_and_deleted() {
+    let mut world = World::new(2);
+    // The first operation says who it is.
+    assert_eq!(write(&mut world, 0, &[set("press/1", "a")]), done(2, 1));
+    let watch = watch(&mut world, 1, "press/#", WatchMode::Latest);
+    assert!(world.nodes[1].state.is_caught_up(watch) || !take(&mut world, 1, watch).is_empty());
+    assert_eq!(write(&mut world, 0, &[set("press/2", "b"), set("hall", "c")]), done(3, 2));
+    assert_eq!(write(&mut world, 0, &[delete("press/1")]), done(4, 1));
+    assert_eq!(take(&mut world, 1, watch), ["3 press/2 b", "4 press/1 -"]);
+    let id = world.nodes[1].state.get(Pattern::parse("#").unwrap()).unwrap();
+    world.settle();
+    let (of, found) = world.nodes[1].state.got().remove(0);
+    assert_eq!(of, id);
+    assert_eq!(found.unwrap().iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["hall", "press/2"]);
+}
+
+#[test]
+fn nobody_sees_what_is_not_kept_yet() {
+    let mut world = World::new(2);
+    let watch = watch(&mut world, 1, "#", WatchMode::All);
+    world.hold = true;
+    world.nodes[0].state.write(&[set("a", "1")]).unwrap();
+    world.settle();
+    assert!(world.nodes[0].state.written_writes().is_empty() && take(&mut world, 1, watch).is_empty());
+    world.hold = false;
+    world.settle();
+    assert_eq!(world.nodes[0].state.written_writes().len(), 1);
+    assert_eq!(take(&mut world, 1, watch), ["2 a 1"]);
+}
+
+#[test]
+fn what_the_foundation_does_not_take_is_certainly_not_done() {
+    let mut world = World::new(1);
+    world.hold = true;
+    world.nodes[0].state.write(&[set("a", "1")]).unwrap();
+    world.settle();
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = ask {
+            let why = Refusal::new(Code::StorageFull, "no room");
+            world.tell(Told::NotDone { ticket, why });
+        }
+    }
+    world.hold = false;
+    world.settle();
+    let (_, result) = world.nodes[0].state.written_writes().remove(0);
+    let not = result.unwrap_err();
+    assert_eq!((not.certain, not.why.code), (true, Code::StorageFull));
+    // It heals: who it is is told again, since that was not kept either.
+    assert_eq!(write(&mut world, 0, &[set("a", "2")]), done(2, 1));
+}
+
+#[test]
+fn an_uncertain_append_is_appended_again_and_done_once() {
+    let mut world = World::new(1);
+    let watch = watch(&mut world, 0, "#", WatchMode::All);
+    world.hold = true;
+    world.nodes[0].state.write(&[set("a", "1")]).unwrap();
+    world.settle();
+    // It was kept all the same, and the foundation does not know.
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, operation } = ask {
+            world.commit(None, operation);
+            world.tell(Told::Uncertain { ticket });
+        }
+    }
+    world.hold = false;
+    world.settle();
+    assert_eq!(take(&mut world, 0, watch), ["2 a 1"]);
+    assert_eq!(world.nodes[0].state.written_writes().len(), 1);
+}
+
+#[test]
+fn every_change_comes_once_over_cut_links_and_starts_of_the_hub() {
+    let mut world = World::new(2);
+    let watch = watch(&mut world, 1, "n/+", WatchMode::All);
+    let mut seen = Vec::new();
+    for n in 0..40u32 {
+        world.nodes[0].state.write(&[set("n/a", &n.to_string()), set("other", "x")]).unwrap();
+        match n % 8 {
+            3 => world.cut(1),
+            5 => world.restart_hub(),
+            6 => world.cut(0),
+            _ => world.settle(),
+        }
+        seen.append(&mut take(&mut world, 1, watch));
+    }
+    world.settle();
+    seen.append(&mut take(&mut world, 1, watch));
+    let values: Vec<&str> = seen.iter().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(values, (0..40).map(|n: u32| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(world.nodes[0].state.written_writes().into_iter().filter(|(_, result)| result.is_ok()).count(), 40);
+}
+
+#[test]
+fn who_was_away_for_long_learns_what_is_gone() {
+    let mut world = World::new(2);
+    for name in ["a", "b", "c"] {
+        write(&mut world, 0, &[set(name, "1")]).unwrap();
+    }
+    let watch = watch(&mut world, 1, "#", WatchMode::Latest);
+    assert_eq!(take(&mut world, 1, watch).len(), 3);
+    world.detach(1);
+    write(&mut world, 0, &[delete("b")]).unwrap();
+    write(&mut world, 0, &[set("c", "2")]).unwrap();
+    world.settle();
+    let mut news = take(&mut world, 1, watch);
+    news.sort();
+    assert_eq!(news, ["5 b -", "6 c 2"]);
+}
+
+#[test]
+fn a_slow_reader_is_told_the_last_of_each_and_costs_a_bounded_number_of_bytes() {
+    let mut world = World::new(2);
+    let watch = watch(&mut world, 1, "#", WatchMode::Latest);
+    world.nodes[1].deaf = true;
+    let payload = "x".repeat(100_000);
+    for n in 0..100 {
+        write(&mut world, 0, &[set(&format!("k/{}", n % 20), &format!("{n} {payload}"))]).unwrap();
+    }
+    let waits = world.nodes[1].waiting_bytes(&mut world.hub);
+    assert!(waits < 800_000, "{waits} bytes wait");
+    world.nodes[1].deaf = false;
+    let mut last = std::collections::BTreeMap::new();
+    loop {
+        world.settle();
+        let news = take(&mut world, 1, watch);
+        if news.is_empty() {
+            break;
+        }
+        for line in news {
+            let mut words = line.split(' ').skip(1);
+            last.insert(words.next().unwrap().to_owned(), words.next().unwrap().parse::<u32>().unwrap());
+        }
+    }
+    let expected = (0..20).map(|key| (format!("k/{key}"), 80 + key)).collect();
+    assert_eq!(last, expected);
+}
+
+#[test]
+fn values_of_memory_prefixes_begin_anew_with_the_hub() {
+    let mut world = World::with(2, HubConfig { memory: vec![Name::parse("live").unwrap()], ..HubConfig::default() });
+    let watch = watch(&mut world, 1, "#", WatchMode::Latest);
+    let wrote = write(&mut world, 0, &[set("live/x", "1")]).unwrap();
+    assert!(!wrote.rev.is_durable());
+    write(&mut world, 0, &[set("kept", "2")]).unwrap();
+    let mixed = write(&mut world, 0, &[set("live/x", "1"), set("kept", "3")]).unwrap_err();
+    assert_eq!((mixed.certain, mixed.why.code), (true, Code::BadRequest));
+    assert_eq!(take(&mut world, 1, watch).len(), 2);
+    world.restart_hub();
+    world.settle();
+    let news = take(&mut world, 1, watch);
+    assert!(matches!(&news[..], [gone] if gone.ends_with(" live/x -")), "{news:?}");
+}
+
+#[test]
+fn a_get_of_a_foundation_that_hubs_share_waits_for_what_was_committed_before_it() {
+    let mut world = World::with(1, HubConfig { shared_foundation: true, ..HubConfig::default() });
+    write(&mut world, 0, &[set("a", "1")]).unwrap();
+    world.hold = true;
+    let id = world.nodes[0].state.get(Pattern::parse("a").unwrap()).unwrap();
+    world.settle();
+    assert!(world.nodes[0].state.got().is_empty());
+    // Another hub has had a value kept, and this hub learns of it before the barrier is done.
+    let mut other = World::new(2);
+    other.hold = true;
+    other.nodes[1].state.write(&[set("a", "2")]).unwrap();
+    other.settle();
+    for ask in other.held {
+        if let Ask::Append { operation, .. } = ask {
+            world.commit(None, operation);
+        }
+    }
+    world.hold = false;
+    world.settle();
+    let (of, found) = world.nodes[0].state.got().remove(0);
+    assert_eq!(of, id);
+    assert_eq!(found.unwrap()[0].payload.as_ref().unwrap().bytes, "2");
+}

@@ -1,0 +1,390 @@
+//! The store: the foundation of a hub that keeps what it must on this machine, in one file.
+//!
+//! What is asked for while one transaction is made durable goes into the next one together: one sync for all. Rows of
+//! tables ride along with operations; when none come they are written by themselves after a moment. Each transaction that
+//! writes rows takes the operations out that these rows stand for. So a start reads the rows and, behind them, the few
+//! operations that came last.
+//!
+//! A full disk is told as what was not done, and the store goes on. After any other error it tells
+//! [`Failed`](Told::Failed) and nothing more: what such a disk says to be durable need not be.
+//!
+//! [`Store`] is what happens, without a thread; `thread` runs it, `file` is the file, `disk` where the bytes are.
+
+mod disk;
+mod file;
+mod pending;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use convoke_core::foundation::{Ask, RowKey, Ticket, Told};
+use convoke_core::{Code, Refusal};
+
+use crate::error::Error;
+use disk::{Disk, FileDisk, is_full};
+use file::{Fault, Reach, StoreFile, Unusable};
+use pending::Pending;
+pub(crate) use thread::{Queue, StoreThread};
+
+/// The file in the hub's folder.
+pub(crate) const FILE: &str = "store.redb";
+
+/// How long rows wait for operations to ride along with. After a crash their operations are applied again, which takes
+/// less than this.
+const ROWS_WAIT: Duration = Duration::from_millis(50);
+
+/// Rows that wait are written at once when they are more than this, in bytes: they are in memory twice.
+const ROWS_WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// Rows and operations of the snapshot that are told together, and answers to reads that wait for a transaction before
+/// them, in bytes: while they are told the hub does nothing else.
+const TOLD_BYTES: usize = 1 << 20;
+
+/// How long a full disk is left alone when nobody wants anything of it.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// An attempt on a full disk that took longer than this is not made again for as long as it took, so that refusing costs
+/// at most half of the store's time.
+const ATTEMPT_CHEAP: Duration = Duration::from_millis(100);
+
+/// What an ask is answered with once the transaction before it is durable.
+#[derive(Debug)]
+enum Answer {
+    /// What becomes of the next operation.
+    Appended,
+    /// This.
+    Told(Told),
+}
+
+/// A store, and what has been asked of it. Whoever runs it gives it asks and tells what it says; see the module.
+#[derive(Debug)]
+pub(crate) struct Store {
+    disk: Box<dyn Disk>,
+    /// How the file is called in sentences.
+    shown: String,
+    history: [u8; 16],
+    /// `None` when the disk is too full to open it again.
+    file: Option<StoreFile>,
+    /// How far the file goes, as it was last known.
+    reach: Reach,
+    /// Not looked at yet.
+    asks: VecDeque<Ask>,
+    /// Operations of the next transaction; while there is no file, of the last one, of which nobody knows.
+    operations: Vec<(Ticket, Bytes)>,
+    answers: Vec<Answer>,
+    answers_bytes: usize,
+    pending: Pending,
+    /// Since when rows wait.
+    pending_since: Option<Instant>,
+    /// The last attempt found the disk full; what is known of when to try again.
+    full: Option<Full>,
+    failed: bool,
+}
+
+/// What is known of a full disk.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    /// When it was last tried.
+    tried: Instant,
+    /// How long that took.
+    took: Duration,
+}
+
+/// A sentence about what is wrong with the file, as the error that a start ends with.
+fn refuse(shown: &str, why: Unusable) -> Error {
+    match why {
+        Unusable::Corrupt(text) => {
+            let text = format!("{shown} is corrupt: {text}; nothing was changed in it");
+            Error::Refused(Refusal::new(Code::StorageFailed, text))
+        }
+        Unusable::Format(text) => Error::Configuration(format!("{shown}: {text}")),
+        Unusable::Io(error) => Error::io(shown, error),
+    }
+}
+
+impl Store {
+    /// Opens the store at `path`, which is made if it is not there. Reads all of it once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with [`Code::StorageFailed`] for a file that is corrupt, or of another history;
+    /// [`Error::Configuration`] for one of another format; [`Error::Io`]. The file is left as it is.
+    pub(crate) fn open(path: &Path, history: [u8; 16]) -> Result<Store, Error> {
+        let shown = format!("`{}`", path.display());
+        StoreFile::make(path, history).map_err(|why| refuse(&shown, why))?;
+        Store::open_on(Box::new(FileDisk(path.to_owned())), shown, history)
+    }
+
+    /// Opens the store on any disk.
+    fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16]) -> Result<Store, Error> {
+        let (file, reach) = StoreFile::open(&*disk, history).map_err(|why| refuse(&shown, why))?;
+        Ok(Store {
+            disk,
+            shown,
+            history,
+            file: Some(file),
+            reach,
+            asks: VecDeque::new(),
+            operations: Vec::new(),
+            answers: Vec::new(),
+            answers_bytes: 0,
+            pending: Pending::default(),
+            pending_since: None,
+            full: None,
+            failed: false,
+        })
+    }
+
+    /// Nothing is answered any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// When [`turn`](Store::turn) must be called although nothing was asked.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match (&self.file, self.full) {
+            (None, Some(full)) => Some(full.tried + FULL_PAUSE),
+            (_, Some(full)) => self.pending_since.map(|_| full.tried + FULL_PAUSE),
+            (_, None) => self.pending_since.map(|since| since + ROWS_WAIT),
+        }
+    }
+
+    /// Answers, in their order, these asks and those before them that are not answered yet.
+    pub(crate) fn turn(&mut self, asks: Vec<Ask>, tell: &mut dyn FnMut(Vec<Told>)) {
+        if self.failed {
+            return;
+        }
+        self.asks.extend(asks);
+        if self.file.is_none() && self.is_due() {
+            self.open_again(tell);
+        }
+        while self.file.is_some() {
+            let Some(ask) = self.asks.pop_front() else { break };
+            self.take(ask, tell);
+        }
+        let rows_are_due = self.pending.bytes() > ROWS_WAITING_BYTES_MAX || self.is_due();
+        if self.file.is_some() && (!self.operations.is_empty() || !self.answers.is_empty() || rows_are_due) {
+            self.commit(rows_are_due, tell);
+        }
+    }
+
+    /// Writes what waits: the hub stops.
+    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        if self.file.is_some() {
+            self.commit(true, tell);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.due().is_some_and(|due| due <= Instant::now())
+    }
+
+    fn take(&mut self, ask: Ask, tell: &mut dyn FnMut(Vec<Told>)) {
+        match ask {
+            Ask::Snapshot => {
+                self.commit(false, tell);
+                match self.file {
+                    Some(_) => self.snapshot(tell),
+                    None => self.asks.push_front(Ask::Snapshot),
+                }
+            }
+            Ask::Append { ticket, .. } if self.is_resting() => {
+                self.answers.push(Answer::Told(Told::NotDone { ticket, why: full() }));
+            }
+            Ask::Append { ticket, operation } => {
+                self.operations.push((ticket, operation));
+                self.answers.push(Answer::Appended);
+            }
+            Ask::Tables { pos, puts, deletes } => {
+                assert!(pos <= self.reach.last, "rows come of operations that were told to be committed");
+                self.pending.add(pos, puts, deletes);
+                self.pending_since.get_or_insert_with(Instant::now);
+            }
+            Ask::Read { ticket, table, from, bytes_max } => self.read(ticket, table, from, bytes_max, tell),
+            Ask::Barrier { ticket } => self.answers.push(Answer::Told(Told::BarrierDone { ticket })),
+        }
+    }
+
+    /// The disk was full a moment ago, and finding that out took long.
+    fn is_resting(&self) -> bool {
+        self.full.is_some_and(|full| full.took > ATTEMPT_CHEAP && full.tried.elapsed() < full.took)
+    }
+
+    /// Makes durable what was appended, with the rows that wait, and tells what became of everything. Rows alone are
+    /// written only if `rows_are_due`.
+    fn commit(&mut self, rows_are_due: bool, tell: &mut dyn FnMut(Vec<Told>)) {
+        if self.operations.is_empty() && !(rows_are_due && self.pending.pos().is_some()) {
+            return self.answer(true, tell);
+        }
+        let Some(file) = &self.file else { return };
+        let began = Instant::now();
+        match file.write(self.reach.last, &self.operations, &self.pending) {
+            Ok(()) => {
+                if self.full.take().is_some() {
+                    tracing::info!("there is room again for {}", self.shown);
+                }
+                self.written(tell);
+            }
+            Err(Fault::Full) => {
+                if self.full.is_none() {
+                    tracing::warn!("the disk is full: nothing new is kept in {} until there is room", self.shown);
+                }
+                self.open_again(tell);
+                let now = Instant::now();
+                self.full = Some(Full { tried: now, took: now - began });
+            }
+            Err(Fault::Grave(why)) => self.fail(&why, tell),
+        }
+    }
+
+    /// How far the file goes once the transaction at hand is in it.
+    fn reach_next(&self) -> Reach {
+        Reach {
+            tables: self.pending.pos().unwrap_or(self.reach.tables),
+            last: self.reach.last + self.operations.len() as u64,
+        }
+    }
+
+    /// The transaction is durable.
+    fn written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let next = self.reach_next();
+        self.pending.clear();
+        self.pending_since = None;
+        self.answer(true, tell);
+        self.reach = next;
+    }
+
+    /// After a disk was found full redb does not go on. What was being written may be on the disk wholly or not at all;
+    /// opened again it is durably the one or the other, and only then can anybody be told which.
+    fn open_again(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        self.file = None;
+        match StoreFile::open(&*self.disk, self.history) {
+            Ok((file, reach)) => {
+                self.file = Some(file);
+                if reach == self.reach_next() {
+                    self.written(tell);
+                } else if reach == self.reach {
+                    self.answer(false, tell);
+                } else {
+                    self.fail("after the disk was full it is not what it was", tell);
+                }
+            }
+            Err(Unusable::Io(error)) if is_full(&error) => {
+                let now = Instant::now();
+                self.full = Some(Full { tried: now, took: Duration::ZERO });
+            }
+            Err(why) => self.fail(&why.to_string(), tell),
+        }
+    }
+
+    /// Tells all that waited for the transaction, whether it was done or not.
+    fn answer(&mut self, done: bool, tell: &mut dyn FnMut(Vec<Told>)) {
+        if self.answers.is_empty() {
+            return;
+        }
+        let mut pos = self.reach.last;
+        let mut operations = mem::take(&mut self.operations).into_iter();
+        let told = mem::take(&mut self.answers).into_iter().map(|answer| match answer {
+            Answer::Told(told) => told,
+            Answer::Appended => {
+                let (ticket, operation) = operations.next().expect("there is one for each answer");
+                if done {
+                    pos += 1;
+                    Told::Committed { pos, ticket: Some(ticket), operation }
+                } else {
+                    Told::NotDone { ticket, why: full() }
+                }
+            }
+        });
+        let told = told.collect();
+        self.answers_bytes = 0;
+        tell(told);
+    }
+
+    fn fail(&mut self, why: &str, tell: &mut dyn FnMut(Vec<Told>)) {
+        self.failed = true;
+        self.file = None;
+        self.operations.clear();
+        self.answers.clear();
+        let text = format!(
+            "{} cannot be relied on any more: {why}; look after the disk, then start the hub again",
+            self.shown
+        );
+        tracing::error!("{text}");
+        tell(vec![Told::Failed(Refusal::new(Code::StorageFailed, text))]);
+    }
+
+    fn read(&mut self, ticket: Ticket, table: u8, from: Bytes, bytes_max: usize, tell: &mut dyn FnMut(Vec<Told>)) {
+        let Some(file) = &self.file else { return };
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let read = file.rows(RowKey { table, key: from }, &self.pending, |key, row| {
+            if key.table != table || (bytes > 0 && bytes >= bytes_max) {
+                return false;
+            }
+            bytes += key.key.len() + row.len();
+            rows.push((key, row));
+            true
+        });
+        match read {
+            Ok(()) => {
+                self.answers.push(Answer::Told(Told::ReadDone { ticket, rows }));
+                self.answers_bytes += bytes;
+                if self.answers_bytes >= TOLD_BYTES {
+                    self.commit(false, tell);
+                }
+            }
+            Err(Fault::Full) => unreachable!("reading needs no room"),
+            Err(Fault::Grave(why)) => self.fail(&why, tell),
+        }
+    }
+
+    /// Tells everything, in pieces, so that the hub can do other things in between.
+    fn snapshot(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let Some(file) = &self.file else { return };
+        let pos = self.pending.pos().unwrap_or(self.reach.tables);
+        let (mut rows, mut bytes, mut pieces) = (Vec::new(), 0, 0);
+        let all_rows = file.rows(RowKey { table: 0, key: Bytes::new() }, &self.pending, |key, row| {
+            bytes += key.key.len() + row.len();
+            rows.push((key, row));
+            if bytes >= TOLD_BYTES {
+                bytes = 0;
+                pieces += 1;
+                tell(vec![Told::Rows { pos, rows: mem::take(&mut rows) }]);
+            }
+            true
+        });
+        if pieces == 0 || !rows.is_empty() {
+            tell(vec![Told::Rows { pos, rows }]);
+        }
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        let all = all_rows.and_then(|()| {
+            file.operations(pos, |pos, operation| {
+                bytes += operation.len();
+                told.push(Told::Committed { pos, ticket: None, operation });
+                if bytes >= TOLD_BYTES {
+                    bytes = 0;
+                    tell(mem::take(&mut told));
+                }
+                true
+            })
+        });
+        match all {
+            Ok(()) => {
+                told.push(Told::Ready);
+                tell(told);
+            }
+            Err(Fault::Full) => unreachable!("reading needs no room"),
+            Err(Fault::Grave(why)) => self.fail(&why, tell),
+        }
+    }
+}
+
+fn full() -> Refusal {
+    Refusal::new(Code::StorageFull, "the hub's disk is full, so nothing was kept; make room on it and try again")
+}

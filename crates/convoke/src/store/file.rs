@@ -1,0 +1,347 @@
+//! The store's one file, a redb: what is in it, and how it is made, opened, written and read.
+
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use convoke_core::foundation::{RowKey, Ticket};
+use redb::{
+    CommitError, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    StorageError, TableDefinition, TableError, TransactionError,
+};
+
+use super::disk::{Disk, FileDisk, Trouble, Watched, is_full};
+use super::pending::Pending;
+
+/// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know.
+const FORMAT: u64 = 1;
+
+/// Operations behind the position that the rows reach, by their positions.
+const OPERATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("operations");
+
+/// The rows of all tables of the hub: the number of the table, then the key.
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+
+/// What the file says about itself.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// In [`META`]: the [`FORMAT`], as a u64 in little-endian order.
+const META_FORMAT: &str = "format";
+
+/// In [`META`]: the position that the rows reach, as a u64 in little-endian order.
+const META_POS: &str = "pos";
+
+/// In [`META`]: the history that the operations belong to.
+const META_HISTORY: &str = "history";
+
+/// What redb keeps of the file in memory, in bytes. The hub has its values in memory itself and reads little; a
+/// transaction of more than half of it is written in parts.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Why the file cannot be used.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// It is not what a hub has written.
+    Corrupt(String),
+    /// Another version of the program has written it.
+    Format(String),
+    /// The operating system refused.
+    Io(io::Error),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unusable::Corrupt(text) | Unusable::Format(text) => f.write_str(text),
+            Unusable::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<StorageError> for Unusable {
+    fn from(error: StorageError) -> Unusable {
+        match error {
+            // What redb says of a file that is too short, or does not begin like one of its own.
+            StorageError::Io(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Unusable::Corrupt(error.to_string())
+            }
+            StorageError::Io(error) => Unusable::Io(error),
+            StorageError::Corrupted(text) => Unusable::Corrupt(text),
+            other => Unusable::Io(io::Error::other(other.to_string())),
+        }
+    }
+}
+
+impl From<DatabaseError> for Unusable {
+    fn from(error: DatabaseError) -> Unusable {
+        match error {
+            DatabaseError::Storage(error) => error.into(),
+            DatabaseError::UpgradeRequired(format) => {
+                Unusable::Format(format!("it is written in version {format} of redb's format"))
+            }
+            other => Unusable::Io(io::Error::other(other.to_string())),
+        }
+    }
+}
+
+impl From<TransactionError> for Unusable {
+    fn from(error: TransactionError) -> Unusable {
+        match error {
+            TransactionError::Storage(error) => error.into(),
+            other => Unusable::Io(io::Error::other(other.to_string())),
+        }
+    }
+}
+
+impl From<TableError> for Unusable {
+    fn from(error: TableError) -> Unusable {
+        match error {
+            TableError::Storage(error) => error.into(),
+            other => Unusable::Corrupt(other.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for Unusable {
+    fn from(error: CommitError) -> Unusable {
+        match error {
+            CommitError::Storage(error) => error.into(),
+            other => Unusable::Io(io::Error::other(other.to_string())),
+        }
+    }
+}
+
+/// Why something was not written or read.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// There is no room. The file must be opened again, and may then hold what was to be written, or not.
+    Full,
+    /// Nothing can be relied on any more.
+    Grave(String),
+}
+
+/// The file while it is open.
+#[derive(Debug)]
+pub(super) struct StoreFile {
+    database: Database,
+    trouble: Arc<Trouble>,
+}
+
+/// How far the file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// The position that the rows reach.
+    pub(super) tables: u64,
+    /// The position of the last operation; the same if there is none behind the rows.
+    pub(super) last: u64,
+}
+
+impl StoreFile {
+    /// Makes the file at `path` if there is none: wholly or not at all, and durably.
+    pub(super) fn make(path: &Path, history: [u8; 16]) -> Result<(), Unusable> {
+        if path.try_exists().map_err(Unusable::Io)? {
+            return Ok(());
+        }
+        let mut beside = path.to_owned();
+        beside.as_mut_os_string().push(".new");
+        // Left by a start that did not come to its end: nothing is in it.
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Unusable::Io(error)),
+            _ => {}
+        }
+        let made = StoreFile::open(&FileDisk(beside.clone()), history).map(drop);
+        let renamed = made.and_then(|()| std::fs::rename(&beside, path).map_err(Unusable::Io));
+        if renamed.is_err() {
+            let _ = std::fs::remove_file(&beside);
+            return renamed;
+        }
+        let folder = path.parent().map(std::fs::File::open);
+        folder.map_or(Ok(()), |folder| folder.and_then(|folder| folder.sync_all()).map_err(Unusable::Io))
+    }
+
+    /// Opens what is on the disk, repairs what a crash has left, and checks every byte that is in use. What is empty
+    /// becomes a store of this history.
+    pub(super) fn open(disk: &dyn Disk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
+        let trouble = Arc::new(Trouble::default());
+        let watched = Watched { backend: disk.open().map_err(Unusable::Io)?, trouble: trouble.clone() };
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        let mut file = StoreFile { database: builder.create_with_backend(watched)?, trouble };
+        if !file.is_begun()? {
+            file.begin(history)?;
+        }
+        let reach = file.check(history)?;
+        if file.trouble.is_grave() {
+            return Err(Unusable::Io(io::Error::other("a write failed while it was opened")));
+        }
+        Ok((file, reach))
+    }
+
+    fn is_begun(&self) -> Result<bool, Unusable> {
+        Ok(self.database.begin_read()?.list_tables()?.next().is_some())
+    }
+
+    fn begin(&mut self, history: [u8; 16]) -> Result<(), Unusable> {
+        let transaction = self.database.begin_write()?;
+        {
+            transaction.open_table(OPERATIONS)?;
+            transaction.open_table(ROWS)?;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
+            meta.insert(META_POS, &0_u64.to_le_bytes()[..])?;
+            meta.insert(META_HISTORY, &history[..])?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_format(disk: &dyn Disk, format: u64) {
+        let backend = Watched { backend: disk.open().unwrap(), trouble: Arc::default() };
+        let transaction = Database::builder().create_with_backend(backend).unwrap().begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert(META_FORMAT, &format.to_le_bytes()[..]).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    /// Whether this is a store of this history, and whole.
+    fn check(&self, history: [u8; 16]) -> Result<Reach, Unusable> {
+        let transaction = self.database.begin_read()?;
+        let meta = transaction.open_table(META)?;
+        let number = |key: &str| -> Result<u64, Unusable> {
+            let found = meta.get(key)?.map(|value| <[u8; 8]>::try_from(value.value()));
+            match found {
+                Some(Ok(bytes)) => Ok(u64::from_le_bytes(bytes)),
+                _ => Err(Unusable::Corrupt(format!("it has no {key}"))),
+            }
+        };
+        let format = number(META_FORMAT)?;
+        if format != FORMAT {
+            let text =
+                format!("its format is {format}, and this program knows {FORMAT}; use the program that wrote it");
+            return Err(Unusable::Format(text));
+        }
+        if meta.get(META_HISTORY)?.is_none_or(|found| found.value() != history) {
+            let text = "it belongs to another history than hub.json; put back the one of these two that was exchanged";
+            return Err(Unusable::Corrupt(text.into()));
+        }
+        let tables = number(META_POS)?;
+        let operations = transaction.open_table(OPERATIONS)?;
+        let ends = (operations.first()?.map(|first| first.0.value()), operations.last()?.map(|last| last.0.value()));
+        let (Some(first), Some(last)) = ends else { return Ok(Reach { tables, last: tables }) };
+        if first.checked_sub(1) != Some(tables) || last - tables != operations.len()? {
+            let text = format!("operations behind position {tables} are missing");
+            return Err(Unusable::Corrupt(text));
+        }
+        Ok(Reach { tables, last })
+    }
+
+    /// Writes operations at the positions behind `last`, and rows, in one transaction that is durable when this returns.
+    /// After an error the file must not be used any more.
+    pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], pending: &Pending) -> Result<(), Fault> {
+        let written = self.try_write(last, operations, pending);
+        if self.trouble.is_grave() {
+            let why = written.err().map_or_else(|| "a write failed".to_owned(), |error| error.to_string());
+            return Err(Fault::Grave(why));
+        }
+        written.map_err(|error| match error {
+            Unusable::Io(error) if is_full(&error) => Fault::Full,
+            other => Fault::Grave(other.to_string()),
+        })
+    }
+
+    fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], pending: &Pending) -> Result<(), Unusable> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut kept = transaction.open_table(OPERATIONS)?;
+            for (pos, (_, operation)) in (last + 1..).zip(operations) {
+                kept.insert(pos, &operation[..])?;
+            }
+            if let Some(pos) = pending.pos() {
+                kept.retain_in(..=pos, |_, _| false)?;
+                let mut rows = transaction.open_table(ROWS)?;
+                let mut key = Vec::new();
+                for (row_key, row) in pending.from(RowKey { table: 0, key: Bytes::new() }) {
+                    flatten(row_key.table, &row_key.key, &mut key);
+                    match row {
+                        Some(row) => rows.insert(&key[..], &row[..])?,
+                        None => rows.remove(&key[..])?,
+                    };
+                }
+                transaction.open_table(META)?.insert(META_POS, &pos.to_le_bytes()[..])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Gives the operations behind `pos`, in their order, until `each` has had enough.
+    pub(super) fn operations(&self, pos: u64, mut each: impl FnMut(u64, Bytes) -> bool) -> Result<(), Fault> {
+        let mut read = || -> Result<(), Unusable> {
+            let operations = self.database.begin_read()?.open_table(OPERATIONS)?;
+            for found in operations.range(pos + 1..)? {
+                let (pos, operation) = found?;
+                if !each(pos.value(), Bytes::copy_from_slice(operation.value())) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|error| Fault::Grave(error.to_string()))
+    }
+
+    /// Gives rows in the order of their keys, from this key on, until `each` has had enough: those on disk under those
+    /// that are to be written.
+    pub(super) fn rows(
+        &self,
+        from: RowKey,
+        pending: &Pending,
+        mut each: impl FnMut(RowKey, Bytes) -> bool,
+    ) -> Result<(), Fault> {
+        let mut read = || -> Result<(), Unusable> {
+            let rows = self.database.begin_read()?.open_table(ROWS)?;
+            let mut start = Vec::new();
+            flatten(from.table, &from.key, &mut start);
+            let mut newer = pending.from(from).peekable();
+            for found in rows.range::<&[u8]>((Bound::Included(&start[..]), Bound::Unbounded))? {
+                let (key, row) = found?;
+                let key = unflatten(key.value())?;
+                while let Some((before, newest)) = newer.next_if(|(newer, _)| **newer < key) {
+                    if newest.is_some_and(|row| !each(before.clone(), row.clone())) {
+                        return Ok(());
+                    }
+                }
+                let row = match newer.next_if(|(newer, _)| **newer == key) {
+                    Some((_, newest)) => newest.cloned(),
+                    None => Some(Bytes::copy_from_slice(row.value())),
+                };
+                if row.is_some_and(|row| !each(key, row)) {
+                    return Ok(());
+                }
+            }
+            for (key, newest) in newer {
+                if newest.is_some_and(|row| !each(key.clone(), row.clone())) {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|error| Fault::Grave(error.to_string()))
+    }
+}
+
+/// A row's key in [`ROWS`], whose order is that of [`RowKey`].
+fn flatten(table: u8, key: &[u8], into: &mut Vec<u8>) {
+    into.clear();
+    into.push(table);
+    into.extend_from_slice(key);
+}
+
+fn unflatten(key: &[u8]) -> Result<RowKey, Unusable> {
+    match key.split_first() {
+        Some((table, key)) => Ok(RowKey { table: *table, key: Bytes::copy_from_slice(key) }),
+        None => Err(Unusable::Corrupt("a row has no table".into())),
+    }
+}

@@ -1,0 +1,419 @@
+//! The store against a foundation that keeps nothing, on disks that fill up, fail, or lose their power.
+
+mod faulty;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+use convoke_core::Code;
+use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
+
+use super::Store;
+use super::file::StoreFile;
+use crate::error::Error;
+use faulty::{Call, Dice, Faulty};
+
+const HISTORY: [u8; 16] = [7; 16];
+
+fn open(disk: &Faulty) -> Store {
+    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY).unwrap()
+}
+
+fn refused(disk: &Faulty, history: [u8; 16]) -> Error {
+    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history).unwrap_err()
+}
+
+fn turn(store: &mut Store, asks: Vec<Ask>) -> Vec<Told> {
+    let mut all = Vec::new();
+    store.turn(asks, &mut |told| all.extend(told));
+    all
+}
+
+fn finish(store: &mut Store) -> Vec<Told> {
+    let mut all = Vec::new();
+    store.finish(&mut |told| all.extend(told));
+    all
+}
+
+/// What a hub knows of its foundation: which operations are there, and the rows that come of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    operations: Vec<Bytes>,
+    rows: BTreeMap<RowKey, Bytes>,
+    /// The position that the rows reach, as the hub has asked for.
+    tables: u64,
+}
+
+/// A hub that appends, and for each operation changes some rows as the operation says.
+struct Small {
+    dice: Dice,
+    ticket: Ticket,
+    appended: BTreeMap<Ticket, Bytes>,
+    known: Known,
+    not_done: Vec<Bytes>,
+    ready: bool,
+    failed: bool,
+}
+
+impl Small {
+    fn new(seed: u64) -> Small {
+        Small {
+            dice: Dice(seed),
+            ticket: 0,
+            appended: BTreeMap::new(),
+            known: Known::default(),
+            not_done: Vec::new(),
+            ready: false,
+            failed: false,
+        }
+    }
+
+    fn append(&mut self) -> Ask {
+        self.ticket += 1;
+        let long = if self.dice.below(20) == 0 { 30_000 } else { 200 };
+        let mut operation = self.ticket.to_le_bytes().to_vec();
+        operation.resize(8 + self.dice.below(long) as usize, self.ticket as u8);
+        let operation = Bytes::from(operation);
+        self.appended.insert(self.ticket, operation.clone());
+        Ask::Append { ticket: self.ticket, operation }
+    }
+
+    /// The rows after what was committed, if the hub feels like it.
+    fn tables(&mut self) -> Option<Ask> {
+        let pos = self.known.operations.len() as u64;
+        if pos == self.known.tables || self.dice.below(3) > 0 {
+            return None;
+        }
+        let changed: BTreeMap<_, _> = self.known.operations[self.known.tables as usize..].iter().map(effect).collect();
+        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        for (key, row) in changed {
+            match row {
+                Some(row) => puts.push((key, row)),
+                None => deletes.push(key),
+            }
+        }
+        self.known.tables = pos;
+        Some(Ask::Tables { pos, puts, deletes })
+    }
+
+    fn read(&mut self) -> Ask {
+        self.ticket += 1;
+        let (table, key) = (self.dice.below(3) as u8, self.dice.below(60) as u8);
+        let from = if key == 59 { Bytes::new() } else { Bytes::from(vec![key]) };
+        Ask::Read { ticket: self.ticket, table, from, bytes_max: self.dice.below(2_000) as usize }
+    }
+
+    fn barrier(&mut self) -> Ask {
+        self.ticket += 1;
+        Ask::Barrier { ticket: self.ticket }
+    }
+
+    /// What one turn of a busy hub asks for.
+    fn asks(&mut self) -> Vec<Ask> {
+        let mut asks: Vec<Ask> = self.tables().into_iter().collect();
+        for _ in 0..self.dice.below(6) {
+            let ask = match self.dice.below(10) {
+                0 => self.read(),
+                1 => self.barrier(),
+                _ => self.append(),
+            };
+            asks.push(ask);
+        }
+        asks
+    }
+
+    fn told(&mut self, all: &[Told]) {
+        for told in all {
+            assert!(!self.failed, "nothing is told after Failed, but {told:?}");
+            match told {
+                Told::Rows { pos, rows } => {
+                    assert!(!self.ready);
+                    self.known.tables = *pos;
+                    self.known.rows.extend(rows.iter().cloned());
+                    // The operations before are not told; nobody asks for them either.
+                    self.known.operations.resize(*pos as usize, Bytes::new());
+                }
+                Told::Ready => self.ready = true,
+                Told::Committed { pos, ticket, operation } => {
+                    assert_eq!(*pos, self.known.operations.len() as u64 + 1);
+                    assert_eq!(ticket.is_none(), !self.ready);
+                    if let Some(ticket) = ticket {
+                        assert_eq!(self.appended.remove(ticket).as_ref(), Some(operation));
+                    }
+                    self.known.operations.push(operation.clone());
+                }
+                Told::NotDone { ticket, why } => {
+                    assert_eq!(why.code, Code::StorageFull);
+                    self.not_done.push(self.appended.remove(ticket).unwrap());
+                }
+                Told::ReadDone { .. } | Told::BarrierDone { .. } => {}
+                Told::Uncertain { .. } => panic!("a store is always certain"),
+                Told::Failed(why) => {
+                    assert_eq!(why.code, Code::StorageFailed);
+                    self.failed = true;
+                }
+            }
+        }
+    }
+}
+
+/// What an operation does to a row.
+fn effect(operation: &Bytes) -> (RowKey, Option<Bytes>) {
+    let number = u64::from_le_bytes(operation[..8].try_into().unwrap());
+    let key = RowKey { table: (number % 3) as u8, key: Bytes::from(vec![(number % 59) as u8]) };
+    (key, (number % 5 > 0).then(|| operation.slice(..operation.len().min(500))))
+}
+
+/// What a hub finds that starts on this disk.
+fn found(disk: &Faulty) -> Known {
+    let mut hub = Small::new(0);
+    hub.told(&turn(&mut open(disk), vec![Ask::Snapshot]));
+    assert!(hub.ready);
+    hub.known
+}
+
+/// The disk holds what was committed, and of the rest at most `maybe`, from its first on; its rows are those of some moment
+/// and the operations behind them lead to the rows of the end.
+fn holds(disk: &Faulty, committed: &Known, maybe: &[Bytes], context: &str) {
+    let found = found(disk);
+    let mut all = committed.operations.clone();
+    all.extend_from_slice(maybe);
+    let count = found.operations.len();
+    assert!(count >= committed.operations.len(), "{context}: {count} of {} are there", committed.operations.len());
+    assert!(count <= all.len(), "{context}: {count} of {} are there", all.len());
+    let behind = found.tables as usize;
+    assert_eq!(found.operations[behind..], all[behind..count], "{context}");
+    assert_eq!(found.rows, rows(&all[..behind]), "{context}");
+}
+
+/// The rows after these operations.
+fn rows(operations: &[Bytes]) -> BTreeMap<RowKey, Bytes> {
+    let all: BTreeMap<_, _> = operations.iter().map(effect).collect();
+    all.into_iter().filter_map(|(key, row)| Some((key, row?))).collect()
+}
+
+#[test]
+fn a_store_says_what_a_foundation_in_memory_says() {
+    for seed in 0..20 {
+        let disk = Faulty::default();
+        let (mut store, mut memory) = (open(&disk), Memory::default());
+        let mut hub = Small::new(seed);
+        let mut asks = vec![Ask::Snapshot];
+        for _ in 0..200 {
+            let mut expected = Vec::new();
+            for ask in asks.clone() {
+                memory.ask(ask, |told| expected.push(told));
+            }
+            let told = turn(&mut store, asks);
+            assert_eq!(told, expected, "seed {seed}");
+            hub.told(&told);
+            asks = hub.asks();
+        }
+        hub.told(&turn(&mut store, asks));
+        assert!(finish(&mut store).is_empty());
+        drop(store);
+        let found = found(&disk);
+        assert_eq!(found.tables, hub.known.tables, "what was asked for last is written in the end");
+        assert_eq!(found.operations.len(), hub.known.operations.len());
+    }
+}
+
+#[test]
+fn after_a_power_cut_at_any_time_everything_committed_is_there() {
+    for seed in 0..30 {
+        let disk = Faulty::default();
+        let mut dice = Dice(seed + 1_000);
+        drop(open(&disk));
+        let mut store = open(&disk);
+        let mut hub = Small::new(seed);
+        hub.told(&turn(&mut store, vec![Ask::Snapshot]));
+        for round in 0..60 {
+            let asks = hub.asks();
+            let before = hub.known.clone();
+            let maybe: Vec<Bytes> = appends(&asks);
+            // What a transaction leaves on its way, seen from the moment before it is told.
+            let told = turn(&mut store, asks);
+            holds(&disk.state().cut(&mut dice), &before, &maybe, "before it was told");
+            hub.told(&told);
+            let context = format!("seed {seed}, round {round}");
+            holds(&disk.state().cut(&mut dice), &hub.known, &[], &context);
+            holds(&disk.state().killed(), &hub.known, &[], &context);
+        }
+    }
+}
+
+fn appends(asks: &[Ask]) -> Vec<Bytes> {
+    let operation = |ask: &Ask| match ask {
+        Ask::Append { operation, .. } => Some(operation.clone()),
+        _ => None,
+    };
+    asks.iter().filter_map(operation).collect()
+}
+
+/// One call of the disk fails, once, whichever it is: what is known then, and what a power cut leaves.
+fn failing(call: Call, kind: io::ErrorKind, check: impl Fn(&mut Store, &mut Small, &Faulty, &mut Dice)) {
+    for nth in 0..80 {
+        let disk = Faulty::default();
+        let mut dice = Dice(nth);
+        drop(open(&disk));
+        let mut store = open(&disk);
+        let mut hub = Small::new(nth);
+        hub.told(&turn(&mut store, vec![Ask::Snapshot]));
+        disk.state().failing = Some((call, nth, kind));
+        for _ in 0..1_000 {
+            let asks = hub.asks();
+            hub.told(&turn(&mut store, asks));
+            if disk.state().failing.is_none() {
+                break;
+            }
+            holds(&disk.state().cut(&mut dice), &hub.known, &[], "while all is well");
+        }
+        assert!(disk.state().failing.is_none(), "the {nth}th {call:?} was made");
+        check(&mut store, &mut hub, &disk, &mut dice);
+    }
+}
+
+#[test]
+fn a_write_that_finds_no_room_is_not_done_and_the_next_one_is() {
+    failing(Call::Write, io::ErrorKind::StorageFull, |store, hub, disk, dice| {
+        assert!(!hub.failed && !store.has_failed());
+        let not_done = hub.not_done.len();
+        holds(&disk.state().cut(dice), &hub.known, &[], "after a full disk");
+        let asks = vec![hub.append(), hub.barrier(), hub.append()];
+        let told = turn(store, asks);
+        hub.told(&told);
+        assert_eq!(hub.not_done.len(), not_done, "it heals by itself");
+        holds(&disk.state().cut(dice), &hub.known, &[], "healed");
+    });
+}
+
+#[test]
+fn after_any_other_error_nothing_is_acknowledged() {
+    let is_final = |store: &mut Store, hub: &mut Small, disk: &Faulty, dice: &mut Dice| {
+        assert!(hub.failed && store.has_failed());
+        let maybe: Vec<Bytes> = hub.appended.values().cloned().collect();
+        holds(&disk.state().cut(dice), &hub.known, &maybe, "after an error");
+        let calls = disk.state().calls();
+        let ask = hub.append();
+        assert!(turn(store, vec![ask]).is_empty());
+        assert!(finish(store).is_empty());
+        assert_eq!(disk.state().calls(), calls, "the disk is left alone");
+    };
+    failing(Call::Write, io::ErrorKind::Other, is_final);
+    failing(Call::Sync, io::ErrorKind::Other, is_final);
+    // A sync that says so has lost what it was to make durable.
+    failing(Call::Sync, io::ErrorKind::StorageFull, is_final);
+}
+
+#[test]
+fn a_full_disk_is_read_from_and_heals() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    let mut hub = Small::new(1);
+    hub.told(&turn(&mut store, vec![Ask::Snapshot]));
+    let room = disk.state().blocks() + 50;
+    disk.state().blocks_max = Some(room);
+    while hub.not_done.is_empty() {
+        let mut asks = hub.asks();
+        asks.push(hub.append());
+        hub.told(&turn(&mut store, asks));
+    }
+    let ask = Ask::Read { ticket: 9_999, table: 0, from: Bytes::new(), bytes_max: 1_000 };
+    let told = turn(&mut store, vec![ask]);
+    assert!(matches!(&told[..], [Told::ReadDone { rows, .. }] if !rows.is_empty()), "{told:?}");
+    let long = Ask::Append { ticket: 9_999, operation: Bytes::from(vec![1; 1 << 20]) };
+    let told = turn(&mut store, vec![long]);
+    let [Told::NotDone { why, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(why.text, "the hub's disk is full, so nothing was kept; make room on it and try again");
+    let committed = hub.known.operations.len();
+    disk.state().blocks_max = None;
+    while hub.known.operations.len() == committed {
+        let ask = hub.append();
+        hub.told(&turn(&mut store, vec![ask]));
+    }
+    holds(&disk.state().killed(), &hub.known, &[], "healed");
+}
+
+/// A closed store with some rows and some operations.
+fn filled() -> (Faulty, Known) {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    let mut hub = Small::new(3);
+    hub.told(&turn(&mut store, vec![Ask::Snapshot]));
+    for _ in 0..60 {
+        let mut asks = hub.asks();
+        asks.push(hub.append());
+        hub.told(&turn(&mut store, asks));
+    }
+    drop(store);
+    (disk, hub.known)
+}
+
+#[test]
+fn a_flipped_bit_is_found_or_does_not_matter() {
+    let (disk, known) = filled();
+    let bytes = disk.state().bytes_mut().clone();
+    let (mut refused, mut dice) = (0, Dice(5));
+    // Most of a fresh file is empty: beyond what is used nothing can matter.
+    let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    for _ in 0..600 {
+        let mut wrong = bytes.clone();
+        let at = dice.below(used as u64) as usize;
+        wrong[at] ^= 1 << dice.below(8);
+        let disk = Faulty::of(wrong.clone());
+        match Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY) {
+            Err(error) => {
+                refused += 1;
+                let text = error.to_string();
+                assert!(text.contains("`store.redb`"), "{text}");
+            }
+            Ok(store) => {
+                drop(store);
+                holds(&Faulty::of(wrong), &known, &[], &format!("byte {at}"));
+            }
+        }
+    }
+    assert!(refused > 100, "{refused} of 600");
+}
+
+#[test]
+fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
+    let (disk, _) = filled();
+    let other = refused(&disk, [8; 16]);
+    assert_eq!(
+        other.to_string(),
+        "`store.redb` is corrupt: it belongs to another history than hub.json; put back the one of these two that was \
+         exchanged; nothing was changed in it"
+    );
+    let no_file = refused(&Faulty::of(b"something else entirely, and long enough to be a header".repeat(9)), HISTORY);
+    assert!(no_file.to_string().starts_with("`store.redb` is corrupt: "), "{no_file}");
+    let cut = disk.state().bytes_mut()[..30_000].to_vec();
+    let half = refused(&Faulty::of(cut), HISTORY);
+    assert!(half.to_string().starts_with("`store.redb` is corrupt: "), "{half}");
+}
+
+#[test]
+fn a_format_of_another_version_is_refused() {
+    let disk = Faulty::default();
+    drop(open(&disk));
+    StoreFile::set_format(&disk, 2);
+    let error = refused(&disk, HISTORY);
+    assert!(matches!(error, Error::Configuration(_)), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "`store.redb`: its format is 2, and this program knows 1; use the program that wrote it"
+    );
+}
+
+#[test]
+fn a_store_that_was_not_begun_with_leaves_no_half_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(super::FILE);
+    // What a start leaves that was killed while it made the file.
+    std::fs::write(path.with_extension("redb.new"), b"half").unwrap();
+    drop(Store::open(&path, HISTORY).unwrap());
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [super::FILE]);
+    drop(Store::open(&path, HISTORY).unwrap());
+}

@@ -1,0 +1,179 @@
+//! The thread of a store: it waits for asks, gives all that are there to the [`Store`], and tells what comes of them.
+
+use std::fs::File;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use convoke_core::foundation::{Ask, Told};
+use tokio::sync::oneshot;
+
+use super::Store;
+use crate::error::Error;
+
+/// Tells the hub; called by the store's thread only, without any lock of the store.
+pub(crate) type Tell = Box<dyn FnMut(Vec<Told>) + Send>;
+
+/// What the hub asks and the store has not begun with. The hub bounds what it asks for before it is answered.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    asks: Vec<Ask>,
+    /// The store waits on `changed`.
+    idle: bool,
+    /// The store shall end when nothing waits any more.
+    closing: bool,
+    /// Nobody takes asks any more.
+    ended: bool,
+}
+
+impl Queue {
+    /// Asks the store. Never waits for the disk. What is asked after the store has ended is forgotten.
+    pub(crate) fn ask(&self, mut asks: Vec<Ask>) {
+        let mut waiting = self.lock();
+        if waiting.ended {
+            return;
+        }
+        if waiting.asks.is_empty() {
+            waiting.asks = asks;
+        } else {
+            waiting.asks.append(&mut asks);
+        }
+        if waiting.idle {
+            self.changed.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        self.lock().closing = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for asks, until `due` at most; tells whether the store shall end.
+    fn next(&self, due: Option<Instant>) -> (Vec<Ask>, bool) {
+        let mut waiting = self.lock();
+        while waiting.asks.is_empty() && !waiting.closing {
+            waiting.idle = true;
+            waiting = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                None => self.changed.wait(waiting).expect("nothing in it panics"),
+                Some(left) if left.is_zero() => break,
+                Some(left) => self.changed.wait_timeout(waiting, left).expect("nothing in it panics").0,
+            };
+        }
+        waiting.idle = false;
+        (mem::take(&mut waiting.asks), waiting.closing)
+    }
+
+    /// Ends it, unless something was asked meanwhile.
+    fn end(&self, whatever_waits: bool) -> bool {
+        let mut waiting = self.lock();
+        waiting.ended = whatever_waits || waiting.asks.is_empty();
+        if waiting.ended {
+            waiting.asks = Vec::new();
+        }
+        waiting.ended
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("nothing in it panics")
+    }
+}
+
+/// A store with its thread. Dropping it lets the thread finish by itself; [`finish`](StoreThread::finish) waits.
+#[derive(Debug)]
+pub(crate) struct StoreThread {
+    queue: Arc<Queue>,
+    tell: mpsc::Sender<Tell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreThread {
+    /// Opens the store at `path`, on its thread. `lock` is let go of when the store has ended, whoever waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub(crate) async fn open(path: PathBuf, history: [u8; 16], lock: Option<File>) -> Result<StoreThread, Error> {
+        StoreThread::open_with(move || Store::open(&path, history), lock).await
+    }
+
+    pub(super) async fn open_with(
+        open: impl FnOnce() -> Result<Store, Error> + Send + 'static,
+        lock: Option<File>,
+    ) -> Result<StoreThread, Error> {
+        let queue = Arc::new(Queue::default());
+        let (tell, teller) = mpsc::channel();
+        let (opened, is_open) = oneshot::channel();
+        let asked = queue.clone();
+        let thread = std::thread::Builder::new().name("convoke-store".into()).spawn(move || {
+            let store = match open() {
+                Ok(store) => store,
+                Err(error) => {
+                    // Who is told may try again at once.
+                    drop(lock);
+                    let _ = opened.send(Err(error));
+                    return;
+                }
+            };
+            if opened.send(Ok(())).is_ok()
+                && let Ok(tell) = teller.recv()
+            {
+                run(store, &asked, tell);
+            }
+            drop(lock);
+        });
+        let thread = thread.map_err(|error| Error::io("thread of a store", error))?;
+        let store = StoreThread { queue, tell, thread: Some(thread) };
+        is_open.await.map_err(|_| Error::Configuration("the store's thread ended at once".into()))??;
+        Ok(store)
+    }
+
+    /// Lets it begin: what comes of the asks goes to `tell`.
+    pub(crate) fn start(&self, tell: Tell) {
+        // It has ended only if it has panicked, which was reported there.
+        let _ = self.tell.send(tell);
+    }
+
+    /// Where to ask.
+    pub(crate) fn queue(&self) -> Arc<Queue> {
+        self.queue.clone()
+    }
+
+    /// Waits until everything that was asked for is done and written, the file is closed and the lock let go of. Nothing
+    /// that [`tell`](StoreThread::start) needs may be held meanwhile.
+    pub(crate) fn finish(mut self) {
+        self.queue.close();
+        self.tell = mpsc::channel().0;
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported there.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+fn run(mut store: Store, queue: &Queue, mut tell: Tell) {
+    loop {
+        let (asks, closing) = queue.next(store.due());
+        let nothing = asks.is_empty();
+        store.turn(asks, &mut tell);
+        if closing && nothing {
+            store.finish(&mut tell);
+        }
+        if (store.has_failed() || closing && nothing) && queue.end(store.has_failed()) {
+            return;
+        }
+    }
+}
