@@ -227,7 +227,6 @@ fn a_selector_chooses_the_provider() {
     assert_eq!(shares(&mut world, &Selector::First, 5), [5, 0, 0]);
     assert_eq!(shares(&mut world, &Selector::Node("two".into()), 5), [0, 5, 0]);
     assert_eq!(shares(&mut world, &Selector::LeastBusy, 6), [2, 2, 2]);
-    assert_eq!(shares(&mut world, &Selector::Master, 4), [4, 0, 0], "the one that is there the longest");
     let random = shares(&mut world, &Selector::Random, 300);
     assert!(random.iter().all(|share| *share > 60), "{random:?}");
     assert_eq!(shares(&mut world, &Selector::FreeRam, 1).iter().sum::<usize>(), 1, "of equals, any");
@@ -245,7 +244,11 @@ fn a_selector_knows_what_nodes_tell_about_themselves() {
     assert_eq!(shares(&mut world, &Selector::CpuUsage, 3), [0, 3, 0]);
     assert_eq!(shares(&mut world, &Selector::FreeRam, 3), [0, 0, 3]);
     assert_eq!(shares(&mut world, &Selector::Host("b".into()), 4), [0, 2, 2]);
-    assert_eq!(shares(&mut world, &Selector::Master, 3), [0, 3, 0]);
+    assert_eq!(
+        shares(&mut world, &Selector::Master, 3),
+        [0, 3, 0],
+        "of those that may, the one that is there the longest"
+    );
     let info = Info { host: "b", master: MasterWish::Must, ..Info::default() };
     tell(&mut world, 2, &Frame::Info(info));
     assert_eq!(shares(&mut world, &Selector::Master, 3), [0, 0, 3]);
@@ -457,7 +460,7 @@ fn a_thousand_providers_that_come_and_go_leave_nothing_behind() {
         world.sides.truncate(1);
         world.pass(Duration::from_millis(7));
     }
-    world.pass(Duration::from_secs(6));
+    world.pass(Duration::from_secs(600));
     assert_eq!(world.sides[ann].ended.len(), 1000);
     let after = world.hub.census();
     assert_eq!((after.services, after.registrations, after.calls), (0, 0, 0));
