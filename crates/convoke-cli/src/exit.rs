@@ -133,6 +133,8 @@ fn exit_of(code: Code) -> Exit {
         Code::TooLarge => Exit::Data,
         Code::Unauthorized | Code::Forbidden => Exit::Rights,
         Code::NodeInUse | Code::Fenced | Code::Limit | Code::Backpressure | Code::SlowLink => Exit::Temporary,
+        Code::StorageFull => Exit::Temporary,
+        Code::StorageFailed => Exit::InputOutput,
         // No hub, none that speaks our version, none that answers in time.
         _ => Exit::Unavailable,
     }

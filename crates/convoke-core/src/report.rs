@@ -38,7 +38,7 @@ pub const STATUS: &str = "$hub/status";
 /// Where the hub tells who is master.
 pub const MASTER: &str = "$hub/master";
 
-/// How a node is, as far as the hub knows. A node that is removed has no report.
+/// How a node is, as far as the hub knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
@@ -48,6 +48,8 @@ pub enum MemberState {
     Suspect,
     /// It has said goodbye, another program has its name, or it was silent for too long. What lived with it is gone.
     Dead,
+    /// The hub has forgotten it. Only those are told who knew it before: it has no report any more.
+    Removed,
 }
 
 impl fmt::Display for MemberState {
@@ -56,6 +58,7 @@ impl fmt::Display for MemberState {
             MemberState::Alive => "alive",
             MemberState::Suspect => "suspect",
             MemberState::Dead => "dead",
+            MemberState::Removed => "removed",
         })
     }
 }

@@ -49,13 +49,16 @@ mod token;
 mod transport;
 
 pub use address::Address;
-pub use convoke_core::frame::Expect;
+pub use convoke_core::frame::{Expect, Incarnation};
+pub use convoke_core::report::Reason;
 pub use convoke_core::{
-    Change, Code, Encoding, Event, Gap, Headers, Name, NameError, Pattern, Payload, PayloadError, Refusal, Rev,
-    SlowPolicy, Standing,
+    Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
+    Payload, PayloadError, Refusal, Rev, SlowPolicy, Standing,
 };
 pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
-pub use node::{Batch, Missed, Node, NodeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of};
+pub use node::{
+    Batch, Member, Members, Missed, Node, NodeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
+};
 pub use token::Token;

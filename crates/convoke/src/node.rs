@@ -2,6 +2,8 @@
 
 mod batch;
 mod link;
+mod load;
+mod members;
 mod subscription;
 mod tree;
 mod values;
@@ -15,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use convoke_core::limits::{FRAGMENT_BYTES_MAX, SUBSCRIPTION_BYTES_MAX};
 use convoke_core::{
-    Code, Encoding, Headers, Name, NodeConfig, NodeState, Pattern, Payload, Publication, Refusal, SlowPolicy, Standing,
-    Transmit,
+    Code, Encoding, Headers, MasterWish, Name, NodeConfig, NodeState, Pattern, Payload, Publication, Refusal,
+    SlowPolicy, Standing, Time, Transmit,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
 
 pub use batch::Batch;
+pub use members::{Member, Members};
 pub use subscription::{Missed, Subscription};
 pub use tree::tree_of;
 pub use values::{SetOptions, Value};
@@ -65,6 +68,13 @@ pub struct NodeOptions {
     pub subscription_bytes_max: usize,
     /// How long [`Node::connect_with`] waits until it has joined.
     pub timeout: Duration,
+    /// Whether it can be master of all nodes of the hub; see [`Member::master`](crate::Member::master).
+    pub master: MasterWish,
+    /// The program and its version, as others see it; the name of the executable if `None`.
+    pub program: Option<String>,
+    /// Tell others how busy this process and its host are, so that calls can go to who has the least to do. It costs a
+    /// look at a few small files of the system every 10 s while the node offers or watches something, else once.
+    pub share_load: bool,
 }
 
 impl NodeOptions {
@@ -86,6 +96,9 @@ impl Default for NodeOptions {
             offline_bytes_max: 0,
             subscription_bytes_max: SUBSCRIPTION_BYTES_MAX,
             timeout: CONNECT_TIME,
+            master: MasterWish::default(),
+            program: None,
+            share_load: true,
         }
     }
 }
@@ -148,6 +161,9 @@ struct Inner {
     wakers: HashMap<u32, Waker>,
     values: values::Waiting,
     joined: bool,
+    telling: load::Telling,
+    /// When the link task looks at the state again, unless it is woken.
+    looks_at: Option<Time>,
 }
 
 impl Node {
@@ -212,9 +228,12 @@ impl Node {
             .map_err(|error| Error::io(format!("node `{}`", config.name), std::io::Error::other(error)))?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a node", error.into()))?;
+        let telling = load::Telling::new(options.share_load, options.program, options.master);
+        let mut state = NodeState::new(config, seed, now());
+        state.set_info(telling.info.clone());
         let shared = Arc::new(NodeShared {
             inner: Mutex::new(Inner {
-                state: NodeState::new(config, seed, now()),
+                state,
                 link: Link::None,
                 transmit: Transmit::new(),
                 scheduled: false,
@@ -224,6 +243,8 @@ impl Node {
                 wakers: HashMap::new(),
                 values: values::Waiting::default(),
                 joined: false,
+                telling,
+                looks_at: None,
             }),
             address,
             token: options.token,
@@ -518,6 +539,10 @@ impl NodeShared {
 
     /// Writes what waits, now: nothing is gathered where somebody waits for the answer.
     fn flush(&self, mut inner: MutexGuard<'_, Inner>) {
+        let looks_at = inner.looks_at;
+        if inner.state.deadline().is_some_and(|due| looks_at.is_none_or(|looks_at| due < looks_at)) {
+            self.wake.notify_one();
+        }
         let mem = match &inner.link {
             Link::Mem(mem) => Some(mem.clone()),
             Link::Socket(_) => {

@@ -30,7 +30,7 @@ use crate::error::Error;
 use disk::{Disk, FileDisk, is_full};
 use file::{Fault, Reach, StoreFile, Unusable};
 use pending::Pending;
-pub(crate) use thread::{Queue, StoreThread};
+pub(crate) use thread::{Queue, StoreThread, Tell};
 
 /// The file in the hub's folder.
 pub(crate) const FILE: &str = "store.redb";
