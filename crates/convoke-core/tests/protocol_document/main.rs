@@ -38,6 +38,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "MEMBERS_AWAY_MAX",
     "REPORT_PAUSE",
     "TOPICS_LISTED_MAX",
+    "PROVIDERS_LISTED_MAX",
 ];
 
 fn read(path: &str) -> String {

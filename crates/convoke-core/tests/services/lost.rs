@@ -259,7 +259,7 @@ fn a_caller_without_a_hub_is_told_at_the_deadline() {
     let later = world.call_with(ann, request);
     let refused = world.request("s", "now");
     let now = world.now;
-    assert_eq!(world.sides[ann].node.call(refused, now).expect_err("offline").code, Code::Offline);
+    assert_eq!(world.sides[ann].node.call(&refused, now).expect_err("offline").code, Code::Offline);
     world.pass(Duration::from_secs(10));
     assert_eq!(world.uncertain(ann, number).code, Code::TimedOut);
     world.pass(Duration::from_secs(10));

@@ -88,7 +88,7 @@ fn calls_of_one_caller_reach_one_provider_in_their_order() {
         let now = world.now;
         for (who, text) in [(ann, "ann"), (ben, "ben")] {
             let request = world.request(if n % 3 == 0 { "a" } else { "b" }, &format!("{text} {n}"));
-            world.sides[who].node.call(request, now).expect("joined");
+            world.sides[who].node.call(&request, now).expect("joined");
         }
     }
     world.run();
@@ -281,7 +281,7 @@ fn a_provider_with_too_many_calls_is_passed_over_and_then_the_call_is_refused() 
         let mut request = world.request("s", "x");
         request.select = first.clone();
         let now = world.now;
-        world.sides[callers[n % 3]].node.call(request, now).expect("joined");
+        world.sides[callers[n % 3]].node.call(&request, now).expect("joined");
     }
     world.run();
     assert_eq!(world.sides[one].given.len(), limits::CALLS_PER_PROVIDER_MAX);
@@ -302,10 +302,10 @@ fn a_caller_has_a_bounded_number_of_open_calls() {
     let now = world.now;
     for _ in 0..limits::CALLS_PER_CALLER_MAX {
         let request = world.request("s", "x");
-        world.sides[ann].node.call(request, now).expect("room");
+        world.sides[ann].node.call(&request, now).expect("room");
     }
     let request = world.request("s", "x");
-    assert_eq!(world.sides[ann].node.call(request, now).expect_err("full").code, Code::Busy);
+    assert_eq!(world.sides[ann].node.call(&request, now).expect_err("full").code, Code::Busy);
 }
 
 #[test]
