@@ -180,8 +180,9 @@ impl Node {
             let text = format!("call to `{service}`: no time is left for it");
             return Err(Error::not_done(Refusal::new(Code::TimedOut, text)));
         }
+        let begun = now();
         let select = match select {
-            Selector::Choose(choose) => match choose(&self.providers(&service).await?) {
+            Selector::Choose(choose) => match choose(&self.providers(&service, timeout).await?) {
                 Some(node) => convoke_core::Selector::Node(node.to_string()),
                 None => {
                     let text = format!("call to `{service}`: the program chose no provider");
@@ -199,6 +200,8 @@ impl Node {
             Selector::CpuUsage => convoke_core::Selector::CpuUsage,
             Selector::FreeRam => convoke_core::Selector::FreeRam,
         };
+        // Asking took some of it.
+        let timeout = timeout.saturating_sub(now().since(begun)).max(Duration::from_millis(1));
         let request = CallRequest { service, select, wait: wait_for_provider, timeout, payload, headers: &headers };
         let shared = &self.handle.shared;
         let mut open = loop {
@@ -238,7 +241,8 @@ impl Node {
         let service = Name::parse(service.as_ref())?;
         let payload = Payload::encode(args)?;
         let mut nodes: Vec<Name> = Vec::new();
-        for provider in self.providers(&service).await? {
+        let timeout = options.timeout.unwrap_or(CALL_TIME_DEFAULT);
+        for provider in self.providers(&service, timeout).await? {
             // One that offers it twice is one provider.
             if !nodes.contains(&provider.node) {
                 nodes.push(provider.node);
@@ -262,8 +266,19 @@ impl Node {
     /// # Errors
     ///
     /// As [`get`](Node::get); and [`Error::Refused`] if there are too many to be listed, which is more than 4096.
-    pub(super) async fn providers(&self, service: &Name) -> Result<Vec<Provider>, Error> {
-        let report: ServiceReport = self.get(format!("{SERVICES}{service}")).await?.unwrap_or_default();
+    async fn providers(&self, service: &Name, timeout: Duration) -> Result<Vec<Provider>, Error> {
+        let late = {
+            let _entered = self.handle.shared.runtime.enter();
+            tokio::time::sleep(timeout)
+        };
+        let report: Option<ServiceReport> = tokio::select! {
+            report = self.get(format!("{SERVICES}{service}")) => report?,
+            () = late => {
+                let text = format!("call to `{service}`: the hub has not told in time who offers it");
+                return Err(Error::not_done(Refusal::new(Code::TimedOut, text)));
+            }
+        };
+        let report = report.unwrap_or_default();
         if report.more > 0 {
             let text = format!("`{service}` has {} providers more than can be listed", report.more);
             return Err(Error::not_done(Refusal::new(Code::Limit, text)));
