@@ -207,7 +207,7 @@ impl HubState {
             .collect();
         for (incarnation, node, secret) in known {
             if let (Some(node), Some(secret)) = (node, secret) {
-                // What became of its calls in the hub's earlier start only their providers know.
+                // Which calls it had made is not kept: of any that it asks for again nothing is certain.
                 let former = Some(incarnation);
                 let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
                 self.sessions.joined(incarnation, session);
