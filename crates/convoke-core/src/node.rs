@@ -4,9 +4,10 @@
 //! [`NodeState::transmit`] gives, and calls [`NodeState::tick`] when [`NodeState::deadline`] has come. Everything that a
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
-//! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
+//! The parts, each a file: `join` is the handshake, `alive` what shows that the node lives, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
 //! one subscription, `values` what is written and watched.
 
+mod alive;
 mod deliver;
 mod inbox;
 mod join;
@@ -29,7 +30,6 @@ pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
-use crate::hub::beat_of;
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
@@ -390,75 +390,6 @@ impl NodeState {
                 self.send_beat();
             }
             Phase::Dialing | Phase::Ended => {}
-        }
-    }
-
-    /// How often this link says that it is alive; `None` for never.
-    fn beat(&self, attentive: bool) -> Option<Duration> {
-        let millis = |ms: u32| Duration::from_millis(u64::from(ms));
-        beat_of(millis(self.welcome.beat_ms), millis(self.welcome.beat_attentive_ms), attentive)
-    }
-
-    /// After how long without a byte the hub is gone.
-    fn hub_silence(&self) -> Option<Duration> {
-        let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
-        if self.attentive == 0 {
-            return usual;
-        }
-        let attentive = self.beat(true).map(|beat| beat * limits::BEATS_DEAD);
-        // Before it became attentive nothing was to be heard so often.
-        let before = self.attentive_since.since(self.heard);
-        [usual, attentive.map(|attentive| attentive + before)].into_iter().flatten().min()
-    }
-
-    fn send_beat(&mut self) {
-        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
-        if self.beat_at.is_some() {
-            Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
-        }
-    }
-
-    /// The node offers or follows one thing more: as long as there is any, its link beats more often.
-    pub(crate) fn attend(&mut self) {
-        self.attentive += 1;
-        if self.attentive == 1 {
-            self.change_beat();
-        }
-    }
-
-    /// The node offers or follows one thing less.
-    pub(crate) fn unattend(&mut self) {
-        self.attentive = self.attentive.saturating_sub(1);
-        if self.attentive == 0 {
-            self.change_beat();
-        }
-    }
-
-    /// Who calls for a registration or a watch does not say what time it is.
-    fn change_beat(&mut self) {
-        if self.is_joined() && (self.beat(true), self.beat(false)) != (None, None) {
-            self.beat_changed = true;
-            self.beat_at = Some(self.now);
-        }
-    }
-
-    /// Whether it offers or follows something, and so beats more often.
-    pub fn is_attentive(&self) -> bool {
-        self.attentive > 0
-    }
-
-    /// What the node tells the hub about itself, now and whenever it joins again.
-    pub fn set_info(&mut self, info: InfoOwned) {
-        self.info = Some(info);
-        self.send_info();
-    }
-
-    fn send_info(&mut self) {
-        if let Some(info) = &self.info
-            && self.is_joined()
-            && self.lanes.control.len() < limits::LINK_CONTROL_BYTES_MAX
-        {
-            Frame::Info(info.as_info()).encode(&mut self.lanes.control);
         }
     }
 
