@@ -13,7 +13,9 @@ mod log;
 mod output;
 mod payload;
 mod render;
+mod same;
 mod signals;
+mod table;
 mod usage;
 mod verbs;
 

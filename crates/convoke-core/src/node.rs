@@ -25,6 +25,7 @@ use foldhash::fast::FixedState;
 use inbox::Inbox;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
+pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
 use values::Values;
 pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
@@ -156,6 +157,7 @@ pub struct NodeState {
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
     values: Values,
+    services: services::Services,
 
     // What ends with a link.
     welcome: Welcome,
@@ -213,6 +215,7 @@ impl NodeState {
             offline: VecDeque::new(),
             offline_bytes: 0,
             values: Values::default(),
+            services: services::Services::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
@@ -327,6 +330,7 @@ impl NodeState {
             self.end_subscription(id, why.clone());
         }
         self.end_values(&why);
+        self.end_services(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -350,11 +354,19 @@ impl NodeState {
             subscription.inbox.seal();
         }
         self.values.link_lost();
+        self.pause_services();
         self.why = Some(why);
     }
 
     /// When [`tick`](NodeState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
+        match (self.link_deadline(), self.services.due()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn link_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Offline { retry_at } => Some(*retry_at),
             Phase::Joining(joining) => Some(joining.deadline),
@@ -366,7 +378,8 @@ impl NodeState {
     /// Handles a deadline that has come.
     pub fn tick(&mut self, now: Time) {
         self.now = self.now.max(now);
-        let Some(due) = self.deadline().filter(|due| *due <= self.now) else { return };
+        self.sweep_calls();
+        let Some(due) = self.link_deadline().filter(|due| *due <= self.now) else { return };
         let late = self.now.since(due);
         match self.phase {
             Phase::Offline { .. } => self.phase = Phase::Dialing,
@@ -387,6 +400,7 @@ impl NodeState {
                     let text = format!("nothing was heard from the hub for {} s", silent.as_secs_f64());
                     return self.disconnected(Refusal::new(Code::Silent, text), now);
                 }
+                self.forget_replies();
                 self.send_beat();
             }
             Phase::Dialing | Phase::Ended => {}
@@ -441,6 +455,7 @@ impl NodeState {
                     self.handle(whole.whole()?)?;
                 }
             } else {
+                self.parts.check_whole(head.kind)?;
                 self.handle(frame)?;
             }
             input.advance(len);
@@ -477,7 +492,7 @@ impl NodeState {
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
             Frame::Value(value) => self.value(&value)?,
             Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
-            Frame::Handle(call) => self.handle_call(&call),
+            Frame::Handle(call) => self.handle_call(&call)?,
             Frame::Reply(reply) => self.reply(&reply),
             Frame::Cancel { id } => self.cancelled(id),
             Frame::Recall { id, incarnation, number } => self.recalled(id, incarnation, number),
@@ -511,6 +526,8 @@ impl NodeState {
                 self.received = self.received.max(behind);
             }
             self.answers.push((id, result));
+        } else if self.services.has_registration(id) {
+            self.registered(id, result);
         }
     }
 
@@ -645,7 +662,8 @@ impl NodeState {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
             let id = self.last_id;
-            if !(self.requests.contains_key(&id) || self.subscriptions.contains_key(&id) || self.values.has(id)) {
+            let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
+            if !used && !self.values.has(id) && !self.services.has_registration(id) {
                 return id;
             }
         }

@@ -20,13 +20,17 @@ pub enum Verb {
     Get,
     /// To change the value of a name.
     Set,
+    /// To offer a service of a name.
+    Serve,
+    /// To call a service of a name.
+    Call,
 }
 
 /// Whether `principal` may do `verb` on `name`. Today every principal is an admin: what is refused is what only the hub
 /// itself may do.
 pub fn allow(_principal: &Principal, verb: Verb, name: &str) -> bool {
     match verb {
-        Verb::Publish | Verb::Set => !name.starts_with('$'),
-        Verb::Subscribe | Verb::Get => true,
+        Verb::Publish | Verb::Set | Verb::Serve => !name.starts_with('$'),
+        Verb::Subscribe | Verb::Get | Verb::Call => true,
     }
 }

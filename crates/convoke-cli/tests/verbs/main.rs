@@ -2,10 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod command_line;
+mod delete;
 mod demo;
+mod get;
 mod hub;
+mod list;
 mod pages;
 mod ping;
 mod publish;
+mod set;
+mod status;
 mod story;
 mod subscribe;
+mod wait;
+mod watch;

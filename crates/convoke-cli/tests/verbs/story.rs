@@ -126,6 +126,13 @@ impl Story {
         self.subscribe_as(self.convoke(with_subscribe(arguments)), false)
     }
 
+    /// Starts `watch`, and returns once it watches.
+    pub(crate) fn watch<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let running = self.start(["watch", "-v"].into_iter().chain(arguments));
+        running.stderr.wait_for(WATCHING);
+        running
+    }
+
     fn subscribe_as(&self, command: Command, read: bool) -> Running {
         let running = Running::spawn(command, &self.address, read);
         running.stderr.wait_for(SUBSCRIBED);
@@ -138,6 +145,9 @@ const INFO: &str = " INFO ";
 
 /// What `subscribe -v` says when it has subscribed.
 const SUBSCRIBED: &str = " INFO subscribed\n";
+
+/// What `watch -v` says when it watches.
+const WATCHING: &str = " INFO watching\n";
 
 fn with_subscribe<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     ["subscribe", "-v"].into_iter().chain(arguments).collect()

@@ -16,6 +16,10 @@ pub(super) struct Session {
     pub(super) secret: TokenKey,
     /// The last event received from it.
     pub(super) received: u64,
+    /// The highest number of its calls.
+    pub(super) calls: u64,
+    /// What it said it was when it joined first, and could not prove since the hub had forgotten it.
+    pub(super) former: Option<Incarnation>,
     /// Its link, or since when it has none.
     pub(super) at: Result<LinkId, Time>,
 }
@@ -40,6 +44,13 @@ impl Sessions {
 
     pub(super) fn get(&self, incarnation: Incarnation) -> Option<&Session> {
         self.all.get(&incarnation)
+    }
+
+    /// The highest number of its calls.
+    pub(super) fn called(&mut self, incarnation: Incarnation, last: u64) {
+        if let Some(session) = self.all.get_mut(&incarnation) {
+            session.calls = last;
+        }
     }
 
     /// A node has joined as this incarnation.

@@ -174,7 +174,8 @@ impl World {
                 }
                 Notice::Gone { node, why } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
-                    let taken_over = why.code == Code::Fenced && !why.text.contains("come back");
+                    // Not if a hostile node says of itself that it is fenced: that ends nothing but its link.
+                    let taken_over = why.code == Code::Fenced && why.text.contains("taken over");
                     self.sessions -= u64::from(taken_over || why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
                         self.check_end(of, &why);

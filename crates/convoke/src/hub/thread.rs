@@ -477,7 +477,9 @@ impl Loop {
                 Some(due) => {
                     tokio::select! {
                         () = tokio::time::sleep(due.since(now())) => {
-                            self.shared.lock().tick(now());
+                            let mut state = self.shared.lock();
+                            state.tick(now());
+                            drop(state);
                             self.write.notify_one();
                         }
                         () = self.retime.notified() => {}
@@ -510,7 +512,9 @@ struct Ended<'a> {
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.loops.links.borrow_mut().remove(&self.id);
-        self.loops.shared.lock().closed(self.id, now());
+        let mut state = self.loops.shared.lock();
+        state.closed(self.id, now());
+        drop(state);
         self.loops.write.notify_one();
         self.loops.closed.notify_one();
     }
