@@ -17,7 +17,6 @@ mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
