@@ -171,6 +171,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
 }
 

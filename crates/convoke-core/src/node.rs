@@ -4,7 +4,7 @@
 //! [`NodeState::transmit`] gives, and calls [`NodeState::tick`] when [`NodeState::deadline`] has come. Everything that a
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
-//! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
+//! The parts, each a file: `join` is the handshake, `alive` what shows that the node lives, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
 //! one subscription, `values` what is written and watched.
 
 mod alive;
