@@ -55,8 +55,8 @@ pub(crate) struct ServeArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-What is printed is the payload of the reply alone, as `get` does; with --json an object with encoding, payload and \
-headers. With --all it is a line `NODE PAYLOAD` for each, in the order of their names, and a line `NODE error: …` on \
+What is printed is the payload of the reply alone, as `get` does; with --json an object with encoding and payload. \
+With --all it is a line `NODE PAYLOAD` for each, in the order of their names, and a line `NODE error: …` on \
 stderr for each that has not answered; with --json all are lines on stdout.
 
 What the service itself answers as an error is exit code 65, and printed as `TYPE: MESSAGE`. 69 is that nobody offers \
