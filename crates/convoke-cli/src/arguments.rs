@@ -68,6 +68,10 @@ pub(crate) enum Verb {
     Wait(WaitArguments),
     /// Delete a value, or several
     Delete(DeleteArguments),
+    /// Offer a service: a command handles the calls
+    Serve(ServeArguments),
+    /// Call a service
+    Call(CallArguments),
     /// List nodes, services, values, links or topics
     List(ListArguments),
     /// Print how the hub is

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use convoke::{CallOptions, Error, Name, Node, Payload};
+use convoke::{CallOptions, Code, Error, Name, Node, Outcome, Payload};
 use serde::Serialize;
 
-use crate::arguments::{CallArguments, NodeArguments};
+use crate::arguments::CallArguments;
 use crate::exit::{Exit, Failure};
 use crate::join::{patience, with_node};
 use crate::output::{self, Output, Reader};
@@ -38,16 +38,16 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
     };
     let options = CallOptions {
         select: arguments.select.map(Into::into).unwrap_or_default(),
-        timeout: patience(&arguments.node),
+        timeout: Some(patience(&arguments.node)),
         wait_for_provider: arguments.wait,
         headers,
-        ..CallOptions::default()
     };
     with_node(&arguments.node, signals, async |node| {
         if arguments.all {
             return call_all(node, &service, payload, options, json).await;
         }
-        let reply = node.call_payload(service.as_str(), payload, options).await?;
+        let reply = node.call_payload(service.as_str(), payload, options).await;
+        let reply = reply.map_err(|error| Failure { message: sentence(&error), ..Failure::from(error) })?;
         if arguments.raw_reply {
             let mut output = Output::default();
             let _ = output.bytes(&reply.bytes)?;
@@ -61,6 +61,14 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
     .await
 }
 
+/// An error, with what is known of the call.
+fn sentence(error: &Error) -> String {
+    match error.outcome() {
+        Outcome::Indeterminate => format!("{error}; it may have been done all the same"),
+        _ => error.to_string(),
+    }
+}
+
 async fn call_all(
     node: &Node,
     service: &Name,
@@ -69,6 +77,10 @@ async fn call_all(
     json: bool,
 ) -> Result<ExitCode, Failure> {
     let mut answers = node.call_all_payload(service.as_str(), payload, options).await?;
+    if answers.is_empty() {
+        let message = format!("call of `{service}`: nobody offers it");
+        return Err(Failure::new(Exit::Unavailable, Code::NoProvider.word(), message));
+    }
     answers.sort_by(|one, other| one.0.cmp(&other.0));
     let (mut output, mut failed) = (Output::default(), 0);
     for (node, answer) in &answers {
@@ -91,4 +103,15 @@ async fn call_all(
     }
     let message = format!("call of `{service}`: {failed} of {} providers have not done it", answers.len());
     Err(Failure::new(Exit::Unavailable, "NotAll", message))
+}
+
+/// Tells what became of one call of several: in line where a program reads, on stderr where a person does.
+fn not_answered(node: &str, error: &Error, output: &mut Output, json: bool) -> Result<Reader, Failure> {
+    let (kind, message) = (error.code().word(), sentence(error));
+    if json {
+        return output.line(&render::json(&NotAnswered { node, error: Why { kind, message: &message } }));
+    }
+    let reader = output.flush()?;
+    let _ = writeln!(io::stderr(), "{} error: {}", render::escaped(node), render::escaped(&message));
+    Ok(reader)
 }
