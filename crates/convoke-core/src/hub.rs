@@ -37,6 +37,8 @@ pub use members::Membership;
 pub(crate) use members::beat_of;
 use report::Reports;
 use requests::{Pings, Subscribers};
+pub use services::SelectDefault;
+use services::Services;
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
@@ -74,6 +76,8 @@ pub struct HubConfig {
     pub memory: Vec<Name>,
     /// Other hubs append to the same foundation: a get waits until what they had committed before it is known here.
     pub shared_foundation: bool,
+    /// How a provider is chosen for a call that does not say how.
+    pub select: SelectDefault,
 }
 
 impl Default for HubConfig {
@@ -86,6 +90,7 @@ impl Default for HubConfig {
             membership: Membership::default(),
             memory: Vec::new(),
             shared_foundation: false,
+            select: SelectDefault::default(),
         }
     }
 }
@@ -165,6 +170,14 @@ pub struct Census {
     pub values_bytes: usize,
     /// Watches.
     pub watches: usize,
+    /// Services that are offered, or that calls wait for.
+    pub services: usize,
+    /// Registrations, with those that are withdrawn and have open calls.
+    pub registrations: usize,
+    /// Calls that have not ended.
+    pub calls: usize,
+    /// Nodes that have called or offered something, with those that may come back to their open calls.
+    pub parties: usize,
 }
 
 /// The rules of a hub. See the module's documentation for who calls what.
@@ -182,6 +195,7 @@ pub struct HubState {
     subscriptions: usize,
     topics: Topics,
     pings: Pings,
+    services: Services,
     timers: Timers,
     conversation: Conversation,
     /// What is kept durably.
@@ -234,6 +248,7 @@ impl HubState {
             tokens: BTreeMap::new(),
             subscriptions: 0,
             pings: Pings::default(),
+            services: Services::new(random.number()),
             timers: Timers::default(),
             conversation: Conversation::new(),
             kept: Kept::new(0, random.number()),
@@ -358,7 +373,10 @@ impl HubState {
 
     /// When [`tick`](HubState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.next()
+        match (self.timers.next(), self.services.due()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Handles every deadline that has come. A call that comes much later than the deadline means that the hub itself
@@ -367,6 +385,9 @@ impl HubState {
         self.advance(now);
         while let Some(timer) = self.timers.pop(self.now) {
             self.expire(timer);
+        }
+        if self.services.due().is_some_and(|due| due <= self.now) {
+            self.sweep_calls();
         }
         self.close_doomed();
     }
@@ -386,6 +407,7 @@ impl HubState {
 
     /// Counts what the hub holds. Costs no more than reading some lengths.
     pub fn census(&self) -> Census {
+        let [services, registrations, calls, parties] = self.services.census();
         Census {
             links: self.links.len(),
             nodes: self.nodes.len(),
@@ -400,6 +422,10 @@ impl HubState {
             values: self.kept.values.len() + self.memory.values.len(),
             values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
             watches: self.watches.len(),
+            services,
+            registrations,
+            calls,
+            parties,
         }
     }
 
@@ -414,6 +440,7 @@ impl HubState {
                 self.stalled += stall;
             }
             self.timers.postpone(stall);
+            self.services.postpone(stall);
         }
         self.now = self.now.max(now);
     }
@@ -452,6 +479,9 @@ impl HubState {
                     self.request(id, whole.whole()?)?;
                 }
             } else {
+                if let Some(joined) = link.joined() {
+                    joined.parts.check_whole(head.kind)?;
+                }
                 self.request(id, frame)?;
             }
             input.advance(len);

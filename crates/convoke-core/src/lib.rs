@@ -41,9 +41,12 @@ pub mod time;
 mod tree;
 
 pub use frame::{InfoOwned, MasterWish};
-pub use hub::{Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer};
+pub use hub::{Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault};
 pub use name::{Name, NameError, Pattern};
-pub use node::{Change, Delivery, Event, Gap, NodeConfig, NodeState, Publication, PublishLoss, Standing};
+pub use node::{
+    CallEnd, CallRequest, Change, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
+    PublishLoss, Selector, Standing,
+};
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;

@@ -177,6 +177,18 @@ pub const CALLS_PER_CALLER_MAX: usize = 4096;
 /// Calls that one provider has and has not yet answered.
 pub const CALLS_PER_PROVIDER_MAX: usize = 4096;
 
+/// The longest name of a service, in bytes, and its words: what the hub knows about it has a name too, three words longer.
+pub const SERVICE_NAME_BYTES_MAX: usize = 480;
+/// See [`SERVICE_NAME_BYTES_MAX`].
+pub const SERVICE_NAME_WORDS_MAX: usize = 29;
+
+/// What calls may have that a hub must keep to give them out later, in bytes: those that wait for a provider, and those that
+/// an idempotent one has.
+pub const CALLS_KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// Replies that wait for one caller, in bytes. What comes then is answered without its payload.
+pub const LINK_REPLIES_BYTES_MAX: usize = 64 << 20;
+
 /// Registrations of one link.
 pub const SERVICES_PER_LINK_MAX: usize = 10_000;
 
@@ -203,6 +215,9 @@ pub const MEMBERS_AWAY_MAX: usize = 10_000;
 
 /// How often what changes all the time is told to those who watch it.
 pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Providers of one service that a hub lists.
+pub const PROVIDERS_LISTED_MAX: usize = 4096;
 
 /// Topics that a hub lists at one time.
 pub const TOPICS_LISTED_MAX: usize = 10_000;

@@ -127,6 +127,10 @@ impl Transmit {
 pub(crate) struct Lanes {
     pub(crate) control: Vec<u8>,
     pub(crate) calls: Vec<u8>,
+    /// Calls that were put into their lane on their way to a provider, in all.
+    pub(crate) calls_appended: u64,
+    /// How many of them had been, when the shell took that lane last: it takes it whole.
+    pub(crate) calls_taken: u64,
     pub(crate) values: Vec<u8>,
     pub(crate) bulk: Backlog,
     /// Values left last.
@@ -138,6 +142,8 @@ impl Lanes {
         Lanes {
             control: Vec::new(),
             calls: Vec::new(),
+            calls_appended: 0,
+            calls_taken: 0,
             values: Vec::new(),
             bulk: Backlog::new(policy, bulk_bytes_max),
             bulk_next: false,
@@ -168,6 +174,7 @@ impl Lanes {
                 transmit.push(Bytes::from(std::mem::take(lane)));
             }
         }
+        self.calls_taken = self.calls_appended;
         if !self.bulk_next && !self.values.is_empty() {
             transmit.push(Bytes::from(std::mem::take(&mut self.values)));
             self.bulk_next = true;

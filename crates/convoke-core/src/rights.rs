@@ -16,6 +16,10 @@ pub enum Verb {
     Publish,
     /// To receive the events of a name.
     Subscribe,
+    /// To offer a service of a name.
+    Serve,
+    /// To call a service of a name.
+    Call,
     /// To read the value of a name, once or as it changes.
     Get,
     /// To change the value of a name.
@@ -26,7 +30,7 @@ pub enum Verb {
 /// itself may do.
 pub fn allow(_principal: &Principal, verb: Verb, name: &str) -> bool {
     match verb {
-        Verb::Publish | Verb::Set => !name.starts_with('$'),
-        Verb::Subscribe | Verb::Get => true,
+        Verb::Publish | Verb::Set | Verb::Serve => !name.starts_with('$'),
+        Verb::Subscribe | Verb::Get | Verb::Call => true,
     }
 }

@@ -13,6 +13,9 @@ impl Time {
     /// The shell's start.
     pub const START: Time = Time(0);
 
+    /// Later than anything that is due.
+    pub(crate) const FAR: Time = Time(u64::MAX);
+
     /// The point `nanos` nanoseconds after the start.
     pub const fn from_nanos(nanos: u64) -> Time {
         Time(nanos)

@@ -71,6 +71,25 @@ fn a_value_is_set_watched_and_deleted() {
     assert_eq!(found.unwrap().iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["hall", "press/2"]);
 }
 
+/// Once a get gave nothing for a key that somebody changed between the question and the answer, although it had a value
+/// before and after.
+#[test]
+fn a_value_that_changes_while_it_is_asked_for_is_found() {
+    let mut world = World::new(2);
+    write(&mut world, 0, &[set("a", "1"), set("b", "1")]).unwrap();
+    world.nodes[1].deaf = true;
+    world.nodes[1].state.get(Pattern::parse("#").unwrap()).unwrap();
+    world.settle();
+    write(&mut world, 0, &[set("a", "2")]).unwrap();
+    write(&mut world, 0, &[delete("b")]).unwrap();
+    world.nodes[1].deaf = false;
+    world.settle();
+    let (_, found) = world.nodes[1].state.got().remove(0);
+    let found = found.unwrap();
+    let shown = found.iter().map(|one| (one.name.as_str(), one.rev.n, one.payload.is_some())).collect::<Vec<_>>();
+    assert_eq!(shown, [("a", 3, true)]);
+}
+
 #[test]
 fn nobody_sees_what_is_not_kept_yet() {
     let mut world = World::new(2);

@@ -2,21 +2,25 @@
 
 mod announce;
 mod folder;
+mod shared;
 mod thread;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use convoke_core::{HubConfig, HubState, LinkId, Name, Time};
-use tokio::sync::{Notify, oneshot};
+use convoke_core::foundation::Memory;
+use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault, Time};
+use tokio::sync::oneshot;
 
 pub(crate) use announce::{Announced, find};
+pub(crate) use shared::HubShared;
 
 use crate::address::{Address, PORT};
 use crate::error::Error;
+use crate::store::StoreThread;
 use crate::token::Token;
-use crate::transport::mem::{self, MemLinks};
+use shared::Foundation;
 use thread::{Listening, Presence};
 
 /// The name of the token that is made with a hub.
@@ -37,8 +41,12 @@ pub struct HubOptions {
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
     /// hub may bring as much for one link before it can be written.
     pub link_bulk_bytes_max: usize,
-    /// How often an idle link says that it is alive; `None` for 15 s, zero for never.
-    pub beat: Option<Duration>,
+    /// How it judges who is alive.
+    pub membership: Membership,
+    /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub.
+    pub memory: Vec<String>,
+    /// How a provider is chosen for a call that does not say how.
+    pub select: SelectDefault,
 }
 
 impl HubOptions {
@@ -47,8 +55,9 @@ impl HubOptions {
         HubOptions { listen: addresses.into_iter().map(Into::into).collect(), ..HubOptions::default() }
     }
 
-    fn config(&self) -> HubConfig {
-        let mut config = HubConfig::default();
+    fn config(&self) -> Result<HubConfig, Error> {
+        let mut config = HubConfig { select: self.select, ..HubConfig::default() };
+        config.memory = self.memory.iter().map(|prefix| Name::parse(prefix)).collect::<Result<_, _>>()?;
         let set = |to: &mut usize, given: usize| {
             if given != 0 {
                 *to = given;
@@ -58,10 +67,8 @@ impl HubOptions {
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
-        if let Some(beat) = self.beat {
-            config.membership.beat = beat;
-        }
-        config
+        config.membership = self.membership.clone();
+        Ok(config)
     }
 }
 
@@ -78,8 +85,9 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts a hub and returns when it listens everywhere it shall. Its links live on a thread of its own. The soft limit
-    /// of open files is raised to the hard one, as each link over a socket needs one.
+    /// Starts a hub and returns when it listens everywhere it shall. Its links live on a thread of its own, and what it
+    /// keeps on another; before it listens it reads all that it has kept and checks it, which takes some seconds for a
+    /// gigabyte. The soft limit of open files is raised to the hard one, as each link over a socket needs one.
     ///
     /// For every address over TCP or a Unix socket it writes a file that only this user can read, so that this user's
     /// programs find the token; see [`Node::connect`](crate::Node::connect).
@@ -87,29 +95,43 @@ impl Hub {
     /// # Errors
     ///
     /// [`Error::InUse`] if another hub has the address or the folder; [`Error::Configuration`] for what is no address or
-    /// not one of this machine's own, or a folder that is not a hub's; [`Error::Io`].
+    /// not one of this machine's own, or a folder that is not a hub's; [`Error::Refused`] with
+    /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what was kept is corrupt: it is left as it is; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
+        let config = options.config()?;
         let folder = folder::open(options.data.as_deref())?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
-        let mut state = HubState::new(options.config(), folder.identity, seed, now());
+        let mut state = HubState::new(config, folder.identity, seed, now());
+        // Read once: what is set later changes nothing.
         let token = folder.token.clone();
         state.add_token(token.name().clone(), token.key());
+        state.set_wall(wall_ms(), now());
         raise_open_files();
 
-        let shared = Arc::new(HubShared {
-            state: Mutex::new(state),
-            handed_over: Mutex::new(Vec::new()),
-            wake: Notify::new(),
-            mems: MemLinks::default(),
-        });
+        let store = match folder.kept {
+            Some((path, lock)) => Some(StoreThread::open(path, folder.identity.history, lock).await?),
+            None => None,
+        };
+        let foundation = match &store {
+            Some(store) => Foundation::Store(store.queue()),
+            None => Foundation::Memory(Memory::default()),
+        };
+        let shared = Arc::new(HubShared::new(state, foundation));
+        if let Some(store) = &store {
+            store.start(shared.hearing());
+        }
+        // Asks for what was kept.
+        drop(shared.lock());
+        shared.ready().await?;
+
         let (started, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (thread_shared, thread_token) = (shared.clone(), token.clone());
         let thread = std::thread::Builder::new()
             .name("convoke-hub".into())
-            .spawn(move || thread::run(thread_shared, given, thread_token, folder, started, stopped))
+            .spawn(move || thread::run(thread_shared, given, thread_token, store, started, stopped))
             .map_err(|error| Error::io("thread of a hub", error))?;
         let Listening { addresses, presence } =
             listening.await.map_err(|_| Error::Configuration("the hub's thread ended at once".into()))??;
@@ -136,7 +158,15 @@ impl Hub {
         self.shared.lock().census().bulk_bytes
     }
 
-    /// Tells every node that the hub stops, and returns when the links are closed and the addresses free.
+    /// Waits until the hub cannot keep anything any more, and says why: its disk has failed. From then on it acknowledges
+    /// no change, and what was acknowledged before is safe; stop it, look after the disk, and start it again. A full disk is
+    /// no such failure. Cancel safe.
+    pub async fn failed(&self) -> Refusal {
+        self.shared.failed().await
+    }
+
+    /// Tells every node that the hub stops, and returns when the links are closed, the addresses free, and everything that
+    /// is kept is written.
     pub async fn stop(mut self) {
         self.presence = Presence::default();
         self.stop = None;
@@ -147,54 +177,18 @@ impl Hub {
     }
 }
 
-/// What the hub's thread and the callers of its `mem://` links share.
-pub(crate) struct HubShared {
-    state: Mutex<HubState>,
-    /// Links over sockets that another thread has written for.
-    handed_over: Mutex<Vec<LinkId>>,
-    wake: Notify,
-    pub(crate) mems: MemLinks,
-}
-
-impl std::fmt::Debug for HubShared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HubShared")
-    }
-}
-
-impl HubShared {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HubState> {
-        self.state.lock().expect("a turn never panics")
-    }
-
-    /// After a turn in another thread: lets the hub's thread write what concerns sockets, and gives back the rest.
-    pub(crate) fn hand_over(&self, touched: Vec<LinkId>) -> Vec<Arc<mem::MemLink>> {
-        let mut here = Vec::new();
-        let mut there = Vec::new();
-        for link in touched {
-            match self.mems.get(link) {
-                Some(mem) => here.push(mem),
-                None => there.push(link),
-            }
-        }
-        if !there.is_empty() {
-            self.handed_over.lock().expect("nothing in it panics").append(&mut there);
-            self.wake.notify_one();
-        }
-        here
-    }
-
-    /// A deadline may have come nearer.
-    pub(crate) fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
-
 /// The time of this process, the same for all hubs and nodes in it.
 pub(crate) fn now() -> Time {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     let start = START.get_or_init(std::time::Instant::now);
     Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The wall clock, in milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // A clock that stands before 1970 knows nothing of the time.
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn raise_open_files() {

@@ -1,7 +1,11 @@
 //! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
 
 mod batch;
+mod calls;
 mod link;
+mod load;
+mod members;
+mod serve;
 mod subscription;
 mod tree;
 mod values;
@@ -15,13 +19,16 @@ use std::time::{Duration, Instant};
 
 use convoke_core::limits::{FRAGMENT_BYTES_MAX, SUBSCRIPTION_BYTES_MAX};
 use convoke_core::{
-    Code, Encoding, Headers, Name, NodeConfig, NodeState, Pattern, Payload, Publication, Refusal, SlowPolicy, Standing,
-    Transmit,
+    Code, Encoding, Headers, MasterWish, Name, NodeConfig, NodeState, Pattern, Payload, Publication, Refusal,
+    SlowPolicy, Standing, Time, Transmit,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
 
 pub use batch::Batch;
+pub use calls::{CallOptions, Choose, Provider, Selector};
+pub use members::{Member, Members};
+pub use serve::{Call, Registration, ServeOptions};
 pub use subscription::{Missed, Subscription};
 pub use tree::tree_of;
 pub use values::{SetOptions, Value};
@@ -65,6 +72,13 @@ pub struct NodeOptions {
     pub subscription_bytes_max: usize,
     /// How long [`Node::connect_with`] waits until it has joined.
     pub timeout: Duration,
+    /// Whether it can be master of all nodes of the hub; see [`Member::master`](crate::Member::master).
+    pub master: MasterWish,
+    /// The program and its version, as others see it; the name of the executable if `None`.
+    pub program: Option<String>,
+    /// Tell others how busy this process and its host are, so that calls can go to who has the least to do. It costs a
+    /// look at a few small files of the system every 10 s while the node offers or watches something, else once.
+    pub share_load: bool,
 }
 
 impl NodeOptions {
@@ -86,12 +100,15 @@ impl Default for NodeOptions {
             offline_bytes_max: 0,
             subscription_bytes_max: SUBSCRIPTION_BYTES_MAX,
             timeout: CONNECT_TIME,
+            master: MasterWish::default(),
+            program: None,
+            share_load: true,
         }
     }
 }
 
 /// A program that has joined a hub, or will as soon as there is one. Cloning gives another handle to the same node; it
-/// leaves when the last handle and the last [`Subscription`] are dropped.
+/// leaves when the last handle and the last [`Subscription`], [`Watch`] and [`Registration`] are dropped.
 ///
 /// Its link is permanent: when it is cut, the node tries again after a random pause that grows from 50 ms to 5 s, looks
 /// its address up anew each time, and subscribes again to what it had.
@@ -115,6 +132,8 @@ impl Drop for Handle {
 /// What the handles of a node, its link task, and the callers on its `mem://` link share.
 pub(crate) struct NodeShared {
     inner: Mutex<Inner>,
+    /// Where its tasks run.
+    runtime: tokio::runtime::Handle,
     address: Address,
     /// The token given; otherwise it is looked up for every link.
     token: Option<Token>,
@@ -147,7 +166,12 @@ struct Inner {
     answers: HashMap<u32, oneshot::Sender<Result<u64, Refusal>>>,
     wakers: HashMap<u32, Waker>,
     values: values::Waiting,
+    calls: calls::Waiting,
+    providers: serve::Providers,
     joined: bool,
+    telling: load::Telling,
+    /// When the link task looks at the state again, unless it is woken.
+    looks_at: Option<Time>,
 }
 
 impl Node {
@@ -212,9 +236,12 @@ impl Node {
             .map_err(|error| Error::io(format!("node `{}`", config.name), std::io::Error::other(error)))?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a node", error.into()))?;
+        let telling = load::Telling::new(options.share_load, options.program, options.master);
+        let mut state = NodeState::new(config, seed, now());
+        state.set_info(telling.info.clone());
         let shared = Arc::new(NodeShared {
             inner: Mutex::new(Inner {
-                state: NodeState::new(config, seed, now()),
+                state,
                 link: Link::None,
                 transmit: Transmit::new(),
                 scheduled: false,
@@ -223,8 +250,13 @@ impl Node {
                 answers: HashMap::new(),
                 wakers: HashMap::new(),
                 values: values::Waiting::default(),
+                calls: calls::Waiting::default(),
+                providers: serve::Providers::default(),
                 joined: false,
+                telling,
+                looks_at: None,
             }),
+            runtime: runtime.clone(),
             address,
             token: options.token,
             prefer_unix: options.prefer_unix,
@@ -518,6 +550,10 @@ impl NodeShared {
 
     /// Writes what waits, now: nothing is gathered where somebody waits for the answer.
     fn flush(&self, mut inner: MutexGuard<'_, Inner>) {
+        let looks_at = inner.looks_at;
+        if inner.state.deadline().is_some_and(|due| looks_at.is_none_or(|looks_at| due < looks_at)) {
+            self.wake.notify_one();
+        }
         let mem = match &inner.link {
             Link::Mem(mem) => Some(mem.clone()),
             Link::Socket(_) => {
@@ -617,6 +653,8 @@ impl Inner {
             }
         }
         self.values.settle(&mut self.state);
+        self.calls.settle(&mut self.state);
+        self.providers.settle(&mut self.state);
         for id in self.state.woken() {
             if let Some(waker) = self.wakers.remove(&id) {
                 waker.wake();

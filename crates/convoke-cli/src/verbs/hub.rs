@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use convoke::{Error, Hub, HubOptions};
+use convoke::{Code, Error, Hub, HubOptions};
 use serde::Serialize;
 
 use crate::arguments::HubArguments;
@@ -39,7 +39,13 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
             break;
         }
     }
-    let signal = signals.received().await;
+    let signal = tokio::select! {
+        signal = signals.received() => signal,
+        why = hub.failed() => {
+            hub.stop().await;
+            return Err(Failure::new(Exit::InputOutput, why.code.word(), why.text));
+        }
+    };
     hub.stop().await;
     Ok(match signal {
         Signal::Terminate => ExitCode::SUCCESS,
@@ -60,9 +66,14 @@ fn state_folder() -> Result<PathBuf, Failure> {
         })
 }
 
-/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket.
+/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket. What it has kept and
+/// cannot read is data.
 fn not_started(error: Error) -> Failure {
-    let system = matches!(error, Error::Io { .. });
+    let (system, corrupt) = (matches!(error, Error::Io { .. }), error.code() == Code::StorageFailed);
     let failure = Failure::from(error);
-    if system { Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure } } else { failure }
+    match (system, corrupt) {
+        (true, _) => Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure },
+        (_, true) => Failure { exit: Exit::Data, ..failure },
+        _ => failure,
+    }
 }

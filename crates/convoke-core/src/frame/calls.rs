@@ -1,6 +1,6 @@
 //! The frames of services: calls on their way to a provider, and replies on their way back.
 
-use super::long::write_long;
+use super::long::write_direct;
 use super::{FrameError, HEADERS, Incarnation, Kind, Reader, put_short, put_u32};
 use crate::payload::Encoding;
 use crate::refusal::Code;
@@ -63,11 +63,9 @@ impl<'a> Select<'a> {
         }
     }
 
-    fn read(fields: &mut Reader<'a>) -> Result<Select<'a>, FrameError> {
-        let offset = fields.offset();
-        let number = fields.u8("a selector")?;
-        let name = fields.short_bytes("a name")?;
-        let select = match number {
+    /// The selector of this number, with the name that goes with it where one does.
+    fn of(number: u8, name: &'a [u8]) -> Option<Select<'a>> {
+        Some(match number {
             0 => Select::Default,
             1 => Select::First,
             2 => Select::RoundRobin,
@@ -78,8 +76,15 @@ impl<'a> Select<'a> {
             7 => Select::Master,
             8 => Select::CpuUsage,
             9 => Select::FreeRam,
-            _ => return Err(FrameError { offset, expected: "a selector that exists" }),
-        };
+            _ => return None,
+        })
+    }
+
+    fn read(fields: &mut Reader<'a>) -> Result<Select<'a>, FrameError> {
+        let offset = fields.offset();
+        let number = fields.u8("a selector")?;
+        let name = fields.short_bytes("a name")?;
+        let select = Select::of(number, name).ok_or(FrameError { offset, expected: "a selector that exists" })?;
         if select.number().1.is_empty() && !name.is_empty() {
             return Err(FrameError { offset: offset + 1, expected: "no name with this selector" });
         }
@@ -204,16 +209,18 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut fields = self.number.to_le_bytes().to_vec();
-        put_u32(&mut fields, self.left_ms);
-        let (select, name) = self.select.number();
-        fields.push(select);
-        put_short(&mut fields, name);
-        put_short(&mut fields, self.service);
         let mut flags = self.content.flags();
         flags |= if self.wait { WAIT } else { 0 };
         flags |= if self.again { AGAIN } else { 0 };
-        write_long(out, Kind::Call, self.content.encoding as u8, flags, &fields, self.content.bytes);
+        let fields = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&self.number.to_le_bytes());
+            put_u32(out, self.left_ms);
+            let (select, name) = self.select.number();
+            out.push(select);
+            put_short(out, name);
+            put_short(out, self.service);
+        };
+        write_direct(out, Kind::Call, self.content.encoding as u8, flags, fields, self.content.bytes);
     }
 }
 
@@ -233,16 +240,18 @@ impl<'a> Handle<'a> {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut fields = self.id.to_le_bytes().to_vec();
-        put_u32(&mut fields, self.registration);
-        put_u32(&mut fields, self.left_ms);
-        fields.extend_from_slice(&self.incarnation.epoch.to_le_bytes());
-        fields.extend_from_slice(&self.incarnation.counter.to_le_bytes());
-        fields.extend_from_slice(&self.number.to_le_bytes());
-        put_short(&mut fields, self.caller);
-        put_short(&mut fields, self.author);
         let content = self.content;
-        write_long(out, Kind::Handle, content.encoding as u8, content.flags(), &fields, content.bytes);
+        let fields = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&self.id.to_le_bytes());
+            put_u32(out, self.registration);
+            put_u32(out, self.left_ms);
+            out.extend_from_slice(&self.incarnation.epoch.to_le_bytes());
+            out.extend_from_slice(&self.incarnation.counter.to_le_bytes());
+            out.extend_from_slice(&self.number.to_le_bytes());
+            put_short(out, self.caller);
+            put_short(out, self.author);
+        };
+        write_direct(out, Kind::Handle, content.encoding as u8, content.flags(), fields, content.bytes);
     }
 }
 
@@ -280,29 +289,27 @@ impl<'a> Reply<'a> {
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut fields = self.id.to_le_bytes().to_vec();
         let content = match self.end {
-            End::Done(content) => {
-                fields.push(DONE);
-                content
-            }
-            End::Failed { kind, message, content } => {
-                fields.push(FAILED);
-                put_short(&mut fields, kind.as_bytes());
-                put_short(&mut fields, message.as_bytes());
-                content
-            }
-            End::Refused { code, text } | End::Uncertain { code, text } => {
-                fields.push(if matches!(self.end, End::Refused { .. }) { REFUSED } else { UNCERTAIN });
-                fields.extend_from_slice(&(code as u16).to_le_bytes());
-                put_short(&mut fields, text.as_bytes());
-                Content::default()
-            }
-            End::Running => {
-                fields.push(RUNNING);
-                Content::default()
+            End::Done(content) | End::Failed { content, .. } => content,
+            End::Refused { .. } | End::Uncertain { .. } | End::Running => Content::default(),
+        };
+        let fields = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&self.id.to_le_bytes());
+            match self.end {
+                End::Done(_) => out.push(DONE),
+                End::Failed { kind, message, .. } => {
+                    out.push(FAILED);
+                    put_short(out, kind.as_bytes());
+                    put_short(out, message.as_bytes());
+                }
+                End::Refused { code, text } | End::Uncertain { code, text } => {
+                    out.push(if matches!(self.end, End::Refused { .. }) { REFUSED } else { UNCERTAIN });
+                    out.extend_from_slice(&(code as u16).to_le_bytes());
+                    put_short(out, text.as_bytes());
+                }
+                End::Running => out.push(RUNNING),
             }
         };
-        write_long(out, Kind::Reply, content.encoding as u8, content.flags(), &fields, content.bytes);
+        write_direct(out, Kind::Reply, content.encoding as u8, content.flags(), fields, content.bytes);
     }
 }

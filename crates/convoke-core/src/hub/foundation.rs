@@ -212,7 +212,10 @@ impl HubState {
             .collect();
         for (incarnation, node, secret) in known {
             if let (Some(node), Some(secret)) = (node, secret) {
-                self.sessions.joined(incarnation, Session { node, secret, received: 0, at: Err(self.now) });
+                // Which calls it had made is not kept: of any that it asks for again nothing is certain.
+                let former = Some(incarnation);
+                let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
+                self.sessions.joined(incarnation, session);
                 self.forget_sessions_of(incarnation);
             }
         }
@@ -306,8 +309,13 @@ impl HubState {
 
     /// Nobody comes back as this incarnation: what it was answered need not be known any more.
     pub(super) fn forget_kept(&mut self, incarnation: Incarnation, unsettled: bool) {
+        let operation = Operation::Forget { incarnation, unsettled };
+        if self.memory.window(incarnation).is_some() {
+            let pos = self.memory.pos() + 1;
+            self.memory.apply(pos, &operation.encode()).expect("it was encoded right here");
+        }
         if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
-            self.conversation.append(&Operation::Forget { incarnation, unsettled });
+            self.conversation.append(&operation);
         }
     }
 }

@@ -3,6 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
+use super::services::NO_PARTY;
 use super::sessions::Session;
 use super::{HubState, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
@@ -141,8 +142,11 @@ impl HubState {
             let session = self.sessions.get(incarnation)?;
             let proved =
                 session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
-            proved.then(|| (incarnation, session.received, session.at, session.secret.clone()))
+            let calls = (session.calls, session.former);
+            proved.then(|| (incarnation, session.received, session.at, session.secret.clone(), calls))
         });
+        // What it was, if the hub has forgotten it.
+        let mut calls = (0, candidate.resume.filter(|_| session.is_none()));
         // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
         if let Some(asked) = candidate.resume
             && session.is_none()
@@ -166,7 +170,8 @@ impl HubState {
         };
         let (mut resumed, mut received) = (None, 0);
         let mut secret = key.resume(&candidate.transcript);
-        if let Some((incarnation, heard, at, known)) = session {
+        if let Some((incarnation, heard, at, known, known_calls)) = session {
+            calls = known_calls;
             received = heard;
             // The same for the life of the incarnation: whether a node got the Welcome with which it would change, the
             // hub cannot know.
@@ -178,6 +183,7 @@ impl HubState {
                 } else {
                     self.member_moves(&candidate.name);
                     self.close(older, Refusal::new(Code::Fenced, "the node has come back on another link"));
+                    calls.0 = self.sessions.get(incarnation).map_or(calls.0, |session| session.calls);
                 }
             }
             resumed = Some(incarnation);
@@ -199,10 +205,12 @@ impl HubState {
             self.forget_kept(incarnation, true);
         }
         self.publisher_last = publisher;
-        let nothing_kept =
-            resumed.is_none() && candidate.resume.is_some_and(|incarnation| self.kept.never_kept(incarnation));
+        let nothing_kept = resumed.is_none()
+            && candidate.resume.is_some_and(|asked| self.kept.never_kept(asked) && self.memory.never_kept(asked));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
-        self.sessions.joined(incarnation, Session { node: candidate.name.clone(), secret, received, at: Ok(id) });
+        let (calls, former) = calls;
+        let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
+        self.sessions.joined(incarnation, session);
         self.nodes.insert(candidate.name.clone(), id);
         let now = self.now;
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
@@ -214,6 +222,7 @@ impl HubState {
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
+            self.begin_party(id, &node, incarnation);
             self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
         }
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
@@ -240,14 +249,17 @@ impl HubState {
     /// written stays, so that the link can still be told why.
     pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let heard = link.heard;
         let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
         let before = link.lanes.bulk.bytes();
+        let (unsent, heard) = (std::mem::take(&mut link.lanes.calls), link.heard);
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
         let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
-        let Joined { topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
+        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
+        if party != NO_PARTY {
+            self.sessions.called(incarnation, self.services.last_call(party));
+        }
         if why.code == Code::Left {
             self.sessions.forget(incarnation);
             self.forget_kept(incarnation, false);
@@ -290,6 +302,7 @@ impl HubState {
         self.end_watches(watches.into_values());
         self.conversation.forget_barriers(id);
         self.end_pings(id);
+        self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
         self.member_left(&node, id, attentive > 0, heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
@@ -335,6 +348,7 @@ fn joined(
         publishers: Default::default(),
         known_by: Default::default(),
         subscriptions: Default::default(),
+        party: NO_PARTY,
         begun: false,
         watches: Default::default(),
         hungry: Default::default(),

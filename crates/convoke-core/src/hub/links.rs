@@ -102,6 +102,8 @@ pub(super) struct Joined {
     pub(super) watches: BTreeMap<u32, WatchKey>,
     /// Those of its watches that something waits for, and that may take it.
     pub(super) hungry: VecDeque<WatchKey>,
+    /// What it is among those who call and offer; [`NO_PARTY`](super::services::NO_PARTY) until it does.
+    pub(super) party: u32,
 }
 
 /// The frames of an event of which more are to come.
@@ -166,6 +168,14 @@ impl Links {
         let (generation, place) = &mut self.slots[slot as usize];
         *place = Some(Box::new(link));
         LinkId { slot, generation: *generation }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        match self.slots.get(id.slot as usize) {
+            Some((generation, Some(link))) if *generation == id.generation => Some(link),
+            _ => None,
+        }
     }
 
     #[inline]

@@ -9,8 +9,8 @@ use super::{HubState, Timer};
 use crate::limits;
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, STATUS, StatusReport, TOPICS, TopicReport,
-    node_report,
+    LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS, StatusReport, TOPICS,
+    TopicReport, node_report,
 };
 use crate::time::Time;
 
@@ -23,6 +23,12 @@ pub(super) struct Reports {
     stale: BTreeMap<Name, bool>,
     /// Values that are there only while somebody looks.
     pub(super) shown: BTreeSet<String>,
+}
+
+impl Reports {
+    fn is_watched(&self, name: &str) -> bool {
+        Name::parse(name).is_ok_and(|name| self.watched.keys().any(|pattern| pattern.matches(&name)))
+    }
 }
 
 /// What of a pattern is behind this prefix of two words and a slash; `None` if no name that begins so matches.
@@ -107,6 +113,7 @@ impl HubState {
         let mut fresh = BTreeSet::new();
         self.refresh_status(patterns, &mut fresh);
         self.refresh_links(patterns, &mut fresh);
+        self.refresh_services(patterns, &mut fresh);
         self.refresh_topics(patterns, &mut fresh);
         // What matches and is not there any more; or all that nobody looks at.
         let gone = |name: &String| {
@@ -159,6 +166,20 @@ impl HubState {
         }
     }
 
+    fn refresh_services(&mut self, patterns: &[Pattern], fresh: &mut BTreeSet<String>) {
+        if !patterns.iter().any(|pattern| behind(pattern, SERVICES).is_some()) {
+            return;
+        }
+        for service in self.services.named() {
+            let name = format!("{SERVICES}{service}");
+            // A name that nobody may offer has no report.
+            if Name::parse(&name).is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))) {
+                let report = self.services.report(&service, &self.members);
+                self.show(name, &report, fresh);
+            }
+        }
+    }
+
     fn refresh_topics(&mut self, patterns: &[Pattern], fresh: &mut BTreeSet<String>) {
         for wanted in patterns.iter().filter_map(|pattern| behind(pattern, TOPICS)) {
             for (topic, subscribers) in self.topics.matched_by(wanted, limits::TOPICS_LISTED_MAX) {
@@ -181,7 +202,7 @@ impl HubState {
     /// What a node has told about itself has changed; `lasting` says that more than its load has.
     pub(super) fn node_is_stale(&mut self, node: &Name, lasting: bool) {
         *self.reports.stale.entry(node.clone()).or_insert(false) |= lasting;
-        if lasting || self.watches.is_watched(&node_report(node)) {
+        if lasting || self.reports.is_watched(&node_report(node)) {
             self.arm_report();
         }
     }

@@ -1,19 +1,311 @@
 //! Services: who offers them, and calls on their way to a provider and back.
+//!
+//! A call stands in one place from its Call frame to its end; the hub's number for it is that place, so that a reply
+//! finds it at once. Who calls and who handles is a *party*: a node of one incarnation, which outlives its link for a
+//! few seconds, with its open calls. The parts: `calls` holds what is open, `choose` finds a provider, `way` brings a call
+//! there and its end back, `lost` is what becomes of calls when a link is cut and when its node comes back, `due` ends
+//! what took too long.
 
+mod calls;
+mod choose;
+mod due;
+mod lost;
+mod way;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hasher;
+
+use foldhash::SharedSeed;
+use foldhash::fast::FixedState;
+use foldhash::quality::FoldHasher;
+use hashbrown::HashTable;
+
+use super::members::Members;
 use super::{HubState, LinkId};
-use crate::frame::{Call, Reply};
+use calls::{Calls, List};
+pub use choose::SelectDefault;
 
-impl HubState {
-    pub(super) fn serve(&mut self, _id: LinkId, _number: u32, _idempotent: bool, _service: &[u8]) {}
+use crate::frame::{Frame, Incarnation};
+use crate::limits::{PROVIDERS_LISTED_MAX, SERVICE_NAME_BYTES_MAX, SERVICE_NAME_WORDS_MAX, SERVICES_PER_LINK_MAX};
+use crate::name::Name;
+use crate::refusal::{Code, Refusal};
+use crate::report::{ProviderReport, ServiceReport};
+use crate::rights::{Verb, allow};
+use crate::time::Time;
+use crate::tree::slab::Slab;
 
-    /// False if there is no such registration.
-    pub(super) fn unserve(&mut self, _id: LinkId, _number: u32) -> bool {
-        false
+/// The party of a link that has neither called nor offered anything.
+pub(super) const NO_PARTY: u32 = calls::NONE;
+
+/// A name that is offered, or that calls wait for.
+struct Service {
+    name: Name,
+    /// The registrations, oldest first.
+    listed: Vec<u32>,
+    /// Whose turn it is.
+    next: usize,
+    /// Calls that wait for a provider.
+    waiting: List,
+    /// Calls that providers are asked for.
+    sought: List,
+}
+
+/// A registration.
+struct Offer {
+    name: Name,
+    party: u32,
+    /// The provider's number for it.
+    number: u32,
+    idempotent: bool,
+    /// Calls that it has and has not yet answered.
+    open: usize,
+    /// New calls may be given to it. One that is withdrawn stays until its calls have ended.
+    listed: bool,
+}
+
+/// A node that has called or offered something, in one incarnation.
+struct Party {
+    node: Name,
+    author: Name,
+    incarnation: Incarnation,
+    /// What the node was before the hub forgot it: calls that it asks for again may have been made as that.
+    former: Option<Incarnation>,
+    link: Option<LinkId>,
+    /// How long it is waited for, if it has no link.
+    until: Time,
+    /// The highest number of its calls.
+    last: u64,
+    /// Its open calls, by its own numbers.
+    numbers: HashMap<u64, u32, FixedState>,
+    /// Ends of its calls that it did not get with its last link, as frames.
+    kept: BTreeMap<u64, Vec<u8>>,
+    kept_bytes: usize,
+    /// Its registrations on this link, by its own numbers.
+    offers: BTreeMap<u32, u32>,
+    /// The calls that it has, in the order in which they were given to it.
+    handling: List,
+}
+
+/// Everything about services. See the module's documentation.
+pub(super) struct Services {
+    seed: SharedSeed,
+    names: HashTable<u32>,
+    all: Slab<Service>,
+    offers: Slab<Offer>,
+    parties: Slab<Party>,
+    /// Parties without a link.
+    away: BTreeMap<Name, u32>,
+    calls: Calls,
+    /// Not later than the first deadline of a call or a party.
+    due: Option<Time>,
+    /// Bytes of what calls are called with that are kept here.
+    kept_bytes: usize,
+}
+
+impl Services {
+    pub(super) fn new(seed: u64) -> Services {
+        Services {
+            seed: SharedSeed::from_u64(seed),
+            names: HashTable::new(),
+            all: Slab::new(),
+            offers: Slab::new(),
+            parties: Slab::new(),
+            away: BTreeMap::new(),
+            calls: Calls::new(),
+            due: None,
+            kept_bytes: 0,
+        }
     }
 
-    pub(super) fn call(&mut self, _id: LinkId, _call: Call<'_>) {}
+    /// The highest number of a party's calls.
+    pub(super) fn last_call(&self, party: u32) -> u64 {
+        self.parties[party].last
+    }
 
-    pub(super) fn reply(&mut self, _id: LinkId, _reply: Reply<'_>) {}
+    /// When [`HubState::sweep_calls`] must run at the latest.
+    pub(super) fn due(&self) -> Option<Time> {
+        self.due
+    }
 
-    pub(super) fn cancel(&mut self, _id: LinkId, _number: u64) {}
+    /// Services, registrations, open calls, parties.
+    pub(super) fn census(&self) -> [usize; 4] {
+        [self.all.len(), self.offers.len(), self.calls.len(), self.parties.len()]
+    }
+
+    /// The names that are offered or waited for.
+    pub(super) fn named(&self) -> Vec<Name> {
+        self.all.iter().map(|service| service.name.clone()).collect()
+    }
+
+    /// What can be told about a service.
+    pub(super) fn report(&self, name: &Name, members: &Members) -> ServiceReport {
+        let Some(service) = self.find(name.as_str().as_bytes()) else { return ServiceReport::default() };
+        let Service { listed, waiting, .. } = &self.all[service];
+        let providers = listed.iter().take(PROVIDERS_LISTED_MAX).map(|offer| {
+            let Offer { party, idempotent, open, .. } = &self.offers[*offer];
+            let node = &self.parties[*party].node;
+            let info = members.get(node).and_then(|member| member.info.as_ref());
+            ProviderReport {
+                node: node.to_string(),
+                open: *open,
+                idempotent: *idempotent,
+                host: info.map_or(String::new(), |info| info.host.clone()),
+                cpu_permille: info.map_or(0, |info| info.cpu_permille),
+                free_memory: info.map_or(0, |info| info.free_memory),
+            }
+        });
+        ServiceReport {
+            providers: providers.collect(),
+            more: listed.len().saturating_sub(PROVIDERS_LISTED_MAX),
+            waiting: self.calls.of(*waiting).len(),
+        }
+    }
+
+    #[inline]
+    fn hash(&self, name: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(0, &self.seed);
+        hasher.write(name);
+        hasher.finish()
+    }
+
+    /// The service of this name, if it is offered or waited for.
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<u32> {
+        let same = |service: &u32| self.all[*service].name.as_str().as_bytes() == name;
+        self.names.find(self.hash(name), same).copied()
+    }
+
+    fn find_or_insert(&mut self, name: &Name) -> u32 {
+        if let Some(service) = self.find(name.as_str().as_bytes()) {
+            return service;
+        }
+        let service =
+            Service { name: name.clone(), listed: Vec::new(), next: 0, waiting: List::EMPTY, sought: List::EMPTY };
+        let service = self.all.insert(service);
+        let hash = self.hash(name.as_str().as_bytes());
+        let Services { names, all, seed, .. } = self;
+        names.insert_unique(hash, service, |other| {
+            let mut hasher = FoldHasher::with_seed(0, seed);
+            hasher.write(all[*other].name.as_str().as_bytes());
+            hasher.finish()
+        });
+        service
+    }
+
+    /// Forgets a service that nobody offers and nobody waits for.
+    fn drop_unused(&mut self, service: u32) {
+        let Service { name, listed, waiting, sought, .. } = &self.all[service];
+        if !listed.is_empty() || !waiting.is_empty() || !sought.is_empty() {
+            return;
+        }
+        let hash = self.hash(name.as_str().as_bytes());
+        if let Ok(entry) = self.names.find_entry(hash, |other| *other == service) {
+            entry.remove();
+        }
+        self.all.remove(service);
+    }
+
+    /// No new call goes to this registration.
+    fn unlist(&mut self, offer: u32) {
+        if !std::mem::take(&mut self.offers[offer].listed) {
+            return;
+        }
+        let name = self.offers[offer].name.clone();
+        if let Some(service) = self.find(name.as_str().as_bytes()) {
+            self.all[service].listed.retain(|other| *other != offer);
+            self.drop_unused(service);
+        }
+        if self.offers[offer].open == 0 {
+            self.offers.remove(offer);
+        }
+    }
+
+    /// Makes sure that what is due then is not overlooked.
+    #[inline]
+    fn due_by(&mut self, due: Time) {
+        if self.due.is_none_or(|before| due < before) {
+            self.due = Some(due);
+        }
+    }
+}
+
+impl HubState {
+    /// The party of a joined link.
+    fn party(&mut self, id: LinkId) -> Option<u32> {
+        let joined = self.links.joined(id)?;
+        if joined.party != NO_PARTY {
+            return Some(joined.party);
+        }
+        let (last, former) =
+            self.sessions.get(joined.incarnation).map_or((0, None), |session| (session.calls, session.former));
+        let party = self.services.parties.insert(Party {
+            node: joined.node.clone(),
+            author: joined.author.clone(),
+            incarnation: joined.incarnation,
+            former,
+            link: Some(id),
+            until: Time::START,
+            last,
+            numbers: HashMap::default(),
+            kept: BTreeMap::new(),
+            kept_bytes: 0,
+            offers: BTreeMap::new(),
+            handling: List::EMPTY,
+        });
+        joined.party = party;
+        Some(party)
+    }
+
+    /// A node offers a service.
+    pub(super) fn serve(&mut self, id: LinkId, number: u32, idempotent: bool, service: &[u8]) {
+        match self.try_serve(id, number, idempotent, service) {
+            Ok(service) => {
+                self.control(id, &Frame::Done { id: number, value: 0 });
+                self.offered(id, service);
+            }
+            Err(refusal) => self.refuse(id, number, &refusal),
+        }
+    }
+
+    fn try_serve(&mut self, id: LinkId, number: u32, idempotent: bool, service: &[u8]) -> Result<u32, Refusal> {
+        let name = Name::from_bytes(service).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let refused = |code, why: &str| Err(Refusal::new(code, format!("service `{name}`: {why}")));
+        if name.as_str().len() > SERVICE_NAME_BYTES_MAX || name.words().count() > SERVICE_NAME_WORDS_MAX {
+            let why = format!(
+                "the name of a service has at most {SERVICE_NAME_BYTES_MAX} bytes and {SERVICE_NAME_WORDS_MAX} words"
+            );
+            return refused(Code::BadName, &why);
+        }
+        let Some(party) = self.party(id) else { return refused(Code::Left, "the node has left") };
+        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Serve, name.as_str())) {
+            return refused(Code::Forbidden, "names that begin with `$` are the hub's own");
+        }
+        let offers = &self.services.parties[party].offers;
+        if offers.contains_key(&number) {
+            return refused(Code::BadFrame, &format!("the number {number} is in use on this link"));
+        }
+        if offers.len() >= SERVICES_PER_LINK_MAX {
+            let node = &self.services.parties[party].node;
+            return refused(Code::Limit, &format!("`{node}` offers {SERVICES_PER_LINK_MAX}, which is all it may"));
+        }
+        let services = &mut self.services;
+        let service = services.find_or_insert(&name);
+        let offer = services.offers.insert(Offer { name, party, number, idempotent, open: 0, listed: true });
+        services.all[service].listed.push(offer);
+        services.parties[party].offers.insert(number, offer);
+        self.attend(id);
+        Ok(service)
+    }
+
+    /// Withdraws a registration; calls that its provider has go on. False if there is no such registration.
+    pub(super) fn unserve(&mut self, id: LinkId, number: u32) -> bool {
+        let party = self.links.joined(id).map_or(NO_PARTY, |joined| joined.party);
+        if party == NO_PARTY {
+            return false;
+        }
+        let Some(offer) = self.services.parties[party].offers.remove(&number) else { return false };
+        self.services.unlist(offer);
+        self.unattend(id);
+        true
+    }
 }

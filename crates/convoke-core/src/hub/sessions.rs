@@ -16,6 +16,11 @@ pub(super) struct Session {
     pub(super) secret: TokenKey,
     /// The last event received from it.
     pub(super) received: u64,
+    /// The highest number of its calls.
+    pub(super) calls: u64,
+    /// As what it may have made calls that this start of the hub knows nothing of: what it said it was when it joined first,
+    /// and could not prove since the hub had forgotten it; or what it is, if the hub was started again since.
+    pub(super) former: Option<Incarnation>,
     /// Its link, or since when it has none.
     pub(super) at: Result<LinkId, Time>,
 }
@@ -40,6 +45,13 @@ impl Sessions {
 
     pub(super) fn get(&self, incarnation: Incarnation) -> Option<&Session> {
         self.all.get(&incarnation)
+    }
+
+    /// The highest number of its calls.
+    pub(super) fn called(&mut self, incarnation: Incarnation, last: u64) {
+        if let Some(session) = self.all.get_mut(&incarnation) {
+            session.calls = last;
+        }
     }
 
     /// A node has joined as this incarnation.

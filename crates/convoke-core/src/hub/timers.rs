@@ -50,14 +50,14 @@ impl Timers {
         self.by_time.insert((due, timer));
     }
 
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.due.contains_key(&timer)
+    }
+
     pub(super) fn clear(&mut self, timer: Timer) {
         if let Some(due) = self.due.remove(&timer) {
             self.by_time.remove(&(due, timer));
         }
-    }
-
-    pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.due.contains_key(&timer)
     }
 
     /// When the next one comes.

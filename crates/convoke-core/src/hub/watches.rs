@@ -51,6 +51,8 @@ struct Watch {
     feeds: [Feed; 2],
     /// Told before anything else: all that follows replaces what the node knows.
     snapshot: Option<Snapshot>,
+    /// Of what is to be told once something has changed before it was told.
+    missed: bool,
     /// It was told that it has all.
     told: bool,
     /// It is among the hungry of its link.
@@ -87,13 +89,6 @@ impl Watches {
 
     pub(super) fn len(&self) -> usize {
         self.all.len()
-    }
-
-    /// Whether anybody watches something that this name is part of.
-    pub(super) fn is_watched(&self, name: &str) -> bool {
-        let mut watched = false;
-        self.patterns.matching(name, |_| watched = true);
-        watched
     }
 }
 
@@ -156,7 +151,6 @@ impl HubState {
     ) {
         let Some(joined) = self.links.joined(id) else { return };
         let principal = joined.principal.clone();
-        let live = mode != WatchMode::Once;
         let mut snapshot = Snapshot { durable: false, memory: false, first: 0 };
         let feeds = [begin(&self.kept, &pattern, mode, after, &mut snapshot.durable, &mut snapshot.first), {
             // Of an earlier start of the hub nothing is known any more.
@@ -166,6 +160,7 @@ impl HubState {
             begin(&self.memory, &pattern, mode, after, &mut snapshot.memory, &mut 0)
         }];
         let credit = if mode == WatchMode::Once { i64::MAX } else { i64::from(window) };
+        let live = mode != WatchMode::Once;
         let snapshot = (snapshot.durable || snapshot.memory).then_some(snapshot);
         let text = pattern.as_str().to_owned();
         let key = self.watches.all.insert(Watch {
@@ -177,6 +172,7 @@ impl HubState {
             credit,
             feeds,
             snapshot,
+            missed: false,
             told: false,
             hungry: true,
             reading: false,
@@ -212,11 +208,12 @@ impl HubState {
             if let Some(joined) = self.links.joined(watch.link) {
                 joined.hungry.retain(|other| *other != key);
             }
-            if watch.mode != WatchMode::Once {
-                self.hub_watch_ends(&watch.pattern);
-                self.unattend(watch.link);
-            }
             self.conversation.forget_reads(key);
+            if watch.mode == WatchMode::Once {
+                continue;
+            }
+            self.unattend(watch.link);
+            self.hub_watch_ends(&watch.pattern);
             if let Some(keys) = self.watches.patterns.get_mut(watch.pattern.as_str()) {
                 keys.retain(|other| *other != key);
                 if keys.is_empty() {
@@ -354,7 +351,12 @@ impl Watch {
             }
             let todo = self.feeds.iter().position(|feed| !feed.todo.is_empty() || !feed.once.is_empty());
             let behind = self.feeds.iter().position(|feed| feed.behind);
-            let Some(which) = todo.or(behind) else { break };
+            let Some(which) = todo.or(behind) else {
+                if self.look_again(kept) {
+                    continue;
+                }
+                break;
+            };
             if lane.len() >= LINK_VALUES_BYTES_MAX {
                 return Progress::Full;
             }
@@ -396,9 +398,24 @@ impl Watch {
         let Some(&(pos, _)) = self.feeds[which].todo.front() else { return };
         let mut group: Vec<&[u8]> = Vec::new();
         while let Some(place) = self.feeds[which].todo.pop_front_if(|place| place.0 == pos) {
-            group.extend(kept.values.at(place).map(|slot| &kept.values.frames(slot)[..]));
+            let slot = kept.values.at(place);
+            self.missed |= slot.is_none();
+            group.extend(slot.map(|slot| &kept.values.frames(slot)[..]));
         }
         self.tell(&group, lane);
+    }
+
+    /// Who asks once is not told what changes later; so what has changed before it was told is told as it is now. False
+    /// if that is nothing.
+    fn look_again(&mut self, kept: [&Kept; 2]) -> bool {
+        if self.mode != WatchMode::Once || !std::mem::take(&mut self.missed) {
+            return false;
+        }
+        for (feed, kept) in self.feeds.iter_mut().zip(kept) {
+            feed.todo = kept.values.places(&self.pattern, feed.next, false).into();
+            feed.next = (kept.pos() + 1, 0);
+        }
+        true
     }
 
     /// Tells the last changes of keys from where it is, as far as there is room.

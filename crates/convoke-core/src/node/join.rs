@@ -114,6 +114,7 @@ impl NodeState {
         }
         // What is lost was told; from here on it is settled.
         self.received = last;
+        let resumed = welcome.resumed;
         let secret = match self.incarnation.take() {
             Some((_, known)) if welcome.resumed => known,
             _ => secret,
@@ -148,6 +149,7 @@ impl NodeState {
         }
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
+        self.resume_services(gap == Gap::LinkLost, resumed);
         self.publish_kept();
     }
 }

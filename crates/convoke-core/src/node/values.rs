@@ -262,12 +262,19 @@ impl NodeState {
     /// The hub is done with a watch or a get, as far as that goes. False if it is neither.
     pub(super) fn answer_values(&mut self, id: RequestId, result: &Result<u64, Refusal>) -> bool {
         if let Some(mut get) = self.values.gets.remove(&id) {
-            get.found.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+            // What has changed while it was told may have come twice; the last that came is the newest.
+            get.found.reverse();
+            get.found.sort_by(|one, other| one.name.cmp(&other.name));
+            get.found.dedup_by(|later, first| later.name == first.name);
             self.values.got.push((id, result.clone().map(|_| get.found)));
             return true;
         }
         let epoch = self.welcome.epoch;
         let Some(watch) = self.values.watches.get_mut(&id) else { return false };
+        if !watch.is_asked() {
+            // It has ended.
+            return true;
+        }
         match result {
             Ok(durable) => {
                 if watch.begins() {

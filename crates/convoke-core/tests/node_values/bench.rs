@@ -104,6 +104,11 @@ impl Bench {
         bytes
     }
 
+    /// Lets the node say what it wants.
+    pub(crate) fn say(&mut self) {
+        self.bytes();
+    }
+
     /// What the node has said about values since the last call.
     pub(crate) fn said(&mut self) -> Vec<Said> {
         let bytes = self.bytes();

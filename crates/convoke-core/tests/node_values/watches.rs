@@ -87,6 +87,8 @@ fn a_watch_goes_on_behind_what_it_has() {
         bench.done(id, 9);
         assert_eq!(bench.taken(id), ["a@3", "m@1.7", "b@5"]);
         assert!(bench.node.is_caught_up(id));
+        bench.cut();
+        assert!(!bench.node.is_caught_up(id));
         assert_eq!(bench.node.answers(), [(id, Ok(0))], "only once");
     }
 }
@@ -184,6 +186,19 @@ fn what_a_new_list_does_not_have_is_gone() {
         bench.value(id, durable(11), "b");
         assert_eq!(bench.taken(id), ["b@11"]);
     }
+}
+
+#[test]
+fn what_is_gone_is_told_in_the_order_of_names() {
+    let (mut bench, id) = watching(Latest);
+    let names = ["h", "c", "f", "a", "g", "d", "b", "e"];
+    for (rev, name) in (1..).zip(names) {
+        bench.value(id, durable(rev), name);
+    }
+    bench.taken(id);
+    bench.hear(&Frame::Snapshot { id, durable: true, memory: false, first: 0 });
+    bench.done(id, 9);
+    assert_eq!(bench.taken(id), ["a-@9", "b-@9", "c-@9", "d-@9", "e-@9", "f-@9", "g-@9", "h-@9"]);
 }
 
 #[test]
@@ -363,6 +378,21 @@ fn a_batch_longer_than_the_window_comes_to_its_end() {
 }
 
 #[test]
+fn half_a_batch_of_a_link_that_is_gone_takes_no_room() {
+    let (mut bench, id) = watching(Latest);
+    let long = "x".repeat(60_000);
+    for n in 0..8 {
+        bench.tell(id, durable(9), &format!("a/{n}"), Some(&long), true);
+    }
+    bench.cut();
+    assert_eq!(bench.join(resumed()), [ask(id, Latest, 0, NONE)]);
+    for n in 0..8 {
+        bench.tell(id, durable(9), &format!("a/{n}"), Some(&long), true);
+    }
+    assert_eq!(bench.said(), []);
+}
+
+#[test]
 fn an_ended_watch_is_ended_at_the_hub() {
     let (mut bench, id) = watching(Latest);
     bench.node.unwatch(id);
@@ -412,6 +442,14 @@ fn a_get_gives_what_is_there_by_name() {
     let [(_, Ok(found))] = &bench.node.got()[..] else { panic!("one answer") };
     let names: Vec<&str> = found.iter().map(|change| change.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+    // What has changed meanwhile may come again, as it is then.
+    let id = bench.node.get(Pattern::parse("#").expect("a pattern")).expect("joined");
+    for (rev, name) in [(1, "b"), (2, "a"), (3, "b")] {
+        bench.value(id, durable(rev), name);
+    }
+    bench.done(id, 3);
+    let [(_, Ok(found))] = &bench.node.got()[..] else { panic!("one answer") };
+    assert_eq!(found.iter().map(|change| change.rev.n).collect::<Vec<_>>(), [2, 3]);
     let id = bench.node.get(Pattern::parse("x").expect("a pattern")).expect("joined");
     bench.said();
     bench.node.abandon_get(id);

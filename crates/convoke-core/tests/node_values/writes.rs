@@ -163,6 +163,18 @@ fn what_waits_for_an_answer_is_bounded_in_number_and_in_bytes() {
 }
 
 #[test]
+fn an_answer_makes_room() {
+    let mut bench = Bench::joined();
+    let payload = vec![0; limits::VALUE_BYTES_MAX];
+    let set = Set { payload: &payload, ..item(b"").set.expect("a set") };
+    for n in 1..200 {
+        bench.node.write(&[Item { set: Some(set), ..item(b"a") }]).expect("room");
+        bench.say();
+        bench.written(n, n);
+    }
+}
+
+#[test]
 fn what_no_hub_would_take_is_refused_before_it_leaves() {
     let mut bench = Bench::joined();
     let many: Vec<Vec<u8>> = (0..=limits::BATCH_ITEMS_MAX).map(|n| format!("a/{n}").into_bytes()).collect();

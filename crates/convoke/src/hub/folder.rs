@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use convoke_core::HubIdentity;
+use convoke_core::{Code, HubIdentity, Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::admin;
@@ -18,8 +18,9 @@ const FORMAT: u32 = 1;
 pub(super) struct Folder {
     pub(super) identity: HubIdentity,
     pub(super) token: Token,
-    /// Held until the hub ends; the system lets go of it however the program ends.
-    pub(super) _lock: Option<File>,
+    /// Where the store is, and the lock, to be held until the store is closed; the system lets go of it however the program
+    /// ends.
+    pub(super) kept: Option<(PathBuf, File)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,6 +30,9 @@ struct Stored {
     hub: String,
     history: String,
     epoch: u64,
+    /// There was a store at an earlier start: without it this is not the folder that it was.
+    #[serde(default)]
+    store: bool,
 }
 
 /// Opens the folder, or makes it; counts this start, durably, before anything else happens. Without a folder the hub is a
@@ -36,7 +40,7 @@ struct Stored {
 pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     let Some(path) = path else {
         let identity = HubIdentity { hub: random()?, history: random()?, epoch: first_epoch()? };
-        return Ok(Folder { identity, token: Token::generate(admin())?, _lock: None });
+        return Ok(Folder { identity, token: Token::generate(admin())?, kept: None });
     };
     let shown = path.display();
     let at = |what: &str| format!("data folder `{shown}`: {what}");
@@ -52,12 +56,18 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         }
         Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
     }
+    let store = path.join(crate::store::FILE);
+    let has_store = store.try_exists().map_err(|error| Error::io(at(crate::store::FILE), error))?;
     let file = path.join("hub.json");
     let mut stored = match fs::read_to_string(&file) {
         Ok(text) => serde_json::from_str::<Stored>(&text)
             .map_err(|error| Error::Configuration(at(&format!("hub.json is not what a hub has written: {error}"))))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_store => {
+            return Err(incomplete(at("there is a store and no hub.json that says whose it is; put it back")));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Stored { format: FORMAT, hub: hex(&random()?), history: hex(&random()?), epoch: first_epoch()? }
+            let (hub, history) = (hex(&random()?), hex(&random()?));
+            Stored { format: FORMAT, hub, history, epoch: first_epoch()?, store: false }
         }
         Err(error) => return Err(Error::io(at("hub.json"), error)),
     };
@@ -68,8 +78,14 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     }
     let id = |text: &str| unhex(text).ok_or_else(|| Error::Configuration(at("hub.json has an id that is none")));
     let (hub, history) = (id(&stored.hub)?, id(&stored.history)?);
+    if stored.store && !has_store {
+        let text =
+            format!("{} is gone, and with it all that was kept; put it back, or use a new folder", crate::store::FILE);
+        return Err(incomplete(at(&text)));
+    }
+    stored.store = has_store;
     stored.epoch = stored.epoch.wrapping_add(1);
-    let text = serde_json::to_string_pretty(&stored).expect("four plain fields can be written");
+    let text = serde_json::to_string_pretty(&stored).expect("plain fields can be written");
     replace(&file, text.as_bytes()).map_err(|error| Error::io(at("hub.json"), error))?;
 
     let token_file = path.join("admin.token");
@@ -82,7 +98,12 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         }
         other => other?,
     };
-    Ok(Folder { identity: HubIdentity { hub, history, epoch: stored.epoch }, token, _lock: Some(lock) })
+    Ok(Folder { identity: HubIdentity { hub, history, epoch: stored.epoch }, token, kept: Some((store, lock)) })
+}
+
+/// Something of the folder is missing.
+fn incomplete(text: String) -> Error {
+    Error::Refused(Refusal::new(Code::StorageFailed, text))
 }
 
 /// Makes a folder that only this user can look into, and the folders above it.
@@ -179,6 +200,28 @@ mod tests {
             assert!(matches!(open(Some(folder.path())).err(), Some(Error::Configuration(_))), "{text}");
             assert_eq!(fs::read_to_string(folder.path().join("hub.json")).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_folder_of_which_half_is_missing_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hub, store) = (folder.path().join("hub.json"), folder.path().join(crate::store::FILE));
+        drop(open(Some(folder.path())).unwrap());
+        fs::write(&store, "a store").unwrap();
+        drop(open(Some(folder.path())).unwrap());
+        fs::remove_file(&store).unwrap();
+        let error = open(Some(folder.path())).err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .ends_with("store.redb is gone, and with it all that was kept; put it back, or use a new folder")
+        );
+        fs::write(&store, "a store").unwrap();
+        fs::remove_file(&hub).unwrap();
+        let error = open(Some(folder.path())).err().unwrap();
+        assert_eq!(error.code(), Code::StorageFailed);
+        assert!(error.to_string().ends_with("there is a store and no hub.json that says whose it is; put it back"));
+        assert!(!hub.exists());
     }
 
     #[test]

@@ -19,10 +19,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 
 use super::announce::{Announcement, announce};
-use super::folder::Folder;
 use super::{HubShared, defaults, now};
 use crate::address::Address;
 use crate::error::Error;
+use crate::store::StoreThread;
 use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
@@ -62,7 +62,7 @@ pub(super) fn run(
     shared: Arc<HubShared>,
     listen: Vec<Address>,
     token: Token,
-    folder: Folder,
+    store: Option<StoreThread>,
     started: oneshot::Sender<Result<Listening, Error>>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -79,6 +79,10 @@ pub(super) fn run(
         let (listening, listeners) = match open_all(&loops, &listen, &token).await {
             Ok(open) => open,
             Err(error) => {
+                // Who is told may try again at once.
+                if let Some(store) = store {
+                    store.finish();
+                }
                 let _ = started.send(Err(error));
                 return;
             }
@@ -102,7 +106,10 @@ pub(super) fn run(
         };
         let _ = tokio::time::timeout(LINGER * 2, closed).await;
         loops.shared.mems.cut_all();
-        drop(folder);
+        // Last, with the lock of the folder: until then it may be asked for more.
+        if let Some(store) = store {
+            store.finish();
+        }
     });
 }
 
@@ -306,6 +313,7 @@ impl Loop {
             let deadline = {
                 let mut state = self.shared.lock();
                 state.receive(id, &mut input, now());
+                state.settle();
                 state.deadline()
             };
             self.unwritten.set(self.unwritten.get() + read);
@@ -377,6 +385,7 @@ impl Loop {
     }
 
     fn log(&self, notice: &Notice) {
+        self.shared.heed(notice);
         match notice {
             Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
             Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
@@ -468,7 +477,9 @@ impl Loop {
                 Some(due) => {
                     tokio::select! {
                         () = tokio::time::sleep(due.since(now())) => {
-                            self.shared.lock().tick(now());
+                            let mut state = self.shared.lock();
+                            state.tick(now());
+                            drop(state);
                             self.write.notify_one();
                         }
                         () = self.retime.notified() => {}
@@ -501,7 +512,9 @@ struct Ended<'a> {
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.loops.links.borrow_mut().remove(&self.id);
-        self.loops.shared.lock().closed(self.id, now());
+        let mut state = self.loops.shared.lock();
+        state.closed(self.id, now());
+        drop(state);
         self.loops.write.notify_one();
         self.loops.closed.notify_one();
     }

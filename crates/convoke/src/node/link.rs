@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use convoke_core::{Code, Refusal};
 use tokio::net::lookup_host;
 
-use super::NodeShared;
+use super::{NodeShared, load};
 use crate::address::Address;
 use crate::hub::{Announced, find, now};
 use crate::token::Token;
@@ -219,7 +219,9 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
                 break;
             }
             inner.write(shared);
-            (inner.state.deadline(), !inner.transmit.is_empty() && !inner.broken)
+            load::tell_in_time(&mut inner, shared);
+            inner.looks_at = inner.state.deadline();
+            (inner.looks_at, !inner.transmit.is_empty() && !inner.broken)
         };
         let timer = async {
             match deadline {
@@ -318,7 +320,9 @@ async fn talk_in_memory(shared: &Arc<NodeShared>, link: Arc<MemLink>) {
             if !inner.state.has_link() || !inner.link.is(&link) {
                 break;
             }
-            inner.state.deadline()
+            load::tell_in_time(&mut inner, shared);
+            inner.looks_at = inner.state.deadline();
+            inner.looks_at
         };
         wait(shared, deadline).await;
     }

@@ -300,7 +300,7 @@ impl StoreFile {
         pending: &Pending,
         mut each: impl FnMut(RowKey, Bytes) -> bool,
     ) -> Result<(), Fault> {
-        let mut read = || -> Result<(), Unusable> {
+        let read = || -> Result<(), Unusable> {
             let rows = self.database.begin_read()?.open_table(ROWS)?;
             let mut start = Vec::new();
             flatten(from.table, &from.key, &mut start);

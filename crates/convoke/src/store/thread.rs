@@ -100,13 +100,13 @@ impl StoreThread {
     /// # Errors
     ///
     /// Those of [`Store::open`].
-    pub(crate) async fn open(path: PathBuf, history: [u8; 16], lock: Option<File>) -> Result<StoreThread, Error> {
+    pub(crate) async fn open(path: PathBuf, history: [u8; 16], lock: File) -> Result<StoreThread, Error> {
         StoreThread::open_with(move || Store::open(&path, history), lock).await
     }
 
     pub(super) async fn open_with(
         open: impl FnOnce() -> Result<Store, Error> + Send + 'static,
-        lock: Option<File>,
+        lock: File,
     ) -> Result<StoreThread, Error> {
         let queue = Arc::new(Queue::default());
         let (tell, teller) = mpsc::channel();

@@ -105,6 +105,7 @@ pub(crate) fn cut(link: &MemLink) {
         let touched = {
             let mut state = hub.lock();
             state.closed(link.id, now());
+            state.settle();
             std::iter::from_fn(|| state.touched()).collect()
         };
         for other in hub.hand_over(touched) {
@@ -172,7 +173,10 @@ fn carry(link: &Arc<MemLink>, work: &mut VecDeque<Arc<MemLink>>) -> bool {
             state.receive(link.id, &mut input, now());
             debug_assert!(input.is_empty(), "a node writes whole frames");
         }
+        state.settle();
         state.transmit(link.id, &mut to_node);
+        // What leaves may make room for more that is to be read.
+        state.settle();
         let touched = std::iter::from_fn(|| state.touched()).filter(|id| *id != link.id).collect();
         (touched, state.deadline().is_some_and(|due| deadline.is_none_or(|before| due < before)))
     };

@@ -1,0 +1,155 @@
+//! How one provider is chosen among several.
+
+use std::cmp::Reverse;
+
+use super::{HubState, Services};
+use crate::frame::{InfoOwned, MasterWish, Select};
+use crate::hub::links::Links;
+use crate::hub::members::Members;
+use crate::limits::{CALLS_PER_PROVIDER_MAX, LINK_CALLS_BYTES_MAX};
+
+/// How a hub chooses a provider for a call that does not say how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SelectDefault {
+    /// The one that has offered it the longest.
+    First,
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The one with the fewest open calls.
+    LeastBusy,
+    /// The one that is alive the longest, of those that may be master.
+    Master,
+    /// The one whose host uses its processors least.
+    CpuUsage,
+    /// The one whose host has the most free memory.
+    FreeRam,
+}
+
+/// Why there is nobody to give a call to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Nobody that fits offers it.
+    Provider,
+    /// All that fit have too much to do; so many they are.
+    Room(usize),
+}
+
+impl HubState {
+    /// The registration that a call is to be given to.
+    #[inline]
+    pub(super) fn choose(&mut self, service: u32, select: Select<'_>) -> Result<u32, Missing> {
+        let HubState { links, services, random, config, members, .. } = self;
+        let select = match select {
+            Select::Default => match config.select {
+                SelectDefault::First => Select::First,
+                SelectDefault::RoundRobin => Select::RoundRobin,
+                SelectDefault::Random => Select::Random,
+                SelectDefault::LeastBusy => Select::LeastBusy,
+                SelectDefault::Master => Select::Master,
+                SelectDefault::CpuUsage => Select::CpuUsage,
+                SelectDefault::FreeRam => Select::FreeRam,
+            },
+            other => other,
+        };
+        let count = services.all[service].listed.len();
+        if count == 0 {
+            return Err(Missing::Provider);
+        }
+        let from = match select {
+            Select::RoundRobin => {
+                let service = &mut services.all[service];
+                let from = if service.next < count { service.next } else { 0 };
+                service.next = from + 1;
+                from
+            }
+            Select::Random => (random.number() % count as u64) as usize,
+            _ => 0,
+        };
+        let choice = Choice { links, members, services, listed: &services.all[service].listed };
+        match select {
+            // The first from there on that has room.
+            Select::First | Select::RoundRobin | Select::Random | Select::Default => {
+                let (before, after) = choice.listed.split_at(from);
+                let room = after.iter().chain(before).position(|offer| choice.has_room(*offer));
+                let place = room.map(|place| (from + place) % count).ok_or(Missing::Room(count))?;
+                let offer = choice.listed[place];
+                if select == Select::RoundRobin {
+                    services.all[service].next = place + 1;
+                }
+                Ok(offer)
+            }
+            Select::LeastBusy => choice.least(|_| true, |offer| services.offers[offer].open),
+            Select::Node(name) => choice.least(|offer| choice.node(offer) == name, |_| ()),
+            Select::Host(name) => choice.least(
+                |offer| choice.info(offer).is_some_and(|info| info.host.as_bytes() == name),
+                |offer| services.offers[offer].open,
+            ),
+            Select::Master => {
+                let wishes = |wish| move |offer| choice.info(offer).is_some_and(|info| info.master == wish);
+                let forced = choice.listed.iter().copied().any(wishes(MasterWish::Must));
+                let wish = if forced { MasterWish::Must } else { MasterWish::May };
+                choice.least(wishes(wish), |offer| choice.since(offer))
+            }
+            Select::CpuUsage => choice.least(
+                |_| true,
+                |offer| {
+                    let cpu = choice.info(offer).map_or(u32::MAX, |info| info.cpu_permille);
+                    (cpu, services.offers[offer].open)
+                },
+            ),
+            Select::FreeRam => choice.least(
+                |_| true,
+                |offer| {
+                    let free = choice.info(offer).map_or(0, |info| info.free_memory);
+                    (Reverse(free), services.offers[offer].open)
+                },
+            ),
+        }
+    }
+}
+
+/// Whom there is to choose from.
+#[derive(Clone, Copy)]
+struct Choice<'a> {
+    links: &'a Links,
+    members: &'a Members,
+    services: &'a Services,
+    listed: &'a [u32],
+}
+
+impl<'a> Choice<'a> {
+    fn has_room(self, offer: u32) -> bool {
+        let Services { offers, parties, .. } = self.services;
+        let link = parties[offers[offer].party].link.and_then(|link| self.links.get(link));
+        offers[offer].open < CALLS_PER_PROVIDER_MAX
+            && link.is_some_and(|link| link.lanes.calls.len() <= LINK_CALLS_BYTES_MAX)
+    }
+
+    fn node(self, offer: u32) -> &'a [u8] {
+        self.services.parties[self.services.offers[offer].party].node.as_str().as_bytes()
+    }
+
+    fn info(self, offer: u32) -> Option<&'a InfoOwned> {
+        let node = &self.services.parties[self.services.offers[offer].party].node;
+        self.members.get(node)?.info.as_ref()
+    }
+
+    /// Since when its node is there; nodes that came in the same moment are told apart by their names.
+    fn since(self, offer: u32) -> impl Ord + use<'a> {
+        let node = &self.services.parties[self.services.offers[offer].party].node;
+        (self.members.get(node).map(|member| member.since), node)
+    }
+
+    /// Of those that fit and have room, the first with the least.
+    fn least<K: Ord>(self, fits: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Result<u32, Missing> {
+        let fitting = self.listed.iter().copied().filter(|offer| fits(*offer));
+        let found = fitting.clone().filter(|offer| self.has_room(*offer)).min_by_key(|offer| key(*offer));
+        found.ok_or_else(|| match fitting.count() {
+            0 => Missing::Provider,
+            count => Missing::Room(count),
+        })
+    }
+}
