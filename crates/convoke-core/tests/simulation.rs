@@ -116,7 +116,7 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
         let checker = match bug {
             Bug::LaggedOffByOne | Bug::LossNotAnnounced | Bug::StaleRoute => Checker::Losses,
             Bug::GapForgotten => Checker::Gaps,
-            Bug::SubscriptionsSurvive => Checker::NothingLeft,
+            Bug::SubscriptionsSurvive | Bug::DeadStay => Checker::NothingLeft,
             Bug::SubscriptionsNotRestored => Checker::Liveness,
             Bug::OlderLinkNotFenced | Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Unhurt,
             Bug::PublisherLossNotTold => Checker::Publisher,
@@ -137,7 +137,7 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::GroupsTornApart => Checker::Watches,
             Bug::SettledTooEarly => Checker::Answers,
             Bug::LostIsRefused | Bug::ReplyOfAnother | Bug::OverdueForgotten => Checker::Calls,
-            Bug::SuspectIsDead | Bug::StallCounted | Bug::DeadStay => Checker::Members,
+            Bug::SuspectIsDead | Bug::StallCounted => Checker::Members,
         };
         let failure = caught(bug, checker);
         println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);

@@ -331,6 +331,7 @@ impl World {
         };
         self.trace.line(self.now, format_args!("hub stands still for {time:?}"));
         self.stalled = true;
+        self.stalled_at = self.now;
         let silence = self.silence();
         for link in self.conns.values_mut() {
             let both = self.programs.get(&link.tag).is_some_and(|program| program.frozen || !program.reading);
@@ -381,6 +382,10 @@ impl World {
 
     /// Somebody who speaks no Convoke, or stops in the middle of it.
     fn hostile_bytes(&mut self) {
+        // A hub that stands still accepts nobody.
+        if self.stalled {
+            return;
+        }
         let Some(conn) = self.connect(0, Peer::Stranger) else { return };
         self.report.hostile += 1;
         let mut bytes = Vec::new();

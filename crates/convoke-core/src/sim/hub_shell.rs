@@ -234,6 +234,7 @@ impl World {
     /// After a stall everything waits at once, and a shell may look at its clock or at its links first.
     pub(super) fn hub_wakes(&mut self) {
         self.stalled = false;
+        self.stood_still(self.stalled_at);
         self.trace.line(self.now, format_args!("hub goes on"));
         let tick_first = self.dice.once_in(2);
         if tick_first {

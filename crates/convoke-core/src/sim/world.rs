@@ -168,6 +168,9 @@ pub(super) struct World {
     /// The incarnations that this start of the hub has seen.
     pub(super) signs: BTreeMap<Incarnation, Sign>,
     pub(super) handled: Handled,
+    /// When the hub stood still for long, and until when; and since when it does so now.
+    pub(super) stalls: Vec<(Time, Time)>,
+    pub(super) stalled_at: Time,
     /// When the clock last jumped.
     pub(super) jumped_at: Time,
     /// Nodes that this start of the hub knows and that have no link.
@@ -239,6 +242,8 @@ impl World {
             truth: Truth::default(),
             signs: BTreeMap::new(),
             handled: Handled::default(),
+            stalls: Vec::new(),
+            stalled_at: Time::START,
             jumped_at: Time::START,
             away: BTreeMap::new(),
             hostile: BTreeSet::new(),
@@ -363,7 +368,11 @@ impl World {
     /// The whole world stands still for so long, and nobody knows.
     pub(super) fn jump(&mut self, by: Duration) {
         self.trace.line(self.now, format_args!("the clock jumps by {} s", by.as_secs()));
+        let from = self.now;
         self.now = self.now + by;
+        if !self.stalled {
+            self.stood_still(from);
+        }
         self.jumped_at = self.now;
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue.into_iter().map(|((time, order), what)| ((time + by, order), what)).collect();
