@@ -476,6 +476,9 @@ impl HubState {
                     self.request(id, whole.whole()?)?;
                 }
             } else {
+                if let Some(joined) = link.joined() {
+                    joined.parts.check_whole(head.kind)?;
+                }
                 self.request(id, frame)?;
             }
             input.advance(len);

@@ -7,6 +7,7 @@
 //! The parts, each a file: `join` is the handshake, `publish` what leaves, `requests` what is asked for, `deliver` what
 //! arrives, `inbox` what waits for one subscription, `values` what is written and watched, `services` what is called.
 
+mod alive;
 mod deliver;
 mod inbox;
 mod join;
@@ -17,7 +18,6 @@ mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
@@ -31,7 +31,6 @@ pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
-use crate::hub::beat_of;
 use crate::limits;
 use crate::name::Name;
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
@@ -145,8 +144,8 @@ pub struct NodeState {
     info: Option<InfoOwned>,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
-    values: Values,
     services: services::Services,
+    values: Values,
 
     // What ends with a link.
     welcome: Welcome,
@@ -203,8 +202,8 @@ impl NodeState {
             info: None,
             offline: VecDeque::new(),
             offline_bytes: 0,
-            values: Values::default(),
             services: services::Services::default(),
+            values: Values::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
@@ -318,8 +317,8 @@ impl NodeState {
             }
             self.end_subscription(id, why.clone());
         }
-        self.end_values(&why);
         self.end_services(&why);
+        self.end_values(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -342,8 +341,8 @@ impl NodeState {
             subscription.asked = false;
             subscription.inbox.seal();
         }
-        self.values.link_lost();
         self.pause_services();
+        self.values.link_lost();
         self.why = Some(why);
     }
 
@@ -396,75 +395,6 @@ impl NodeState {
         }
     }
 
-    /// How often this link says that it is alive; `None` for never.
-    fn beat(&self, attentive: bool) -> Option<Duration> {
-        let millis = |ms: u32| Duration::from_millis(u64::from(ms));
-        beat_of(millis(self.welcome.beat_ms), millis(self.welcome.beat_attentive_ms), attentive)
-    }
-
-    /// After how long without a byte the hub is gone.
-    fn hub_silence(&self) -> Option<Duration> {
-        let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
-        if self.attentive == 0 {
-            return usual;
-        }
-        let attentive = self.beat(true).map(|beat| beat * limits::BEATS_DEAD);
-        // Before it became attentive nothing was to be heard so often.
-        let before = self.attentive_since.since(self.heard);
-        [usual, attentive.map(|attentive| attentive + before)].into_iter().flatten().min()
-    }
-
-    fn send_beat(&mut self) {
-        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
-        if self.beat_at.is_some() {
-            Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
-        }
-    }
-
-    /// The node offers or follows one thing more: as long as there is any, its link beats more often.
-    pub(crate) fn attend(&mut self) {
-        self.attentive += 1;
-        if self.attentive == 1 {
-            self.change_beat();
-        }
-    }
-
-    /// The node offers or follows one thing less.
-    pub(crate) fn unattend(&mut self) {
-        self.attentive = self.attentive.saturating_sub(1);
-        if self.attentive == 0 {
-            self.change_beat();
-        }
-    }
-
-    /// Who calls for a registration or a watch does not say what time it is.
-    fn change_beat(&mut self) {
-        if self.is_joined() && (self.beat(true), self.beat(false)) != (None, None) {
-            self.beat_changed = true;
-            self.beat_at = Some(self.now);
-        }
-    }
-
-    /// Whether it offers or follows something, and so beats more often.
-    pub fn is_attentive(&self) -> bool {
-        self.attentive > 0
-    }
-
-    /// What the node tells the hub about itself, now and whenever it joins again.
-    pub fn set_info(&mut self, info: InfoOwned) {
-        self.info = Some(info);
-        self.send_info();
-    }
-
-    fn send_info(&mut self) {
-        if let Some(info) = &self.info
-            && self.is_joined()
-            && self.lanes.control.len() < limits::LINK_CONTROL_BYTES_MAX
-        {
-            Frame::Info(info.as_info()).encode(&mut self.lanes.control);
-        }
-    }
-
     /// Moves what leaves next to `transmit`, if that is empty.
     pub fn transmit(&mut self, transmit: &mut Transmit) {
         self.lanes.transmit(transmit);
@@ -513,6 +443,7 @@ impl NodeState {
                     self.handle(whole.whole()?)?;
                 }
             } else {
+                self.parts.check_whole(head.kind)?;
                 self.handle(frame)?;
             }
             input.advance(len);
@@ -603,7 +534,7 @@ impl NodeState {
             self.last_id = self.last_id.wrapping_add(1);
             let id = self.last_id;
             let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
-            if !used && !self.values.has(id) && !self.services.has_registration(id) {
+            if !(used || self.values.has(id) || self.services.has_registration(id)) {
                 return id;
             }
         }

@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use convoke::{Error, Gap, Hub, HubOptions, Missed, Node, NodeOptions, Standing, Subscription, Token};
+use convoke::{Code, Error, Gap, Hub, HubOptions, Missed, Node, NodeOptions, Outcome, Standing, Subscription, Token};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use support::process::{Process, ROLE, end_with_parent, say};
 use support::*;
@@ -29,11 +31,16 @@ fn given(variable: &str) -> String {
     std::env::var(variable).unwrap()
 }
 
-/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, until it is killed.
+/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, until it
+/// is killed.
 async fn hub() {
     if let Ok(files) = std::env::var("FILES") {
         let files = Some(files.parse().unwrap());
         setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).unwrap();
+    }
+    if let Ok(bytes) = std::env::var("FILE_BYTES") {
+        let limit = Rlimit { current: Some(bytes.parse().unwrap()), maximum: None };
+        setrlimit(Resource::Fsize, limit).unwrap();
     }
     let options = HubOptions { data: Some(given("DATA").into()), ..HubOptions::listen([given("LISTEN")]) };
     let hub = loop {
@@ -139,6 +146,75 @@ async fn twenty_nodes_outlive_a_hub_that_is_killed_ten_times() {
         }
     }
     assert!(subscriptions.iter_mut().all(|subscription| subscription.try_next().is_none()));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_outlives_a_hub_that_is_killed_again_and_again() {
+    const WRITERS: usize = 8;
+    let mut hub = HubProcess::start(&[]).await;
+    let press = Arc::new(hub.node("press").await);
+    let panel = hub.node("panel").await;
+    let acknowledged: Arc<[AtomicU64; WRITERS]> = Arc::default();
+    let enough = Arc::new(AtomicBool::new(false));
+    let write = |writer: usize| {
+        let (press, acknowledged, enough) = (press.clone(), acknowledged.clone(), enough.clone());
+        tokio::spawn(async move {
+            let mut last = None;
+            for n in 1_u64.. {
+                let rev = soon(press.set(format!("count/{writer}"), &n)).await.unwrap();
+                assert!(last < Some(rev), "{last:?} before {rev:?}");
+                last = Some(rev);
+                acknowledged[writer].store(n, Ordering::SeqCst);
+                if enough.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(write).collect();
+    for _ in 0..10 {
+        let before = acknowledged[0].load(Ordering::SeqCst);
+        until("more is acknowledged", || acknowledged[0].load(Ordering::SeqCst) > before + 5).await;
+        let before: Vec<u64> = acknowledged.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        hub = hub.kill_and_restart().await;
+        until_standing(&panel, |standing| *standing == Standing::Joined).await;
+        for (writer, before) in before.into_iter().enumerate() {
+            let found: u64 = soon(panel.get(format!("count/{writer}"))).await.unwrap().unwrap();
+            assert!(found >= before, "{found} is there, {before} was acknowledged");
+        }
+    }
+    enough.store(true, Ordering::SeqCst);
+    for writer in writers {
+        soon(writer).await.unwrap();
+    }
+    for (writer, count) in acknowledged.iter().enumerate() {
+        let found: u64 = soon(panel.get(format!("count/{writer}"))).await.unwrap().unwrap();
+        assert_eq!(found, count.load(Ordering::SeqCst));
+    }
+}
+
+#[tokio::test]
+async fn a_hub_whose_disk_is_full_is_read_from_and_heals() {
+    let hub = HubProcess::start(&[("FILE_BYTES", &(8 << 20).to_string())]).await;
+    let press = hub.node("press").await;
+    let long = "x".repeat(100_000);
+    let mut kept = 0;
+    let error = loop {
+        match soon(press.set(format!("long/{kept}"), &long)).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+        assert!(kept < 1_000, "the limit was lifted");
+    };
+    assert_eq!((error.code(), error.outcome()), (Code::StorageFull, Outcome::NotDone), "{error}");
+    assert!(kept > 10);
+    assert_eq!(soon(press.get::<String>("long/0")).await.unwrap(), Some(long.clone()));
+    assert_eq!(soon(press.get::<String>(format!("long/{kept}"))).await.unwrap(), None);
+    hub.process.lift_limit_of_files();
+    soon(press.set(format!("long/{kept}"), &long)).await.unwrap();
+    let hub = hub.kill_and_restart().await;
+    let panel = hub.node("panel").await;
+    assert_eq!(soon(panel.values("long/+")).await.unwrap().len(), kept + 1);
 }
 
 #[tokio::test]

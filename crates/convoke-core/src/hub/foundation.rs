@@ -207,7 +207,7 @@ impl HubState {
             .collect();
         for (incarnation, node, secret) in known {
             if let (Some(node), Some(secret)) = (node, secret) {
-                // What became of its calls in the hub's earlier start only their providers know.
+                // Which calls it had made is not kept: of any that it asks for again nothing is certain.
                 let former = Some(incarnation);
                 let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
                 self.sessions.joined(incarnation, session);
@@ -288,8 +288,13 @@ impl HubState {
 
     /// Nobody comes back as this incarnation: what it was answered need not be known any more.
     pub(super) fn forget_kept(&mut self, incarnation: Incarnation, unsettled: bool) {
+        let operation = Operation::Forget { incarnation, unsettled };
+        if self.memory.window(incarnation).is_some() {
+            let pos = self.memory.pos() + 1;
+            self.memory.apply(pos, &operation.encode()).expect("it was encoded right here");
+        }
         if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
-            self.conversation.append(&Operation::Forget { incarnation, unsettled });
+            self.conversation.append(&operation);
         }
     }
 }

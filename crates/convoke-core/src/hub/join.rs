@@ -205,8 +205,8 @@ impl HubState {
             self.forget_kept(incarnation, true);
         }
         self.publisher_last = publisher;
-        let nothing_kept =
-            resumed.is_none() && candidate.resume.is_some_and(|incarnation| self.kept.never_kept(incarnation));
+        let nothing_kept = resumed.is_none()
+            && candidate.resume.is_some_and(|asked| self.kept.never_kept(asked) && self.memory.never_kept(asked));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         let (calls, former) = calls;
         let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
@@ -348,10 +348,10 @@ fn joined(
         publishers: Default::default(),
         known_by: Default::default(),
         subscriptions: Default::default(),
+        party: NO_PARTY,
         begun: false,
         watches: Default::default(),
         hungry: Default::default(),
-        party: NO_PARTY,
     }
 }
 

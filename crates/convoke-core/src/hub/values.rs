@@ -3,7 +3,7 @@
 use super::{HubState, LinkId, Timer};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
 use crate::kept::{Outcome, Slot};
-use crate::limits::BATCH_ITEMS_MAX;
+use crate::limits::{BATCH_ITEMS_MAX, WRITES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::payload::Encoding;
@@ -65,6 +65,11 @@ impl HubState {
             return Ok(());
         }
         self.conversation.check_room()?;
+        let unsettled = self.kept.window(incarnation).map_or(0, |window| window.results.len());
+        if unsettled >= WRITES_MAX {
+            let text = format!("write: `{}` has had {unsettled} answers, and has not said so", joined.node);
+            return Err(Refusal::new(Code::Limit, text));
+        }
         if !joined.begun {
             joined.begun = true;
             if self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
-use super::Store;
 use super::file::StoreFile;
+use super::{Store, StoreThread};
 use crate::error::Error;
 use faulty::{Call, Dice, Faulty};
 
@@ -18,6 +18,14 @@ const HISTORY: [u8; 16] = [7; 16];
 
 fn open(disk: &Faulty) -> Store {
     Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY).unwrap()
+}
+
+/// A store whose next sync fails, on a thread of its own.
+pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
+    let disk = Faulty::default();
+    let store = open(&disk);
+    disk.state().failing = Some((Call::Sync, 0, io::ErrorKind::Other));
+    StoreThread::open_with(move || Ok(store), lock).await.unwrap()
 }
 
 fn refused(disk: &Faulty, history: [u8; 16]) -> Error {

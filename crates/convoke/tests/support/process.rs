@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -25,7 +25,10 @@ pub struct Process {
 impl Process {
     /// Starts the test `child` of this program in a role, with these variables.
     pub fn start(role: &str, runtime: &Path, variables: &[(&str, &str)]) -> Process {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        // A file that is as long as the process may make it is an error there, and no signal.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             // Where a hub tells the user's programs about itself: not this user's.
@@ -59,6 +62,12 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
+    }
+
+    /// Lets it write files of any length again.
+    pub fn lift_limit_of_files(&self) {
+        let none = Rlimit { current: None, maximum: None };
+        prlimit(Pid::from_raw(self.pid()), Resource::Fsize, none).unwrap();
     }
 
     /// Stops it where it is.
