@@ -194,7 +194,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     options.token = token;
     // Nobody who types looks after all others.
     options.master = MasterWish::Never;
-    options.program = Some(format!("convoke {}", env!("CARGO_PKG_VERSION")));
+    options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
 }
 
