@@ -216,6 +216,9 @@ pub const MEMBERS_AWAY_MAX: usize = 10_000;
 /// How often what changes all the time is told to those who watch it.
 pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Providers of one service that a hub lists.
+pub const PROVIDERS_LISTED_MAX: usize = 4096;
+
 /// Topics that a hub lists at one time.
 pub const TOPICS_LISTED_MAX: usize = 10_000;
 

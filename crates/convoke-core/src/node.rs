@@ -4,7 +4,7 @@
 //! [`NodeState::transmit`] gives, and calls [`NodeState::tick`] when [`NodeState::deadline`] has come. Everything that a
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
-//! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
+//! The parts, each a file: `join` is the handshake, `alive` what shows that the node lives, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
 //! one subscription, `values` what is written and watched.
 
 mod alive;
@@ -155,8 +155,8 @@ pub struct NodeState {
     info: Option<InfoOwned>,
     offline: VecDeque<publish::Kept>,
     offline_bytes: usize,
-    values: Values,
     services: services::Services,
+    values: Values,
 
     // What ends with a link.
     welcome: Welcome,
@@ -213,8 +213,8 @@ impl NodeState {
             info: None,
             offline: VecDeque::new(),
             offline_bytes: 0,
-            values: Values::default(),
             services: services::Services::default(),
+            values: Values::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
@@ -328,8 +328,8 @@ impl NodeState {
             }
             self.end_subscription(id, why.clone());
         }
-        self.end_values(&why);
         self.end_services(&why);
+        self.end_values(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -352,8 +352,8 @@ impl NodeState {
             subscription.asked = false;
             subscription.inbox.seal();
         }
-        self.values.link_lost();
         self.pause_services();
+        self.values.link_lost();
         self.why = Some(why);
     }
 
@@ -662,7 +662,7 @@ impl NodeState {
             self.last_id = self.last_id.wrapping_add(1);
             let id = self.last_id;
             let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
-            if !used && !self.values.has(id) && !self.services.has_registration(id) {
+            if !(used || self.values.has(id) || self.services.has_registration(id)) {
                 return id;
             }
         }

@@ -10,6 +10,7 @@
 //! | `$hub/master` | [`MasterReport`] |
 //! | `$hub/nodes/<node>` | [`NodeReport`] |
 //! | `$hub/links/<number>` | [`LinkReport`]; only while somebody looks |
+//! | `$hub/services/<service>` | [`ServiceReport`]; only while somebody looks |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
 //!
 //! Times are milliseconds since 1970 by the wall clock that the hub read once, when it started: a clock that is set
@@ -28,6 +29,9 @@ pub const NODES: &str = "$hub/nodes/";
 
 /// Where the reports on links are: followed by a number that grows with every link.
 pub const LINKS: &str = "$hub/links/";
+
+/// Where the reports on services are: followed by the service's name.
+pub const SERVICES: &str = "$hub/services/";
 
 /// Where the reports on topics are: followed by the topic's name.
 pub const TOPICS: &str = "$hub/topics/";
@@ -155,6 +159,34 @@ pub struct LinkReport {
     pub seq: u64,
     /// Bytes of events that wait for it.
     pub waiting_bytes: usize,
+}
+
+/// What the hub knows about a service that is offered, or that calls wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Who offers it, in the order in which they have begun to.
+    pub providers: Vec<ProviderReport>,
+    /// So many more offer it.
+    pub more: usize,
+    /// Calls that wait for somebody to offer it.
+    pub waiting: usize,
+}
+
+/// A node that offers a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderReport {
+    /// Its name.
+    pub node: String,
+    /// Calls that it has and has not yet answered.
+    pub open: usize,
+    /// A call may be given to another provider when it is not known whether it was handled.
+    pub idempotent: bool,
+    /// The name of its host; empty if it has not told. So are the next.
+    pub host: String,
+    /// How busy its host's processors are, in thousandths of all of them.
+    pub cpu_permille: u32,
+    /// The host's memory that is free, in bytes.
+    pub free_memory: u64,
 }
 
 /// What the hub knows about a topic on which events were published lately.

@@ -16,14 +16,14 @@ pub enum Verb {
     Publish,
     /// To receive the events of a name.
     Subscribe,
-    /// To read the value of a name, once or as it changes.
-    Get,
-    /// To change the value of a name.
-    Set,
     /// To offer a service of a name.
     Serve,
     /// To call a service of a name.
     Call,
+    /// To read the value of a name, once or as it changes.
+    Get,
+    /// To change the value of a name.
+    Set,
 }
 
 /// Whether `principal` may do `verb` on `name`. Today every principal is an admin: what is refused is what only the hub

@@ -81,7 +81,20 @@ impl std::fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+/// Any error can end a handler with `?`: its type and its sentence reach the caller, those of a call that it made itself
+/// unchanged. (So a `Failure` is no error of Rust's own kind.)
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        match (&error as &dyn std::any::Any).downcast_ref::<Error>() {
+            Some(Error::Failed(failure)) => failure.clone(),
+            Some(other) => Failure::new(other.code().word(), other.to_string()),
+            None => {
+                let path = std::any::type_name::<E>().split('<').next().unwrap_or_default();
+                Failure::new(path.rsplit("::").next().unwrap_or_default(), error.to_string())
+            }
+        }
+    }
+}
 
 /// What is known about something that was not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@
 //! # Layout
 //!
 //! * [`Node`], [`Subscription`], [`Watch`]: what a program holds. [`Value`], [`Change`], [`Batch`]: what is kept.
+//! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
 //! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
 //! * [`Token`]: how a program shows that it may join.
@@ -59,6 +60,7 @@ pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
-    Batch, Member, Members, Missed, Node, NodeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
+    Batch, Call, CallOptions, Choose, Member, Members, Missed, Node, NodeOptions, Provider, Registration, Selector,
+    ServeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
 };
 pub use token::Token;

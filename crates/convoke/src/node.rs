@@ -1,9 +1,11 @@
 //! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
 
 mod batch;
+mod calls;
 mod link;
 mod load;
 mod members;
+mod serve;
 mod subscription;
 mod tree;
 mod values;
@@ -24,7 +26,9 @@ use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
 
 pub use batch::Batch;
+pub use calls::{CallOptions, Choose, Provider, Selector};
 pub use members::{Member, Members};
+pub use serve::{Call, Registration, ServeOptions};
 pub use subscription::{Missed, Subscription};
 pub use tree::tree_of;
 pub use values::{SetOptions, Value};
@@ -104,7 +108,7 @@ impl Default for NodeOptions {
 }
 
 /// A program that has joined a hub, or will as soon as there is one. Cloning gives another handle to the same node; it
-/// leaves when the last handle and the last [`Subscription`] are dropped.
+/// leaves when the last handle and the last [`Subscription`], [`Watch`] and [`Registration`] are dropped.
 ///
 /// Its link is permanent: when it is cut, the node tries again after a random pause that grows from 50 ms to 5 s, looks
 /// its address up anew each time, and subscribes again to what it had.
@@ -128,6 +132,8 @@ impl Drop for Handle {
 /// What the handles of a node, its link task, and the callers on its `mem://` link share.
 pub(crate) struct NodeShared {
     inner: Mutex<Inner>,
+    /// Where its tasks run.
+    runtime: tokio::runtime::Handle,
     address: Address,
     /// The token given; otherwise it is looked up for every link.
     token: Option<Token>,
@@ -160,6 +166,8 @@ struct Inner {
     answers: HashMap<u32, oneshot::Sender<Result<u64, Refusal>>>,
     wakers: HashMap<u32, Waker>,
     values: values::Waiting,
+    calls: calls::Waiting,
+    providers: serve::Providers,
     joined: bool,
     telling: load::Telling,
     /// When the link task looks at the state again, unless it is woken.
@@ -242,10 +250,13 @@ impl Node {
                 answers: HashMap::new(),
                 wakers: HashMap::new(),
                 values: values::Waiting::default(),
+                calls: calls::Waiting::default(),
+                providers: serve::Providers::default(),
                 joined: false,
                 telling,
                 looks_at: None,
             }),
+            runtime: runtime.clone(),
             address,
             token: options.token,
             prefer_unix: options.prefer_unix,
@@ -642,6 +653,8 @@ impl Inner {
             }
         }
         self.values.settle(&mut self.state);
+        self.calls.settle(&mut self.state);
+        self.providers.settle(&mut self.state);
         for id in self.state.woken() {
             if let Some(waker) = self.wakers.remove(&id) {
                 waker.wake();

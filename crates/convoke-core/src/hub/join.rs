@@ -348,10 +348,10 @@ fn joined(
         publishers: Default::default(),
         known_by: Default::default(),
         subscriptions: Default::default(),
+        party: NO_PARTY,
         begun: false,
         watches: Default::default(),
         hungry: Default::default(),
-        party: NO_PARTY,
     }
 }
 

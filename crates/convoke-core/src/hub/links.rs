@@ -137,13 +137,6 @@ impl Link {
         matches!(self.phase, Phase::Closing)
     }
 
-    pub(super) fn joined_ref(&self) -> Option<&Joined> {
-        match &self.phase {
-            Phase::Joined(joined) => Some(joined),
-            _ => None,
-        }
-    }
-
     pub(super) fn joined(&mut self) -> Option<&mut Joined> {
         match &mut self.phase {
             Phase::Joined(joined) => Some(joined),

@@ -9,8 +9,8 @@ use super::{HubState, Timer};
 use crate::limits;
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, STATUS, StatusReport, TOPICS, TopicReport,
-    node_report,
+    LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS, StatusReport, TOPICS,
+    TopicReport, node_report,
 };
 use crate::time::Time;
 
@@ -113,6 +113,7 @@ impl HubState {
         let mut fresh = BTreeSet::new();
         self.refresh_status(patterns, &mut fresh);
         self.refresh_links(patterns, &mut fresh);
+        self.refresh_services(patterns, &mut fresh);
         self.refresh_topics(patterns, &mut fresh);
         // What matches and is not there any more; or all that nobody looks at.
         let gone = |name: &String| {
@@ -160,6 +161,20 @@ impl HubState {
             };
             if Name::parse(&name).is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))) {
                 let report = LinkReport { node, since_ms, attentive, subscriptions, seq, waiting_bytes };
+                self.show(name, &report, fresh);
+            }
+        }
+    }
+
+    fn refresh_services(&mut self, patterns: &[Pattern], fresh: &mut BTreeSet<String>) {
+        if !patterns.iter().any(|pattern| behind(pattern, SERVICES).is_some()) {
+            return;
+        }
+        for service in self.services.named() {
+            let name = format!("{SERVICES}{service}");
+            // A name that nobody may offer has no report.
+            if Name::parse(&name).is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))) {
+                let report = self.services.report(&service, &self.members);
                 self.show(name, &report, fresh);
             }
         }

@@ -20,14 +20,16 @@ use foldhash::fast::FixedState;
 use foldhash::quality::FoldHasher;
 use hashbrown::HashTable;
 
+use super::members::Members;
 use super::{HubState, LinkId};
 use calls::{Calls, List};
 pub use choose::SelectDefault;
 
 use crate::frame::{Frame, Incarnation};
-use crate::limits::{SERVICE_NAME_BYTES_MAX, SERVICE_NAME_WORDS_MAX, SERVICES_PER_LINK_MAX};
+use crate::limits::{PROVIDERS_LISTED_MAX, SERVICE_NAME_BYTES_MAX, SERVICE_NAME_WORDS_MAX, SERVICES_PER_LINK_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
+use crate::report::{ProviderReport, ServiceReport};
 use crate::rights::{Verb, allow};
 use crate::time::Time;
 use crate::tree::slab::Slab;
@@ -128,6 +130,35 @@ impl Services {
     /// Services, registrations, open calls, parties.
     pub(super) fn census(&self) -> [usize; 4] {
         [self.all.len(), self.offers.len(), self.calls.len(), self.parties.len()]
+    }
+
+    /// The names that are offered or waited for.
+    pub(super) fn named(&self) -> Vec<Name> {
+        self.all.iter().map(|service| service.name.clone()).collect()
+    }
+
+    /// What can be told about a service.
+    pub(super) fn report(&self, name: &Name, members: &Members) -> ServiceReport {
+        let Some(service) = self.find(name.as_str().as_bytes()) else { return ServiceReport::default() };
+        let Service { listed, waiting, .. } = &self.all[service];
+        let providers = listed.iter().take(PROVIDERS_LISTED_MAX).map(|offer| {
+            let Offer { party, idempotent, open, .. } = &self.offers[*offer];
+            let node = &self.parties[*party].node;
+            let info = members.get(node).and_then(|member| member.info.as_ref());
+            ProviderReport {
+                node: node.to_string(),
+                open: *open,
+                idempotent: *idempotent,
+                host: info.map_or(String::new(), |info| info.host.clone()),
+                cpu_permille: info.map_or(0, |info| info.cpu_permille),
+                free_memory: info.map_or(0, |info| info.free_memory),
+            }
+        });
+        ServiceReport {
+            providers: providers.collect(),
+            more: listed.len().saturating_sub(PROVIDERS_LISTED_MAX),
+            waiting: self.calls.of(*waiting).len(),
+        }
     }
 
     #[inline]
@@ -257,12 +288,12 @@ impl HubState {
             let node = &self.services.parties[party].node;
             return refused(Code::Limit, &format!("`{node}` offers {SERVICES_PER_LINK_MAX}, which is all it may"));
         }
-        self.attend(id);
         let services = &mut self.services;
         let service = services.find_or_insert(&name);
         let offer = services.offers.insert(Offer { name, party, number, idempotent, open: 0, listed: true });
         services.all[service].listed.push(offer);
         services.parties[party].offers.insert(number, offer);
+        self.attend(id);
         Ok(service)
     }
 

@@ -18,7 +18,8 @@ pub(super) struct Session {
     pub(super) received: u64,
     /// The highest number of its calls.
     pub(super) calls: u64,
-    /// What it said it was when it joined first, and could not prove since the hub had forgotten it.
+    /// As what it may have made calls that this start of the hub knows nothing of: what it said it was when it joined first,
+    /// and could not prove since the hub had forgotten it; or what it is, if the hub was started again since.
     pub(super) former: Option<Incarnation>,
     /// Its link, or since when it has none.
     pub(super) at: Result<LinkId, Time>,

@@ -34,6 +34,14 @@ impl<T> Slab<T> {
         self.places.len()
     }
 
+    /// What is in all places that are taken.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.places.iter().filter_map(|place| match place {
+            Place::Taken(thing) => Some(thing),
+            Place::Free(_) => None,
+        })
+    }
+
     /// Puts something in; its place stays the same until it is removed.
     pub(crate) fn insert(&mut self, thing: T) -> u32 {
         self.taken += 1;

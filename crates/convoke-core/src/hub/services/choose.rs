@@ -41,7 +41,7 @@ impl HubState {
     /// The registration that a call is to be given to.
     #[inline]
     pub(super) fn choose(&mut self, service: u32, select: Select<'_>) -> Result<u32, Missing> {
-        let HubState { links, members, services, random, config, .. } = self;
+        let HubState { links, services, random, config, members, .. } = self;
         let select = match select {
             Select::Default => match config.select {
                 SelectDefault::First => Select::First,
@@ -137,11 +137,10 @@ impl<'a> Choice<'a> {
         self.members.get(node)?.info.as_ref()
     }
 
-    /// Since when its node is there; nodes that came in the same moment are told apart by their links.
-    fn since(self, offer: u32) -> impl Ord + use<> {
-        let link = self.services.parties[self.services.offers[offer].party].link;
-        let link = link.and_then(|link| self.links.get(link));
-        link.map(|link| (link.joined_ref().map(|joined| joined.since), link.opened))
+    /// Since when its node is there; nodes that came in the same moment are told apart by their names.
+    fn since(self, offer: u32) -> impl Ord + use<'a> {
+        let node = &self.services.parties[self.services.offers[offer].party].node;
+        (self.members.get(node).map(|member| member.since), node)
     }
 
     /// Of those that fit and have room, the first with the least.

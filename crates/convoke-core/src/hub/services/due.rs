@@ -151,8 +151,7 @@ fn without(lane: &[u8], numbers: &BTreeSet<u64>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Frame;
-    use crate::frame::{Content, Handle, Incarnation};
+    use crate::frame::{Content, Frame, Handle, Incarnation};
     use crate::payload::Encoding;
 
     #[test]

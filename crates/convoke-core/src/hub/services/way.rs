@@ -67,8 +67,8 @@ impl HubState {
                 self.services.find_or_insert(&name)
             }
         };
-        let name = &self.services.all[service].name;
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Call, name.as_str())) {
+        let name = self.services.all[service].name.as_str();
+        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Call, name)) {
             let refused = refusal(Code::Forbidden, call.service, "the rights do not allow it");
             self.services.drop_unused(service);
             return Err(refused);

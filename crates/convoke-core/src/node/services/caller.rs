@@ -153,7 +153,7 @@ impl NodeState {
     ///
     /// In every case it had no effect. [`Code::Offline`] without a link, unless it is to wait; [`Code::Busy`] with too
     /// many open calls; [`Code::Backpressure`] when the link must take some of what waits first; [`Code::TooLarge`].
-    pub fn call(&mut self, request: CallRequest<'_>, now: Time) -> Result<u64, Refusal> {
+    pub fn call(&mut self, request: &CallRequest<'_>, now: Time) -> Result<u64, Refusal> {
         self.now = self.now.max(now);
         let refused = |code, why: &str| Err(Refusal::new(code, format!("call to `{}`: {why}", request.service)));
         let joined = self.is_joined();
@@ -171,7 +171,7 @@ impl NodeState {
         if self.lanes.calls.len() > LINK_CALLS_BYTES_MAX {
             return refused(Code::Backpressure, &format!("{LINK_CALLS_BYTES_MAX} bytes wait for the link already"));
         }
-        let mut content = request.payload.bytes;
+        let mut content = request.payload.bytes.clone();
         if !request.headers.is_empty() {
             let Some(mut block) = write_headers(request.headers) else {
                 return refused(Code::TooLarge, "the headers are longer than 16 KiB");
@@ -186,8 +186,8 @@ impl NodeState {
         }
         let left = if request.timeout.is_zero() { CALL_TIME_DEFAULT } else { request.timeout.min(CALL_TIME_MAX) };
         let open = Open {
-            service: request.service,
-            select: request.select,
+            service: request.service.clone(),
+            select: request.select.clone(),
             wait: request.wait,
             due: self.now + left,
             sent: false,
@@ -198,7 +198,7 @@ impl NodeState {
         let caller = &mut self.services.caller;
         caller.last += 1;
         let number = caller.last;
-        caller.due_by(open.due);
+        caller.due_by(if joined { open.due + GRACE } else { open.due });
         caller.open.insert(number, open);
         if joined {
             self.send_call(number);
