@@ -266,9 +266,7 @@ impl Node {
         let calls = nodes.into_iter().map(|node| {
             let options = CallOptions { select: Selector::Node(node.to_string()), ..options.clone() };
             let (service, payload) = (&service, payload.clone());
-            async move {
-                (node, self.call_payload(service, payload, options).await)
-            }
+            async move { (node, self.call_payload(service, payload, options).await) }
         });
         Ok(futures_util::future::join_all(calls).await)
     }

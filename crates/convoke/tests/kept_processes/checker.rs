@@ -21,13 +21,26 @@ struct Op {
 type Ops = BTreeMap<(String, u64), Op>;
 
 /// Panics where a promise was broken.
-pub fn check(histories: &[History], seen: &[Change], values: &[Value]) {
+pub(crate) fn check(histories: &[History], seen: &[Change], values: &[Value]) {
     let mut ops = read(histories);
+    tell(&ops, seen);
     changes_are_in_order(seen);
     every_change_was_wanted(&mut ops, seen);
     what_was_told_is_so(&ops);
     counters_count(&ops, seen);
     the_last_changes_are_what_is_there(seen, values);
+}
+
+/// Says how much there was to check, and how much of it was refused or is not known.
+fn tell(ops: &Ops, seen: &[Change]) {
+    let count = |what: fn(&Option<Told>) -> bool| ops.values().filter(|op| what(&op.told)).count();
+    println!(
+        "{} operations, {} of them not done and {} uncertain; {} changes",
+        ops.len(),
+        count(|told| matches!(told, Some(Told::NotDone(_)))),
+        count(|told| !matches!(told, Some(Told::Done(_) | Told::NotDone(_)))),
+        seen.len()
+    );
 }
 
 fn read(histories: &[History]) -> Ops {
@@ -128,8 +141,8 @@ fn counters_count(ops: &Ops, seen: &[Change]) {
     for change in seen.iter().filter(|change| change.name.as_str().starts_with("shared/")) {
         let tag: Tag = change.payload.as_ref().expect("nobody deletes it").decode().unwrap();
         let before = counters.insert(change.name.as_str(), (tag.count, change.rev.n));
-        let (count, rev) = before.unzip();
-        assert_eq!(tag.count, count.unwrap_or_default() + 1, "{change:?} is not the next");
+        let (count, rev) = before.unwrap_or_default();
+        assert_eq!(tag.count, count + 1, "{change:?} is not the next");
         let op = &ops[&(tag.writer, tag.op)];
         assert_eq!(op.tried.expects, Some(rev), "{change:?} expected another one before it");
     }

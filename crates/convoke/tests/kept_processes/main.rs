@@ -92,7 +92,7 @@ async fn what_eight_writers_were_told_is_so_after_a_hub_was_killed_twenty_times(
     for kill in 0..KILLS {
         // Now and then it is killed as soon as it listens again.
         let before = acknowledged.load(Ordering::SeqCst);
-        let more = [0, 1, 40, 7, 90][kill as usize % 5];
+        let more = [0, 100, 1, 400, 200][kill as usize % 5];
         until("more is acknowledged", || acknowledged.load(Ordering::SeqCst) >= before + more).await;
         if kill == KILLS / 2 {
             let known = soon(panel.set("half", &kill)).await.unwrap();

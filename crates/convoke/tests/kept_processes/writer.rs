@@ -19,7 +19,7 @@ const ENOUGH: &str = "enough";
 
 /// What every value has: who set it, in which of its operations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tag {
+pub(crate) struct Tag {
     pub writer: String,
     pub op: u64,
     /// Of a counter: where it stands.
@@ -28,13 +28,13 @@ pub struct Tag {
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tried {
+pub(crate) struct Tried {
     /// The keys that it sets.
     pub sets: Vec<String>,
     /// The key that it deletes.
     pub deletes: Option<String>,
-    /// Of a counter: the revision that it must have, none if it must not be there.
-    pub expects: Option<Option<u64>>,
+    /// Of a counter: the revision that it must have, zero if it must not be there.
+    pub expects: Option<u64>,
 }
 
 impl Tried {
@@ -45,7 +45,7 @@ impl Tried {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Told {
+pub(crate) enum Told {
     /// Under this revision, where it is told.
     Done(Option<u64>),
     /// Certainly nothing.
@@ -56,19 +56,19 @@ pub enum Told {
 
 /// A line of a history: an operation is tried, or has ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Line {
+pub(crate) enum Line {
     Try(u64, Tried),
     End(u64, Told),
 }
 
 /// All that one writer did, as it knew it, in its order.
-pub struct History {
+pub(crate) struct History {
     pub writer: String,
     pub lines: Vec<Line>,
 }
 
 /// Reads what all writers wrote down.
-pub fn histories(folder: &Path) -> Vec<History> {
+pub(crate) fn histories(folder: &Path) -> Vec<History> {
     let mut histories = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -84,7 +84,7 @@ pub fn histories(folder: &Path) -> Vec<History> {
     histories.into_iter().map(|(writer, lines)| History { writer, lines }).collect()
 }
 
-pub struct Writer {
+pub(crate) struct Writer {
     node: Node,
     name: String,
     enough: std::path::PathBuf,
@@ -93,19 +93,19 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(node: Node, histories: &Path) -> Writer {
+    pub(crate) fn new(node: Node, histories: &Path) -> Writer {
         let name = node.name().to_string();
         let history = File::create(histories.join(&name)).unwrap();
         Writer { node, name, enough: histories.join(ENOUGH), history, op_last: 0 }
     }
 
     /// Tells all writers to stop.
-    pub fn enough(histories: &Path) {
+    pub(crate) fn enough(histories: &Path) {
         File::create(histories.join(ENOUGH)).unwrap();
     }
 
     /// Writes until it is enough, and counts what is acknowledged.
-    pub async fn write_until_enough(&mut self, acknowledged: &AtomicU64) {
+    pub(crate) async fn write_until_enough(&mut self, acknowledged: &AtomicU64) {
         for round in 0.. {
             if self.enough.exists() {
                 return;
@@ -160,7 +160,8 @@ impl Writer {
         let before = value.as_ref().map_or(0, |value| value.payload.decode::<Tag>().unwrap().count);
         let rev = value.map(|value| value.rev);
         let expect = rev.map_or(Expect::Absent, Expect::Rev);
-        let op = self.tries(Tried { expects: Some(rev.map(|rev| rev.n)), ..Tried::set(std::slice::from_ref(&key)) });
+        let op =
+            self.tries(Tried { expects: Some(rev.map_or(0, |rev| rev.n)), ..Tried::set(std::slice::from_ref(&key)) });
         let tag = self.tag(op, before + 1);
         let end = soon(self.node.set_with(&key, &tag, SetOptions { expect, ..SetOptions::default() })).await;
         self.ends(op, end.map(Some), acknowledged);
