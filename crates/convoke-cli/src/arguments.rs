@@ -3,6 +3,7 @@
 //! Flag before environment before default. Names, patterns and addresses are checked by the verbs, in the library's words.
 
 mod reports;
+mod services;
 mod values;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
+pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
 
 use crate::duration;
@@ -27,7 +29,9 @@ Examples:
   convoke subscribe 'press/#'                   print what is published, in another terminal
   convoke publish press/1/opened '{\"force\": 12.5}'
   convoke set press/1/force 12.5                kept, for whoever comes later
-  convoke watch 'press/+/force'";
+  convoke watch 'press/+/force'
+  convoke serve math/add -- ./add.sh            calls of it start this command
+  convoke call math/add '[1,2]'";
 
 /// Programs find each other by name and work together as if they were one
 #[derive(Debug, Parser)]
@@ -64,6 +68,10 @@ pub(crate) enum Verb {
     Wait(WaitArguments),
     /// Delete a value, or several
     Delete(DeleteArguments),
+    /// Offer a service: a command handles the calls
+    Serve(ServeArguments),
+    /// Call a service
+    Call(CallArguments),
     /// List nodes, services, values, links or topics
     List(ListArguments),
     /// Print how the hub is

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Address, Code, Error, Name, Node, NodeOptions, Refusal, Standing, Token};
+use convoke::{Address, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token};
 
 use crate::arguments::NodeArguments;
 use crate::duration;
@@ -28,7 +28,28 @@ pub(crate) async fn with_node(
     signals: &Signals,
     work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let node = Node::open(address(&arguments.address)?, options(arguments)?)?;
+    // Who comes and goes need not tell how busy its host is.
+    let options = NodeOptions { share_load: false, ..options(arguments)? };
+    join(arguments, options, signals, work).await
+}
+
+/// As [`with_node`], for a node that calls can go to.
+pub(crate) async fn with_provider(
+    arguments: &NodeArguments,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let options = NodeOptions { share_load: true, ..options(arguments)? };
+    join(arguments, options, signals, work).await
+}
+
+async fn join(
+    arguments: &NodeArguments,
+    options: NodeOptions,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let node = Node::open(address(&arguments.address)?, options)?;
     let ended = tokio::select! {
         ended = async {
             joined(&node, arguments).await?;
@@ -171,6 +192,9 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    // Nobody who types looks after all others.
+    options.master = MasterWish::Never;
+    options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
 }
 

@@ -169,17 +169,11 @@ struct ShownReply<'a> {
     node: Option<&'a str>,
     encoding: &'a str,
     payload: ShownPayload<'a>,
-    headers: BTreeMap<&'a str, OneOrMany<'a>>,
 }
 
 /// A reply as one JSON object, without a line end.
-pub(crate) fn reply_json(node: Option<&str>, payload: &Payload, headers: &Headers) -> String {
-    json(&ShownReply {
-        node,
-        encoding: payload.encoding.name(),
-        payload: shown_payload(payload),
-        headers: shown_headers(headers),
-    })
+pub(crate) fn reply_json(node: Option<&str>, payload: &Payload) -> String {
+    json(&ShownReply { node, encoding: payload.encoding.name(), payload: shown_payload(payload) })
 }
 
 fn shown_payload(payload: &Payload) -> ShownPayload<'_> {

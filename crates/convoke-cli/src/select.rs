@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use convoke::Name;
+use convoke::{Name, Selector};
 
 /// What `--select` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,22 @@ impl FromStr for Select {
                 }
             },
         })
+    }
+}
+
+impl From<Select> for Selector {
+    fn from(select: Select) -> Selector {
+        match select {
+            Select::First => Selector::First,
+            Select::RoundRobin => Selector::RoundRobin,
+            Select::Random => Selector::Random,
+            Select::LeastBusy => Selector::LeastBusy,
+            Select::Node(name) => Selector::Node(name.to_string()),
+            Select::Host(name) => Selector::Host(name),
+            Select::Master => Selector::Master,
+            Select::CpuUsage => Selector::CpuUsage,
+            Select::FreeRam => Selector::FreeRam,
+        }
     }
 }
 

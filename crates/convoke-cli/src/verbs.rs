@@ -1,5 +1,6 @@
 //! The verbs, a file each.
 
+mod call;
 mod delete;
 mod demo;
 mod get;
@@ -8,6 +9,7 @@ mod list;
 mod locate;
 mod ping;
 mod publish;
+mod serve;
 mod set;
 mod status;
 mod subscribe;
@@ -32,6 +34,8 @@ pub(crate) async fn run(Arguments { verb, json, .. }: Arguments) -> Result<ExitC
         Verb::Watch(arguments) => watch::run(arguments, json, &signals).await,
         Verb::Wait(arguments) => wait::run(arguments, json, &signals).await,
         Verb::Delete(arguments) => delete::run(arguments, json, &signals).await,
+        Verb::Serve(arguments) => serve::run(arguments, json, &signals).await,
+        Verb::Call(arguments) => call::run(arguments, json, &signals).await,
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,

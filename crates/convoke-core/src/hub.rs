@@ -565,7 +565,7 @@ impl HubState {
             Timer::Report => self.expire_report(),
             Timer::Expire => self.expire_values(),
             Timer::Owner(owner) => {
-                if self.live_link(owner).is_none() {
+                if !self.may_live(owner) {
                     self.node_dead(owner);
                 }
             }

@@ -4,8 +4,9 @@
 //! [`NodeState::transmit`] gives, and calls [`NodeState::tick`] when [`NodeState::deadline`] has come. Everything that a
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
-//! The parts, each a file: `join` is the handshake, `publish` what leaves, `requests` what is asked for, `deliver` what
-//! arrives, `inbox` what waits for one subscription, `values` what is written and watched, `services` what is called.
+//! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
+//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `values` what is written
+//! and watched, `services` what is called.
 
 mod alive;
 mod deliver;

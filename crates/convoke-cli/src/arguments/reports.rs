@@ -51,8 +51,8 @@ pub(crate) struct StatusArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A line for each node that offers the service: its name, its host, and since when. If nobody offers it, that is exit \
-code 69.
+A line for each node that offers the service: its name, its host, since when it is there, and how many calls of the \
+service it has. If nobody offers it, that is exit code 69.
 
 Example:
   convoke locate math/add")]

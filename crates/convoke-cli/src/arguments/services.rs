@@ -41,7 +41,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) concurrency: u32,
 
-    /// End after so many calls
+    /// Withdraw the service after so many calls, and end when those that it has are answered
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 
@@ -55,12 +55,12 @@ pub(crate) struct ServeArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-What is printed is the payload of the reply alone, as `get` does; with --json an object with encoding, payload and \
-headers. With --all it is a line `NODE PAYLOAD` for each, in the order of their names, and a line `NODE error: …` on \
+What is printed is the payload of the reply alone, as `get` does; with --json an object with encoding and payload. \
+With --all it is a line `NODE PAYLOAD` for each, in the order of their names, and a line `NODE error: …` on \
 stderr for each that has not answered; with --json all are lines on stdout.
 
 What the service itself answers as an error is exit code 65, and printed as `TYPE: MESSAGE`. 69 is that nobody offers \
-it, or that no answer came: then the message says whether it may have been done all the same. 75 is that who offers it \
+it, or that no answer came: the message says if it may have been done all the same. 75 is that who offers it \
 has too much to do.
 
 Examples:

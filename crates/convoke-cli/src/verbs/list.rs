@@ -89,12 +89,13 @@ impl Report {
         reason == Some(Code::Left.word())
     }
 
-    fn moment(&self, key: &str) -> String {
-        moment(self.about.get(key).and_then(Json::as_u64).unwrap_or(0))
+    /// A number; zero for what is not told.
+    pub(super) fn number(&self, key: &str) -> u64 {
+        self.about.get(key).and_then(Json::as_u64).unwrap_or(0)
     }
 
-    pub(super) fn list(&self, key: &str) -> &[Json] {
-        self.about.get(key).and_then(Json::as_array).map_or(&[], Vec::as_slice)
+    fn moment(&self, key: &str) -> String {
+        moment(self.number(key))
     }
 }
 
@@ -139,9 +140,12 @@ fn nodes(reports: &[Report]) -> Table {
 }
 
 fn services(reports: &[Report]) -> Table {
-    let mut table = Table::new(&["SERVICE", "PROVIDERS"]);
+    let mut table = Table::new(&["SERVICE", "PROVIDERS", "WAITING CALLS"]);
     for service in reports {
-        table.row([service.name.clone(), service.list("providers").len().to_string()]);
+        let listed = service.about.get("providers").and_then(Json::as_array).map_or(0, Vec::len) as u64;
+        // Of very many not all are listed.
+        let providers = listed + service.number("more");
+        table.row([service.name.clone(), providers.to_string(), service.number("waiting").to_string()]);
     }
     table
 }

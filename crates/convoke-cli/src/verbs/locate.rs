@@ -1,6 +1,5 @@
 //! `convoke locate`: who offers a service.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 
 use convoke::{Code, Name};
@@ -20,20 +19,33 @@ struct Service {
     providers: Vec<Provider>,
 }
 
-/// Who offers it.
+/// A node that offers it.
 #[derive(Deserialize)]
 struct Provider {
     node: String,
+    /// Calls that it has.
     #[serde(default)]
-    since_ms: u64,
+    open: u64,
 }
 
-/// A provider as `--json` shows it.
+/// A provider as it is shown.
 #[derive(Serialize)]
-struct Shown<'a> {
-    node: &'a str,
-    host: &'a str,
+struct Shown {
+    node: String,
+    host: String,
+    /// Since when it is there, in milliseconds since 1970.
     since_ms: u64,
+    open: u64,
+}
+
+impl Shown {
+    fn of(provider: Provider, nodes: &[Report]) -> Shown {
+        let Provider { node, open } = provider;
+        let report = nodes.iter().find(|report| report.name == node);
+        let host = report.map(|report| report.text("host")).unwrap_or_default();
+        let since_ms = report.map_or(0, |report| report.number("since_ms"));
+        Shown { node, host, since_ms, open }
+    }
 }
 
 pub(crate) async fn run(arguments: LocateArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
@@ -47,25 +59,17 @@ pub(crate) async fn run(arguments: LocateArguments, json: bool, signals: &Signal
             return Err(Failure::new(Exit::Unavailable, Code::NoProvider.word(), message));
         };
         let nodes = reports(node, &arguments.node, NODES).await?;
-        let hosts: HashMap<&str, String> = nodes.iter().map(|node| (node.name.as_str(), host(node))).collect();
-        let host = |provider: &Provider| hosts.get(provider.node.as_str()).map_or("", String::as_str).to_owned();
+        let providers = providers.into_iter().map(|provider| Shown::of(provider, &nodes));
         if json {
-            print(providers.iter().map(|provider| {
-                let Provider { node, since_ms } = provider;
-                render::json(&Shown { node, host: &host(provider), since_ms: *since_ms })
-            }))?;
+            print(providers.map(|provider| render::json(&provider)))?;
         } else {
-            let mut table = Table::new(&["NODE", "HOST", "SINCE"]);
-            for provider in &providers {
-                table.row([provider.node.clone(), host(provider), moment(provider.since_ms)]);
+            let mut table = Table::new(&["NODE", "HOST", "SINCE", "OPEN CALLS"]);
+            for Shown { node, host, since_ms, open } in providers {
+                table.row([node, host, moment(since_ms), open.to_string()]);
             }
             table.print()?;
         }
         Ok(ExitCode::SUCCESS)
     })
     .await
-}
-
-fn host(node: &Report) -> String {
-    node.text("host")
 }

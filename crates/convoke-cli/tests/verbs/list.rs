@@ -33,6 +33,19 @@ fn nodes_are_listed_with_how_they_are() {
 }
 
 #[test]
+fn services_are_listed_with_how_many_offer_them() {
+    let story = Story::with_hub();
+    let _one = story.serve(["math/add", "--", "cat"]);
+    let _other = story.serve(["math/add", "--", "cat"]);
+    let _upper = story.serve(["text/upper", "--", "cat"]);
+    let wait = story.start(["call", "nobody", "--wait"]);
+    // It counts as soon as the hub has it.
+    story.until(["list", "services"], |services| services.contains("nobody"));
+    story.run(["list", "services"]).is(0, "math/add    2  0\nnobody      0  1\ntext/upper  1  0\n", "");
+    drop(wait);
+}
+
+#[test]
 fn values_are_listed_without_what_they_are() {
     let story = Story::with_hub();
     let long = story.run(["set", "recipe/steps", "[\"heat\"]", "--author", "eve"]).stdout();

@@ -244,9 +244,21 @@ impl HubState {
     pub(super) fn applied(&mut self, applied: Applied, epoch: u64) {
         if let Some((incarnation, cseq, outcome)) = applied.answer {
             self.answer_write(incarnation, cseq, &outcome, epoch);
+            if epoch == 0 && !applied.changed.is_empty() {
+                self.check_owner(incarnation);
+            }
         }
         self.changed(&applied.changed, epoch);
         self.set_expiry();
+    }
+
+    /// What a node has written may be ordered only when the node is gone already: then what shall go with it goes too.
+    fn check_owner(&mut self, incarnation: Incarnation) {
+        if self.live_link(incarnation).is_none() && self.kept.values.is_owner(incarnation) {
+            let known = self.sessions.get(incarnation).is_some();
+            let wait = if known { self.config.membership.away_max() } else { std::time::Duration::ZERO };
+            self.timers.set(self.now + wait, Timer::Owner(incarnation));
+        }
     }
 
     /// The foundation did not take an operation.
@@ -264,7 +276,8 @@ impl HubState {
                 }
                 self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Expire);
                 for owner in self.kept.values.owners() {
-                    if self.sessions.get(owner).is_none_or(|session| session.at.is_err()) {
+                    // One that is set is that of an owner who may still come back.
+                    if !self.timers.is_set(Timer::Owner(owner)) {
                         self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Owner(owner));
                     }
                 }

@@ -165,6 +165,13 @@ impl HubState {
         self.members.get(node).map(|member| member.state)
     }
 
+    /// Whether the node of this incarnation is joined, or suspect only: what lives with it stays.
+    pub(super) fn may_live(&self, incarnation: Incarnation) -> bool {
+        let Some(session) = self.sessions.get(incarnation) else { return false };
+        let member = self.members.get(&session.node).filter(|member| member.incarnation == incarnation);
+        session.at.is_ok() || member.is_some_and(|member| member.state != MemberState::Dead)
+    }
+
     /// Who is master, and the term, which grows with every change of it.
     pub fn master(&self) -> (Option<&Name>, u64) {
         (self.members.master(), self.members.term)

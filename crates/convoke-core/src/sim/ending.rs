@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Checker;
+use super::truth::Life;
 use super::world::{Asked, ConnId, Tag, World};
 use crate::hub::Census;
 use crate::limits::{BEATS_DEAD, BEATS_REMOVED};
@@ -88,10 +89,19 @@ impl World {
             self.asks(from, Asked::Confirm);
         }
         for tag in &members {
+            self.writes(*tag);
+            self.gets(*tag, "#");
             self.asks(*tag, Asked::Barrier);
             self.asks(*tag, Asked::Ping);
         }
-        self.run_for(Duration::from_secs(20));
+        // Until also what has a time to live is gone.
+        self.run_for(Duration::from_secs(30));
+        self.left_in_memory.clear();
+        for tag in &members {
+            self.gets(*tag, "#");
+        }
+        self.run_for(Duration::from_secs(2));
+        self.check_rows();
         for (tag, id, _) in subscribed {
             self.check_subscription_in_the_end(tag, id);
         }
@@ -104,6 +114,12 @@ impl World {
                 let text = format!("request {id} ({:?}) of program {tag} has no answer", request.what);
                 return self.fail(Checker::Answers, text);
             }
+            let (writes, gets) = (program.values.writes.len(), program.values.gets.len());
+            if writes + gets > 0 {
+                let text = format!("{writes} writes and {gets} gets of program {tag} have no answer");
+                return self.fail(Checker::Answers, text);
+            }
+            self.check_watches_in_the_end(tag);
             self.check_losses(tag, &[], true);
         }
     }
@@ -123,9 +139,17 @@ impl World {
         let Some(hub) = &self.hub else { return };
         let census = hub.census();
         let sessions = self.sessions as usize;
-        if census != (Census { sessions, ..Census::default() }) || !left.is_empty() {
-            let text =
-                format!("all have left, {sessions} of them without a goodbye, and links {left:?} remain: {census:?}");
+        if let Some((name, has)) = self.truth.values.iter().find(|(_, has)| has.owner.is_some() || has.expires_ms > 0) {
+            return self.fail(Checker::Kept, format!("`{name}` should be gone by itself: {has:?}"));
+        }
+        let lasting = self.left_in_memory.values().filter(|(.., life)| *life == Life::Lasting).count();
+        let values = self.truth.values.len() + lasting;
+        let census = Census { values_bytes: 0, ..census };
+        if census != (Census { sessions, values, ..Census::default() }) || !left.is_empty() {
+            let text = format!(
+                "all have left, {sessions} of them without a goodbye, {values} values are there, \
+                 and links {left:?} remain: {census:?}"
+            );
             self.fail(Checker::NothingLeft, text);
         }
     }
