@@ -12,13 +12,15 @@
 //! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
 //! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
 //! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
-//! `values` and `watcher` (what a program must be told of them), `faults` (what goes wrong), `ending` (what must hold in the end).
+//! `values` and `watcher` (what a program must be told of them), `members` (what the hub
+//! must think of them), `faults` (what goes wrong), `ending` (what must hold in the end).
 
 mod dice;
 mod ending;
 mod faults;
 mod foundation;
 mod hub_shell;
+mod members;
 mod node_shell;
 mod oracle;
 mod pipe;
@@ -58,6 +60,9 @@ pub enum Checker {
     Kept,
     /// What a watch is told has happened, in that order, none twice, none missing, none by halves.
     Watches,
+    /// Who is heard is never told dead, who has lost its link is suspect at once, then dead, then nobody; a hub that stands
+    /// still kills nobody.
+    Members,
     /// Of nodes that are gone the hub holds nothing.
     NothingLeft,
 }

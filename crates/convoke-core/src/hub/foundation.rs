@@ -154,6 +154,11 @@ impl HubState {
                     self.not_done(&operation, why);
                 }
             }
+            Told::Uncertain { ticket } if planted(Bug::UncertainIsNotDone) => {
+                if let Some(operation) = self.conversation.answered(ticket) {
+                    self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"));
+                }
+            }
             Told::Uncertain { ticket } => {
                 if let Some(operation) = self.conversation.appending.get(&ticket).cloned() {
                     self.conversation.asks.push(Ask::Append { ticket, operation });
@@ -215,6 +220,9 @@ impl HubState {
             }
         }
         for owner in self.kept.values.owners() {
+            if planted(Bug::EphemeralOutlivesHub) {
+                break;
+            }
             self.timers.set(self.now + self.config.membership.away_max(), Timer::Owner(owner));
         }
         self.set_expiry();

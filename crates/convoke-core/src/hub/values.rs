@@ -1,6 +1,7 @@
 //! Writes of values, on their way to the foundation and back; values that go by themselves; and the hub's own.
 
 use super::{HubState, LinkId, Timer};
+use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
 use crate::kept::{Outcome, Slot};
 use crate::limits::{BATCH_ITEMS_MAX, WRITES_MAX};
@@ -80,6 +81,15 @@ impl HubState {
             }
         }
         self.conversation.append(&operation);
+        if planted(Bug::AppliedTooEarly)
+            && let Ok(applied) = self.kept.apply(self.kept.pos() + 1, &operation.encode())
+        {
+            self.applied(applied, 0);
+        }
+        if planted(Bug::AcknowledgedTooEarly) {
+            let outcome = Outcome::Done { rev: self.kept.pos() + 1, count: write.items.len() as u32 };
+            self.answer_write(incarnation, write.cseq, &outcome, 0);
+        }
         Ok(())
     }
 

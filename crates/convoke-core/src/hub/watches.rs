@@ -327,7 +327,7 @@ fn begin(kept: &Kept, pattern: &Pattern, mode: WatchMode, after: u64, snapshot: 
     }
     match mode {
         WatchMode::All => Feed { next: (after + 1, 0), behind: true, ..Feed::default() },
-        _ => Feed { todo: all_from((after + 1, 0), true), next, ..Feed::default() },
+        _ => Feed { todo: all_from((after + 1, 0), !planted(Bug::DeletionsNotTold)), next, ..Feed::default() },
     }
 }
 

@@ -32,13 +32,14 @@ impl World {
         }
         let tag = self.dice.pick(&tags);
         match self.dice.below(1000) {
-            0..350 => self.publishes(tag),
-            350..550 => self.values_step(tag),
-            550..650 => self.subscribes(tag),
-            650..690 => self.unsubscribes(tag),
-            690..730 => self.asks(tag, Asked::Confirm),
-            730..760 => self.asks(tag, Asked::Barrier),
-            760..790 => self.asks(tag, Asked::Ping),
+            0..345 => self.publishes(tag),
+            345..545 => self.values_step(tag),
+            545..640 => self.subscribes(tag),
+            640..680 => self.unsubscribes(tag),
+            680..720 => self.asks(tag, Asked::Confirm),
+            720..750 => self.asks(tag, Asked::Barrier),
+            750..780 => self.asks(tag, Asked::Ping),
+            780..790 => self.foundation_trouble(),
             790..815 => {
                 if let Some(program) = self.programs.get_mut(&tag).filter(|program| program.small_inbox) {
                     program.taking = !program.taking;
@@ -66,9 +67,8 @@ impl World {
                     self.hub_crashes(politely);
                 }
             }
-            986..992 => self.hostile_bytes(),
-            992..995 => self.turns_hostile(tag),
-            _ => self.foundation_trouble(),
+            986..996 => self.hostile_bytes(),
+            _ => self.turns_hostile(tag),
         }
     }
 

@@ -64,6 +64,8 @@ pub(super) struct Foundation {
     jobs: VecDeque<(Time, Job)>,
     due_last: Time,
     full_until: Time,
+    /// It will not know of the next operation.
+    doubts: bool,
     /// How long it takes at most for most of what it is asked, in microseconds.
     pace: u64,
 }
@@ -73,10 +75,10 @@ impl Foundation {
         Foundation { pace, ..Foundation::default() }
     }
 
-    /// The rows of a table, as they would be read now, and the position that they reach.
-    pub(super) fn rows_of(&self, table: u8) -> (u64, Vec<(&[u8], &[u8])>) {
+    /// The rows of a table, as they would be read now.
+    fn rows_of(&self, table: u8) -> Vec<(&[u8], &[u8])> {
         let rows = self.rows.rows.iter().filter(|(key, _)| key.table == table);
-        (self.rows.pos, rows.map(|(key, row)| (&key.key[..], &row[..])).collect())
+        rows.map(|(key, row)| (&key.key[..], &row[..])).collect()
     }
 
     fn read(&self, table: u8, from: Bytes, bytes_max: usize) -> Vec<(RowKey, Bytes)> {
@@ -104,7 +106,7 @@ impl World {
         WALL_START_MS + self.now.as_nanos() / 1_000_000
     }
 
-    /// Hands the foundation what the hub asks for. Gives whether there was anything.
+    /// Hands the foundation what the hub asks for.
     pub(super) fn hub_asks(&mut self) {
         let asks = self.hub.as_mut().map(crate::hub::HubState::asks).unwrap_or_default();
         for ask in asks {
@@ -120,6 +122,11 @@ impl World {
             self.foundation.due_last = due;
             self.foundation.jobs.push_back((due, Job::Ask(ask)));
             self.at(due, What::Foundation);
+        }
+        let appending = |(_, job): &(Time, Job)| matches!(job, Job::Ask(Ask::Append { .. }));
+        if self.foundation.doubts && self.foundation.jobs.iter().any(appending) {
+            self.foundation.doubts = false;
+            self.foundation_is_uncertain();
         }
     }
 
@@ -223,6 +230,7 @@ impl World {
         }
         self.foundation.jobs = others;
         if appends.is_empty() {
+            self.foundation.doubts = true;
             return;
         }
         let kept = self.dice.below(appends.len() + 1);
@@ -294,8 +302,8 @@ impl World {
 
     /// In the end the rows are those that the truth has, and none else.
     pub(super) fn check_rows(&mut self) {
-        let (pos, rows) = self.foundation.rows_of(VALUES_TABLE);
-        let wrong = self.truth.compare_rows(&rows);
+        let wrong = self.truth.compare_rows(&self.foundation.rows_of(VALUES_TABLE));
+        let pos = self.foundation.rows.pos;
         let last = self.foundation.operations.len() as u64;
         if let Some(wrong) = wrong {
             self.fail(Checker::Kept, format!("the rows reach position {pos} of {last}, and {wrong}"));

@@ -181,6 +181,7 @@ impl World {
                         self.name_has_another(&node);
                     }
                     self.link_joined(conn, &node);
+                    self.member_joined(&node);
                 }
                 Notice::Gone { node, why } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
@@ -189,6 +190,7 @@ impl World {
                     let taken_over = why.code == Code::Fenced && why.text.contains("taken over");
                     self.sessions -= u64::from(taken_over || why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
+                        self.member_gone(&node, of, &why);
                         self.check_end(of, &why);
                         if why.code == Code::Left
                             && let Some(tag) = self.conns.get(&of).map(|link| link.tag)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Checker;
 use super::oracle::print;
+use super::watcher::Known;
 use super::world::{Tag, World};
 use crate::frame::{Expect, Incarnation, Item, Items};
 use crate::name::Pattern;
@@ -114,6 +115,10 @@ impl Truth {
                     return;
                 }
                 *known = (*known).max((*settled).min(cseq - 1));
+                // What was not done in its turn is not done behind what came after it.
+                if done.last().is_some_and(|last| last > cseq) {
+                    return;
+                }
                 let Some(wanted) = self.decide(*items) else { return };
                 let count = wanted.len();
                 for (name, item) in wanted {
@@ -202,7 +207,7 @@ impl Truth {
     }
 
     /// What the keys had at a position: name, revision and print.
-    pub(super) fn at(&self, pos: u64, pattern: &Pattern) -> BTreeMap<String, (u64, u64)> {
+    pub(super) fn at(&self, pos: u64, pattern: &Pattern) -> Known {
         let mut all = BTreeMap::new();
         for fact in self.between(0, pos + 1).filter(|fact| pattern.matches_text(&fact.name)) {
             match fact.print {
@@ -256,12 +261,13 @@ impl World {
         if self.hostile.contains(&of.0) {
             return;
         }
-        if self.truth.not_done.contains(&of) {
+        // A write in memory that the hub had done before it was started again is done again, or not.
+        if self.truth.not_done.contains(&of) && (rev.is_durable() || rev.epoch == self.epoch) {
             let text = format!("write {} of program {} was told not to be done, and is at {rev}", of.1, of.0);
             return self.fail(Checker::Kept, text);
         }
         let before = self.truth.effects.insert(of, rev);
-        if before.is_some_and(|before| before != rev) {
+        if before.is_some_and(|before| before != rev && before.epoch == rev.epoch) {
             let text = format!("write {} of program {} is at {rev} and was at {before:?}", of.1, of.0);
             return self.fail(Checker::Kept, text);
         }
@@ -269,7 +275,7 @@ impl World {
             .truth
             .effects
             .range((of.0, of.1 + 1)..(of.0 + 1, 0))
-            .find(|(_, other)| rev.is_durable() == other.is_durable() && **other < rev && before.is_none());
+            .find(|(_, other)| rev.epoch == other.epoch && **other < rev && before.is_none());
         if let Some((other, at)) = later {
             let text = format!("write {} of program {} is at {rev}, and {} was before it at {at}", of.1, of.0, other.1);
             self.fail(Checker::Kept, text);

@@ -203,7 +203,8 @@ impl World {
             if self.hostile.contains(&of.0) {
                 continue;
             }
-            if let Some(rev) = self.truth.effects.get(&of) {
+            let effect = self.truth.effects.get(&of);
+            if let Some(rev) = effect.filter(|rev| rev.is_durable() || rev.epoch == self.epoch) {
                 let text = format!("write {} of program {tag} was told not to be done, and is at {rev}", of.1);
                 return self.fail(Checker::Kept, text);
             }

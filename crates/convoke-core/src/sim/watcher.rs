@@ -12,6 +12,9 @@ use crate::node::{Change, Watched};
 use crate::refusal::Code;
 use crate::rev::Rev;
 
+/// Keys with the position and the print of what they have.
+pub(super) type Known = BTreeMap<String, (u64, u64)>;
+
 /// What one watch was told so far.
 #[derive(Debug)]
 pub(super) struct Watcher {
@@ -25,18 +28,14 @@ pub(super) struct Watcher {
     memory_last: Rev,
     memory_group: BTreeSet<String>,
     /// What the program knows now.
-    pub(super) durable: BTreeMap<String, (u64, u64)>,
+    pub(super) durable: Known,
     pub(super) memory: BTreeMap<String, (Rev, u64)>,
     ended: bool,
 }
 
 impl Watcher {
     /// With what the program knows already, of which position.
-    pub(super) fn new(
-        pattern: Pattern,
-        mode: WatchMode,
-        known: Option<(u64, BTreeMap<String, (u64, u64)>)>,
-    ) -> Watcher {
+    pub(super) fn new(pattern: Pattern, mode: WatchMode, known: Option<(u64, Known)>) -> Watcher {
         let (last, durable) = known.unwrap_or_default();
         Watcher {
             pattern,

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::dice::Dice;
 use super::foundation::Foundation;
+use super::members::Away;
 use super::oracle::{Routed, Taken, Tap};
 use super::pipe::Pipe;
 use super::publisher::Publisher;
@@ -160,9 +161,13 @@ pub(super) struct World {
     pub(super) truth: Truth,
     /// The incarnations that this start of the hub has seen.
     pub(super) signs: BTreeMap<Incarnation, Sign>,
+    /// Nodes that this start of the hub knows and that have no link.
+    pub(super) away: BTreeMap<Name, Away>,
     /// Runs of programs that send nonsense.
     pub(super) hostile: BTreeSet<Tag>,
-    /// In the end, what there is in memory: revision, print, and how long it shall live.
+    /// In the end somebody looks at all values.
+    pub(super) looked: bool,
+    /// What there is in memory then: revision, print, and how long it shall live.
     pub(super) left_in_memory: BTreeMap<String, (Rev, u64, Life)>,
     pub(super) taken: Vec<Taken>,
     pub(super) routed: BTreeMap<ConnId, Routed>,
@@ -174,6 +179,7 @@ pub(super) struct World {
 
     /// No faults any more.
     pub(super) calm: bool,
+    pub(super) calm_since: Option<Time>,
     pub(super) steps_left: u32,
     /// How long the pauses between steps are at most.
     pub(super) pace: Duration,
@@ -223,7 +229,9 @@ impl World {
             gone: BTreeMap::new(),
             truth: Truth::default(),
             signs: BTreeMap::new(),
+            away: BTreeMap::new(),
             hostile: BTreeSet::new(),
+            looked: false,
             left_in_memory: BTreeMap::new(),
             taken: Vec::new(),
             routed: BTreeMap::new(),
@@ -231,6 +239,7 @@ impl World {
             sessions: 0,
             shared: BTreeSet::new(),
             calm: false,
+            calm_since: None,
             steps_left: 0,
             pace,
         };
@@ -309,6 +318,7 @@ impl World {
             What::Step => {
                 self.steps_left = self.steps_left.saturating_sub(1);
                 self.step();
+                self.check_members();
                 let pause = self.dice.micros(1, self.pace.as_micros() as u64);
                 self.at(self.now + pause, What::Step);
             }
@@ -361,6 +371,7 @@ impl World {
         hub.set_wall(self.wall_ms(), self.now);
         self.hub = Some(hub);
         self.signs.clear();
+        self.away.clear();
         self.hub_turns();
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::FixedState;
 
 use super::{author, change};
+use crate::bug::{Bug, planted};
 use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
 use crate::limits::WATCH_WINDOW_BYTES;
 use crate::name::{Name, Pattern};
@@ -170,6 +171,7 @@ impl Watch {
             window,
             after: match self.durable {
                 Domain { cursor: Rev { n: 0, .. }, complete: true, .. } => AFTER_NOTHING,
+                Domain { cursor, .. } if cursor.n > 0 && planted(Bug::CursorOffByOne) => cursor.n + 1,
                 Domain { cursor, .. } => cursor.n,
             },
             after_memory: self.memory.cursor,
@@ -246,7 +248,7 @@ impl Watch {
         } else {
             self.credit(value.id, bytes, control);
         }
-        if !value.together {
+        if !value.together || planted(Bug::GroupsTornApart) {
             self.close_group();
         } else if self.taken + self.group_bytes >= TAKEN_BYTES_MIN {
             // A group may be longer than the window, and the program gets nothing of it before it is whole.
