@@ -95,7 +95,7 @@ pub(super) fn values(addr: &str, count: u64, seconds: Duration) -> io::Result<Ve
     while times.is_empty() || started.elapsed() < seconds {
         let mut client = Client::<Nats>::connect(addr, Topic::Data)?;
         let body = format!(
-            r#"{{"stream_name":"{STREAM}","config":{{"deliver_subject":"{}","deliver_policy":"last_per_subject","ack_policy":"none","replay_policy":"instant","mem_storage":true,"num_replicas":1,"inactive_threshold":1000000000}}}}"#,
+            r#"{{"stream_name":"{STREAM}","config":{{"deliver_subject":"{}","deliver_policy":"last_per_subject","filter_subject":"kv.>","ack_policy":"none","replay_policy":"instant","mem_storage":true,"num_replicas":1,"inactive_threshold":1000000000}}}}"#,
             subject(Topic::Data)
         );
         let asked = Instant::now();

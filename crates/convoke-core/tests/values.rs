@@ -252,3 +252,15 @@ fn a_get_of_a_foundation_that_hubs_share_waits_for_what_was_committed_before_it(
     assert_eq!(of, id);
     assert_eq!(found.unwrap()[0].payload.as_ref().unwrap().bytes, "2");
 }
+
+#[test]
+fn who_watched_every_change_from_before_the_first_misses_none_of_them() {
+    let mut world = World::new(2);
+    let watch = watch(&mut world, 1, "#", WatchMode::All);
+    world.detach(1);
+    for payload in ["1", "2"] {
+        world.nodes[0].state.write(&[set("a", payload)]).unwrap();
+    }
+    world.settle();
+    assert_eq!(take(&mut world, 1, watch), ["2 a 1", "3 a 2"]);
+}

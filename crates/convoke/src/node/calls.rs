@@ -180,8 +180,9 @@ impl Node {
             let text = format!("call to `{service}`: no time is left for it");
             return Err(Error::not_done(Refusal::new(Code::TimedOut, text)));
         }
+        let begun = now();
         let select = match select {
-            Selector::Choose(choose) => match choose(&self.providers(&service).await?) {
+            Selector::Choose(choose) => match choose(&self.providers(&service, timeout).await?) {
                 Some(node) => convoke_core::Selector::Node(node.to_string()),
                 None => {
                     let text = format!("call to `{service}`: the program chose no provider");
@@ -199,9 +200,11 @@ impl Node {
             Selector::CpuUsage => convoke_core::Selector::CpuUsage,
             Selector::FreeRam => convoke_core::Selector::FreeRam,
         };
-        let request = CallRequest { service, select, wait: wait_for_provider, timeout, payload, headers: &headers };
+        let mut request = CallRequest { service, select, wait: wait_for_provider, timeout, payload, headers: &headers };
         let shared = &self.handle.shared;
         let mut open = loop {
+            // Choosing took some of it, and so does waiting for room.
+            request.timeout = timeout.saturating_sub(now().since(begun)).max(Duration::from_millis(1));
             // Before it is tried, so that no room goes unnoticed.
             let room = shared.room.notified();
             if let Some(open) = shared.call(&request).map_err(Error::not_done)? {
@@ -235,10 +238,26 @@ impl Node {
         A: Serialize + ?Sized,
         R: DeserializeOwned,
     {
+        let replies = self.call_all_payload(service, Payload::encode(args)?, options).await?;
+        let decode = |reply: Result<Payload, Error>| reply.and_then(|payload| decoded(&payload));
+        Ok(replies.into_iter().map(|(node, reply)| (node, decode(reply))).collect())
+    }
+
+    /// As [`call_all`](Node::call_all), with a payload as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_all`](Node::call_all).
+    pub async fn call_all_payload(
+        &self,
+        service: impl AsRef<str>,
+        payload: Payload,
+        options: CallOptions,
+    ) -> Result<Vec<(Name, Result<Payload, Error>)>, Error> {
         let service = Name::parse(service.as_ref())?;
-        let payload = Payload::encode(args)?;
         let mut nodes: Vec<Name> = Vec::new();
-        for provider in self.providers(&service).await? {
+        let timeout = options.timeout.unwrap_or(CALL_TIME_DEFAULT);
+        for provider in self.providers(&service, timeout).await? {
             // One that offers it twice is one provider.
             if !nodes.contains(&provider.node) {
                 nodes.push(provider.node);
@@ -247,10 +266,7 @@ impl Node {
         let calls = nodes.into_iter().map(|node| {
             let options = CallOptions { select: Selector::Node(node.to_string()), ..options.clone() };
             let (service, payload) = (&service, payload.clone());
-            async move {
-                let reply = self.call_payload(service, payload, options).await;
-                (node, reply.and_then(|payload| decoded(&payload)))
-            }
+            async move { (node, self.call_payload(service, payload, options).await) }
         });
         Ok(futures_util::future::join_all(calls).await)
     }
@@ -262,8 +278,19 @@ impl Node {
     /// # Errors
     ///
     /// As [`get`](Node::get); and [`Error::Refused`] if there are too many to be listed, which is more than 4096.
-    pub(super) async fn providers(&self, service: &Name) -> Result<Vec<Provider>, Error> {
-        let report: ServiceReport = self.get(format!("{SERVICES}{service}")).await?.unwrap_or_default();
+    async fn providers(&self, service: &Name, timeout: Duration) -> Result<Vec<Provider>, Error> {
+        let late = {
+            let _entered = self.handle.shared.runtime.enter();
+            tokio::time::sleep(timeout)
+        };
+        let report: Option<ServiceReport> = tokio::select! {
+            report = self.get(format!("{SERVICES}{service}")) => report?,
+            () = late => {
+                let text = format!("call to `{service}`: the hub has not told in time who offers it");
+                return Err(Error::not_done(Refusal::new(Code::TimedOut, text)));
+            }
+        };
+        let report = report.unwrap_or_default();
         if report.more > 0 {
             let text = format!("`{service}` has {} providers more than can be listed", report.more);
             return Err(Error::not_done(Refusal::new(Code::Limit, text)));
