@@ -2,23 +2,36 @@
 //!
 //! Flag before environment before default. Names, patterns and addresses are checked by the verbs, in the library's words.
 
+mod reports;
+mod services;
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
+pub(crate) use services::{CallArguments, ServeArguments};
+pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
+
 use crate::duration;
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 64 usage, 65 data, 69 no hub or no answer, 70 bug, 73 and 74 input or output, \
-75 try again later, 77 rights, 78 configuration, 130 Ctrl-C.
+Exit codes: 0 done, 64 usage, 65 data, or a service that answers with an error, 69 nothing there: no hub, no such \
+value, nobody who offers it, no answer in time, 70 bug, 73 and 74 input or output, 75 try again later, 77 rights, \
+78 configuration, 130 Ctrl-C.
 
 Examples:
   convoke demo                                  see what it does, in a few seconds
   convoke hub                                   start a hub
   convoke subscribe 'press/#'                   print what is published, in another terminal
-  convoke publish press/1/opened '{\"force\": 12.5}'";
+  convoke publish press/1/opened '{\"force\": 12.5}'
+  convoke set press/1/force 12.5                kept, for whoever comes later
+  convoke watch 'press/+/force'
+  convoke serve math/add -- ./add.sh            calls of it start this command
+  convoke call math/add '[1,2]'";
 
 /// Programs find each other by name and work together as if they were one
 #[derive(Debug, Parser)]
@@ -45,6 +58,26 @@ pub(crate) enum Verb {
     Subscribe(SubscribeArguments),
     /// Publish one event
     Publish(PublishArguments),
+    /// Set a value
+    Set(SetArguments),
+    /// Print a value, or several
+    Get(GetArguments),
+    /// Print values as they are, and as they change
+    Watch(WatchArguments),
+    /// Wait until a value is what it shall be
+    Wait(WaitArguments),
+    /// Delete a value, or several
+    Delete(DeleteArguments),
+    /// Offer a service: a command handles the calls
+    Serve(ServeArguments),
+    /// Call a service
+    Call(CallArguments),
+    /// List nodes, services, values, links or topics
+    List(ListArguments),
+    /// Print how the hub is
+    Status(StatusArguments),
+    /// Print who offers a service
+    Locate(LocateArguments),
     /// Measure how fast the hub, or a node, answers
     Ping(PingArguments),
     /// See in a few seconds what Convoke does; needs no hub

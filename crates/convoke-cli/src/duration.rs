@@ -27,6 +27,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same for a time that cannot be none at all.
+pub(crate) fn parse_some(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("it must be some time".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A time as a person likes to read it, with the unit that fits: `48 µs`, `1.2 ms`, `3 s`.
 pub(crate) fn shown(time: Duration) -> String {
     let us = time.as_micros();

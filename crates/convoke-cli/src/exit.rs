@@ -14,9 +14,9 @@ use crate::render;
 pub(crate) enum Exit {
     /// The command line is wrong.
     Usage = 64,
-    /// What was to be published is wrong.
+    /// What was to be published, set or called with is wrong, or the service that was called says so.
     Data = 65,
-    /// No hub, no such node, or no answer in time.
+    /// No hub, no such node or value, nobody who offers the service, or no answer in time.
     Unavailable = 69,
     /// A mistake of the program itself.
     Bug = 70,
@@ -91,7 +91,7 @@ impl Failure {
 }
 
 /// The system's words for an error, without the number that Rust adds.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -130,12 +130,13 @@ impl From<Refusal> for Failure {
 fn exit_of(code: Code) -> Exit {
     match code {
         Code::BadName => Exit::Usage,
-        Code::TooLarge => Exit::Data,
+        Code::TooLarge | Code::BadRequest | Code::Failed => Exit::Data,
         Code::Unauthorized | Code::Forbidden => Exit::Rights,
         Code::NodeInUse | Code::Fenced | Code::Limit | Code::Backpressure | Code::SlowLink => Exit::Temporary,
-        Code::StorageFull => Exit::Temporary,
+        // What can be got anew and tried again, and what heals.
+        Code::Busy | Code::Conflict | Code::StorageFull => Exit::Temporary,
         Code::StorageFailed => Exit::InputOutput,
-        // No hub, none that speaks our version, none that answers in time.
+        // No hub, none that speaks our version, none that answers in time; no value, no provider.
         _ => Exit::Unavailable,
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Address, Code, Error, Name, Node, NodeOptions, Refusal, Standing, Token};
+use convoke::{Address, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token};
 
 use crate::arguments::NodeArguments;
 use crate::duration;
@@ -28,7 +28,28 @@ pub(crate) async fn with_node(
     signals: &Signals,
     work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let node = Node::open(address(&arguments.address)?, options(arguments)?)?;
+    // Who comes and goes need not tell how busy its host is.
+    let options = NodeOptions { share_load: false, ..options(arguments)? };
+    join(arguments, options, signals, work).await
+}
+
+/// As [`with_node`], for a node that calls can go to.
+pub(crate) async fn with_provider(
+    arguments: &NodeArguments,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let options = NodeOptions { share_load: true, ..options(arguments)? };
+    join(arguments, options, signals, work).await
+}
+
+async fn join(
+    arguments: &NodeArguments,
+    options: NodeOptions,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let node = Node::open(address(&arguments.address)?, options)?;
     let ended = tokio::select! {
         ended = async {
             joined(&node, arguments).await?;
@@ -46,7 +67,7 @@ pub(crate) async fn within<T>(
     what: &str,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Failure> {
-    let timeout = arguments.timeout.unwrap_or(ANSWER_TIME);
+    let timeout = patience(arguments);
     match tokio::time::timeout(timeout, answer).await {
         Ok(answer) => answer.map_err(Failure::from),
         Err(_) => {
@@ -56,10 +77,46 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// The same for what may happen although the answer does not come.
+pub(crate) async fn done_within<T>(
+    arguments: &NodeArguments,
+    what: &str,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Failure> {
+    let mut answered = false;
+    let done = within(arguments, what, async {
+        let answer = answer.await;
+        answered = true;
+        answer
+    });
+    let done = done.await;
+    match done {
+        Err(failure) if !answered => {
+            Err(Failure { message: failure.message + "; it may have happened all the same", ..failure })
+        }
+        done => done,
+    }
+}
+
+/// Waits until the node can join no more, and tells why: the hub has refused it, or another has taken its place.
+pub(crate) async fn ended(node: &Node) -> Failure {
+    let mut standing = node.watch_standing();
+    let ended = standing.wait_for(|standing| matches!(standing, Standing::Ended(_))).await;
+    match ended.as_deref() {
+        Ok(Standing::Ended(why)) => why.clone().into(),
+        _ => Failure::new(Exit::Unavailable, Code::Left.word(), format!("`{}` has left its hub", node.name())),
+    }
+}
+
+/// How long the answer is waited for.
+pub(crate) fn patience(arguments: &NodeArguments) -> Duration {
+    arguments.timeout.unwrap_or(ANSWER_TIME)
+}
+
 async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
     let address = &arguments.address;
     tracing::info!("`{}` joins the hub at {address}", node.name());
-    let timeout = arguments.timeout.unwrap_or(ANSWER_TIME);
+    let timeout = patience(arguments);
     let answer = tokio::select! {
         answer = tokio::time::timeout(timeout, node.ready()) => answer,
         never = note_absence(node, address), if std::io::stderr().is_terminal() => match never {},
@@ -135,6 +192,9 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    // Nobody who types looks after all others.
+    options.master = MasterWish::Never;
+    options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
 }
 

@@ -8,12 +8,16 @@
 mod arguments;
 mod duration;
 mod exit;
+mod handler;
 mod join;
 mod log;
 mod output;
 mod payload;
 mod render;
+mod same;
+mod select;
 mod signals;
+mod table;
 mod usage;
 mod verbs;
 

@@ -1,13 +1,14 @@
-//! What `publish` publishes: from an argument, a file or stdin.
+//! What is published, set or called with: from an argument, a file or stdin.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use convoke::{Encoding, Payload};
+use convoke::{Encoding, Headers, Payload};
 
 use crate::exit::{Exit, Failure};
 use crate::render;
+use crate::signals::{Signal, Signals};
 
 /// The longest payload that any hub can be configured to take, in bytes; more is never read, so that a device without
 /// an end does no harm.
@@ -16,11 +17,48 @@ const PAYLOAD_BYTES_MAX: u64 = 64 << 20;
 /// How deep arrays and objects may nest: what every reader of JSON takes.
 const JSON_DEPTH_MAX: usize = 64;
 
+/// What the command line gives.
+pub(crate) enum Given {
+    Payload(Payload),
+    Nothing,
+    /// The program is to end before it is read.
+    Signal(Signal),
+}
+
+/// The payload of the command line: an argument, or a file.
+pub(crate) async fn given(text: Option<String>, raw: Option<PathBuf>, signals: &Signals) -> Result<Given, Failure> {
+    match (text, raw) {
+        (Some(text), _) => from_argument(text).map(Given::Payload),
+        (None, None) => Ok(Given::Nothing),
+        (None, Some(path)) => {
+            tracing::info!("reading `{}`", path.display());
+            // Reading waits for whoever writes the other end.
+            let reading = tokio::task::spawn_blocking(move || from_file(&path));
+            tokio::select! {
+                read = reading => read.expect("a panic ends the program").map(Given::Payload),
+                signal = signals.received() => Ok(Given::Signal(signal)),
+            }
+        }
+    }
+}
+
+/// The headers of the command line.
+pub(crate) fn headers(given: &[String]) -> Result<Headers, Failure> {
+    let mut headers = Headers::new();
+    for pair in given {
+        match pair.split_once('=') {
+            Some((name, value)) if !name.is_empty() => headers.push(name, value),
+            _ => return Err(Failure::usage(format!("`{pair}` is no header: write NAME=VALUE, such as `reason=test`"))),
+        }
+    }
+    Ok(headers)
+}
+
 /// An argument: JSON where it is JSON, byte for byte as typed, else text.
-pub(crate) fn from_argument(text: String) -> Result<Payload, Failure> {
+fn from_argument(text: String) -> Result<Payload, Failure> {
     if !render::is_json(&text) {
         if text.starts_with(['{', '[']) {
-            tracing::info!("the payload is no JSON, so it is published as text");
+            tracing::info!("the payload is no JSON, so it is taken as text");
         }
         return Ok(Payload::text(text));
     }
@@ -53,7 +91,7 @@ fn depth(json: &str) -> usize {
 }
 
 /// The bytes of a file, or of stdin for `-`. Waits until there is an end.
-pub(crate) fn from_file(path: &Path) -> Result<Payload, Failure> {
+fn from_file(path: &Path) -> Result<Payload, Failure> {
     if path == Path::new("-") {
         return read("standard input", io::stdin().lock());
     }

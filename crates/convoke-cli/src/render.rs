@@ -1,4 +1,4 @@
-//! How events and losses look on stdout: one line each, whatever is in them.
+//! How events, values, replies and losses look on stdout: one line each, whatever is in them.
 //!
 //! What a publisher writes must not act on the terminal of who reads: line breaks, control characters, escapes and marks
 //! that turn the direction of writing are shown as `\n`, `\u001b` and so on, in JSON as everywhere else.
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use convoke::{Encoding, Event, Gap, Headers, Json, Missed, Payload};
+use convoke::{Encoding, Event, Gap, Headers, Json, Missed, Payload, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -44,17 +44,55 @@ pub(crate) fn is_json(text: &str) -> bool {
 
 /// An event as a line for people: `NAME PAYLOAD`, without a line end.
 pub(crate) fn line(event: &Event) -> String {
-    let mut line = escaped(event.topic().as_str()).into_owned();
-    let payload = match readable(&event.payload) {
-        Readable::Json(json) => escaped_json(&json).into_owned(),
-        Readable::Text(text) => escaped(text).into_owned(),
-        Readable::Bytes(bytes) => format!("base64:{}", STANDARD.encode(bytes)),
-    };
+    named(event.topic().as_str(), &event.payload)
+}
+
+/// `NAME PAYLOAD`, without a line end.
+pub(crate) fn named(name: &str, payload: &Payload) -> String {
+    let mut line = escaped(name).into_owned();
+    let payload = alone(payload);
     if !payload.is_empty() {
         line.push(' ');
         line.push_str(&payload);
     }
     line
+}
+
+/// A payload alone as a line for people, without a line end.
+pub(crate) fn alone(payload: &Payload) -> String {
+    match readable(payload) {
+        Readable::Json(json) => escaped_json(&json).into_owned(),
+        Readable::Text(text) => escaped(text).into_owned(),
+        Readable::Bytes(bytes) => format!("base64:{}", STANDARD.encode(bytes)),
+    }
+}
+
+/// That a key has no value any more. A tab is in no name, and is shown escaped in payloads.
+pub(crate) fn deleted(name: &str) -> String {
+    format!("{}\t(deleted)", escaped(name))
+}
+
+/// A payload as a program reads it from its stdin: JSON also where it came as MessagePack, all else as it is.
+pub(crate) fn for_program(payload: &Payload) -> Vec<u8> {
+    match readable(payload) {
+        Readable::Json(json) => json.into_owned().into_bytes(),
+        Readable::Text(_) | Readable::Bytes(_) => payload.bytes.to_vec(),
+    }
+}
+
+/// A payload as one line of JSON, without a line end.
+pub(crate) fn json_alone(payload: &Payload) -> String {
+    json(&shown_payload(payload))
+}
+
+/// A payload as JSON, to be compared or to become part of a tree; none for bytes and for what nests too deep.
+pub(crate) fn json_value(payload: &Payload) -> Option<serde_json::Value> {
+    match readable(payload) {
+        _ if payload.encoding == Encoding::Raw => None,
+        Readable::Json(json) => serde_json::from_str(&json).ok(),
+        Readable::Text(text) => Some(text.into()),
+        Readable::Bytes(_) => None,
+    }
 }
 
 /// An event as `--json` shows it.
@@ -94,6 +132,48 @@ pub(crate) fn json_line(event: &Event) -> String {
         payload: shown_payload(&event.payload),
         headers: shown_headers(&event.headers),
     })
+}
+
+/// A value, or that it is gone, as `--json` shows it.
+#[derive(Serialize)]
+struct ShownValue<'a> {
+    name: &'a str,
+    /// As text: one in memory is no number.
+    rev: String,
+    author: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<ShownPayload<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+}
+
+/// A value as one JSON object, without a line end; without a payload, that it is gone.
+pub(crate) fn value_json(name: &str, payload: Option<&Payload>, rev: Rev, author: &str) -> String {
+    json(&ShownValue {
+        name,
+        rev: rev.to_string(),
+        author,
+        encoding: payload.map(|payload| payload.encoding.name()),
+        payload: payload.map(shown_payload),
+        deleted: payload.is_none(),
+    })
+}
+
+/// A reply as `--json` shows it.
+#[derive(Serialize)]
+struct ShownReply<'a> {
+    /// Where everybody was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    encoding: &'a str,
+    payload: ShownPayload<'a>,
+}
+
+/// A reply as one JSON object, without a line end.
+pub(crate) fn reply_json(node: Option<&str>, payload: &Payload) -> String {
+    json(&ShownReply { node, encoding: payload.encoding.name(), payload: shown_payload(payload) })
 }
 
 fn shown_payload(payload: &Payload) -> ShownPayload<'_> {
@@ -143,10 +223,26 @@ pub(crate) fn loss_json(missed: &Missed) -> String {
         Missed::Lagged(count) => (Some(*count), "Lagged"),
         Missed::Gap(Gap::HubRestarted) => (None, "HubRestarted"),
         Missed::Gap(_) => (None, "LinkLost"),
+        Missed::Compacted { .. } => (None, "Compacted"),
+        Missed::Replaced => (None, "Replaced"),
         // A kind of loss that is newer than this program.
         _ => (None, "Unknown"),
     };
     json(&ShownLoss { lost: Lost { count, reason } })
+}
+
+/// What a watch has missed, as a sentence.
+pub(crate) fn missed(missed: &Missed) -> String {
+    match missed {
+        Missed::Compacted { first } => {
+            format!("missed the changes before revision {first}, which are no longer kept; what there is now follows")
+        }
+        Missed::Replaced => {
+            "missed an unknown number of changes: the hub is another one, or was restored; what there is now follows"
+                .to_owned()
+        }
+        other => loss(other),
+    }
 }
 
 /// A loss as a sentence.
@@ -164,6 +260,12 @@ pub(crate) fn loss(missed: &Missed) -> String {
 pub(crate) fn json(value: &impl Serialize) -> String {
     let line = serde_json::to_string(value).expect("our own objects have string keys and no failing parts");
     escaped_json(&line).into_owned()
+}
+
+/// JSON over several lines, harmless to a terminal.
+pub(crate) fn json_pretty(value: &serde_json::Value) -> String {
+    let pretty = serde_json::to_string_pretty(value).expect("JSON can be written");
+    pretty.lines().map(escaped_json).collect::<Vec<_>>().join("\n")
 }
 
 /// Text with everything escaped that would break the line or act on a terminal.

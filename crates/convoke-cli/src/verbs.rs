@@ -1,10 +1,20 @@
 //! The verbs, a file each.
 
+mod call;
+mod delete;
 mod demo;
+mod get;
 mod hub;
+mod list;
+mod locate;
 mod ping;
 mod publish;
+mod serve;
+mod set;
+mod status;
 mod subscribe;
+mod wait;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -19,6 +29,16 @@ pub(crate) async fn run(Arguments { verb, json, .. }: Arguments) -> Result<ExitC
         Verb::Hub(arguments) => hub::run(arguments, json, &signals).await,
         Verb::Subscribe(arguments) => subscribe::run(arguments, json, &signals).await,
         Verb::Publish(arguments) => publish::run(arguments, json, &signals).await,
+        Verb::Set(arguments) => set::run(arguments, json, &signals).await,
+        Verb::Get(arguments) => get::run(arguments, json, &signals).await,
+        Verb::Watch(arguments) => watch::run(arguments, json, &signals).await,
+        Verb::Wait(arguments) => wait::run(arguments, json, &signals).await,
+        Verb::Delete(arguments) => delete::run(arguments, json, &signals).await,
+        Verb::Serve(arguments) => serve::run(arguments, json, &signals).await,
+        Verb::Call(arguments) => call::run(arguments, json, &signals).await,
+        Verb::List(arguments) => list::run(arguments, json, &signals).await,
+        Verb::Status(arguments) => status::run(arguments, json, &signals).await,
+        Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
         Verb::Demo(_) => demo::run(json, &signals).await,
     }

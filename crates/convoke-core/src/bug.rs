@@ -32,11 +32,43 @@ pub enum Bug {
     TablesForgotten,
     /// Watches are not told of changes.
     WatchesNotFed,
+    /// A write is acknowledged before it is kept.
+    AcknowledgedTooEarly,
+    /// A write is applied before it is kept.
+    AppliedTooEarly,
+    /// What was answered is not known any more after a start of the hub.
+    AnswersForgotten,
+    /// A write that was refused is done when it comes again behind later ones.
+    LateWriteDone,
+    /// A node says that it has every answer while it waits for one.
+    SettledTooEarly,
+    /// A watch that goes on leaves out one change.
+    CursorOffByOne,
+    /// A watch that goes on is not told what was deleted.
+    DeletionsNotTold,
+    /// A node hands out changes that belong together one by one.
+    GroupsTornApart,
+    /// A write that is sent again has another number.
+    ResentAsAnother,
+    /// What the foundation does not know is told not to be done.
+    UncertainIsNotDone,
+    /// Nobody looks after the ephemeral values of those who do not come back after a start of the hub.
+    EphemeralOutlivesHub,
+    /// Ephemeral values go as soon as the link of their node is gone.
+    EphemeralGoesWithLink,
+    /// What has a time to live goes when half of it is over.
+    HalfTheTimeToLive,
+    /// A node without a link is dead at once.
+    SuspectIsDead,
+    /// While the hub stands still the silence of nodes is counted.
+    StallCounted,
+    /// The dead are never removed.
+    DeadStay,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 30] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -47,6 +79,26 @@ impl Bug {
         Bug::FragmentsSurviveLink,
         Bug::PublisherLossNotTold,
         Bug::NumbersAfterEvents,
+        Bug::DuplicateApplied,
+        Bug::CompareAndSetAlways,
+        Bug::TablesForgotten,
+        Bug::WatchesNotFed,
+        Bug::AcknowledgedTooEarly,
+        Bug::AppliedTooEarly,
+        Bug::AnswersForgotten,
+        Bug::LateWriteDone,
+        Bug::SettledTooEarly,
+        Bug::CursorOffByOne,
+        Bug::DeletionsNotTold,
+        Bug::GroupsTornApart,
+        Bug::ResentAsAnother,
+        Bug::UncertainIsNotDone,
+        Bug::EphemeralOutlivesHub,
+        Bug::EphemeralGoesWithLink,
+        Bug::HalfTheTimeToLive,
+        Bug::SuspectIsDead,
+        Bug::StallCounted,
+        Bug::DeadStay,
     ];
 }
 

@@ -27,7 +27,7 @@ pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
 pub use preface::Preface;
-pub use values::{DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
+pub use values::{AFTER_NOTHING, DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
 pub(crate) use values::{put_rev, read_rev};
 
 use crate::limits::FRAME_BYTES_MAX;
@@ -315,7 +315,8 @@ pub enum Frame<'a> {
         mode: WatchMode,
         /// Bytes of Value frames that may be on their way before the node says Taken.
         window: u32,
-        /// The node has every change up to this durable revision; zero for none.
+        /// The node has every change up to this durable revision; zero for none, [`AFTER_NOTHING`] if there was none yet when
+        /// it was told that it has all.
         after: u64,
         /// The same of values in memory.
         after_memory: Rev,

@@ -124,6 +124,7 @@ impl Kept {
                     let results = self.windows.remove(&incarnation).map(|window| window.results);
                     self.windows.insert(incarnation, Window { results: results.unwrap_or_default(), ..window });
                 }
+                rows::RESULTS if planted(Bug::AnswersForgotten) => {}
                 rows::RESULTS => {
                     let (incarnation, cseq, outcome) = windows::result_from_row(&key.key, row)?;
                     self.windows.entry(incarnation).or_default().results.insert(cseq, outcome);
@@ -206,7 +207,11 @@ impl Kept {
         if let Some(outcome) = window.results.get(&cseq).filter(|_| !planted(Bug::DuplicateApplied)) {
             return Some(outcome.clone());
         }
-        let outcome = match self.decide(items) {
+        // One that was refused before it was ordered, and whose answer was lost: it must not happen behind what was written
+        // after it.
+        let late = window.results.last_key_value().is_some_and(|(last, _)| *last > cseq);
+        let decided = if late && !planted(Bug::LateWriteDone) { Err(overtaken()) } else { self.decide(items) };
+        let outcome = match decided {
             Ok(wanted) => {
                 for (slot_or_name, wanted) in wanted {
                     let slot = slot_or_name.unwrap_or_else(|name| self.values.make(name));
@@ -398,6 +403,11 @@ fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize) -> Result<(), Re
         return Err(Refusal::new(Code::TooLarge, text));
     }
     Ok(())
+}
+
+fn overtaken() -> Refusal {
+    let text = "a later write of the same node was done before it; write it again if it is still wanted";
+    Refusal::new(Code::Backpressure, text)
 }
 
 fn bad_name(error: &crate::name::NameError) -> Refusal {

@@ -4,35 +4,36 @@
 //! [`NodeState::transmit`] gives, and calls [`NodeState::tick`] when [`NodeState::deadline`] has come. Everything that a
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
-//! The parts, each a file: `join` is the handshake, `publish` what leaves, `deliver` what arrives, `inbox` what waits for
-//! one subscription, `values` what is written and watched.
+//! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
+//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `values` what is written
+//! and watched, `services` what is called.
 
+mod alive;
 mod deliver;
 mod inbox;
 mod join;
 mod publish;
+mod requests;
 mod services;
 mod values;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
-use inbox::Inbox;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use publish::Publication;
+use requests::Subscription;
 pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
 use values::Values;
 pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
-use crate::hub::beat_of;
 use crate::limits;
-use crate::name::{Name, Pattern};
+use crate::name::Name;
 use crate::outgoing::{Lanes, SlowPolicy, Transmit};
 use crate::proof::TokenKey;
 use crate::random::Random;
@@ -107,18 +108,6 @@ enum Phase {
     Joining(join::Joining),
     Joined,
     Ended,
-}
-
-struct Subscription {
-    pattern: Pattern,
-    inbox: Inbox,
-    /// The hub has taken it since the link was made. Before that nothing is its: what comes for others is not promised to
-    /// it, and what is missing of that would not be told.
-    active: bool,
-    /// The hub has taken it at least once.
-    begun: bool,
-    /// The hub has been asked, and has not answered.
-    asked: bool,
 }
 
 /// What the node knows of a topic that it was told the number of.
@@ -407,75 +396,6 @@ impl NodeState {
         }
     }
 
-    /// How often this link says that it is alive; `None` for never.
-    fn beat(&self, attentive: bool) -> Option<Duration> {
-        let millis = |ms: u32| Duration::from_millis(u64::from(ms));
-        beat_of(millis(self.welcome.beat_ms), millis(self.welcome.beat_attentive_ms), attentive)
-    }
-
-    /// After how long without a byte the hub is gone.
-    fn hub_silence(&self) -> Option<Duration> {
-        let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
-        if self.attentive == 0 {
-            return usual;
-        }
-        let attentive = self.beat(true).map(|beat| beat * limits::BEATS_DEAD);
-        // Before it became attentive nothing was to be heard so often.
-        let before = self.attentive_since.since(self.heard);
-        [usual, attentive.map(|attentive| attentive + before)].into_iter().flatten().min()
-    }
-
-    fn send_beat(&mut self) {
-        self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
-        if self.beat_at.is_some() {
-            Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
-        }
-    }
-
-    /// The node offers or follows one thing more: as long as there is any, its link beats more often.
-    pub(crate) fn attend(&mut self) {
-        self.attentive += 1;
-        if self.attentive == 1 {
-            self.change_beat();
-        }
-    }
-
-    /// The node offers or follows one thing less.
-    pub(crate) fn unattend(&mut self) {
-        self.attentive = self.attentive.saturating_sub(1);
-        if self.attentive == 0 {
-            self.change_beat();
-        }
-    }
-
-    /// Who calls for a registration or a watch does not say what time it is.
-    fn change_beat(&mut self) {
-        if self.is_joined() && (self.beat(true), self.beat(false)) != (None, None) {
-            self.beat_changed = true;
-            self.beat_at = Some(self.now);
-        }
-    }
-
-    /// Whether it offers or follows something, and so beats more often.
-    pub fn is_attentive(&self) -> bool {
-        self.attentive > 0
-    }
-
-    /// What the node tells the hub about itself, now and whenever it joins again.
-    pub fn set_info(&mut self, info: InfoOwned) {
-        self.info = Some(info);
-        self.send_info();
-    }
-
-    fn send_info(&mut self) {
-        if let Some(info) = &self.info
-            && self.is_joined()
-            && self.lanes.control.len() < limits::LINK_CONTROL_BYTES_MAX
-        {
-            Frame::Info(info.as_info()).encode(&mut self.lanes.control);
-        }
-    }
-
     /// Moves what leaves next to `transmit`, if that is empty.
     pub fn transmit(&mut self, transmit: &mut Transmit) {
         self.lanes.transmit(transmit);
@@ -524,6 +444,7 @@ impl NodeState {
                     self.handle(whole.whole()?)?;
                 }
             } else {
+                self.parts.check_whole(head.kind)?;
                 self.handle(frame)?;
             }
             input.advance(len);
@@ -597,123 +518,6 @@ impl NodeState {
         } else if self.services.has_registration(id) {
             self.registered(id, result);
         }
-    }
-
-    /// Begins a subscription. Its number is also that of the request, which is answered when the hub has taken it. While
-    /// there is no link it waits for one; over reconnections it comes back by itself.
-    ///
-    /// # Errors
-    ///
-    /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
-    pub fn subscribe(&mut self, pattern: Pattern) -> Result<RequestId, Refusal> {
-        if let Phase::Ended = self.phase {
-            return Err(self.offline(&format!("subscription to `{pattern}`")));
-        }
-        if self.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX {
-            let text = format!("subscription to `{pattern}`: too much waits for the link already");
-            return Err(Refusal::new(Code::Backpressure, text));
-        }
-        let id = self.next_id();
-        self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);
-        self.stamp += 1;
-        let inbox = Inbox::new(self.config.subscription_bytes_max);
-        self.subscriptions.insert(id, Subscription { pattern, inbox, active: false, begun: false, asked: false });
-        if self.is_joined() {
-            self.ask_subscription(id);
-        }
-        Ok(id)
-    }
-
-    fn ask_subscription(&mut self, id: u32) {
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
-            subscription.asked = true;
-            let pattern = subscription.pattern.as_str().as_bytes();
-            Frame::Subscribe { id, pattern }.encode(&mut self.lanes.control);
-        }
-    }
-
-    /// Ends a subscription at once; what waits for it is dropped.
-    pub fn unsubscribe(&mut self, id: RequestId) {
-        let Some(subscription) = self.remove_subscription(id) else { return };
-        if self.is_joined() && (subscription.active || subscription.asked) {
-            Frame::Unsubscribe { id }.encode(&mut self.lanes.control);
-        }
-    }
-
-    fn remove_subscription(&mut self, id: u32) -> Option<Subscription> {
-        let subscription = self.subscriptions.remove(&id)?;
-        self.forget_pattern(id, &subscription.pattern);
-        Some(subscription)
-    }
-
-    fn forget_pattern(&mut self, id: u32, pattern: &Pattern) {
-        if let Some(ids) = self.patterns.get_mut(pattern.as_str()) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.patterns.remove(pattern.as_str());
-            }
-        }
-        self.stamp += 1;
-    }
-
-    /// The hub will not serve it any more: that is the last thing its reader gets.
-    fn end_subscription(&mut self, id: u32, why: Refusal) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
-        subscription.active = false;
-        subscription.inbox.end(why);
-        let pattern = subscription.pattern.clone();
-        self.forget_pattern(id, &pattern);
-        self.woken.push(id);
-    }
-
-    /// Takes what is next for a subscription. `None` if nothing waits.
-    pub fn take(&mut self, id: RequestId) -> Option<Delivery> {
-        self.subscriptions.get_mut(&id)?.inbox.take()
-    }
-
-    /// Asks when the hub has taken all events published so far, and to how many nodes the last of them went.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next two.
-    pub fn confirm(&mut self) -> Result<RequestId, Refusal> {
-        let id = self.request("confirmation of an event", self.seq)?;
-        self.lanes.bulk.append(|out| Frame::Confirm { id }.encode(out));
-        Ok(id)
-    }
-
-    /// Asks when the hub has handled everything sent so far.
-    pub fn barrier(&mut self) -> Result<RequestId, Refusal> {
-        let id = self.request("barrier", self.seq)?;
-        self.lanes.bulk.append(|out| Frame::Barrier { id }.encode(out));
-        Ok(id)
-    }
-
-    /// Asks the hub, or through it a node, for a sign of life.
-    pub fn ping(&mut self, node: Option<&Name>) -> Result<RequestId, Refusal> {
-        // It may overtake events, so its answer says nothing of them.
-        let id = self.request("ping", 0)?;
-        let node = node.map_or("", Name::as_str).as_bytes();
-        Frame::Ping { id, node }.encode(&mut self.lanes.calls);
-        Ok(id)
-    }
-
-    fn request(&mut self, what: &'static str, behind: u64) -> Result<RequestId, Refusal> {
-        if !self.is_joined() {
-            return Err(self.offline(what));
-        }
-        if self.requests.len() >= limits::REQUESTS_MAX {
-            let text = format!("{what}: {} requests wait for an answer already", limits::REQUESTS_MAX);
-            return Err(Refusal::new(Code::Backpressure, text));
-        }
-        let id = self.next_id();
-        self.requests.insert(id, (what, behind));
-        Ok(id)
-    }
-
-    /// Nobody waits for the answer to this request any more.
-    pub fn abandon(&mut self, id: RequestId) {
-        self.requests.remove(&id);
     }
 
     fn offline(&self, what: &str) -> Refusal {

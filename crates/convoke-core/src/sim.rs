@@ -11,18 +11,25 @@
 //!
 //! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
 //! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
-//! and `subscriber` (what a program must be told), `faults` (what goes wrong), `ending` (what must hold in the end).
+//! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
+//! `values` and `watcher` (what a program must be told of them), `members` (what the hub
+//! must think of them), `faults` (what goes wrong), `ending` (what must hold in the end).
 
 mod dice;
 mod ending;
 mod faults;
+mod foundation;
 mod hub_shell;
+mod members;
 mod node_shell;
 mod oracle;
 mod pipe;
 mod publisher;
 mod subscriber;
 mod trace;
+mod truth;
+mod values;
+mod watcher;
 mod world;
 
 use std::fmt;
@@ -48,6 +55,14 @@ pub enum Checker {
     Unhurt,
     /// Once nothing goes wrong any more all nodes join and every subscription works.
     Liveness,
+    /// What is acknowledged is kept, what is told not to be done never is, and each write happens once, if what it expects
+    /// is so; a get tells what was there; what goes by itself goes when it is due, and not before.
+    Kept,
+    /// What a watch is told has happened, in that order, none twice, none missing, none by halves.
+    Watches,
+    /// Who is heard is never told dead, who has lost its link is suspect at once, then dead, then nobody; a hub that stands
+    /// still kills nobody.
+    Members,
     /// Of nodes that are gone the hub holds nothing.
     NothingLeft,
 }
@@ -118,6 +133,24 @@ pub struct Report {
     pub slow_links: u64,
     /// Links that sent what no node sends.
     pub hostile: u64,
+    /// Changes of values that were kept.
+    pub changes: u64,
+    /// Writes that were acknowledged.
+    pub written: u64,
+    /// Of those not done, because something else was there than expected.
+    pub conflicts: u64,
+    /// Writes of which nobody knows what became of them.
+    pub unknown_writes: u64,
+    /// Operations that the foundation did not keep.
+    pub not_kept: u64,
+    /// Operations of which the foundation did not know.
+    pub uncertain: u64,
+    /// Reads of old rows.
+    pub reads: u64,
+    /// Changes that watches were told.
+    pub watched: u64,
+    /// Gets that were answered with values.
+    pub got: u64,
     /// Confirmations whose count was compared.
     pub confirmed: u64,
 }

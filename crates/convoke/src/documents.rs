@@ -13,6 +13,7 @@ pages! {
     ReadMe = "README.md";
     FirstSteps = "docs/guide/first-steps.md";
     Events = "docs/guide/events.md";
+    Values = "docs/guide/values.md";
     Services = "docs/guide/services.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, Time};
+use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault, Time};
 use tokio::sync::oneshot;
 
 pub(crate) use announce::{Announced, find};
@@ -43,6 +43,10 @@ pub struct HubOptions {
     pub link_bulk_bytes_max: usize,
     /// How it judges who is alive.
     pub membership: Membership,
+    /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub.
+    pub memory: Vec<String>,
+    /// How a provider is chosen for a call that does not say how.
+    pub select: SelectDefault,
 }
 
 impl HubOptions {
@@ -51,8 +55,9 @@ impl HubOptions {
         HubOptions { listen: addresses.into_iter().map(Into::into).collect(), ..HubOptions::default() }
     }
 
-    fn config(&self) -> HubConfig {
-        let mut config = HubConfig::default();
+    fn config(&self) -> Result<HubConfig, Error> {
+        let mut config = HubConfig { select: self.select, ..HubConfig::default() };
+        config.memory = self.memory.iter().map(|prefix| Name::parse(prefix)).collect::<Result<_, _>>()?;
         let set = |to: &mut usize, given: usize| {
             if given != 0 {
                 *to = given;
@@ -63,7 +68,7 @@ impl HubOptions {
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         config.membership = self.membership.clone();
-        config
+        Ok(config)
     }
 }
 
@@ -94,10 +99,11 @@ impl Hub {
     /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what was kept is corrupt: it is left as it is; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
+        let config = options.config()?;
         let folder = folder::open(options.data.as_deref())?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
-        let mut state = HubState::new(options.config(), folder.identity, seed, now());
+        let mut state = HubState::new(config, folder.identity, seed, now());
         // Read once: what is set later changes nothing.
         let token = folder.token.clone();
         state.add_token(token.name().clone(), token.key());

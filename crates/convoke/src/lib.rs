@@ -54,7 +54,7 @@ pub use convoke_core::frame::{Expect, Incarnation};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
-    Payload, PayloadError, Refusal, Rev, SlowPolicy, Standing,
+    Payload, PayloadError, Refusal, Rev, SelectDefault, SlowPolicy, Standing,
 };
 pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};

@@ -14,7 +14,7 @@ mod disk;
 mod file;
 mod pending;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod thread;
 
 use std::collections::VecDeque;
@@ -316,7 +316,6 @@ impl Store {
             "{} cannot be relied on any more: {why}; look after the disk, then start the hub again",
             self.shown
         );
-        tracing::error!("{text}");
         tell(vec![Told::Failed(Refusal::new(Code::StorageFailed, text))]);
     }
 

@@ -105,6 +105,18 @@ fn bounds_told_in_the_guide_are_those_of_the_code() {
     let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
     let says = |page: &str, sentence: String| assert!(page.contains(&sentence), "no page says: {sentence}");
 
+    let values = page("values.md");
+    says(
+        &values,
+        format!(
+            "up to {},{:03} writes or {}",
+            limits::WRITES_MAX / 1000,
+            limits::WRITES_MAX % 1000,
+            mib(limits::WRITES_BYTES_MAX)
+        ),
+    );
+    says(&values, format!("at most {} KiB: what is longer", limits::VALUE_BYTES_MAX >> 10));
+    says(&values, format!("up to {} changes", limits::BATCH_ITEMS_MAX));
     says(&events, format!("at once unless {} wait", mib(limits::NODE_BULK_BYTES_MAX)));
     says(&events, format!("{} together at most", format_args!("{} KiB", limits::HEADERS_BYTES_MAX >> 10)));
     says(&events, format!("at most {} unless", mib(limits::PAYLOAD_BYTES_DEFAULT)));

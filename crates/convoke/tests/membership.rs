@@ -40,7 +40,9 @@ async fn proxied() -> (Stage, Members, Proxy, Node) {
     let mut members = panel.members().await.unwrap();
     let proxy = Proxy::new(&stage.address).await;
     let press = soon(Node::connect_with(&proxy.address, stage.options("press"))).await.unwrap();
-    becomes(&mut members, "press", MemberState::Alive).await;
+    while members.get("press").is_none_or(|press| press.pid == 0) {
+        soon(members.next()).await.unwrap().unwrap();
+    }
     (stage, members, proxy, press)
 }
 

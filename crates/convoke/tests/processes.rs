@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use convoke::{Error, Gap, Hub, HubOptions, Missed, Node, NodeOptions, Standing, Subscription, Token};
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
-use support::process::{Process, ROLE, end_with_parent, say};
+use convoke::{Code, Gap, Missed, Node, NodeOptions, Outcome, Standing, Token};
+use rustix::process::Signal;
+use support::hub_process::{HubProcess, hub};
+use support::process::{Process, ROLE, end_with_parent, given, say};
 use support::*;
 
 /// What a process of a story does; see [`Process::start`].
@@ -25,28 +28,6 @@ fn child() {
     }
 }
 
-fn given(variable: &str) -> String {
-    std::env::var(variable).unwrap()
-}
-
-/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, until it is killed.
-async fn hub() {
-    if let Ok(files) = std::env::var("FILES") {
-        let files = Some(files.parse().unwrap());
-        setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).unwrap();
-    }
-    let options = HubOptions { data: Some(given("DATA").into()), ..HubOptions::listen([given("LISTEN")]) };
-    let hub = loop {
-        match Hub::start(options.clone()).await {
-            // Whoever dials out may have got the port for a moment.
-            Err(Error::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-            hub => break hub.unwrap(),
-        }
-    };
-    say(&hub.addresses()[0].to_string());
-    std::future::pending().await
-}
-
 /// Subscribes at `HUB` and tells how many events it received and how many it was told to have lost, when it has come to
 /// event number `LAST`.
 async fn subscriber() {
@@ -58,64 +39,6 @@ async fn subscriber() {
     let tally = tally(&mut all, 1, given("LAST").parse().unwrap()).await;
     say(&format!("{} {}", tally.received, tally.lagged));
     std::future::pending().await
-}
-
-/// A hub that is a process, and what is needed to join it.
-struct HubProcess {
-    process: Process,
-    address: String,
-    folder: tempfile::TempDir,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl HubProcess {
-    async fn start(variables: &[(&'static str, &str)]) -> HubProcess {
-        let folder = tempfile::tempdir().unwrap();
-        let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        variables.push(("DATA", folder.path().join("data").display().to_string()));
-        let (process, address) = HubProcess::run(&folder, &variables, "127.0.0.1:0").await;
-        HubProcess { process, address, folder, variables }
-    }
-
-    async fn run(folder: &tempfile::TempDir, variables: &[(&str, String)], listen: &str) -> (Process, String) {
-        let mut all: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        all.push(("LISTEN", listen));
-        let mut process = Process::start("hub", folder.path(), &all);
-        let address = process.says().await;
-        (process, address)
-    }
-
-    /// Kills it and starts it again at the same address.
-    async fn kill_and_restart(self) -> HubProcess {
-        let HubProcess { process, address, folder, variables } = self;
-        process.kill().await;
-        let (process, again) = HubProcess::run(&folder, &variables, &address).await;
-        assert_eq!(again, address);
-        HubProcess { process, address, folder, variables }
-    }
-
-    fn token(&self) -> std::path::PathBuf {
-        self.folder.path().join("data/admin.token")
-    }
-
-    fn options(&self, name: &str) -> NodeOptions {
-        let token = Some(Token::read(self.token()).unwrap());
-        NodeOptions { token, timeout: PATIENCE, ..NodeOptions::new(name) }
-    }
-
-    async fn node(&self, name: &str) -> Node {
-        Node::connect_with(&self.address, self.options(name)).await.unwrap()
-    }
-
-    async fn subscribers(&self, count: usize) -> (Vec<Node>, Vec<Subscription>) {
-        let (mut nodes, mut subscriptions) = (Vec::new(), Vec::new());
-        for n in 0..count {
-            let node = self.node(&format!("node-{n}")).await;
-            subscriptions.push(node.subscribe("#").await.unwrap());
-            nodes.push(node);
-        }
-        (nodes, subscriptions)
-    }
 }
 
 #[tokio::test]
@@ -139,6 +62,75 @@ async fn twenty_nodes_outlive_a_hub_that_is_killed_ten_times() {
         }
     }
     assert!(subscriptions.iter_mut().all(|subscription| subscription.try_next().is_none()));
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_outlives_a_hub_that_is_killed_again_and_again() {
+    const WRITERS: usize = 8;
+    let mut hub = HubProcess::start(&[]).await;
+    let press = Arc::new(hub.node("press").await);
+    let panel = hub.node("panel").await;
+    let acknowledged: Arc<[AtomicU64; WRITERS]> = Arc::default();
+    let enough = Arc::new(AtomicBool::new(false));
+    let write = |writer: usize| {
+        let (press, acknowledged, enough) = (press.clone(), acknowledged.clone(), enough.clone());
+        tokio::spawn(async move {
+            let mut last = None;
+            for n in 1_u64.. {
+                let rev = soon(press.set(format!("count/{writer}"), &n)).await.unwrap();
+                assert!(last < Some(rev), "{last:?} before {rev:?}");
+                last = Some(rev);
+                acknowledged[writer].store(n, Ordering::SeqCst);
+                if enough.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        })
+    };
+    let writers: Vec<_> = (0..WRITERS).map(write).collect();
+    for _ in 0..10 {
+        let before = acknowledged[0].load(Ordering::SeqCst);
+        until("more is acknowledged", || acknowledged[0].load(Ordering::SeqCst) > before + 5).await;
+        let before: Vec<u64> = acknowledged.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        hub = hub.kill_and_restart().await;
+        until_standing(&panel, |standing| *standing == Standing::Joined).await;
+        for (writer, before) in before.into_iter().enumerate() {
+            let found: u64 = soon(panel.get(format!("count/{writer}"))).await.unwrap().unwrap();
+            assert!(found >= before, "{found} is there, {before} was acknowledged");
+        }
+    }
+    enough.store(true, Ordering::SeqCst);
+    for writer in writers {
+        soon(writer).await.unwrap();
+    }
+    for (writer, count) in acknowledged.iter().enumerate() {
+        let found: u64 = soon(panel.get(format!("count/{writer}"))).await.unwrap().unwrap();
+        assert_eq!(found, count.load(Ordering::SeqCst));
+    }
+}
+
+#[tokio::test]
+async fn a_hub_whose_disk_is_full_is_read_from_and_heals() {
+    let hub = HubProcess::start(&[("FILE_BYTES", &(8 << 20).to_string())]).await;
+    let press = hub.node("press").await;
+    let long = "x".repeat(100_000);
+    let mut kept = 0;
+    let error = loop {
+        match soon(press.set(format!("long/{kept}"), &long)).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+        assert!(kept < 1_000, "the limit was lifted");
+    };
+    assert_eq!((error.code(), error.outcome()), (Code::StorageFull, Outcome::NotDone), "{error}");
+    assert!(kept > 10);
+    assert_eq!(soon(press.get::<String>("long/0")).await.unwrap(), Some(long.clone()));
+    assert_eq!(soon(press.get::<String>(format!("long/{kept}"))).await.unwrap(), None);
+    hub.process.lift_limit_of_files();
+    soon(press.set(format!("long/{kept}"), &long)).await.unwrap();
+    let hub = hub.kill_and_restart().await;
+    let panel = hub.node("panel").await;
+    assert_eq!(soon(panel.values("long/+")).await.unwrap().len(), kept + 1);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn change(watch: &mut Watch) -> Change {
 
 /// A change in a few words.
 fn shown(change: &Change) -> String {
-    let payload = change.payload.as_ref().map(|payload| payload.decode::<i64>().unwrap().to_string());
+    let payload = change.payload.as_ref().map(|payload| payload.decode::<i64>().expect("a number").to_string());
     format!("{}={}", change.name, payload.as_deref().unwrap_or("-"))
 }
 
@@ -33,7 +33,7 @@ async fn changes<const N: usize>(watch: &mut Watch) -> [String; N] {
 }
 
 async fn names(node: &Node, pattern: &str) -> Vec<String> {
-    node.values(pattern).await.unwrap().iter().map(|value| value.name.to_string()).collect()
+    node.values(pattern).await.expect("they are told").iter().map(|value| value.name.to_string()).collect()
 }
 
 fn expecting(expect: Expect) -> SetOptions {

@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::arguments::PublishArguments;
 use crate::exit::Failure;
 use crate::join::{with_node, within};
+use crate::payload::{self, Given};
 use crate::signals::Signals;
-use crate::{output, payload, render};
+use crate::{output, render};
 
 #[derive(Serialize)]
 struct Confirmed {
@@ -19,19 +20,11 @@ struct Confirmed {
 pub(crate) async fn run(arguments: PublishArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     // All that can be wrong by itself is refused before the hub is asked for.
     let topic = Name::parse(&arguments.topic)?;
-    let headers = headers(&arguments.headers)?;
-    let payload = match (arguments.payload, arguments.raw) {
-        (Some(text), _) => payload::from_argument(text)?,
-        (None, None) => Payload::default(),
-        (None, Some(path)) => {
-            tracing::info!("reading `{}`", path.display());
-            // Reading waits for whoever writes the other end.
-            let reading = tokio::task::spawn_blocking(move || payload::from_file(&path));
-            tokio::select! {
-                read = reading => read.expect("a panic ends the program")?,
-                signal = signals.received() => return Ok(signal.exit_code()),
-            }
-        }
+    let headers = payload::headers(&arguments.headers)?;
+    let payload = match payload::given(arguments.payload, arguments.raw, signals).await? {
+        Given::Payload(payload) => payload,
+        Given::Nothing => Payload::default(),
+        Given::Signal(signal) => return Ok(signal.exit_code()),
     };
     with_node(&arguments.node, signals, async |node| {
         let what = format!("publish on `{topic}`");
@@ -51,15 +44,4 @@ pub(crate) async fn run(arguments: PublishArguments, json: bool, signals: &Signa
 async fn publish(node: &Node, topic: &Name, payload: &Payload, headers: &Headers) -> Result<u64, Error> {
     node.publish_payload(topic.as_str(), payload, headers).await?;
     node.confirm().await
-}
-
-fn headers(given: &[String]) -> Result<Headers, Failure> {
-    let mut headers = Headers::new();
-    for pair in given {
-        match pair.split_once('=') {
-            Some((name, value)) if !name.is_empty() => headers.push(name, value),
-            _ => return Err(Failure::usage(format!("`{pair}` is no header: write NAME=VALUE, such as `reason=test`"))),
-        }
-    }
-    Ok(headers)
 }

@@ -144,7 +144,7 @@ impl Printer<'_> {
 }
 
 /// What comes next; none if nothing comes for `idle`.
-async fn next(arrivals: &mut mpsc::Receiver<Batch>, idle: Option<Duration>) -> Option<Batch> {
+pub(super) async fn next<T>(arrivals: &mut mpsc::Receiver<T>, idle: Option<Duration>) -> Option<T> {
     match idle {
         None => arrivals.recv().await,
         Some(idle) => tokio::time::timeout(idle, arrivals.recv()).await.unwrap_or(None),

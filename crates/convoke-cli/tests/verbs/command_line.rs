@@ -5,7 +5,21 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::story::{Story, full_disk, run};
 
-const VERBS: [&str; 5] = ["hub", "subscribe", "publish", "ping", "demo"];
+const VERBS: [&str; 13] = [
+    "hub",
+    "subscribe",
+    "publish",
+    "set",
+    "get",
+    "watch",
+    "wait",
+    "delete",
+    "list",
+    "status",
+    "locate",
+    "ping",
+    "demo",
+];
 
 #[test]
 fn without_arguments_there_is_help_and_64() {
@@ -147,7 +161,7 @@ fn the_environment_says_what_no_flag_says() {
 #[test]
 fn the_common_options_are_known_to_every_verb() {
     let story = Story::without_hub();
-    for verb in ["hub", "subscribe", "publish", "ping", "demo"] {
+    for verb in VERBS {
         let common = ["--address", "mem://x", "--name", "a", "--author", "b", "--token-file", "c", "--timeout", "1s"];
         // The last option does not exist, and is the only one that is complained about.
         let ended = story.run([&[verb][..], &common, &["--json", "-v", "--no-such-option"]].concat());

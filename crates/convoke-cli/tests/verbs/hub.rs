@@ -70,6 +70,23 @@ fn a_hub_does_not_listen_where_others_could_listen_in() {
 }
 
 #[test]
+fn a_hub_does_not_start_on_what_it_cannot_read() {
+    let story = Story::without_hub();
+    let data = story.path("data").display().to_string();
+    let arguments = ["hub", "--listen", "127.0.0.1:0", "--data", &data];
+    let hub = story.start(arguments);
+    hub.prints("listening");
+    hub.signal(Signal::TERM);
+    assert_eq!(hub.ended().code(), 0);
+    std::fs::write(story.path("data/store.redb"), "no store").unwrap();
+    let ended = story.run(arguments);
+    let said = ended.stderr();
+    assert_eq!((ended.code(), said.lines().count()), (65, 1), "{said}");
+    assert!(said.starts_with(&format!("convoke: `{data}/store.redb` is corrupt: ")), "{said}");
+    assert_eq!(std::fs::read(story.path("data/store.redb")).unwrap(), b"no store");
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_told() {
     let story = Story::without_hub();
     let file = story.file("file", b"");

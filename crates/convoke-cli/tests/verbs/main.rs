@@ -1,11 +1,21 @@
 //! The program as its users see it: each test is a story of a few lines, told with the program itself.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod call;
 mod command_line;
+mod delete;
 mod demo;
+mod get;
 mod hub;
+mod list;
+mod locate;
 mod pages;
 mod ping;
 mod publish;
+mod serve;
+mod set;
+mod status;
 mod story;
 mod subscribe;
+mod wait;
+mod watch;

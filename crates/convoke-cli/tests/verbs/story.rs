@@ -126,6 +126,33 @@ impl Story {
         self.subscribe_as(self.convoke(with_subscribe(arguments)), false)
     }
 
+    /// Starts `watch`, and returns once it watches.
+    pub(crate) fn watch<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let running = self.start(["watch", "-v"].into_iter().chain(arguments));
+        running.stderr.wait_for(WATCHING);
+        running
+    }
+
+    /// Runs the program again and again until what it prints is so.
+    pub(crate) fn until<'a>(&self, arguments: impl IntoIterator<Item = &'a str>, so: impl Fn(&str) -> bool) {
+        let arguments: Vec<&str> = arguments.into_iter().collect();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let printed = self.run(&arguments).stdout();
+            if so(&printed) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it never became so: {printed}");
+        }
+    }
+
+    /// Starts `serve`, and returns once calls can come.
+    pub(crate) fn serve<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let running = self.start(["serve"].into_iter().chain(arguments));
+        running.stderr.wait_for(SERVING);
+        running
+    }
+
     fn subscribe_as(&self, command: Command, read: bool) -> Running {
         let running = Running::spawn(command, &self.address, read);
         running.stderr.wait_for(SUBSCRIBED);
@@ -138,6 +165,12 @@ const INFO: &str = " INFO ";
 
 /// What `subscribe -v` says when it has subscribed.
 const SUBSCRIBED: &str = " INFO subscribed\n";
+
+/// What `watch -v` says when it watches.
+const WATCHING: &str = " INFO watching\n";
+
+/// What `serve` says when calls can come.
+const SERVING: &str = "serving ";
 
 fn with_subscribe<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     ["subscribe", "-v"].into_iter().chain(arguments).collect()

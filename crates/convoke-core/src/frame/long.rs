@@ -97,8 +97,7 @@ impl Parts {
         body: &[u8],
         bytes_max: usize,
     ) -> Result<Option<Box<Assembly>>, FrameError> {
-        let bulk = matches!(Kind::from_number(head.kind), Some(Kind::Write | Kind::Value));
-        let place = if bulk { &mut self.bulk } else { &mut self.calls };
+        let place = self.lane(head.kind);
         if (head.flags & REST == 0) != place.is_none() {
             return Err(FrameError { offset: 6, expected: "a frame of fragments from its first to its last" });
         }
@@ -116,6 +115,22 @@ impl Parts {
             return Err(FrameError { offset: 0, expected: "1024 bytes in a fragment on average" });
         }
         Ok(if head.flags & MORE == 0 { place.take() } else { None })
+    }
+
+    /// Checks that a frame of this kind does not come between the fragments of another of its lane.
+    pub(crate) fn check_whole(&mut self, kind: u8) -> Result<(), FrameError> {
+        let long = Kind::from_number(kind).is_some_and(Kind::is_long);
+        if long && self.lane(kind).is_some() {
+            return Err(FrameError { offset: 6, expected: "the rest of a frame before another of its lane" });
+        }
+        Ok(())
+    }
+
+    fn lane(&mut self, kind: u8) -> &mut Option<Box<Assembly>> {
+        match Kind::from_number(kind) {
+            Some(Kind::Write | Kind::Value) => &mut self.bulk,
+            _ => &mut self.calls,
+        }
     }
 
     /// Forgets what has begun, with its link.

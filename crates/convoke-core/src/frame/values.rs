@@ -6,6 +6,9 @@ use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX};
 use crate::payload::Encoding;
 use crate::rev::Rev;
 
+/// In place of a durable revision: every change from the first on is to be told.
+pub const AFTER_NOTHING: u64 = u64::MAX;
+
 /// Flag of [`Kind::Value`]: the key has no value any more.
 pub const DELETED: u16 = 1;
 /// Flag of [`Kind::Value`]: more changes of the same revision follow, which belong together.

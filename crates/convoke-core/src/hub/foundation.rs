@@ -154,6 +154,11 @@ impl HubState {
                     self.not_done(&operation, why);
                 }
             }
+            Told::Uncertain { ticket } if planted(Bug::UncertainIsNotDone) => {
+                if let Some(operation) = self.conversation.answered(ticket) {
+                    self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"));
+                }
+            }
             Told::Uncertain { ticket } => {
                 if let Some(operation) = self.conversation.appending.get(&ticket).cloned() {
                     self.conversation.asks.push(Ask::Append { ticket, operation });
@@ -215,6 +220,9 @@ impl HubState {
             }
         }
         for owner in self.kept.values.owners() {
+            if planted(Bug::EphemeralOutlivesHub) {
+                break;
+            }
             self.timers.set(self.now + self.config.membership.away_max(), Timer::Owner(owner));
         }
         self.set_expiry();
@@ -244,9 +252,21 @@ impl HubState {
     pub(super) fn applied(&mut self, applied: Applied, epoch: u64) {
         if let Some((incarnation, cseq, outcome)) = applied.answer {
             self.answer_write(incarnation, cseq, &outcome, epoch);
+            if epoch == 0 && !applied.changed.is_empty() {
+                self.check_owner(incarnation);
+            }
         }
         self.changed(&applied.changed, epoch);
         self.set_expiry();
+    }
+
+    /// What a node has written may be ordered only when the node is gone already: then what shall go with it goes too.
+    fn check_owner(&mut self, incarnation: Incarnation) {
+        if self.live_link(incarnation).is_none() && self.kept.values.is_owner(incarnation) {
+            let known = self.sessions.get(incarnation).is_some();
+            let wait = if known { self.config.membership.away_max() } else { std::time::Duration::ZERO };
+            self.timers.set(self.now + wait, Timer::Owner(incarnation));
+        }
     }
 
     /// The foundation did not take an operation.
@@ -264,7 +284,8 @@ impl HubState {
                 }
                 self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Expire);
                 for owner in self.kept.values.owners() {
-                    if self.sessions.get(owner).is_none_or(|session| session.at.is_err()) {
+                    // One that is set is that of an owner who may still come back.
+                    if !self.timers.is_set(Timer::Owner(owner)) {
                         self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Owner(owner));
                     }
                 }
@@ -288,8 +309,13 @@ impl HubState {
 
     /// Nobody comes back as this incarnation: what it was answered need not be known any more.
     pub(super) fn forget_kept(&mut self, incarnation: Incarnation, unsettled: bool) {
+        let operation = Operation::Forget { incarnation, unsettled };
+        if self.memory.window(incarnation).is_some() {
+            let pos = self.memory.pos() + 1;
+            self.memory.apply(pos, &operation.encode()).expect("it was encoded right here");
+        }
         if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
-            self.conversation.append(&Operation::Forget { incarnation, unsettled });
+            self.conversation.append(&operation);
         }
     }
 }

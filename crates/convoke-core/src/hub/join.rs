@@ -205,8 +205,8 @@ impl HubState {
             self.forget_kept(incarnation, true);
         }
         self.publisher_last = publisher;
-        let nothing_kept =
-            resumed.is_none() && candidate.resume.is_some_and(|incarnation| self.kept.never_kept(incarnation));
+        let nothing_kept = resumed.is_none()
+            && candidate.resume.is_some_and(|asked| self.kept.never_kept(asked) && self.memory.never_kept(asked));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         let (calls, former) = calls;
         let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
@@ -249,10 +249,9 @@ impl HubState {
     /// written stays, so that the link can still be told why.
     pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let heard = link.heard;
         let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
         let before = link.lanes.bulk.bytes();
-        let unsent = std::mem::take(&mut link.lanes.calls);
+        let (unsent, heard) = (std::mem::take(&mut link.lanes.calls), link.heard);
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{HubState, LinkId, Timer};
+use crate::bug::{Bug, planted};
 use crate::frame::{Incarnation, Info, InfoOwned, MasterWish};
 use crate::limits;
 use crate::name::Name;
@@ -165,6 +166,13 @@ impl HubState {
         self.members.get(node).map(|member| member.state)
     }
 
+    /// Whether the node of this incarnation is joined, or suspect only: what lives with it stays.
+    pub(super) fn may_live(&self, incarnation: Incarnation) -> bool {
+        let Some(session) = self.sessions.get(incarnation) else { return false };
+        let member = self.members.get(&session.node).filter(|member| member.incarnation == incarnation);
+        session.at.is_ok() || member.is_some_and(|member| member.state != MemberState::Dead)
+    }
+
     /// Who is master, and the term, which grows with every change of it.
     pub fn master(&self) -> (Option<&Name>, u64) {
         (self.members.master(), self.members.term)
@@ -221,11 +229,15 @@ impl HubState {
         let (dead, removed) = (heard + beat * membership.dead_beats, heard + beat * membership.removed_beats);
         let Some(member) = self.members.all.get_mut(node).filter(|member| member.link == Some(id)) else { return };
         (member.link, member.heard, member.beat) = (None, heard, beat);
+        if planted(Bug::EphemeralGoesWithLink) {
+            let incarnation = member.incarnation;
+            self.node_dead(incarnation);
+        }
         if why.code == Code::Left {
             let why = Refusal::new(Code::Left, "it has left");
             self.members.dead.insert((removed, node.clone()));
             self.member_changes(node, MemberState::Dead, Some(why));
-        } else if dead <= clock {
+        } else if dead <= clock || planted(Bug::SuspectIsDead) {
             self.members.dead.insert((removed, node.clone()));
             self.member_changes(node, MemberState::Dead, Some(why.clone()));
         } else {
@@ -330,6 +342,9 @@ impl HubState {
         }
         while self.members.dead.first().is_some_and(|(due, _)| *due <= clock) {
             let Some((_, node)) = self.members.dead.pop_first() else { break };
+            if planted(Bug::DeadStay) {
+                break;
+            }
             self.remove_member(&node);
         }
         self.arm_members();

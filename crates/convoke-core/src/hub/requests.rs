@@ -146,7 +146,7 @@ impl HubState {
                 format!("subscription to `{pattern}`: {whose} has {count} subscriptions, which is all it may have");
             Err(Refusal::new(Code::Limit, text))
         };
-        if joined.subscriptions.contains_key(&number) {
+        if joined.subscriptions.contains_key(&number) || joined.watches.contains_key(&number) {
             let text = format!("subscription to `{pattern}`: the number {number} is in use on this link");
             return Err(Refusal::new(Code::BadFrame, text));
         }
@@ -244,6 +244,11 @@ fn word(frame: &Frame<'_>) -> &'static str {
         Frame::Publisher { .. } => "Publisher",
         Frame::Forget { .. } => "Forget",
         Frame::Lagged(_) => "Lagged",
+        Frame::Written { .. } => "Written",
+        Frame::Value(_) => "Value",
+        Frame::Snapshot { .. } => "Snapshot",
+        Frame::Handle(_) => "Handle",
+        Frame::Recall { .. } => "Recall",
         _ => "this frame",
     }
 }

@@ -1,9 +1,10 @@
 //! Writes of values, on their way to the foundation and back; values that go by themselves; and the hub's own.
 
 use super::{HubState, LinkId, Timer};
+use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
 use crate::kept::{Outcome, Slot};
-use crate::limits::BATCH_ITEMS_MAX;
+use crate::limits::{BATCH_ITEMS_MAX, WRITES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::payload::Encoding;
@@ -65,6 +66,11 @@ impl HubState {
             return Ok(());
         }
         self.conversation.check_room()?;
+        let unsettled = self.kept.window(incarnation).map_or(0, |window| window.results.len());
+        if unsettled >= WRITES_MAX {
+            let text = format!("write: `{}` has had {unsettled} answers, and has not said so", joined.node);
+            return Err(Refusal::new(Code::Limit, text));
+        }
         if !joined.begun {
             joined.begun = true;
             if self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
@@ -75,6 +81,15 @@ impl HubState {
             }
         }
         self.conversation.append(&operation);
+        if planted(Bug::AppliedTooEarly)
+            && let Ok(applied) = self.kept.apply(self.kept.pos() + 1, &operation.encode())
+        {
+            self.applied(applied, 0);
+        }
+        if planted(Bug::AcknowledgedTooEarly) {
+            let outcome = Outcome::Done { rev: self.kept.pos() + 1, count: write.items.len() as u32 };
+            self.answer_write(incarnation, write.cseq, &outcome, 0);
+        }
         Ok(())
     }
 

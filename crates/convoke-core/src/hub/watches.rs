@@ -12,7 +12,7 @@ use super::foundation::Conversation;
 use super::{HubState, LinkId};
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
-use crate::frame::{Frame, Value, WatchMode};
+use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
 use crate::kept::{CHANGES, Kept, Place, Reach, change_from_row, name_in, place_key};
 use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Pattern;
@@ -73,6 +73,9 @@ struct Snapshot {
 struct Feed {
     /// Places that are to be told first, in their order.
     todo: VecDeque<Place>,
+    /// Instead of these, for who asks once: what there is at that moment, with the positions. What changes later is not
+    /// told, and so must not take anything away.
+    once: VecDeque<(u64, Bytes)>,
     /// Where to go on behind these.
     next: Place,
     /// There is something from `next` on.
@@ -300,8 +303,15 @@ impl HubState {
 fn begin(kept: &Kept, pattern: &Pattern, mode: WatchMode, after: u64, snapshot: &mut bool, first: &mut u64) -> Feed {
     let next = (kept.pos() + 1, 0);
     let all_from = |from: Place, deleted| kept.values.places(pattern, from, deleted).into();
-    if after == 0 || mode == WatchMode::Once {
-        return Feed { todo: all_from((0, 0), false), next, behind: false };
+    // To have everything up to nothing at all is not the same as to have nothing.
+    let (begins, after) = (after == 0, if after == AFTER_NOTHING { 0 } else { after });
+    if mode == WatchMode::Once {
+        let places = kept.values.places(pattern, (0, 0), false).into_iter();
+        let frames = places.filter_map(|place| Some((place.0, kept.values.frames(kept.values.at(place)?).clone())));
+        return Feed { once: frames.collect(), next, ..Feed::default() };
+    }
+    if begins {
+        return Feed { todo: all_from((0, 0), false), next, ..Feed::default() };
     }
     let gone = match mode {
         WatchMode::All => kept.changes.reach(after + 1) == Reach::Gone,
@@ -313,11 +323,11 @@ fn begin(kept: &Kept, pattern: &Pattern, mode: WatchMode, after: u64, snapshot: 
         if mode == WatchMode::All && after <= kept.pos() {
             *first = kept.changes.first();
         }
-        return Feed { todo: all_from((0, 0), false), next, behind: false };
+        return Feed { todo: all_from((0, 0), false), next, ..Feed::default() };
     }
     match mode {
-        WatchMode::All => Feed { todo: VecDeque::new(), next: (after + 1, 0), behind: true },
-        _ => Feed { todo: all_from((after + 1, 0), true), next, behind: false },
+        WatchMode::All => Feed { next: (after + 1, 0), behind: true, ..Feed::default() },
+        _ => Feed { todo: all_from((after + 1, 0), !planted(Bug::DeletionsNotTold)), next, ..Feed::default() },
     }
 }
 
@@ -339,7 +349,7 @@ impl Watch {
             if self.reading {
                 return Progress::Waits;
             }
-            let todo = self.feeds.iter().position(|feed| !feed.todo.is_empty());
+            let todo = self.feeds.iter().position(|feed| !feed.todo.is_empty() || !feed.once.is_empty());
             let behind = self.feeds.iter().position(|feed| feed.behind);
             let Some(which) = todo.or(behind) else {
                 if self.look_again(kept) {
@@ -377,6 +387,14 @@ impl Watch {
 
     /// Tells the next of what is to be told first. What has changed since comes later, as it is then.
     fn tell_todo(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>) {
+        if let Some(&(pos, _)) = self.feeds[which].once.front() {
+            let mut group = Vec::new();
+            while let Some((_, frames)) = self.feeds[which].once.pop_front_if(|(of, _)| *of == pos) {
+                group.push(frames);
+            }
+            let group: Vec<&[u8]> = group.iter().map(|frames| &frames[..]).collect();
+            return self.tell(&group, lane);
+        }
         let Some(&(pos, _)) = self.feeds[which].todo.front() else { return };
         let mut group: Vec<&[u8]> = Vec::new();
         while let Some(place) = self.feeds[which].todo.pop_front_if(|place| place.0 == pos) {
@@ -421,13 +439,13 @@ impl Watch {
                 skipped += 1;
                 if skipped > SCAN_MAX {
                     let todo = kept.values.places(&self.pattern, place, true).into();
-                    self.feeds[which] = Feed { todo, next: end, behind: false };
+                    self.feeds[which] = Feed { todo, next: end, ..Feed::default() };
                     return;
                 }
             }
         }
         self.tell(&group, lane);
-        self.feeds[which] = Feed { todo: VecDeque::new(), next: end, behind: false };
+        self.feeds[which] = Feed { next: end, ..Feed::default() };
     }
 
     /// Tells every change from where it is that is in memory, as far as there is room.
@@ -494,7 +512,7 @@ impl Watch {
         let first = if which == 0 { kept.changes.first() } else { 0 };
         Frame::Snapshot { id: self.id, durable: which == 0, memory: which == 1, first }.encode(lane);
         let todo = kept.values.places(&self.pattern, (0, 0), false).into();
-        self.feeds[which] = Feed { todo, next: (kept.pos() + 1, 0), behind: false };
+        self.feeds[which] = Feed { todo, next: (kept.pos() + 1, 0), ..Feed::default() };
         self.told = false;
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Incarnation, Value};
 use crate::limits::{DELETED_MAX, VALUES_BYTES_MAX, VALUES_MAX};
 use crate::name::Pattern;
@@ -244,7 +245,11 @@ impl Values {
                 place,
                 author,
                 payload,
-                expires_ms: if ttl_ms > 0 { wall_ms.saturating_add(ttl_ms) } else { 0 },
+                expires_ms: if ttl_ms > 0 {
+                    wall_ms.saturating_add(ttl_ms >> u8::from(planted(Bug::HalfTheTimeToLive)))
+                } else {
+                    0
+                },
                 owner: owner.filter(|_| ephemeral),
             },
         );

@@ -115,7 +115,6 @@ impl NodeState {
         // What is lost was told; from here on it is settled.
         self.received = last;
         let resumed = welcome.resumed;
-        let same_hub = before == Some(hub);
         let secret = match self.incarnation.take() {
             Some((_, known)) if welcome.resumed => known,
             _ => secret,
@@ -148,9 +147,9 @@ impl NodeState {
                 self.ask_subscription(id);
             }
         }
-        self.resume_services(same_hub, resumed);
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
+        self.resume_services(gap == Gap::LinkLost, resumed);
         self.publish_kept();
     }
 }

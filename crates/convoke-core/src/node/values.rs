@@ -271,6 +271,10 @@ impl NodeState {
         }
         let epoch = self.welcome.epoch;
         let Some(watch) = self.values.watches.get_mut(&id) else { return false };
+        if !watch.is_asked() {
+            // It has ended.
+            return true;
+        }
         match result {
             Ok(durable) => {
                 if watch.begins() {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Checker;
+use super::truth::Life;
 use super::world::{Asked, ConnId, Tag, World};
 use crate::hub::Census;
 use crate::limits::{BEATS_DEAD, BEATS_REMOVED};
@@ -28,6 +29,7 @@ impl World {
         // What is paused goes on by itself, at the latest after the longest pause.
         self.run_for(Duration::from_secs(100));
         self.calm = true;
+        self.calm_since = Some(self.now);
         let tags: Vec<Tag> = self.programs.keys().copied().collect();
         for tag in tags {
             let Some(program) = self.programs.get_mut(&tag) else { continue };
@@ -55,6 +57,7 @@ impl World {
 
     /// Everybody is joined, and every subscription gets what comes next.
     fn works(&mut self) {
+        self.check_members();
         if self.failed.is_some() {
             return;
         }
@@ -88,10 +91,20 @@ impl World {
             self.asks(from, Asked::Confirm);
         }
         for tag in &members {
+            self.writes(*tag);
+            self.gets(*tag, "#");
             self.asks(*tag, Asked::Barrier);
             self.asks(*tag, Asked::Ping);
         }
-        self.run_for(Duration::from_secs(20));
+        // Until also what has a time to live is gone.
+        self.run_for(Duration::from_secs(30));
+        self.left_in_memory.clear();
+        self.looked = true;
+        for tag in &members {
+            self.gets(*tag, "#");
+        }
+        self.run_for(Duration::from_secs(2));
+        self.check_rows();
         for (tag, id, _) in subscribed {
             self.check_subscription_in_the_end(tag, id);
         }
@@ -104,6 +117,12 @@ impl World {
                 let text = format!("request {id} ({:?}) of program {tag} has no answer", request.what);
                 return self.fail(Checker::Answers, text);
             }
+            let (writes, gets) = (program.values.writes.len(), program.values.gets.len());
+            if writes + gets > 0 {
+                let text = format!("{writes} writes and {gets} gets of program {tag} have no answer");
+                return self.fail(Checker::Answers, text);
+            }
+            self.check_watches_in_the_end(tag);
             self.check_losses(tag, &[], true);
         }
     }
@@ -114,6 +133,9 @@ impl World {
         for tag in tags {
             self.leaves(tag);
         }
+        // Who has said goodbye is dead at once.
+        self.run_for(Duration::from_secs(1));
+        self.check_members();
         // Until nobody is even remembered as dead.
         self.run_for(self.config.membership.beat * BEATS_REMOVED + SETTLED);
         if self.failed.is_some() {
@@ -123,9 +145,19 @@ impl World {
         let Some(hub) = &self.hub else { return };
         let census = hub.census();
         let sessions = self.sessions as usize;
-        if census != (Census { sessions, ..Census::default() }) || !left.is_empty() {
-            let text =
-                format!("all have left, {sessions} of them without a goodbye, and links {left:?} remain: {census:?}");
+        if let Some((name, has)) = self.truth.values.iter().find(|(_, has)| has.owner.is_some() || has.expires_ms > 0) {
+            return self.fail(Checker::Kept, format!("`{name}` should be gone by itself: {has:?}"));
+        }
+        let lasting = self.left_in_memory.values().filter(|(.., life)| *life == Life::Lasting).count();
+        // Where nobody was left to look, nobody knows what is in memory.
+        let unknown = if self.looked { 0 } else { census.values.saturating_sub(self.truth.values.len()) };
+        let values = self.truth.values.len() + lasting + unknown;
+        let census = Census { values_bytes: 0, ..census };
+        if census != (Census { sessions, values, ..Census::default() }) || !left.is_empty() {
+            let text = format!(
+                "all have left, {sessions} of them without a goodbye, {values} values are there, \
+                 and links {left:?} remain: {census:?}"
+            );
             self.fail(Checker::NothingLeft, text);
         }
     }

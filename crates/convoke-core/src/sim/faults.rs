@@ -9,7 +9,6 @@ use super::subscriber::Subscriber;
 use super::world::{Asked, ConnId, Request, Tag, What, World};
 use crate::frame::{Preface, write_headers};
 use crate::hub::Peer;
-use crate::limits::BEATS_DEAD;
 use crate::name::{Name, Pattern};
 use crate::node::{NodeState, Publication, RequestId};
 use crate::payload::{Encoding, Headers};
@@ -33,12 +32,14 @@ impl World {
         }
         let tag = self.dice.pick(&tags);
         match self.dice.below(1000) {
-            0..550 => self.publishes(tag),
-            550..650 => self.subscribes(tag),
-            650..690 => self.unsubscribes(tag),
-            690..730 => self.asks(tag, Asked::Confirm),
-            730..760 => self.asks(tag, Asked::Barrier),
-            760..790 => self.asks(tag, Asked::Ping),
+            0..345 => self.publishes(tag),
+            345..545 => self.values_step(tag),
+            545..640 => self.subscribes(tag),
+            640..680 => self.unsubscribes(tag),
+            680..720 => self.asks(tag, Asked::Confirm),
+            720..750 => self.asks(tag, Asked::Barrier),
+            750..780 => self.asks(tag, Asked::Ping),
+            780..790 => self.foundation_trouble(),
             790..815 => {
                 if let Some(program) = self.programs.get_mut(&tag).filter(|program| program.small_inbox) {
                     program.taking = !program.taking;
@@ -308,13 +309,13 @@ impl World {
 
     /// A pause of a program excuses what happens to its link; and to one it makes next.
     pub(super) fn excuse(&mut self, tag: Tag, time: Duration) {
-        let silence = self.config.membership.beat * BEATS_DEAD;
+        let silence = self.silence();
         // While the hub stands still too, the two times may add up.
         let both = self.stalled;
         for link in self.conns.values_mut().filter(|link| link.tag == tag && link.attached) {
             link.excuse.delayed = true;
             link.excuse.paused_long |= time > Duration::from_secs(8);
-            link.excuse.frozen_long |= both || time + self.config.membership.beat * 2 > silence;
+            link.excuse.frozen_long |= both || time + silence / 3 > silence;
         }
     }
 
@@ -329,11 +330,11 @@ impl World {
         };
         self.trace.line(self.now, format_args!("hub stands still for {time:?}"));
         self.stalled = true;
-        let silence = self.config.membership.beat * BEATS_DEAD;
+        let silence = self.silence();
         for link in self.conns.values_mut() {
             let both = self.programs.get(&link.tag).is_some_and(|program| program.frozen || !program.reading);
             link.excuse.delayed = true;
-            link.excuse.stalled_long |= both || time + self.config.membership.beat * 2 > silence;
+            link.excuse.stalled_long |= both || time + silence / 3 > silence;
         }
         self.at(self.now + time, What::HubWakes);
     }
@@ -413,5 +414,14 @@ impl World {
         program.hostile = true;
         program.publisher.hostile = true;
         program.flips = true;
+        self.hostile.insert(tag);
+    }
+
+    fn foundation_trouble(&mut self) {
+        match self.dice.below(8) {
+            0..3 => self.disk_is_full(),
+            3 if self.hub.is_some() && !self.stalled => self.foundation_fails(),
+            _ => self.foundation_is_uncertain(),
+        }
     }
 }

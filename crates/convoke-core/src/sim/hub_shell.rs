@@ -12,11 +12,13 @@ use crate::refusal::{Code, Refusal};
 impl World {
     /// Makes a connection of this program; `None` if nobody accepts it.
     pub(super) fn connect(&mut self, tag: Tag, peer: Peer) -> Option<ConnId> {
-        let link = self.hub.as_mut()?.open(peer, self.now).ok()?;
+        // The program listens once it has all that was kept.
+        let link = self.hub.as_mut().filter(|hub| hub.is_ready())?.open(peer, self.now).ok()?;
         self.conn_last += 1;
         let line = Line {
             latency: Duration::from_micros(self.dice.pick(&[10, 200, 5_000, 50_000])),
-            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 150 << 10, 256 << 10]),
+            // Big values take for ever where little fits.
+            capacity: self.dice.pick(&[1 << 10, 8 << 10, 64 << 10, 150 << 10, 256 << 10]).max(self.capacity_min),
             piece: self.dice.pick(&[512, 4 << 10, 64 << 10]),
         };
         let conn = Conn {
@@ -30,6 +32,7 @@ impl World {
             hub_out: Default::default(),
             node_out: Default::default(),
             tap: Default::default(),
+            heard: self.now,
             excuse: Excuse::default(),
         };
         self.conns.insert(self.conn_last, conn);
@@ -46,6 +49,9 @@ impl World {
         let Some(id) = link.link else { return };
         link.up.arrive(now);
         let bytes = link.up.take();
+        if !bytes.is_empty() {
+            link.heard = now;
+        }
         let over = link.up.is_over(now);
         let room = link.up.blocked && !bytes.is_empty();
         if !bytes.is_empty() {
@@ -84,11 +90,12 @@ impl World {
     pub(super) fn hub_turns(&mut self) {
         loop {
             self.collect_notices(0);
-            let Some(link) = self.hub.as_mut().and_then(HubState::touched) else { return };
+            let Some(link) = self.hub.as_mut().and_then(HubState::touched) else { break };
             if let Some(conn) = self.by_link.get(&link).copied() {
                 self.hub_writes(conn);
             }
         }
+        self.hub_asks();
     }
 
     fn collect_notices(&mut self, conn: ConnId) {
@@ -170,13 +177,20 @@ impl World {
                     self.sessions += u64::from(!resumed);
                     self.report.joins += 1;
                     self.report.resumed += u64::from(resumed);
+                    if !resumed {
+                        self.name_has_another(&node);
+                    }
                     self.link_joined(conn, &node);
+                    self.member_joined(&node);
                 }
                 Notice::Gone { node, why } => {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
-                    let taken_over = why.code == Code::Fenced && !why.text.contains("come back");
+                    // Not if a hostile node says of itself that it is fenced: that ends nothing but its link.
+                    self.sign_gone(&node, &why);
+                    let taken_over = why.code == Code::Fenced && why.text.contains("taken over");
                     self.sessions -= u64::from(taken_over || why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
+                        self.member_gone(&node, of, &why);
                         self.check_end(of, &why);
                         if why.code == Code::Left
                             && let Some(tag) = self.conns.get(&of).map(|link| link.tag)
@@ -187,6 +201,7 @@ impl World {
                     }
                 }
                 Notice::Refused(why) => self.check_end(conn, &why),
+                Notice::Failed(_) if self.failing => {}
                 Notice::Failed(why) => self.fail(Checker::Unhurt, format!("the foundation failed: {why}")),
             }
         }
@@ -224,10 +239,12 @@ impl World {
             self.hub_ticks();
         }
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        self.foundation_turn();
         for conn in conns {
             self.hub_reads(conn);
             self.hub_writes(conn);
         }
+        self.hub_turns();
         if !tick_first {
             self.hub_ticks();
         }
@@ -242,6 +259,7 @@ impl World {
             self.hub_turns();
         }
         self.hub = None;
+        self.foundation_crashes();
         self.joined.clear();
         self.by_link.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();

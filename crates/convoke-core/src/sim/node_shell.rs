@@ -85,6 +85,7 @@ impl World {
             publisher: Publisher::default(),
             subscribers: Default::default(),
             requests: Default::default(),
+            values: Default::default(),
         };
         self.programs.insert(tag, program);
         self.after_node(tag);
@@ -227,6 +228,7 @@ impl World {
     fn after_node(&mut self, tag: Tag) {
         self.note_join(tag);
         self.note_answers(tag);
+        self.note_values(tag);
         self.take(tag);
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let conn = program.conn;
@@ -315,6 +317,12 @@ impl World {
                 (Asked::Subscribe, Ok(_)) => {
                     if let Some(subscriber) = program.subscribers.get_mut(&id) {
                         subscriber.begun = true;
+                    }
+                }
+                (Asked::Watch, Ok(_)) => {
+                    let pos = self.truth.pos;
+                    if let Some(watcher) = program.values.watches.get_mut(&id) {
+                        watcher.begins(pos);
                     }
                 }
                 (Asked::Confirm, Ok(count)) if !hostile => self.check_confirm(tag, *count, expected),

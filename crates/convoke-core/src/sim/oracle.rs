@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
+use super::values::Sign;
 use super::world::{ConnId, Tag, World};
 use crate::frame::{EVENT_HEAD_BYTES, EventHead, Frame, Head, MORE, NAMED, Preface, REST};
 use crate::name::{Name, Pattern};
 use crate::payload::Encoding;
+use crate::refusal::{Code, Refusal};
 
 /// An event that the hub has taken.
 #[derive(Debug)]
@@ -64,10 +66,23 @@ impl World {
         }
         while let Ok(Some(head)) = Head::peek(piece) {
             let Some(frame) = piece.get(..head.len) else { return };
-            if let Ok(Some((Frame::Topic { number, name }, _))) = Frame::decode(frame)
-                && let Ok(name) = Name::from_bytes(name)
-            {
-                link.tap.topics.insert(number, name);
+            match Frame::decode(frame) {
+                Ok(Some((Frame::Topic { number, name }, _))) => {
+                    if let Ok(name) = Name::from_bytes(name) {
+                        link.tap.topics.insert(number, name);
+                    }
+                }
+                Ok(Some((Frame::Welcome(welcome), _))) => {
+                    let name = self.joined.iter().find(|(_, of)| **of == conn).map(|(name, _)| name.clone());
+                    if let Some(name) = name {
+                        for other in self.signs.values_mut().filter(|other| other.name == name) {
+                            other.gone = true;
+                        }
+                        let sign = Sign { name, conn: Some(conn), heard: link.heard, gone: false };
+                        self.signs.insert(welcome.incarnation, sign);
+                    }
+                }
+                _ => {}
             }
             piece = &piece[head.len..];
         }
@@ -192,6 +207,25 @@ impl World {
             link.tap.first = None;
         }
         self.routed.entry(conn).or_default();
+    }
+
+    /// A node is gone, or another has its name.
+    pub(super) fn sign_gone(&mut self, node: &Name, why: &Refusal) {
+        let Some(conn) = self.joined.get(node) else { return };
+        let heard = self.conns.get(conn).map(|link| link.heard);
+        for sign in self.signs.values_mut().filter(|sign| sign.name == *node) {
+            if sign.conn.take().is_some() {
+                sign.heard = heard.unwrap_or(sign.heard);
+            }
+            sign.gone |= matches!(why.code, Code::Left | Code::Fenced);
+        }
+    }
+
+    /// A new incarnation has this name.
+    pub(super) fn name_has_another(&mut self, node: &Name) {
+        for sign in self.signs.values_mut().filter(|sign| sign.name == *node) {
+            sign.gone = true;
+        }
     }
 
     pub(super) fn link_gone(&mut self, conn: ConnId) {

@@ -6,17 +6,23 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::dice::Dice;
+use super::foundation::Foundation;
+use super::members::Away;
 use super::oracle::{Routed, Taken, Tap};
 use super::pipe::Pipe;
 use super::publisher::Publisher;
 use super::subscriber::Subscriber;
 use super::trace::Trace;
+use super::truth::{Life, Truth};
+use super::values::{Sign, User};
 use super::{Checker, Failure, Report};
+use crate::frame::Incarnation;
 use crate::hub::{HubConfig, HubIdentity, HubState, LinkId, Membership, Peer};
 use crate::name::Name;
 use crate::node::NodeState;
 use crate::outgoing::{SlowPolicy, Transmit};
 use crate::proof::TokenKey;
+use crate::rev::Rev;
 use crate::time::Time;
 
 pub(super) type ConnId = u32;
@@ -32,6 +38,7 @@ pub(super) enum What {
     RoomAtNode(ConnId),
     RoomAtHub(ConnId),
     Dialed(Tag),
+    Foundation,
     HubStarts,
     HubWakes,
     Wakes(Tag),
@@ -54,6 +61,8 @@ pub(super) struct Conn {
     pub(super) node_out: Transmit,
     pub(super) tap: Tap,
     pub(super) excuse: Excuse,
+    /// When the hub last read something of it.
+    pub(super) heard: Time,
 }
 
 /// What was done to a link, and so how it may end.
@@ -95,6 +104,7 @@ pub(super) struct Program {
     pub(super) publisher: Publisher,
     pub(super) subscribers: BTreeMap<u32, Subscriber>,
     pub(super) requests: BTreeMap<u32, Request>,
+    pub(super) values: User,
 }
 
 /// A request without an answer.
@@ -113,6 +123,7 @@ pub(super) enum Asked {
     Confirm,
     Barrier,
     Ping,
+    Watch,
 }
 
 #[derive(Debug)]
@@ -129,9 +140,16 @@ pub(super) struct World {
     pub(super) hub: Option<HubState>,
     pub(super) config: HubConfig,
     pub(super) epoch: u64,
+    pub(super) foundation: Foundation,
+    /// Its foundation has just told that it failed.
+    pub(super) failing: bool,
+    /// Since when the hub has all that was kept.
+    pub(super) ready_at: Time,
     pub(super) stalled: bool,
     pub(super) conns: BTreeMap<ConnId, Conn>,
     pub(super) conn_last: ConnId,
+    /// What fits into a link at least, in bytes; more where values are big.
+    pub(super) capacity_min: usize,
     pub(super) by_link: BTreeMap<LinkId, ConnId>,
 
     pub(super) programs: BTreeMap<Tag, Program>,
@@ -140,6 +158,17 @@ pub(super) struct World {
     pub(super) gone: BTreeMap<Tag, Publisher>,
 
     // The truth.
+    pub(super) truth: Truth,
+    /// The incarnations that this start of the hub has seen.
+    pub(super) signs: BTreeMap<Incarnation, Sign>,
+    /// Nodes that this start of the hub knows and that have no link.
+    pub(super) away: BTreeMap<Name, Away>,
+    /// Runs of programs that send nonsense.
+    pub(super) hostile: BTreeSet<Tag>,
+    /// In the end somebody looks at all values.
+    pub(super) looked: bool,
+    /// What there is in memory then: revision, print, and how long it shall live.
+    pub(super) left_in_memory: BTreeMap<String, (Rev, u64, Life)>,
     pub(super) taken: Vec<Taken>,
     pub(super) routed: BTreeMap<ConnId, Routed>,
     pub(super) joined: BTreeMap<Name, ConnId>,
@@ -150,6 +179,7 @@ pub(super) struct World {
 
     /// No faults any more.
     pub(super) calm: bool,
+    pub(super) calm_since: Option<Time>,
     pub(super) steps_left: u32,
     /// How long the pauses between steps are at most.
     pub(super) pace: Duration,
@@ -167,9 +197,13 @@ impl World {
                 beat: dice.pick(&[Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)]),
                 ..Membership::default()
             },
+            memory: vec![Name::parse("live").expect("a name")],
+            shared_foundation: dice.once_in(3),
             ..HubConfig::default()
         };
         let pace = Duration::from_millis(dice.pick(&[2, 20, 200]));
+        let capacity_min = if dice.once_in(4) { 128 << 10 } else { 0 };
+        let dice_pace = dice.pick(&[1, 300, 20_000]);
         let mut world = World {
             seed,
             dice,
@@ -182,19 +216,30 @@ impl World {
             hub: None,
             config,
             epoch: 0,
+            foundation: Foundation::new(dice_pace),
+            failing: false,
+            ready_at: Time::START,
             stalled: false,
             conns: BTreeMap::new(),
             conn_last: 0,
+            capacity_min,
             by_link: BTreeMap::new(),
             programs: BTreeMap::new(),
             tag_last: 0,
             gone: BTreeMap::new(),
+            truth: Truth::default(),
+            signs: BTreeMap::new(),
+            away: BTreeMap::new(),
+            hostile: BTreeSet::new(),
+            looked: false,
+            left_in_memory: BTreeMap::new(),
             taken: Vec::new(),
             routed: BTreeMap::new(),
             joined: BTreeMap::new(),
             sessions: 0,
             shared: BTreeSet::new(),
             calm: false,
+            calm_since: None,
             steps_left: 0,
             pace,
         };
@@ -273,6 +318,7 @@ impl World {
             What::Step => {
                 self.steps_left = self.steps_left.saturating_sub(1);
                 self.step();
+                self.check_members();
                 let pause = self.dice.micros(1, self.pace.as_micros() as u64);
                 self.at(self.now + pause, What::Step);
             }
@@ -293,6 +339,7 @@ impl World {
                 }
             }
             What::Dialed(tag) => self.dialed(tag),
+            What::Foundation => self.foundation_turn(),
             What::HubStarts => self.start_hub(),
             What::HubWakes => self.hub_wakes(),
             What::Wakes(tag) => self.node_wakes(tag),
@@ -306,6 +353,7 @@ impl World {
         self.now = self.now + by;
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue.into_iter().map(|((time, order), what)| ((time + by, order), what)).collect();
+        self.foundation.shift(by);
         for conn in self.conns.values_mut() {
             conn.up.shift(by);
             conn.down.shift(by);
@@ -320,8 +368,25 @@ impl World {
         let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: self.epoch };
         let mut hub = HubState::new(self.config.clone(), identity, self.dice.bytes32(), self.now);
         hub.add_token(token_name(), right_key());
+        hub.set_wall(self.wall_ms(), self.now);
         self.hub = Some(hub);
-        self.sessions = 0;
+        self.signs.clear();
+        self.away.clear();
+        self.hub_turns();
+    }
+}
+
+impl World {
+    /// The hub has all that was kept, and lets nodes in.
+    pub(super) fn ready(&mut self) {
+        self.ready_at = self.now;
+        self.sessions = self.truth.begun.len() as u64;
+    }
+
+    /// After how long without a byte a link may be given up.
+    pub(super) fn silence(&self) -> Duration {
+        let membership = &self.config.membership;
+        membership.beat.min(membership.beat_attentive) * membership.dead_beats
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use convoke_core::foundation::Memory;
 use convoke_core::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, Hello, Incarnation, NAMED, Preface};
 use convoke_core::{Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Peer, SlowPolicy, Time, Transmit};
 
@@ -13,6 +14,7 @@ pub(crate) struct Bench {
     pub(crate) witness: Wire,
     pub(crate) bad: Wire,
     pub(crate) now: Time,
+    foundation: Memory,
 }
 
 /// One link of it, from outside.
@@ -71,7 +73,8 @@ impl Bench {
         let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 1 };
         let mut hub = HubState::new(config, identity, [3; 32], Time::START);
         let (witness, bad) = (Wire::new(&mut hub), Wire::new(&mut hub));
-        let mut bench = Bench { hub, witness, bad, now: Time::START };
+        let mut bench = Bench { hub, witness, bad, now: Time::START, foundation: Memory::default() };
+        bench.keep();
         bench.join_witness();
         bench
     }
@@ -111,6 +114,21 @@ impl Bench {
 
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.bad.say(&mut self.hub, bytes, self.now);
+        self.keep();
+        self.bad.listen(&mut self.hub);
+    }
+
+    /// What the hub wants to be kept is.
+    fn keep(&mut self) {
+        loop {
+            let asks = self.hub.asks();
+            if asks.is_empty() {
+                return;
+            }
+            for ask in asks {
+                self.foundation.ask(ask, |told| self.hub.told(told, self.now));
+            }
+        }
     }
 
     pub(crate) fn say_in(&mut self, portion: Portion, bytes: &[u8]) {
@@ -254,6 +272,9 @@ pub(crate) fn answers(mut heard: &[u8]) -> Vec<Answer> {
             Frame::Topic { .. } => Answer::Other("Topic"),
             Frame::Ping { .. } => Answer::Other("Ping"),
             Frame::Beat { .. } => Answer::Other("Beat"),
+            Frame::Written { .. } => Answer::Other("Written"),
+            Frame::Value(_) => Answer::Other("Value"),
+            Frame::Reply(_) => Answer::Other("Reply"),
             other => panic!("{other:?}"),
         });
         heard = &heard[len..];

@@ -243,3 +243,42 @@ impl Drop for Locked<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use convoke_core::foundation::Ask;
+    use convoke_core::{HubConfig, HubIdentity};
+
+    use super::*;
+    use crate::store::tests::on_a_disk_that_fails;
+
+    #[tokio::test]
+    async fn a_hub_whose_disk_fails_says_so_and_lets_go_of_its_folder() {
+        let lock = tempfile::NamedTempFile::new().unwrap();
+        lock.as_file().lock().unwrap();
+        let store = on_a_disk_that_fails(lock.as_file().try_clone().unwrap()).await;
+        let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 3 };
+        let state = HubState::new(HubConfig::default(), identity, [4; 32], now());
+        let shared = Arc::new(HubShared::new(state, Foundation::Store(store.queue())));
+        store.start(shared.hearing());
+        drop(shared.lock());
+        shared.ready().await.unwrap();
+        store.queue().ask(vec![Ask::Append { ticket: 1_000_000, operation: vec![1, 2, 3].into() }]);
+        // As the hub's thread does when it is woken.
+        let listening = async {
+            loop {
+                shared.wake.notified().await;
+                let notices = shared.lock().notices();
+                notices.iter().for_each(|notice| shared.heed(notice));
+            }
+        };
+        let why = tokio::select! {
+            () = listening => unreachable!("it listens for ever"),
+            why = shared.failed() => why,
+        };
+        assert_eq!(why.code, Code::StorageFailed);
+        assert!(why.text.contains("cannot be relied on any more"), "{why}");
+        store.finish();
+        shared.ready().await.unwrap_err();
+    }
+}

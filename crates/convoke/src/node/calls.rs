@@ -238,8 +238,23 @@ impl Node {
         A: Serialize + ?Sized,
         R: DeserializeOwned,
     {
+        let replies = self.call_all_payload(service, Payload::encode(args)?, options).await?;
+        let decode = |reply: Result<Payload, Error>| reply.and_then(|payload| decoded(&payload));
+        Ok(replies.into_iter().map(|(node, reply)| (node, decode(reply))).collect())
+    }
+
+    /// As [`call_all`](Node::call_all), with a payload as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_all`](Node::call_all).
+    pub async fn call_all_payload(
+        &self,
+        service: impl AsRef<str>,
+        payload: Payload,
+        options: CallOptions,
+    ) -> Result<Vec<(Name, Result<Payload, Error>)>, Error> {
         let service = Name::parse(service.as_ref())?;
-        let payload = Payload::encode(args)?;
         let mut nodes: Vec<Name> = Vec::new();
         let timeout = options.timeout.unwrap_or(CALL_TIME_DEFAULT);
         for provider in self.providers(&service, timeout).await? {
@@ -251,10 +266,7 @@ impl Node {
         let calls = nodes.into_iter().map(|node| {
             let options = CallOptions { select: Selector::Node(node.to_string()), ..options.clone() };
             let (service, payload) = (&service, payload.clone());
-            async move {
-                let reply = self.call_payload(service, payload, options).await;
-                (node, reply.and_then(|payload| decoded(&payload)))
-            }
+            async move { (node, self.call_payload(service, payload, options).await) }
         });
         Ok(futures_util::future::join_all(calls).await)
     }

@@ -335,7 +335,22 @@ async fn talk_in_memory(shared: &Arc<NodeShared>, link: Arc<MemLink>) {
         };
         wait(shared, deadline).await;
     }
-    mem::pump(&link);
+    // Another thread may carry the link at this moment, with the goodbye: without that the hub would wait for this node.
+    let goodbye = async {
+        loop {
+            mem::pump(&link);
+            let waits = {
+                let inner = shared.lock();
+                inner.link.is(&link) && inner.state.has_output()
+            };
+            if !waits && mem::is_idle(&link) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    // Nobody carries a link for so long; if somebody does, the hub finds out by itself.
+    let _ = tokio::time::timeout(LEAVE_TIME, goodbye).await;
     shared.lock().link = Link::None;
     mem::cut(&link);
 }

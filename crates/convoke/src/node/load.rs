@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use convoke_core::{InfoOwned, MasterWish};
-use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::{Inner, NodeShared};
 
 /// From joining to when the load is told: programs that come and go at once need not look at theirs.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// How often a node that offers or follows something looks whether its load has changed.
+/// How often a node that offers a service looks whether its load has changed.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// What a sample is good for.
@@ -64,13 +64,13 @@ fn lasting() -> &'static (String, String) {
 
 /// After a turn of its link: lets a node tell its load if it is time to.
 pub(super) fn tell_in_time(inner: &mut Inner, shared: &Arc<NodeShared>) {
-    let (joined, attentive) = (inner.state.is_joined(), inner.state.is_attentive());
+    let (joined, provider) = (inner.state.is_joined(), inner.state.is_provider());
     let telling = &mut inner.telling;
     if !telling.on || !joined {
         telling.next = None;
         return;
     }
-    if telling.told && !attentive {
+    if telling.told && !provider {
         return;
     }
     let now = Instant::now();
@@ -117,7 +117,10 @@ fn is_news(info: &InfoOwned, load: Load) -> bool {
 struct Sampler {
     system: System,
     at: Instant,
-    load: Load,
+    /// What this process had used of processors by then, in milliseconds.
+    used_ms: u64,
+    /// `None` after the first look.
+    load: Option<Load>,
 }
 
 /// The load now, or as it was some seconds ago. `None` where the system does not tell.
@@ -148,34 +151,40 @@ enum Measured {
 fn measure() -> Measured {
     static SAMPLER: Mutex<Option<Sampler>> = Mutex::new(None);
     let mut sampler = SAMPLER.lock().expect("nothing in it panics");
-    let Some(known) = &mut *sampler else {
-        let Ok(mut system) = System::new() else { return Measured::Nothing };
-        look(&mut system);
-        // Not yet of any use.
-        let at = Instant::now();
-        *sampler = Some(Sampler { system, at: at.checked_sub(FRESH).unwrap_or(at), load: Load::default() });
-        return Measured::Begun;
+    let known = match &mut *sampler {
+        Some(known) => known,
+        none => {
+            let Ok(system) = System::new() else { return Measured::Nothing };
+            none.insert(Sampler { system, at: Instant::now(), used_ms: 0, load: None })
+        }
     };
-    if known.at.elapsed() >= FRESH {
-        known.load = look(&mut known.system);
-        known.at = Instant::now();
+    if known.load.is_none() || known.at.elapsed() >= FRESH {
+        known.look();
     }
-    Measured::Load(known.load)
+    known.load.map_or(Measured::Begun, Measured::Load)
 }
 
-fn look(system: &mut System) -> Load {
-    let own = Pid::from_u32(std::process::id());
-    system.refresh_cpu_usage();
-    system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::nothing().with_ram());
-    let what = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, what);
-    let permille = |percent: f32| (percent * 10.0).round() as u32;
-    let process = system.process(own);
-    Load {
-        cpu_permille: permille(system.global_cpu_usage()).min(1000),
-        own_cpu_permille: process.map_or(0, |process| permille(process.cpu_usage())),
-        memory: process.map_or(0, sysinfo::Process::memory),
-        free_memory: system.available_memory(),
+impl Sampler {
+    fn look(&mut self) {
+        let own = Pid::from_u32(std::process::id());
+        let system = &mut self.system;
+        let first = system.cpus().is_empty();
+        system.refresh_cpu_usage();
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        let what = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, what);
+        let process = system.process(own);
+        let used_ms = process.map_or(0, sysinfo::Process::accumulated_cpu_time);
+        let passed_ms = u64::try_from(self.at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        self.at = Instant::now();
+        let own_cpu = used_ms.saturating_sub(self.used_ms) * 1000 / passed_ms;
+        self.used_ms = used_ms;
+        self.load = (!first).then(|| Load {
+            cpu_permille: ((system.global_cpu_usage() * 10.0).round() as u32).min(1000),
+            own_cpu_permille: u32::try_from(own_cpu).unwrap_or(u32::MAX),
+            memory: process.map_or(0, sysinfo::Process::memory),
+            free_memory: system.available_memory(),
+        });
     }
 }
 

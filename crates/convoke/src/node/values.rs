@@ -171,7 +171,16 @@ impl Node {
     ///
     /// As [`set`](Node::set); [`Error::Refused`] if more than 10,000 keys match.
     pub async fn set_every<T: Serialize + ?Sized>(&self, pattern: impl AsRef<str>, value: &T) -> Result<u64, Error> {
-        let wanted = Wanted::every(pattern.as_ref(), Some(Payload::encode(value)?))?;
+        self.set_every_payload(pattern, Payload::encode(value)?).await
+    }
+
+    /// As [`set_every`](Node::set_every), with a payload in any encoding.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_every`](Node::set_every).
+    pub async fn set_every_payload(&self, pattern: impl AsRef<str>, payload: Payload) -> Result<u64, Error> {
+        let wanted = Wanted::every(pattern.as_ref(), Some(payload))?;
         Ok(self.write(&[wanted]).await?.count.into())
     }
 

@@ -4,13 +4,14 @@ mod faulty;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::mpsc;
 
 use bytes::Bytes;
 use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
-use super::Store;
 use super::file::StoreFile;
+use super::{Store, StoreThread};
 use crate::error::Error;
 use faulty::{Call, Dice, Faulty};
 
@@ -18,6 +19,14 @@ const HISTORY: [u8; 16] = [7; 16];
 
 fn open(disk: &Faulty) -> Store {
     Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY).unwrap()
+}
+
+/// A store whose next sync fails, on a thread of its own.
+pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
+    let disk = Faulty::default();
+    let store = open(&disk);
+    disk.state().failing = Some((Call::Sync, 0, io::ErrorKind::Other));
+    StoreThread::open_with(move || Ok(store), lock).await.unwrap()
 }
 
 fn refused(disk: &Faulty, history: [u8; 16]) -> Error {
@@ -306,6 +315,19 @@ fn after_any_other_error_nothing_is_acknowledged() {
     failing(Call::Sync, io::ErrorKind::StorageFull, is_final);
 }
 
+/// redb writes parts of a large transaction early, to make room in memory, and tries again later what failed then.
+#[test]
+fn a_write_that_redb_could_do_without_is_an_error_too() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot]);
+    disk.state().failing = Some((Call::Write, 0, io::ErrorKind::Other));
+    let operation = Bytes::from(vec![1; 30_000]);
+    let asks = (0..1_500).map(|ticket| Ask::Append { ticket, operation: operation.clone() });
+    let told = turn(&mut store, asks.collect());
+    assert!(matches!(&told[..], [Told::Failed(_)]), "{} are told", told.len());
+}
+
 #[test]
 fn a_full_disk_is_read_from_and_heals() {
     let disk = Faulty::default();
@@ -315,6 +337,7 @@ fn a_full_disk_is_read_from_and_heals() {
     let room = disk.state().blocks() + 50;
     disk.state().blocks_max = Some(room);
     while hub.not_done.is_empty() {
+        assert!(!hub.failed, "a full disk has not failed");
         let mut asks = hub.asks();
         asks.push(hub.append());
         hub.told(&turn(&mut store, asks));
@@ -333,6 +356,78 @@ fn a_full_disk_is_read_from_and_heals() {
         hub.told(&turn(&mut store, vec![ask]));
     }
     holds(&disk.state().killed(), &hub.known, &[], "healed");
+}
+
+/// A thread with a store on this disk, and what it tells.
+async fn thread(disk: &Faulty) -> (StoreThread, mpsc::Receiver<Told>) {
+    let (store, lock) = (open(disk), tempfile::tempfile().unwrap());
+    let thread = StoreThread::open_with(move || Ok(store), lock).await.unwrap();
+    let (tell, told) = mpsc::channel();
+    thread.start(Box::new(move |all| all.into_iter().for_each(|told| tell.send(told).unwrap())));
+    thread.queue().ask(vec![Ask::Snapshot]);
+    while told.recv().unwrap() != Told::Ready {}
+    (thread, told)
+}
+
+fn append(ticket: Ticket) -> Ask {
+    Ask::Append { ticket, operation: Bytes::from(ticket.to_le_bytes().to_vec()) }
+}
+
+fn tables(pos: u64) -> Ask {
+    Ask::Tables { pos, puts: vec![(RowKey { table: 1, key: "key".into() }, "row".into())], deletes: Vec::new() }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_before_a_hub_stops_is_written() {
+    let disk = Faulty::default();
+    let (thread, told) = thread(&disk).await;
+    thread.queue().ask(vec![append(1)]);
+    assert!(matches!(told.recv().unwrap(), Told::Committed { pos: 1, ticket: Some(1), .. }));
+    thread.queue().ask(vec![append(2), tables(1)]);
+    thread.finish();
+    assert!(matches!(told.recv().unwrap(), Told::Committed { pos: 2, ticket: Some(2), .. }));
+    assert!(told.recv().is_err(), "nothing else is told");
+    let found = found(&disk);
+    assert_eq!((found.tables, found.operations.len()), (1, 2));
+    assert_eq!(found.rows.values().collect::<Vec<_>>(), ["row"]);
+}
+
+#[tokio::test]
+async fn rows_are_written_although_nothing_else_is() {
+    let disk = Faulty::default();
+    let (thread, told) = thread(&disk).await;
+    thread.queue().ask(vec![append(1)]);
+    told.recv().unwrap();
+    let (_, syncs) = disk.state().calls();
+    thread.queue().ask(vec![tables(1)]);
+    while disk.state().calls().1 == syncs {
+        std::thread::yield_now();
+    }
+    // A power cut after this sync has the rows.
+    let killed = disk.state().killed();
+    thread.finish();
+    assert_eq!(found(&killed).tables, 1);
+}
+
+#[tokio::test]
+async fn many_who_wait_share_a_sync() {
+    const MANY: u64 = 1_000;
+    let disk = Faulty::default();
+    let (thread, told) = thread(&disk).await;
+    // While the disk is busy with the first of them, or with less, the others come.
+    let busy = disk.state();
+    let (_, before) = busy.calls();
+    for ticket in 1..=MANY {
+        thread.queue().ask(vec![append(ticket)]);
+    }
+    drop(busy);
+    for ticket in 1..=MANY {
+        assert!(matches!(told.recv().unwrap(), Told::Committed { pos, .. } if pos == ticket));
+    }
+    let (_, after) = disk.state().calls();
+    // Two transactions, each of which may make the file longer.
+    assert!(after - before <= 4, "{} syncs", after - before);
+    thread.finish();
 }
 
 /// A closed store with some rows and some operations.

@@ -7,10 +7,12 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::frame::Frame;
+use crate::frame::{Expect, Item, Set};
 use crate::hub::{HubConfig, HubIdentity, Peer};
 use crate::name::Pattern;
 use crate::node::{NodeConfig, NodeState};
 use crate::outgoing::Transmit;
+use crate::payload::Encoding;
 use crate::report::{LinkReport, MasterReport, NodeReport, StatusReport, TopicReport};
 
 const BEAT: Duration = Duration::from_secs(15);
@@ -318,6 +320,48 @@ fn a_link_that_offers_something_beats_every_second_on_both_ends() {
 }
 
 #[test]
+fn a_link_that_offers_something_and_falls_silent_at_once_is_found_out_soon() {
+    let mut world = World::new();
+    let mut press = world.joined("press");
+    world.attend(&mut press);
+    world.pass(Duration::from_secs(3), &mut []);
+    assert_eq!(world.state("press"), Some(MemberState::Suspect));
+}
+
+#[test]
+fn a_stall_of_the_hub_is_held_against_nobody_who_is_away() {
+    let mut world = World::new();
+    let mut press = world.joined("press");
+    world.cut(&mut press);
+    world.pass(Duration::from_secs(1), &mut []);
+    // There is no link whose beats the hub would miss.
+    world.now = world.now + Duration::from_secs(60);
+    world.hub.tick(world.now);
+    world.pass(Duration::from_secs(80), &mut []);
+    assert_eq!(world.state("press"), Some(MemberState::Suspect));
+    world.pass(Duration::from_secs(10), &mut []);
+    assert_eq!(world.state("press"), Some(MemberState::Dead));
+}
+
+#[test]
+fn what_lived_with_a_node_goes_when_it_is_dead() {
+    let mut world = World::new();
+    world.hub.config.memory.push(name("line"));
+    let mut press = world.joined("press");
+    let set = Set { encoding: Encoding::Text, payload: b"busy", ttl_ms: 0, ephemeral: true };
+    let item = Item { name: b"line/state", every: false, expect: Expect::Anything, set: Some(set) };
+    press.node.write(&[item]).unwrap();
+    world.carry(&mut press);
+    let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#")).len();
+    assert_eq!(there(&world), 1);
+    world.cut(&mut press);
+    world.pass(Duration::from_secs(80), &mut []);
+    assert_eq!(there(&world), 1, "it may come back");
+    world.pass(Duration::from_secs(10), &mut []);
+    assert_eq!(there(&world), 0);
+}
+
+#[test]
 fn a_link_that_offers_nothing_any_more_may_be_silent_for_longer() {
     let mut world = World::new();
     let mut press = world.joined("press");
@@ -469,7 +513,7 @@ fn links_topics_and_counters_are_there_while_somebody_looks() {
         .node
         .publish(crate::node::Publication {
             name: "a/b",
-            encoding: crate::payload::Encoding::Raw,
+            encoding: Encoding::Raw,
             payload: b"x",
             headers: &crate::payload::Headers::new(),
         })

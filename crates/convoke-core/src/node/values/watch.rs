@@ -9,7 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::FixedState;
 
 use super::{author, change};
-use crate::frame::{Frame, Value, WatchMode};
+use crate::bug::{Bug, planted};
+use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
 use crate::limits::WATCH_WINDOW_BYTES;
 use crate::name::{Name, Pattern};
 use crate::payload::Payload;
@@ -70,6 +71,8 @@ struct Domain {
     listing: bool,
     /// The program knows of values that this watch was never told.
     blind: bool,
+    /// It was told that it has all up to the cursor, also where there was nothing yet.
+    complete: bool,
 }
 
 impl Domain {
@@ -77,6 +80,7 @@ impl Domain {
         self.round += 1;
         self.listing = true;
         self.cursor = Rev::default();
+        self.complete = false;
     }
 }
 
@@ -165,7 +169,11 @@ impl Watch {
             id,
             mode: self.mode,
             window,
-            after: self.durable.cursor.n,
+            after: match self.durable {
+                Domain { cursor: Rev { n: 0, .. }, complete: true, .. } => AFTER_NOTHING,
+                Domain { cursor, .. } if cursor.n > 0 && planted(Bug::CursorOffByOne) => cursor.n + 1,
+                Domain { cursor, .. } => cursor.n,
+            },
             after_memory: self.memory.cursor,
             pattern: self.pattern.as_str().as_bytes(),
         }
@@ -240,7 +248,7 @@ impl Watch {
         } else {
             self.credit(value.id, bytes, control);
         }
-        if !value.together {
+        if !value.together || planted(Bug::GroupsTornApart) {
             self.close_group();
         } else if self.taken + self.group_bytes >= TAKEN_BYTES_MIN {
             // A group may be longer than the window, and the program gets nothing of it before it is whole.
@@ -295,6 +303,7 @@ impl Watch {
     pub(super) fn caught_up(&mut self, durable: u64, epoch: u64) {
         self.close_group();
         self.durable.cursor = self.durable.cursor.max(Rev::durable(durable));
+        self.durable.complete = true;
         if self.durable.listing || self.memory.listing {
             self.delete_unlisted(epoch);
         }

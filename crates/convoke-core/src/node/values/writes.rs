@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Item, Items, Write};
 use crate::limits::{BATCH_ITEMS_MAX, VALUE_BYTES_MAX, WRITES_BYTES_MAX, WRITES_MAX};
 use crate::outgoing::Lanes;
@@ -99,7 +100,8 @@ impl Writes {
                 open.cseq = self.last_cseq;
                 self.sent.insert(open.cseq, *id);
             }
-            let settled = self.sent.first_key_value().map_or(open.cseq, |(first, _)| *first) - 1;
+            let settled = if planted(Bug::SettledTooEarly) { self.last_cseq } else { 0 };
+            let settled = settled.max(self.sent.first_key_value().map_or(open.cseq, |(first, _)| *first) - 1);
             let write = Write { cseq: open.cseq, settled, items: Items::encoded(&open.items) };
             lanes.bulk.append(|out| Frame::Write(write).encode(out));
         }
@@ -125,6 +127,12 @@ impl Writes {
 
     pub(super) fn joined(&mut self, fate: Fate) {
         match fate {
+            Fate::Again if planted(Bug::ResentAsAnother) => {
+                for open in self.open.values_mut() {
+                    open.cseq = 0;
+                }
+                self.sent.clear();
+            }
             Fate::Again => {}
             Fate::Anew => {
                 for open in self.open.values_mut() {

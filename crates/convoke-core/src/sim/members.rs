@@ -1,0 +1,82 @@
+//! What the hub must think of its nodes.
+
+use super::Checker;
+use super::world::{ConnId, World};
+use crate::hub::HubState;
+use crate::name::Name;
+use crate::refusal::{Code, Refusal};
+use crate::report::MemberState;
+
+/// A node that has no link.
+#[derive(Debug)]
+pub(super) struct Away {
+    /// When it was last heard.
+    heard: crate::time::Time,
+    /// It has said that it will not come back.
+    goodbye: bool,
+}
+
+impl World {
+    fn member(&self, node: &Name) -> Option<MemberState> {
+        self.hub.as_ref().and_then(|hub| hub.member(node))
+    }
+
+    pub(super) fn member_joined(&mut self, node: &Name) {
+        self.away.remove(node);
+        // What follows in the same turn may have ended it again.
+        let joined = self.joined.contains_key(node);
+        if joined && self.member(node).is_none() {
+            self.fail(Checker::Members, format!("`{node}` has joined, and the hub does not know it"));
+        }
+    }
+
+    /// Its link is gone.
+    pub(super) fn member_gone(&mut self, node: &Name, conn: ConnId, why: &Refusal) {
+        let heard = self.conns.get(&conn).map_or(self.now, |link| link.heard);
+        self.away.insert(node.clone(), Away { heard, goodbye: matches!(why.code, Code::Left | Code::Fenced) });
+    }
+
+    /// Looks at all nodes, at some time.
+    pub(super) fn check_members(&mut self) {
+        if self.stalled || self.hub.as_ref().is_none_or(|hub| !HubState::is_ready(hub)) {
+            return;
+        }
+        let membership = &self.config.membership;
+        let (long, short) = (membership.beat, membership.beat.min(membership.beat_attentive));
+        let mut wrong = None;
+        for (node, conn) in &self.joined {
+            let state = self.member(node);
+            let heard = self.conns.get(conn).map_or(self.now, |link| link.heard);
+            let quiet = self.now.since(heard);
+            let fine = match state {
+                Some(MemberState::Alive) => true,
+                Some(MemberState::Suspect) => quiet >= short * membership.suspect_beats,
+                _ => false,
+            };
+            if !fine {
+                wrong = Some(format!("`{node}` is joined and was heard {quiet:?} ago, and is {state:?}"));
+            }
+        }
+        for (node, away) in self.away.iter().filter(|(node, _)| !self.joined.contains_key(*node)) {
+            let quiet = self.now.since(away.heard);
+            // In calm nothing stands still, but looks are taken beat by beat.
+            let certain = self.calm
+                && self
+                    .calm_since
+                    .is_some_and(|since| self.now.since(since.max(away.heard)) > long * (membership.dead_beats + 2));
+            let state = self.member(node);
+            let fine = match state {
+                Some(MemberState::Suspect) => !away.goodbye && !certain,
+                Some(MemberState::Dead) => away.goodbye || quiet >= short * membership.dead_beats,
+                None => quiet >= short * membership.removed_beats,
+                Some(MemberState::Alive | MemberState::Removed) => false,
+            };
+            if !fine {
+                wrong = Some(format!("`{node}` was heard {quiet:?} ago, and is {state:?}: {away:?}"));
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.fail(Checker::Members, wrong);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Bad frames of values, services and info: what is no frame or has no business there ends its link, what is well formed
+//! and not allowed is refused, and the link stays.
+
+use convoke_core::frame::{
+    About, Call, Content, End, Expect, Frame, Handle, Incarnation, Item, Items, Kind, MORE, REST, Reply, Select, Set,
+    Value, WatchMode,
+};
+use convoke_core::limits::{BEAT_ATTENTIVE, BEATS_DEAD, FRAGMENT_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_LINK_MAX};
+use convoke_core::{Code, Encoding, HubConfig, Name, Rev};
+
+use super::bench::{Answer, Bench, PORTIONS, Stage, encoded};
+
+const CONTENT: Content<'static> = Content { encoding: Encoding::Raw, headers: false, bytes: b"x" };
+
+/// What only a hub sends.
+pub(crate) const FROM_HUB: &[(&str, Frame<'static>)] = &[
+    ("Written", Frame::Written { cseq: 1, rev: Rev::durable(1), count: 1 }),
+    (
+        "Value",
+        Frame::Value(Value { id: 1, rev: Rev::durable(1), author: b"a", name: b"a", payload: None, together: false }),
+    ),
+    ("Snapshot", Frame::Snapshot { id: 1, durable: true, memory: true, first: 0 }),
+    (
+        "Handle",
+        Frame::Handle(Handle {
+            id: 1,
+            registration: 1,
+            left_ms: 1,
+            incarnation: Incarnation { epoch: 1, counter: 1 },
+            number: 1,
+            caller: b"a",
+            author: b"a",
+            content: CONTENT,
+        }),
+    ),
+    ("Recall", Frame::Recall { id: 1, incarnation: Incarnation { epoch: 1, counter: 1 }, number: 1 }),
+];
+
+fn frame(kind: Kind, encoding: u8, flags: u16, body: &[u8]) -> Vec<u8> {
+    let len = (8 + body.len()) as u32;
+    [&len.to_le_bytes()[..], &[kind as u8, encoding], &flags.to_le_bytes(), body].concat()
+}
+
+fn set(payload: &[u8]) -> Option<Set<'_>> {
+    Some(Set { encoding: Encoding::Raw, payload, ttl_ms: 0, ephemeral: false })
+}
+
+fn write(cseq: u64, items: &[Item<'_>]) -> Vec<u8> {
+    let body = [&cseq.to_le_bytes()[..], &[0; 8], &Items::encode(items)].concat();
+    let last = (body.len() - 1) / FRAGMENT_BYTES_MAX;
+    let flags = |index| if index < last { MORE } else { 0 } | if index > 0 { REST } else { 0 };
+    let fragments = body.chunks(FRAGMENT_BYTES_MAX).enumerate();
+    fragments.flat_map(|(index, body)| frame(Kind::Write, 0, flags(index), body)).collect()
+}
+
+fn item<'a>(name: &'a [u8], payload: &'a [u8]) -> Item<'a> {
+    Item { name, every: false, expect: Expect::Anything, set: set(payload) }
+}
+
+fn watch(id: u32, pattern: &[u8]) -> Vec<u8> {
+    let (mode, after_memory) = (WatchMode::Latest, Rev::default());
+    encoded(&Frame::Watch { id, mode, window: 1 << 20, after: 0, after_memory, pattern })
+}
+
+/// A Write whose one change has been spoiled: in its kind, its flags, its expectation, its encoding, its length, its end.
+#[test]
+fn a_bad_change_ends_its_link() {
+    let table: [(&[u8], &str); 9] = [
+        (&[0, 0], "1 to 256 changes"),
+        (&[1, 1], "1 to 256 changes"),
+        (&[1, 0, 2, 0, 1, 0, b'a', 0], "0 (set) or 1 (delete)"),
+        (&[1, 0, 1, 4, 1, 0, b'a', 0], "flags of a change"),
+        (&[1, 0, 1, 0, 9, 0, b'a', 0], "a name"),
+        (&[1, 0, 1, 0, 1, 0, b'a', 9], "an expectation that exists"),
+        (&[1, 0, 0, 0, 1, 0, b'a', 0, 7], "an encoding that exists"),
+        (&[1, 0, 0, 0, 1, 0, b'a', 0, 0, 255, 255, 255, 255, b'x'], "a payload as long as it says"),
+        (&[1, 0, 1, 0, 1, 0, b'a', 0, 0], "the end of the frame"),
+    ];
+    for (items, sentence) in table {
+        let body = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[0; 8], items].concat();
+        for portion in PORTIONS {
+            let mut bench = Bench::at(Stage::Joined);
+            bench.say_in(portion, &frame(Kind::Write, 0, 0, &body));
+            bench.expect_close(Code::BadFrame, sentence, &(items, portion));
+            // The same in two fragments: what is wrong is only seen when all of it is there.
+            let mut bench = Bench::at(Stage::Joined);
+            let (first, rest) = body.split_at(17);
+            bench.say_in(portion, &frame(Kind::Write, 0, MORE, first));
+            assert_eq!(bench.answers(), [], "{items:?}");
+            bench.say_in(portion, &frame(Kind::Write, 0, REST, rest));
+            bench.expect_close(Code::BadFrame, sentence, &(items, portion, "in fragments"));
+        }
+    }
+}
+
+#[test]
+fn flags_and_numbers_that_do_not_exist_end_their_link() {
+    let number = [1, 0, 0, 0, 0, 0, 0, 0];
+    let table: Vec<(Vec<u8>, &str)> = vec![
+        (frame(Kind::Write, 1, 0, &number), "no encoding and no flags in a Write"),
+        (frame(Kind::Write, 0, 1, &number), "no encoding and no flags in a Write"),
+        (frame(Kind::Call, 0, 1, &number), "flags of this kind of frame"),
+        (frame(Kind::Call, 9, 0, &[&[0; 16][..], &[0; 4]].concat()), "an encoding that exists"),
+        (frame(Kind::Call, 0, 0, &[&[0; 12][..], &[77, 0, 0, 0, 0]].concat()), "a selector that exists"),
+        (frame(Kind::Call, 0, 2, &[&[0; 17][..], &[9, 0]].concat()), "headers"),
+        (frame(Kind::Reply, 0, 0, &[&number[..], &[5]].concat()), "an end of a call that exists"),
+        (frame(Kind::Reply, 0, 0, &[&number[..], &[4, 0]].concat()), "the end of the frame"),
+        (frame(Kind::Watch, 0, 0, &[1, 0, 0, 0, 3]), "0 (latest), 1 (all) or 2 (once)"),
+        (frame(Kind::Taken, 0, 0, &number[..7]), "bytes"),
+        (frame(Kind::Serve, 0, 0, &[1, 0, 0, 0, 2, 0, 0]), "0 or 1"),
+        (frame(Kind::Cancel, 0, 0, &number[..7]), "a number"),
+        (frame(Kind::Info, 0, 0, &[8, 1, 0, 3]), "0 (may), 1 (must) or 2 (never)"),
+        (frame(Kind::Info, 0, 0, &[1, 1, 0, 0xff]), "at most 256 bytes of UTF-8"),
+        (frame(Kind::Info, 0, 0, &[9, 0, 0]), "a field that this version knows"),
+    ];
+    for (bytes, sentence) in table {
+        for portion in PORTIONS {
+            let mut bench = Bench::at(Stage::Joined);
+            bench.say_in(portion, &bytes);
+            bench.expect_close(Code::BadFrame, sentence, &(sentence, portion));
+        }
+    }
+}
+
+/// Fragments that never end, that are tiny, or that do not belong together.
+#[test]
+fn fragments_that_are_no_frame_end_their_link() {
+    const TOGETHER: &str = "a frame of fragments from its first to its last";
+    const REST_FIRST: &str = "the rest of a frame before another of its lane";
+    // Of each fragment: kind, flags, bytes.
+    type Train = Vec<(Kind, u16, usize)>;
+    let endless = |kind, len| {
+        let rest = std::iter::repeat_n((kind, MORE | REST, len), 40);
+        std::iter::once((kind, MORE, len)).chain(rest).collect::<Train>()
+    };
+    let table: Vec<(&str, Train, &str)> = vec![
+        ("the rest of nothing", vec![(Kind::Write, REST, 9)], TOGETHER),
+        ("the end of nothing", vec![(Kind::Call, MORE | REST, 9)], TOGETHER),
+        ("begun twice", vec![(Kind::Reply, MORE, 9), (Kind::Reply, MORE, 9)], TOGETHER),
+        ("another kind", vec![(Kind::Call, MORE, 9), (Kind::Reply, REST, 9)], REST_FIRST),
+        ("tiny", endless(Kind::Write, 3), "1024 bytes in a fragment"),
+        ("empty", endless(Kind::Reply, 0), "1024 bytes in a fragment"),
+        ("endless", endless(Kind::Write, FRAGMENT_BYTES_MAX), "no longer than their frame may be"),
+        ("endless", endless(Kind::Call, FRAGMENT_BYTES_MAX), "no longer than their frame may be"),
+    ];
+    for (case, train, sentence) in table {
+        let mut bench = Bench::at(Stage::Joined);
+        for (kind, flags, len) in &train {
+            bench.say(&frame(*kind, 0, *flags, &vec![0; *len]));
+        }
+        bench.expect_close(Code::BadFrame, sentence, &case);
+    }
+    // Half a frame holds nobody up, and is forgotten with its link.
+    let mut bench = Bench::at(Stage::Joined);
+    for kind in [Kind::Write, Kind::Call] {
+        bench.say(&frame(kind, 0, MORE, &[0; FRAGMENT_BYTES_MAX]));
+    }
+    bench.expect_alive(&"half a frame");
+}
+
+/// Before it has joined a node cannot begin long frames either.
+#[test]
+fn a_long_frame_before_joining_ends_its_link() {
+    for (stage, expected) in [(Stage::Greeted, "Hello"), (Stage::Challenged, "Proof")] {
+        for flags in [0, MORE, REST] {
+            let mut bench = Bench::at(stage);
+            bench.say(&frame(Kind::Write, 0, flags, &[0; 40]));
+            let answers = bench.answers();
+            let [Answer::Close(Code::BadFrame, text)] = &answers[..] else { panic!("a Close, not {answers:?}") };
+            assert!(flags == 0 || text.contains(expected), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_write_that_is_not_allowed_is_refused_and_the_link_stays() {
+    let big = vec![0; VALUE_BYTES_MAX + 1];
+    let absent = Item { expect: Expect::Present, ..item(b"a", b"1") };
+    let pattern = Item { name: b"a/#/b", every: true, ..item(b"", b"") };
+    let own = Item { name: b"$hub/#", every: true, set: None, ..item(b"", b"") };
+    let table: Vec<(Vec<Item<'_>>, Code, &str)> = vec![
+        (vec![item(b"", b"1")], Code::BadName, "cannot be empty"),
+        (vec![item(b"a//b", b"1")], Code::BadName, "has an empty word"),
+        (vec![item(b"a/+", b"1")], Code::BadName, "has a `+`"),
+        (vec![item(b"\xff", b"1")], Code::BadName, "is not UTF-8"),
+        (vec![pattern], Code::BadName, "goes on after `#`"),
+        (vec![item(b"$hub/status", b"1")], Code::Forbidden, "names that begin with `$` are the hub's own"),
+        (vec![item(b"$mine", b"1")], Code::Forbidden, "names that begin with `$` are the hub's own"),
+        (vec![own], Code::Forbidden, "names that begin with `$` are the hub's own"),
+        (vec![item(b"a", b"1"), item(b"$hub/x", b"1")], Code::Forbidden, "names that begin with `$`"),
+        (vec![item(b"a", b"1"), item(b"a", b"2")], Code::BadRequest, "at most once"),
+        (vec![item(b"a", b"1"), item(b"memory/a", b"2")], Code::BadRequest, "in memory only"),
+        (vec![item(b"a", &big)], Code::TooLarge, "at most 262144 bytes"),
+        (vec![item(b"memory/a", &big)], Code::TooLarge, "at most 262144 bytes"),
+        (vec![absent], Code::Conflict, "`a`"),
+    ];
+    let memory = vec![Name::parse("memory").expect("a name")];
+    for (items, code, sentence) in table {
+        let mut bench = Bench::with(HubConfig { memory: memory.clone(), ..HubConfig::default() });
+        bench.reach(Stage::Joined);
+        let before = bench.hub.census().values;
+        bench.say(&write(1, &items));
+        bench.expect_refused(About::Write(1), code, sentence, &sentence);
+        assert_eq!(bench.hub.census().values, before, "{sentence}: nothing was written");
+        bench.say(&write(2, &[item(b"b", b"1")]));
+        assert_eq!(bench.answers(), [Answer::Other("Written")], "{sentence}");
+        bench.expect_alive(&sentence);
+    }
+}
+
+#[test]
+fn a_watch_that_is_not_allowed_is_refused_and_the_link_stays() {
+    for (pattern, sentence) in [(&b""[..], "cannot be empty"), (b"a/#/b", "goes on after `#`"), (b"\xff", "UTF-8")] {
+        let mut bench = Bench::at(Stage::Joined);
+        bench.say(&watch(5, pattern));
+        bench.expect_refused(About::Request(5), Code::BadName, sentence, &sentence);
+        bench.expect_alive(&sentence);
+        assert_eq!(bench.hub.census().watches, 0);
+    }
+    let mut bench = Bench::at(Stage::Joined);
+    bench.say(&watch(7, b"a/#"));
+    assert!(matches!(bench.answers()[..], [Answer::Done(7, _)]));
+    bench.say(&watch(7, b"b/#"));
+    bench.expect_refused(About::Request(7), Code::BadFrame, "the number 7 is in use", &"in use");
+    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"b/#" }));
+    bench.expect_refused(About::Request(7), Code::BadFrame, "the number 7 is in use", &"by a watch");
+    bench.say(&encoded(&Frame::Taken { id: 8, bytes: u32::MAX }));
+    bench.say(&encoded(&Frame::Taken { id: 7, bytes: u32::MAX }));
+    bench.expect_alive(&"Taken for nothing");
+    bench.say(&encoded(&Frame::Unsubscribe { id: 7 }));
+    bench.say(&encoded(&Frame::Unsubscribe { id: 7 }));
+    bench.expect_refused(About::Request(7), Code::BadFrame, "there is no", &"ended twice");
+    assert_eq!(bench.hub.census().watches, 0);
+}
+
+#[test]
+fn watches_have_a_limit() {
+    let mut bench = Bench::at(Stage::Joined);
+    let count = WATCHES_PER_LINK_MAX as u32;
+    let many: Vec<u8> = (0..=count).flat_map(|id| watch(id, b"a/#")).collect();
+    bench.say(&many);
+    let mut refused = bench.answers();
+    refused.retain(|answer| !matches!(answer, Answer::Done(..)));
+    let [Answer::Refused(About::Request(last), Code::Limit, text)] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(*last, count);
+    assert!(text.contains("10000 watches, which is all it may have"), "{text}");
+    bench.expect_alive(&"one too many");
+    bench.hub.closed(bench.bad.link, bench.now);
+    assert_eq!(bench.hub.census().watches, 0, "they go with their link");
+}
+
+/// Answers, cancels and calls whose number nobody has given.
+#[test]
+fn what_is_said_of_calls_that_are_not_open_is_ignored() {
+    let mut bench = Bench::at(Stage::Joined);
+    for id in [0, 1, u64::MAX] {
+        bench.say(&encoded(&Frame::Cancel { id }));
+        let (code, text) = (Code::Busy, "");
+        for end in [End::Running, End::Done(CONTENT), End::Refused { code, text }, End::Uncertain { code, text }] {
+            bench.say(&encoded(&Frame::Reply(Reply { id, end })));
+        }
+    }
+    bench.expect_alive(&"not open");
+}
+
+/// A call never does harm, whatever its number and its service are.
+#[test]
+fn a_call_that_leads_nowhere_leaves_the_link_alone() {
+    for service in [&b"math/add"[..], b"", b"a/#", b"\xff", b"$hub/x"] {
+        let mut bench = Bench::at(Stage::Joined);
+        let (select, content) = (Select::Node(b"nobody"), CONTENT);
+        let call = Call { number: 1, left_ms: 0, select, wait: false, again: false, service, content };
+        bench.say(&encoded(&Frame::Call(call)));
+        let answers = bench.answers();
+        assert!(answers.iter().all(|answer| *answer == Answer::Other("Reply")), "{answers:?}");
+        bench.expect_alive(&service);
+    }
+}
+
+/// A link that had once watched something was held to the beats of one that watches, for ever.
+#[test]
+fn who_watches_no_more_may_be_silent_for_longer() {
+    let silence = BEAT_ATTENTIVE * (BEATS_DEAD + 1);
+    let mut bench = Bench::at(Stage::Joined);
+    bench.say(&watch(7, b"a/#"));
+    bench.say(&encoded(&Frame::Unsubscribe { id: 7 }));
+    bench.answers();
+    bench.wait(silence);
+    bench.expect_alive(&"it watches nothing");
+    bench.say(&watch(7, b"a/#"));
+    bench.answers();
+    bench.wait(silence);
+    assert!(matches!(bench.answers().last(), Some(Answer::Close(Code::Silent, _))), "it watches");
+}
