@@ -77,7 +77,7 @@ pub struct NodeOptions {
     /// The program and its version, as others see it; the name of the executable if `None`.
     pub program: Option<String>,
     /// Tell others how busy this process and its host are, so that calls can go to who has the least to do. It costs a
-    /// look at a few small files of the system every 10 s while the node offers or watches something, else once.
+    /// look at a few small files of the system every 10 s while the node offers a service, else once.
     pub share_load: bool,
 }
 

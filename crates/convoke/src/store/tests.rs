@@ -315,6 +315,19 @@ fn after_any_other_error_nothing_is_acknowledged() {
     failing(Call::Sync, io::ErrorKind::StorageFull, is_final);
 }
 
+/// redb writes parts of a large transaction early, to make room in memory, and tries again later what failed then.
+#[test]
+fn a_write_that_redb_could_do_without_is_an_error_too() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot]);
+    disk.state().failing = Some((Call::Write, 0, io::ErrorKind::Other));
+    let operation = Bytes::from(vec![1; 30_000]);
+    let asks = (0..1_500).map(|ticket| Ask::Append { ticket, operation: operation.clone() });
+    let told = turn(&mut store, asks.collect());
+    assert!(matches!(&told[..], [Told::Failed(_)]), "{} are told", told.len());
+}
+
 #[test]
 fn a_full_disk_is_read_from_and_heals() {
     let disk = Faulty::default();
@@ -324,6 +337,7 @@ fn a_full_disk_is_read_from_and_heals() {
     let room = disk.state().blocks() + 50;
     disk.state().blocks_max = Some(room);
     while hub.not_done.is_empty() {
+        assert!(!hub.failed, "a full disk has not failed");
         let mut asks = hub.asks();
         asks.push(hub.append());
         hub.told(&turn(&mut store, asks));
