@@ -239,8 +239,8 @@ impl StoreFile {
         Ok(Reach { tables, last })
     }
 
-    /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this returns.
-    /// After an error the file must not be used any more.
+    /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
+    /// returns. After an error the file must not be used any more.
     pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
         let written = self.try_write(last, operations, rows);
         if self.trouble.is_grave() {
