@@ -229,10 +229,10 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// Whether one more is to be made after `made`, at this moment of the run.
-    pub(crate) fn allows(self, made: u64, started: Instant) -> bool {
+    /// Whether one more is to be made after `made`, when the run has taken this long.
+    pub(crate) fn allows(self, made: u64, elapsed: Duration) -> bool {
         match self {
-            Self::Time(time) => started.elapsed() < time,
+            Self::Time(time) => elapsed < time,
             Self::Count(count) => made < count,
         }
     }

@@ -248,9 +248,9 @@ impl<P: Protocol> Client<P> {
         let (mut made, mut bytes) = (0, Vec::new());
         loop {
             bytes.clear();
-            if limit.allows(made, started) {
-                let now = Instant::now();
-                while asked.len() < in_flight && (matches!(limit, Limit::Time(_)) || limit.allows(made, started)) {
+            let now = Instant::now();
+            if limit.allows(made, now - started) {
+                while asked.len() < in_flight && limit.allows(made, now - started) {
                     request(made, &mut bytes);
                     asked.push_back(now);
                     made += 1;

@@ -180,14 +180,17 @@ where
         let (made, request) = (made.clone(), request.clone());
         tasks.spawn(async move {
             let mut round_trips = RoundTrips::default();
+            // The clock is read once for each: when one is answered the next is made.
+            let mut asked = started;
             loop {
                 let number = made.fetch_add(1, Ordering::Relaxed);
-                let asked = Instant::now();
-                if !limit.allows(number, started) {
+                if !limit.allows(number, asked - started) {
                     return Ok::<_, io::Error>(round_trips);
                 }
                 request(number).await?;
-                round_trips.push(asked.elapsed());
+                let answered = Instant::now();
+                round_trips.push(answered - asked);
+                asked = answered;
             }
         });
     }

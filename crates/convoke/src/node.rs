@@ -184,8 +184,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Unauthorized`], [`Error::InUse`] or [`Error::Refused`] if
-    /// the hub does not let it in; [`Error::Offline`] if no hub answers there.
+    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Unauthorized`], [`Error::InUse`] or
+    /// [`Error::Refused`] if the hub does not let it in; [`Error::Offline`] if no hub answers there.
     ///
     /// Cancel safe: nothing is left behind.
     pub async fn connect(address: impl Display, name: impl Into<String>) -> Result<Node, Error> {
