@@ -69,7 +69,7 @@ impl World {
                 Some(MemberState::Suspect) => !away.goodbye && !certain,
                 Some(MemberState::Dead) => away.goodbye || quiet >= short * membership.dead_beats,
                 None => quiet >= short * membership.removed_beats,
-                Some(MemberState::Alive) => false,
+                Some(MemberState::Alive | MemberState::Removed) => false,
             };
             if !fine {
                 wrong = Some(format!("`{node}` was heard {quiet:?} ago, and is {state:?}: {away:?}"));

@@ -250,24 +250,24 @@ impl StoreFile {
         Ok(Reach { tables, last })
     }
 
-    /// Writes operations at the positions behind `last`, and rows, in one transaction that is durable when this returns.
-    /// After an error the file must not be used any more.
-    pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], pending: &Pending) -> Result<(), Fault> {
-        let written = self.try_write(last, operations, pending);
+    /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
+    /// returns. After an error the file must not be used any more.
+    pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
+        let written = self.try_write(last, operations, rows);
         written.map_err(|error| match error {
             Unusable::Io(error) if is_full(&error) && !self.sync_failed.load(Ordering::Relaxed) => Fault::Full,
             other => Fault::Grave(other.to_string()),
         })
     }
 
-    fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], pending: &Pending) -> Result<(), Unusable> {
+    fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Unusable> {
         let transaction = self.database.begin_write()?;
         {
             let mut kept = transaction.open_table(OPERATIONS)?;
             for (pos, (_, operation)) in (last + 1..).zip(operations) {
                 kept.insert(pos, &operation[..])?;
             }
-            if let Some(pos) = pending.pos() {
+            if let Some((pending, pos)) = rows.and_then(|pending| Some((pending, pending.pos()?))) {
                 kept.retain_in(..=pos, |_, _| false)?;
                 let mut rows = transaction.open_table(ROWS)?;
                 let mut key = Vec::new();

@@ -113,12 +113,11 @@ impl HubState {
         let call = &mut calls[place];
         let Some(link) = parties[offers[offer].party].link else { unreachable!("who is listed has a link") };
         let Some(state) = self.links.get_mut(link) else { unreachable!("who is listed has a link") };
-        let left = call.due.since(now).as_millis();
         let caller = &parties[call.caller];
         let handle = Handle {
             id,
             registration: offers[offer].number,
-            left_ms: u32::try_from(left).unwrap_or(u32::MAX).max(1),
+            left_ms: call.due.left_ms(now),
             incarnation: call.incarnation,
             number: call.number,
             caller: caller.node.as_str().as_bytes(),
