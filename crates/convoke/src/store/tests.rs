@@ -5,6 +5,7 @@ mod faulty;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use convoke_core::Code;
@@ -217,6 +218,9 @@ fn a_store_says_what_a_foundation_in_memory_says() {
             let told = turn(&mut store, asks);
             assert_eq!(told, expected, "seed {seed}");
             hub.told(&told);
+            if hub.dice.below(3) == 0 {
+                assert_eq!(finish(&mut store), [], "rows are written in silence");
+            }
             asks = hub.asks();
         }
         hub.told(&turn(&mut store, asks));
@@ -242,7 +246,10 @@ fn after_a_power_cut_at_any_time_everything_committed_is_there() {
             let before = hub.known.clone();
             let maybe: Vec<Bytes> = appends(&asks);
             // What a transaction leaves on its way, seen from the moment before it is told.
-            let told = turn(&mut store, asks);
+            let mut told = turn(&mut store, asks);
+            if dice.below(3) == 0 {
+                told.extend(finish(&mut store));
+            }
             holds(&disk.state().cut(&mut dice), &before, &maybe, "before it was told");
             hub.told(&told);
             let context = format!("seed {seed}, round {round}");
@@ -273,6 +280,9 @@ fn failing(call: Call, kind: io::ErrorKind, check: impl Fn(&mut Store, &mut Smal
         for _ in 0..1_000 {
             let asks = hub.asks();
             hub.told(&turn(&mut store, asks));
+            if dice.below(3) == 0 {
+                hub.told(&finish(&mut store));
+            }
             if disk.state().failing.is_none() {
                 break;
             }
@@ -315,17 +325,50 @@ fn after_any_other_error_nothing_is_acknowledged() {
     failing(Call::Sync, io::ErrorKind::StorageFull, is_final);
 }
 
-/// redb writes parts of a large transaction early, to make room in memory, and tries again later what failed then.
+/// Parts of a large transaction are written before it is committed, to make room in memory.
 #[test]
-fn a_write_that_redb_could_do_without_is_an_error_too() {
-    let disk = Faulty::default();
-    let mut store = open(&disk);
-    turn(&mut store, vec![Ask::Snapshot]);
-    disk.state().failing = Some((Call::Write, 0, io::ErrorKind::Other));
-    let operation = Bytes::from(vec![1; 30_000]);
-    let asks = (0..1_500).map(|ticket| Ask::Append { ticket, operation: operation.clone() });
-    let told = turn(&mut store, asks.collect());
-    assert!(matches!(&told[..], [Told::Failed(_)]), "{} are told", told.len());
+fn an_error_in_the_middle_of_a_large_transaction_is_no_different() {
+    for (kind, is_full) in [(io::ErrorKind::Other, false), (io::ErrorKind::StorageFull, true)] {
+        let disk = Faulty::default();
+        let mut store = open(&disk);
+        turn(&mut store, vec![Ask::Snapshot]);
+        disk.state().failing = Some((Call::Write, 0, kind));
+        let operation = Bytes::from(vec![1; 30_000]);
+        let asks = (0..1_500).map(|ticket| Ask::Append { ticket, operation: operation.clone() });
+        let told = turn(&mut store, asks.collect());
+        match is_full {
+            true => assert!(told.len() == 1_500 && told.iter().all(|told| matches!(told, Told::NotDone { .. }))),
+            false => assert!(matches!(&told[..], [Told::Failed(_)]), "{} are told", told.len()),
+        }
+    }
+}
+
+/// A disk without room for anything is not opened again; nobody is told what became of the transaction until it is.
+#[test]
+fn while_a_full_disk_cannot_be_opened_nobody_is_told_anything() {
+    for call in [Call::Write, Call::Sync] {
+        let disk = Faulty::default();
+        let mut store = open(&disk);
+        turn(&mut store, vec![Ask::Snapshot]);
+        disk.state().failing = Some((Call::Write, 0, io::ErrorKind::StorageFull));
+        disk.state().failing_then = Some((call, io::ErrorKind::StorageFull));
+        let told = turn(&mut store, vec![append(1)]);
+        match call {
+            Call::Write => {
+                assert_eq!(told, []);
+                assert_eq!(turn(&mut store, vec![append(2)]), []);
+                while store.due().unwrap() > Instant::now() {
+                    std::thread::yield_now();
+                }
+                let told = turn(&mut store, Vec::new());
+                assert!(matches!(
+                    &told[..],
+                    [Told::NotDone { ticket: 1, .. }, Told::Committed { pos: 1, ticket: Some(2), .. }]
+                ));
+            }
+            Call::Sync => assert!(matches!(&told[..], [Told::Failed(_)]), "{told:?}"),
+        }
+    }
 }
 
 #[test]
