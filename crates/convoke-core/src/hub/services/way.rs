@@ -3,6 +3,7 @@
 use super::calls::{self, Kept, NONE, Selected, State};
 use super::choose::Missing;
 use super::{HubState, LinkId, NO_PARTY, Services};
+use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Handle, Reply};
 use crate::limits::{
     CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX,
@@ -414,6 +415,7 @@ impl HubState {
 
     /// Tells a caller how its call has ended; one that is away, when it asks again.
     pub(super) fn answer(&mut self, caller: u32, number: u64, end: End<'_>) {
+        let number = if planted(Bug::ReplyOfAnother) { number ^ 1 } else { number };
         let party = &mut self.services.parties[caller];
         let reply = Frame::Reply(Reply { id: number, end });
         let Some((id, link)) = party.link.and_then(|id| Some((id, self.links.get_mut(id)?))) else {
