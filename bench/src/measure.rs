@@ -1,14 +1,37 @@
 //! Passes, and what is made of them: a row's figures come from interleaved passes, as median and spread.
 
 use std::io;
+use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
-use crate::peers::Peer;
-use crate::process::{self, Role};
-use crate::workload::{ECHO_BYTES, PAYLOAD_BYTES_MAX, SILENCE_MAX};
+use crate::peers::{Holding, Keeps, Peer};
+use crate::process::{self, Folder, Role};
+use crate::workload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, SILENCE_MAX};
+
+/// Values of the table's row.
+const VALUES: usize = 100_000;
+
+/// More would not fit the memory of a small machine.
+const VALUES_MAX: usize = 10_000_000;
+
+/// Links of the table's row.
+const IDLE_LINKS: usize = 1000;
+
+/// More than a system has ports for.
+const IDLE_LINKS_MAX: usize = 28_000;
+
+/// More than a hub lets one caller have.
+const IN_FLIGHT_MAX: usize = 4096;
 
 /// How long a hub or a client may take to be there.
 const START_MAX: Duration = Duration::from_secs(10);
+
+/// How long idle links are given to settle before the hub's memory is looked at.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How long making many values may take, or opening many links, before anything is measured.
+const PREPARE_MAX: Duration = Duration::from_secs(120);
 
 /// What one measurement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +40,80 @@ pub(crate) enum Workload {
     Events(usize),
     /// One message in flight, there and back.
     Echo,
+    /// One caller, one provider, this many calls in flight.
+    Calls(usize),
+    /// Durable sets, this many in flight.
+    Sets(usize),
+    /// This many values, and somebody who comes late.
+    Values(usize),
+    /// One key, set and read, one request in flight; the hub keeps it in memory.
+    SetAndGet,
+    /// This many links that do nothing.
+    Idle(usize),
 }
 
 impl Workload {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Events(16), Self::Events(128), Self::Events(1 << 10), Self::Events(PAYLOAD_BYTES_MAX), Self::Echo];
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Events(16),
+        Self::Events(128),
+        Self::Events(1 << 10),
+        Self::Events(PAYLOAD_BYTES_MAX),
+        Self::Echo,
+        Self::Calls(1),
+        Self::Calls(64),
+        Self::Calls(256),
+        Self::Sets(1),
+        Self::Sets(64),
+        Self::Sets(256),
+        Self::SetAndGet,
+        Self::Values(VALUES),
+        Self::Idle(IDLE_LINKS),
+    ];
 
     /// What a person calls it on the command line.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Events(size) => size.to_string(),
             Self::Echo => "echo".to_owned(),
+            Self::Calls(in_flight) => format!("calls{in_flight}"),
+            Self::Sets(in_flight) => format!("sets{in_flight}"),
+            Self::Values(VALUES) => "values".to_owned(),
+            Self::Values(count) => format!("values{count}"),
+            Self::SetAndGet => "setget".to_owned(),
+            Self::Idle(IDLE_LINKS) => "idle".to_owned(),
+            Self::Idle(count) => format!("idle{count}"),
+        }
+    }
+
+    /// Understands what a person calls it. Other sizes and numbers than the table's are welcome.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "echo" => return Some(Self::Echo),
+            "setget" => return Some(Self::SetAndGet),
+            "values" => return Some(Self::Values(VALUES)),
+            "idle" => return Some(Self::Idle(IDLE_LINKS)),
+            _ => {}
+        }
+        let digits = name.trim_start_matches(|character: char| character.is_ascii_lowercase());
+        let number = digits.parse().ok()?;
+        let within = |max: usize| (1..=max).contains(&number);
+        match &name[..name.len() - digits.len()] {
+            "" => (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&number).then_some(Self::Events(number)),
+            "calls" => within(IN_FLIGHT_MAX).then_some(Self::Calls(number)),
+            "sets" => within(IN_FLIGHT_MAX).then_some(Self::Sets(number)),
+            "values" => within(VALUES_MAX).then_some(Self::Values(number)),
+            "idle" => within(IDLE_LINKS_MAX).then_some(Self::Idle(number)),
+            _ => None,
+        }
+    }
+
+    /// What the hub must keep.
+    fn keeps(self) -> Keeps {
+        match self {
+            Self::Events(_) | Self::Echo | Self::Calls(_) | Self::Idle(_) => Keeps::Nothing,
+            Self::Sets(_) => Keeps::OnDisk,
+            Self::Values(_) | Self::SetAndGet => Keeps::InMemory,
         }
     }
 }
@@ -38,8 +123,14 @@ impl Workload {
 pub(crate) enum Unit {
     /// More is better.
     PerSecond,
-    /// Less is better.
+    /// Less is better, here and below.
     Micros,
+    /// Milliseconds.
+    Millis,
+    /// Memory.
+    Kibibytes,
+    /// Of one core, in hundredths.
+    Percent,
 }
 
 /// One figure of one pass.
@@ -51,67 +142,221 @@ pub(crate) struct Figure {
     pub(crate) unit: Unit,
     /// The figure.
     pub(crate) value: f64,
-    /// Processor time of the hub for each message it took in, in microseconds.
-    pub(crate) hub_micros: f64,
+    /// Processor time of the hub for each message, call or set it took in, in microseconds, where that is counted.
+    pub(crate) hub_micros: Option<f64>,
 }
 
-/// One measurement with a fresh hub: hub, publisher and subscriber are processes of their own.
-pub(crate) fn measure(peer: &Peer, workload: Workload, seconds: Duration) -> io::Result<Vec<Figure>> {
-    let hub = Role::start("the hub", &["serve", peer.kind(), peer.program()])?;
-    let listening = hub.says("listening", START_MAX)?;
-    let [addr, pid] = listening.as_slice() else { return Err(io::Error::other("the hub told no address")) };
-    let pid = pid.parse().map_err(io::Error::other)?;
-
-    let size = match workload {
-        Workload::Events(size) => size,
-        Workload::Echo => ECHO_BYTES,
+impl Figure {
+    fn new(row: impl Into<String>, unit: Unit, value: f64, hub_micros: Option<f64>) -> Self {
+        Self { row: row.into(), unit, value, hub_micros }
     }
-    .to_string();
-    let millis = seconds.as_millis().to_string();
-    let (publisher, subscriber) = match workload {
-        Workload::Events(_) => ("publish", "subscribe"),
-        Workload::Echo => ("ping", "echo"),
-    };
-    let client = |role| Role::start(role, &["client", role, peer.kind(), addr, &size, &millis]);
-    let subscriber = client(subscriber)?;
-    subscriber.says("ready", START_MAX)?;
-    let before = process::cpu_time(pid)?;
-    let publisher = client(publisher)?;
-    // The publisher needs its time, the window to drain, and every wait of its own is bounded by the silence.
-    let within = seconds + SILENCE_MAX + START_MAX;
-    let published = numbers(&publisher.says("result", within)?)?;
-    let received = numbers(&subscriber.says("result", within)?)?;
-    let used = process::cpu_time(pid)?.saturating_sub(before);
+}
 
-    match (workload, published.as_slice(), received.as_slice()) {
-        (Workload::Events(size), &[sent], &[received, nanos]) if sent == received && nanos > 0.0 => Ok(vec![Figure {
-            row: format!("1→1, {}", bytes(size)),
-            unit: Unit::PerSecond,
-            value: received / nanos * 1e9,
-            hub_micros: per_message(used, received),
-        }]),
-        (Workload::Echo, &[rounds, p50, p99], _) if rounds > 0.0 => {
-            // A round trip is two messages.
-            let hub_micros = per_message(used, rounds * 2.0);
-            let row =
-                |row: &str, nanos| Figure { row: row.to_owned(), unit: Unit::Micros, value: nanos / 1e3, hub_micros };
-            Ok(vec![row("echo p50", p50), row("echo p99", p99)])
+/// A hub that runs, and who can be sent to it.
+struct Run<'a> {
+    peer: &'a Peer,
+    seconds: Duration,
+    folder: &'a str,
+    addr: String,
+    pid: u32,
+    /// Ended when this is dropped.
+    _hub: Role,
+}
+
+impl<'a> Run<'a> {
+    fn start(peer: &'a Peer, keeps: Keeps, seconds: Duration, folder: &'a str) -> io::Result<Self> {
+        let hub = Role::start("the hub", &["serve", peer.kind(), peer.program(), keeps.word(), folder])?;
+        let listening = hub.says("listening", START_MAX)?;
+        let [addr, pid] = listening.as_slice() else { return Err(io::Error::other("the hub told no address")) };
+        let (addr, pid) = (addr.clone(), pid.parse().map_err(io::Error::other)?);
+        Ok(Self { peer, seconds, folder, addr, pid, _hub: hub })
+    }
+
+    /// A client in a process of its own; `amount` is a size, a number in flight, or whatever else its role needs.
+    fn client(&self, role: &str, amount: &str) -> io::Result<Role> {
+        let millis = self.seconds.as_millis().to_string();
+        Role::start(role, &["client", role, self.peer.kind(), &self.addr, amount, &millis, self.folder])
+    }
+
+    /// The longest that a client may take: it needs its time, what is under way to come to its end, and every wait of its
+    /// own is bounded by the silence.
+    fn within(&self) -> Duration {
+        self.seconds + SILENCE_MAX + START_MAX
+    }
+
+    fn cpu_time(&self) -> io::Result<Duration> {
+        process::cpu_time(self.pid)
+    }
+}
+
+/// One measurement with a fresh hub; hub and clients are processes of their own. What must be kept, is in `parent`.
+pub(crate) fn measure(peer: &Peer, workload: Workload, seconds: Duration, parent: &Path) -> io::Result<Vec<Figure>> {
+    if let Workload::Idle(count) = workload {
+        let mut figures = Vec::new();
+        for holding in Holding::ALL.into_iter().filter(|holding| peer.can_hold(*holding)) {
+            let folder = Folder::make(parent)?;
+            figures.extend(idle(&Run::start(peer, Keeps::Nothing, seconds, folder.path())?, count, holding)?);
+        }
+        return Ok(figures);
+    }
+    let folder = Folder::make(parent)?;
+    let run = Run::start(peer, workload.keeps(), seconds, folder.path())?;
+    match workload {
+        Workload::Events(size) => events(&run, size),
+        Workload::Echo => echo(&run),
+        Workload::Calls(in_flight) => calls(&run, in_flight),
+        Workload::Sets(in_flight) => sets(&run, in_flight),
+        Workload::Values(count) => values(&run, count),
+        Workload::SetAndGet => set_and_get(&run),
+        Workload::Idle(_) => unreachable!("handled above"),
+    }
+}
+
+fn events(run: &Run<'_>, size: usize) -> io::Result<Vec<Figure>> {
+    let subscriber = run.client("subscribe", &size.to_string())?;
+    subscriber.says("ready", START_MAX)?;
+    let before = run.cpu_time()?;
+    let publisher = run.client("publish", &size.to_string())?;
+    let published = numbers(&publisher.says("result", run.within())?)?;
+    let received = numbers(&subscriber.says("result", run.within())?)?;
+    let used = run.cpu_time()?.saturating_sub(before);
+    match (published.as_slice(), received.as_slice()) {
+        (&[sent], &[received, nanos]) if sent == received && nanos > 0.0 => {
+            let cost = per_message(used, received);
+            Ok(vec![Figure::new(format!("1→1, {}", bytes(size)), Unit::PerSecond, received / nanos * 1e9, cost)])
         }
         _ => Err(io::Error::other(format!("published {published:?}, received {received:?}"))),
     }
+}
+
+fn echo(run: &Run<'_>) -> io::Result<Vec<Figure>> {
+    let subscriber = run.client("echo", "")?;
+    subscriber.says("ready", START_MAX)?;
+    let before = run.cpu_time()?;
+    let publisher = run.client("ping", "")?;
+    let result = numbers(&publisher.says("result", run.within())?)?;
+    subscriber.says("result", run.within())?;
+    let used = run.cpu_time()?.saturating_sub(before);
+    let &[rounds, p50, p99] = result.as_slice() else { return Err(not_understood(&result)) };
+    // A round trip is two messages.
+    let cost = per_message(used, rounds * 2.0);
+    let row = |row: &str, nanos: f64| Figure::new(row, Unit::Micros, nanos / 1e3, cost);
+    Ok(vec![row("echo p50", p50), row("echo p99", p99)])
+}
+
+fn calls(run: &Run<'_>, in_flight: usize) -> io::Result<Vec<Figure>> {
+    let provider = run.peer.has_provider().then(|| run.client("answer", "")).transpose()?;
+    if let Some(provider) = &provider {
+        provider.says("ready", START_MAX)?;
+    }
+    let before = run.cpu_time()?;
+    let result = numbers(&run.client("call", &in_flight.to_string())?.says("result", run.within())?)?;
+    let used = run.cpu_time()?.saturating_sub(before);
+    let &[count, nanos, p50, p99] = result.as_slice() else { return Err(not_understood(&result)) };
+    let cost = per_message(used, count);
+    Ok(if in_flight == 1 {
+        let row = |row: &str, nanos: f64| Figure::new(row, Unit::Micros, nanos / 1e3, cost);
+        vec![row("call p50", p50), row("call p99", p99)]
+    } else {
+        vec![Figure::new(format!("calls, {in_flight} in flight"), Unit::PerSecond, count / nanos * 1e9, cost)]
+    })
+}
+
+fn sets(run: &Run<'_>, in_flight: usize) -> io::Result<Vec<Figure>> {
+    let before = run.cpu_time()?;
+    let result = numbers(&run.client("set", &in_flight.to_string())?.says("result", run.within())?)?;
+    let used = run.cpu_time()?.saturating_sub(before);
+    let &[count, nanos, p50, _] = result.as_slice() else { return Err(not_understood(&result)) };
+    let hub = *run.peer != Peer::Floor;
+    let cost = if hub { per_message(used, count) } else { None };
+    let mut figures =
+        vec![Figure::new(format!("durable sets, {in_flight} in flight"), Unit::PerSecond, count / nanos * 1e9, cost)];
+    if in_flight == 1 {
+        figures.push(Figure::new("durable set p50", Unit::Micros, p50 / 1e3, cost));
+    }
+    Ok(figures)
+}
+
+fn values(run: &Run<'_>, count: usize) -> io::Result<Vec<Figure>> {
+    let client = run.client("values", &count.to_string())?;
+    let result = numbers(&client.says("result", run.within() + PREPARE_MAX)?)?;
+    let &[_, watched, asked_for] = result.as_slice() else { return Err(not_understood(&result)) };
+    let row = |how: &str, nanos: f64| {
+        Figure::new(format!("{} values, {how}", thousands(count)), Unit::Millis, nanos / 1e6, None)
+    };
+    let mut figures = vec![row("watched", watched)];
+    if asked_for > 0.0 {
+        figures.push(row("asked for", asked_for));
+    }
+    Ok(figures)
+}
+
+fn set_and_get(run: &Run<'_>) -> io::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let mut measure = |kind: &str, suffix: &str| {
+        let millis = run.seconds.as_millis().to_string();
+        let client = Role::start("setget", &["client", "setget", kind, &run.addr, "", &millis, ""])?;
+        let result = numbers(&client.says("result", run.within())?)?;
+        let &[_, _, set, _, _, _, get, _] = result.as_slice() else { return Err(not_understood(&result)) };
+        figures.push(Figure::new(format!("set p50{suffix}"), Unit::Micros, set / 1e3, None));
+        figures.push(Figure::new(format!("get p50{suffix}"), Unit::Micros, get / 1e3, None));
+        Ok(())
+    };
+    measure(run.peer.kind(), "")?;
+    if *run.peer == Peer::Convoke {
+        measure("convoke-in-process", ", in process")?;
+    }
+    Ok(figures)
+}
+
+fn idle(run: &Run<'_>, count: usize, holding: Holding) -> io::Result<Vec<Figure>> {
+    let before = process::memory(run.pid)?;
+    let links = run.client(&format!("idle-{}", holding.word()), &count.to_string())?;
+    let result = numbers(&links.says("connected", PREPARE_MAX)?)?;
+    let &[nanos] = result.as_slice() else { return Err(not_understood(&result)) };
+    thread::sleep(SETTLE);
+    let after = process::memory(run.pid)?;
+    let used = run.cpu_time()?;
+    thread::sleep(run.seconds);
+    let used = run.cpu_time()?.saturating_sub(used);
+    let row = |what: &str| {
+        let with = match holding {
+            Holding::Nothing => "",
+            Holding::Subscription => ", subscribed",
+            Holding::Watch => ", watching",
+        };
+        format!("{} idle links{with}: {what}", thousands(count))
+    };
+    let each = after.saturating_sub(before) as f64 / 1024.0 / count as f64;
+    let mut figures = vec![Figure::new(row("memory of each"), Unit::Kibibytes, each, None)];
+    if holding == Holding::Nothing {
+        figures.push(Figure::new(row("connects"), Unit::PerSecond, count as f64 / nanos * 1e9, None));
+    }
+    let busy = used.as_secs_f64() / run.seconds.as_secs_f64() * 100.0;
+    figures.push(Figure::new(row("processor"), Unit::Percent, busy, None));
+    Ok(figures)
 }
 
 fn numbers(words: &[String]) -> io::Result<Vec<f64>> {
     words.iter().map(|word| word.parse().map_err(io::Error::other)).collect()
 }
 
-fn per_message(used: Duration, messages: f64) -> f64 {
-    used.as_secs_f64() * 1e6 / messages
+fn not_understood(result: &[f64]) -> io::Error {
+    io::Error::other(format!("a client told {result:?}"))
+}
+
+fn per_message(used: Duration, messages: f64) -> Option<f64> {
+    Some(used.as_secs_f64() * 1e6 / messages)
 }
 
 /// `64 KiB`, `16 B`.
 fn bytes(size: usize) -> String {
     if size.is_multiple_of(1024) { format!("{} KiB", size / 1024) } else { format!("{size} B") }
+}
+
+/// `100,000`.
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", thousands(number / 1000), number % 1000) }
 }
 
 /// Several passes of one figure.
@@ -155,6 +400,22 @@ mod tests {
     fn one_pass_has_no_width_and_none_has_no_figure() {
         assert_eq!(Spread::of([5.0]), Some(Spread { median: 5.0, min: 5.0, max: 5.0 }));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_understood_by_its_name() {
+        for workload in Workload::ALL {
+            assert_eq!(Workload::from_name(&workload.name()), Some(workload));
+        }
+        assert_eq!(Workload::from_name("calls8"), Some(Workload::Calls(8)));
+        for name in ["calls0", "calls", "8", "sets1x", "speed1"] {
+            assert_eq!(Workload::from_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn large_numbers_are_written_with_commas() {
+        assert_eq!([8, 1000, 100_000, 1_000_001].map(thousands), ["8", "1,000", "100,000", "1,000,001"]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Child processes: started, listened to with a deadline, ended for certain; and what they cost the processor.
+//! Child processes: started, listened to with a deadline, ended for certain; what they cost the machine; and the folders they
+//! are given.
 //!
 //! Every child has a pipe to its parent as standard input and ends when that closes, so nothing outlives the
 //! measurement, not even one that was killed.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -112,6 +115,63 @@ fn cpu_time_in(stat: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64((user + system) / TICKS_PER_SECOND))
 }
 
+/// What a process has of the machine's memory, in bytes.
+pub(crate) fn memory(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kibibytes =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kibibytes.map(|kibibytes: u64| kibibytes * 1024).ok_or_else(|| io::Error::other("no memory is told of the hub"))
+}
+
+/// Lets this process have as many open files as it may.
+pub(crate) fn raise_open_files() -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// A new folder; gone with all that is in it when dropped.
+#[derive(Debug)]
+pub(crate) struct Folder(String);
+
+impl Folder {
+    /// Makes one in `parent`.
+    pub(crate) fn make(parent: &Path) -> io::Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("convoke-bench-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        let text = fs::canonicalize(&path)?.into_os_string().into_string();
+        text.map(Self).map_err(|path| io::Error::other(format!("the folder {} is not in UTF-8", path.display())))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is left.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The file system that a folder is on, as the system calls it: `ext4 on /dev/vda`.
+pub(crate) fn disk(folder: &Path) -> String {
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let (device, at, kind) = (fields.next()?, fields.next()?, fields.next()?);
+        folder.starts_with(at).then(|| (at.len(), format!("{kind} on {device}")))
+    });
+    // Of two at the same place the later one is seen.
+    mounts.max_by_key(|(len, _)| *len).map_or_else(|| "unknown".to_owned(), |(_, disk)| disk)
+}
+
 /// What a reader must know of this machine to judge the figures, one fact a line.
 pub(crate) fn machine() -> Vec<String> {
     let cores = thread::available_parallelism().map_or(0, usize::from);
@@ -141,5 +201,15 @@ mod tests {
     #[test]
     fn our_own_processor_time_can_be_read() {
         assert!(cpu_time(std::process::id()).is_ok());
+        assert!(memory(std::process::id()).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_folder_is_gone_with_what_is_in_it() {
+        let folder = Folder::make(&env::temp_dir()).unwrap();
+        let file = Path::new(folder.path()).join("kept");
+        fs::write(&file, "something").unwrap();
+        drop(folder);
+        assert!(!file.exists());
     }
 }

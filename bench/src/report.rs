@@ -11,13 +11,16 @@ pub(crate) fn json(peer: &Peer, pass: usize, figure: &Figure) -> String {
     let unit = match figure.unit {
         Unit::PerSecond => "per_second",
         Unit::Micros => "us",
+        Unit::Millis => "ms",
+        Unit::Kibibytes => "kib",
+        Unit::Percent => "percent",
     };
+    let cost = figure.hub_micros.map_or_else(|| "null".to_owned(), |cost| format!("{cost:.4}"));
     format!(
-        r#"{{"row":{},"peer":{},"pass":{pass},"unit":"{unit}","value":{:.3},"hub_us_per_message":{:.4}}}"#,
+        r#"{{"row":{},"peer":{},"pass":{pass},"unit":"{unit}","value":{:.3},"hub_us_per_message":{cost}}}"#,
         quoted(&figure.row),
         quoted(&peer.label()),
-        figure.value,
-        figure.hub_micros
+        figure.value
     )
 }
 
@@ -33,9 +36,9 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// The table: for each row, each peer's median, spread, ratio to the best nats-server, and cost.
+/// The table: for each row, each peer's median and spread, what Convoke's median is divided by it, and cost.
 pub(crate) fn table(peers: &[Peer], results: &Results<'_>) -> String {
-    let mut lines = vec![["row", "peer", "median", "min–max", "× nats", "hub µs/msg"].map(str::to_owned)];
+    let mut lines = vec![["row", "peer", "median", "min–max", "convoke ÷ it", "hub µs/msg"].map(str::to_owned)];
     let mut rows: Vec<(&str, Unit)> = Vec::new();
     for (_, _, figure) in results {
         if rows.iter().all(|(row, _)| *row != figure.row) {
@@ -48,22 +51,19 @@ pub(crate) fn table(peers: &[Peer], results: &Results<'_>) -> String {
             own.map(|(_, _, figure)| figure).cloned().collect::<Vec<_>>()
         };
         let spread = |peer: &Peer| Spread::of(figures(peer).iter().map(|figure| figure.value));
-        let nats = peers.iter().filter(|peer| peer.kind() == "nats").filter_map(&spread);
-        let nats = nats.map(|spread| spread.median).reduce(|one, other| match unit {
-            Unit::PerSecond => one.max(other),
-            Unit::Micros => one.min(other),
-        });
+        let convoke = peers.iter().find(|peer| **peer == Peer::Convoke).and_then(&spread).map(|spread| spread.median);
         for peer in peers {
             let Some(values) = spread(peer) else { continue };
             let (divisor, decimals, suffix) = scale(values.median, unit);
             let written = |value: f64| format!("{:.decimals$}", value / divisor);
-            let cost = Spread::of(figures(peer).iter().map(|figure| figure.hub_micros));
+            let cost = Spread::of(figures(peer).iter().filter_map(|figure| figure.hub_micros));
+            let ratio = convoke.filter(|_| *peer != Peer::Convoke && values.median > 0.0);
             lines.push([
                 row.to_owned(),
                 peer.label(),
                 format!("{} {suffix}", written(values.median)),
                 format!("{}–{}", written(values.min), written(values.max)),
-                nats.map_or_else(|| "–".to_owned(), |nats| format!("{:.2}", values.median / nats)),
+                ratio.map_or_else(|| "–".to_owned(), |convoke| format!("{:.2}", convoke / values.median)),
                 cost.map_or_else(|| "–".to_owned(), |cost| format!("{:.3}", cost.median)),
             ]);
         }
@@ -75,6 +75,9 @@ pub(crate) fn table(peers: &[Peer], results: &Results<'_>) -> String {
 fn scale(value: f64, unit: Unit) -> (f64, usize, &'static str) {
     let (divisor, suffix) = match unit {
         Unit::Micros => (1.0, "µs"),
+        Unit::Millis => (1.0, "ms"),
+        Unit::Kibibytes => (1.0, "KiB"),
+        Unit::Percent => (1.0, "%"),
         Unit::PerSecond if value >= 1e6 => (1e6, "M/s"),
         Unit::PerSecond if value >= 1e3 => (1e3, "k/s"),
         Unit::PerSecond => (1.0, "/s"),
@@ -121,35 +124,35 @@ mod tests {
     }
 
     fn figure(row: &str, unit: Unit, value: f64) -> Figure {
-        Figure { row: row.to_owned(), unit, value, hub_micros: 0.5 }
+        Figure { row: row.to_owned(), unit, value, hub_micros: Some(0.5) }
     }
 
     #[test]
-    fn ratios_are_to_the_better_nats_of_each_row() {
-        let peers = [Peer::Floor, nats("1"), nats("2")];
+    fn convoke_is_divided_by_each_of_the_others() {
+        let peers = [Peer::Floor, Peer::Convoke, nats("1")];
         let mut results = Vec::new();
-        for (peer, rate, latency) in [(&peers[0], 6e6, 50.0), (&peers[1], 2e6, 80.0), (&peers[2], 1.5e6, 100.0)] {
+        for (peer, rate, latency) in [(&peers[0], 6e6, 50.0), (&peers[1], 3e6, 60.0), (&peers[2], 1.5e6, 100.0)] {
             results.push((peer, 1, figure("1→1, 16 B", Unit::PerSecond, rate)));
-            results.push((peer, 1, figure("echo p50", Unit::Micros, latency)));
+            results.push((peer, 1, Figure { hub_micros: None, ..figure("echo p50", Unit::Micros, latency) }));
         }
         let expected = "\
-| row       | peer   |   median |   min–max | × nats | hub µs/msg |
-|-----------|--------|---------:|----------:|-------:|-----------:|
-| 1→1, 16 B | floor  | 6.00 M/s | 6.00–6.00 |   3.00 |      0.500 |
-| 1→1, 16 B | nats 1 | 2.00 M/s | 2.00–2.00 |   1.00 |      0.500 |
-| 1→1, 16 B | nats 2 | 1.50 M/s | 1.50–1.50 |   0.75 |      0.500 |
-| echo p50  | floor  |  50.0 µs | 50.0–50.0 |   0.62 |      0.500 |
-| echo p50  | nats 1 |  80.0 µs | 80.0–80.0 |   1.00 |      0.500 |
-| echo p50  | nats 2 |   100 µs |   100–100 |   1.25 |      0.500 |
+| row       | peer    |   median |   min–max | convoke ÷ it | hub µs/msg |
+|-----------|---------|---------:|----------:|-------------:|-----------:|
+| 1→1, 16 B | floor   | 6.00 M/s | 6.00–6.00 |         0.50 |      0.500 |
+| 1→1, 16 B | convoke | 3.00 M/s | 3.00–3.00 |            – |      0.500 |
+| 1→1, 16 B | nats 1  | 1.50 M/s | 1.50–1.50 |         2.00 |      0.500 |
+| echo p50  | floor   |  50.0 µs | 50.0–50.0 |         1.20 |          – |
+| echo p50  | convoke |  60.0 µs | 60.0–60.0 |            – |          – |
+| echo p50  | nats 1  |   100 µs |   100–100 |         0.60 |          – |
 ";
         assert_eq!(table(&peers, &results), expected);
     }
 
     #[test]
-    fn without_nats_there_is_no_ratio() {
+    fn without_convoke_there_is_no_ratio() {
         let peers = [Peer::Floor];
         let results = [(&peers[0], 1, figure("echo p50", Unit::Micros, 50.0))];
-        assert!(table(&peers, &results).contains("|      – |"));
+        assert!(table(&peers, &results).contains("|            – |"));
     }
 
     #[test]

@@ -21,6 +21,21 @@ const ECHO_WARMUP_ROUNDS: usize = 200;
 /// The payload of the echo row.
 pub(crate) const ECHO_BYTES: usize = 128;
 
+/// The payload of a call, and of its reply.
+pub(crate) const CALL_BYTES: usize = 32;
+
+/// A value that is set durably, or set and read alone.
+pub(crate) const SET_BYTES: usize = 32;
+
+/// Keys that are set one after the other: all have values after a moment, so that a set replaces one.
+pub(crate) const SET_KEYS: u64 = 1000;
+
+/// Each of the many values that somebody who comes late gets.
+pub(crate) const VALUE_BYTES: usize = 100;
+
+/// Sets in flight while many values are made, before anything is measured.
+pub(crate) const FILL_IN_FLIGHT: usize = 256;
+
 /// Number and count of the last message must fit the smallest payload.
 pub(crate) const PAYLOAD_BYTES_MIN: usize = 16;
 
@@ -184,14 +199,69 @@ impl RoundTrips {
         self.nanos.push(u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.nanos.len()
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.nanos.extend(others.nanos);
+    }
+
     /// How many there were, and the 50th and the 99th percentile in nanoseconds. The first ones are not in the percentiles.
     pub(crate) fn summary(mut self) -> Option<(usize, u64, u64)> {
         let rounds = self.nanos.len();
-        let counted = self.nanos.get_mut(ECHO_WARMUP_ROUNDS..).filter(|counted| !counted.is_empty())?;
+        // A run that short says little, but it says something.
+        let warmup = if rounds > ECHO_WARMUP_ROUNDS { ECHO_WARMUP_ROUNDS } else { rounds / 2 };
+        let counted = self.nanos.get_mut(warmup..).filter(|counted| !counted.is_empty())?;
         counted.sort_unstable();
         let at = |percent: usize| counted[(counted.len() - 1) * percent / 100];
         Some((rounds, at(50), at(99)))
     }
+}
+
+/// How long requests go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// For this time; then those that are in flight come to their end.
+    Time(Duration),
+    /// Until this many were made.
+    Count(u64),
+}
+
+impl Limit {
+    /// Whether one more is to be made after `made`, when the run has taken this long.
+    pub(crate) fn allows(self, made: u64, elapsed: Duration) -> bool {
+        match self {
+            Self::Time(time) => elapsed < time,
+            Self::Count(count) => made < count,
+        }
+    }
+}
+
+/// Requests that were made and answered.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// How many.
+    pub(crate) count: u64,
+    /// From the first request to the last answer.
+    pub(crate) elapsed: Duration,
+    /// How long each took.
+    pub(crate) round_trips: RoundTrips,
+}
+
+impl Tally {
+    /// Its figures in the order in which a client tells them: count, nanoseconds in all, p50, p99.
+    pub(crate) fn words(self) -> io::Result<String> {
+        let nanos = self.elapsed.as_nanos();
+        let (_, p50, p99) =
+            self.round_trips.summary().ok_or_else(|| io::Error::other("too few answers in this time"))?;
+        Ok(format!("{} {nanos} {p50} {p99}", self.count))
+    }
+}
+
+/// The key of a number.
+pub(crate) fn key(number: u64) -> String {
+    format!("k{number}")
 }
 
 #[cfg(test)]

@@ -4,17 +4,23 @@
 //! A hub of this kind cannot be faster, so the distance to it is the price of everything a hub adds.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::client::{Protocol, Step};
+use super::client::{Client, Protocol, Relays, Step, open_idle};
 use crate::process;
-use crate::workload::{PAYLOAD_BYTES_MAX, Topic};
+use crate::workload::{PAYLOAD_BYTES_MAX, RoundTrips, Tally, Topic};
 
 /// The length before each payload.
 const HEAD_BYTES: usize = 4;
+
+/// A durable set in the floor's file: a key, a value of 32 B and a head.
+const RECORD_BYTES: usize = 64;
 
 /// What one link is read at a time.
 const INBOX_BYTES: usize = 256 << 10;
@@ -33,11 +39,6 @@ impl Protocol for Floor {
         (Vec::new(), false)
     }
 
-    fn envelope(_: Topic, size: usize) -> (Vec<u8>, Vec<u8>) {
-        let size = u32::try_from(size).expect("payloads are at most 64 KiB");
-        (size.to_le_bytes().to_vec(), Vec::new())
-    }
-
     const PONG: &'static [u8] = b"";
 
     fn next(bytes: &[u8]) -> io::Result<Step<'_>> {
@@ -51,6 +52,36 @@ impl Protocol for Floor {
             Some(payload) => Ok(Step::Message { payload, used: HEAD_BYTES + size }),
         }
     }
+}
+
+impl Relays for Floor {
+    fn envelope(_: Topic, size: usize) -> (Vec<u8>, Vec<u8>) {
+        let size = u32::try_from(size).expect("payloads are at most 64 KiB");
+        (size.to_le_bytes().to_vec(), Vec::new())
+    }
+}
+
+/// What is left of durable sets without a hub: a record for each at the end of a file, and one `fdatasync` for all that
+/// are in flight.
+pub(crate) fn set(folder: &str, in_flight: usize, seconds: Duration) -> io::Result<Tally> {
+    let mut file = File::create(Path::new(folder).join("records"))?;
+    let records = vec![b'.'; RECORD_BYTES * in_flight];
+    let mut round_trips = RoundTrips::default();
+    let mut count = 0;
+    let started = Instant::now();
+    while started.elapsed() < seconds {
+        let asked = Instant::now();
+        file.write_all(&records)?;
+        file.sync_data()?;
+        count += in_flight as u64;
+        round_trips.push(asked.elapsed());
+    }
+    Ok(Tally { count, elapsed: started.elapsed(), round_trips })
+}
+
+/// Opens links and does nothing with them.
+pub(crate) fn idle(addr: &str, count: usize) -> io::Result<(Vec<Client<Floor>>, Duration)> {
+    open_idle(addr, count, &|_| Ok(()))
 }
 
 /// Relays until this process is told to stop; calls `ready` with the address.

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::client::{Protocol, Step};
+use super::client::{Client, Protocol, Relays, Step, open_idle};
+use super::{Keeps, jetstream};
 use crate::process::{self, Killed};
 use crate::workload::{PAYLOAD_BYTES_MAX, Topic};
 
@@ -16,10 +18,13 @@ const LINE_BYTES_MAX: usize = 4096;
 /// Where `install-peers` puts servers, seen from this package.
 const INSTALLED: [&str; 2] = ["target/peers/wheel/bin/nats-server", "target/peers/debian/usr/sbin/nats-server"];
 
+/// How a client introduces itself.
+const CONNECT: &str = r#"CONNECT {"verbose":false,"pedantic":false,"tls_required":false,"lang":"bench","version":"1","protocol":1,"headers":true,"no_responders":true}"#;
+
 /// The NATS client protocol.
 pub(crate) struct Nats;
 
-fn subject(topic: Topic) -> &'static str {
+pub(super) fn subject(topic: Topic) -> &'static str {
     match topic {
         Topic::Data => "bench.data",
         Topic::Ack => "bench.ack",
@@ -28,12 +33,7 @@ fn subject(topic: Topic) -> &'static str {
 
 impl Protocol for Nats {
     fn hello(topic: Topic) -> (Vec<u8>, bool) {
-        let connect = r#"CONNECT {"verbose":false,"pedantic":false,"tls_required":false,"lang":"bench","version":"1","protocol":1}"#;
-        (format!("{connect}\r\nSUB {} 1\r\nPING\r\n", subject(topic)).into_bytes(), true)
-    }
-
-    fn envelope(topic: Topic, size: usize) -> (Vec<u8>, Vec<u8>) {
-        (format!("PUB {} {size}\r\n", subject(topic)).into_bytes(), b"\r\n".to_vec())
+        (format!("{CONNECT}\r\nSUB {} 1\r\nPING\r\n", subject(topic)).into_bytes(), true)
     }
 
     const PONG: &'static [u8] = b"PONG\r\n";
@@ -44,7 +44,7 @@ impl Protocol for Nats {
         };
         let line = bytes[..newline].strip_suffix(b"\r").ok_or_else(|| not_understood(&bytes[..newline]))?;
         let used = newline + 1;
-        if line.starts_with(b"MSG ") {
+        if line.starts_with(b"MSG ") || line.starts_with(b"HMSG ") {
             return message(bytes, line, used);
         }
         match line {
@@ -56,7 +56,29 @@ impl Protocol for Nats {
     }
 }
 
-/// `MSG subject subscription size`, then the payload and a line end.
+impl Relays for Nats {
+    fn envelope(topic: Topic, size: usize) -> (Vec<u8>, Vec<u8>) {
+        (format!("PUB {} {size}\r\n", subject(topic)).into_bytes(), b"\r\n".to_vec())
+    }
+
+    fn request(size: usize) -> (Vec<u8>, Vec<u8>) {
+        let (data, ack) = (subject(Topic::Data), subject(Topic::Ack));
+        (format!("PUB {data} {ack} {size}\r\n").into_bytes(), b"\r\n".to_vec())
+    }
+}
+
+/// Opens links that subscribe to something, or to nothing.
+pub(crate) fn idle(addr: &str, count: usize, subscribe: bool) -> io::Result<(Vec<Client<Nats>>, Duration)> {
+    open_idle(addr, count, &|client| {
+        let subscription = if subscribe { "SUB bench.data 1\r\n" } else { "" };
+        client.write(format!("{CONNECT}\r\n{subscription}PING\r\n").as_bytes())?;
+        while !client.turn(|_| Ok(()))? {}
+        Ok(())
+    })
+}
+
+/// `MSG subject subscription size`, then the payload and a line end. The same with headers begins with `HMSG`, and its
+/// size is of both.
 fn message<'a>(bytes: &'a [u8], line: &[u8], head: usize) -> io::Result<Step<'a>> {
     let size = line.iter().rposition(|&byte| byte == b' ').and_then(|space| decimal(&line[space + 1..]));
     let size = size.filter(|&size| size <= PAYLOAD_BYTES_MAX).ok_or_else(|| not_understood(line))?;
@@ -112,9 +134,12 @@ fn version(program: &Path) -> Option<String> {
 }
 
 /// Runs the server until this process is told to stop; calls `ready` with its address and process id.
-pub(crate) fn serve(program: &str, ready: impl FnOnce(&str, u32)) -> io::Result<()> {
+pub(crate) fn serve(program: &str, keeps: Keeps, folder: &str, ready: impl FnOnce(&str, u32)) -> io::Result<()> {
     let mut command = Command::new(program);
-    command.args(["--addr", "127.0.0.1", "--port", "-1"]);
+    match keeps {
+        Keeps::Nothing => command.args(["--addr", "127.0.0.1", "--port", "-1"]),
+        Keeps::InMemory | Keeps::OnDisk => command.arg("--config").arg(jetstream::configure(keeps, folder)?),
+    };
     let mut server = Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?);
     let log = server.0.stderr.take().ok_or_else(|| io::Error::other("nats-server has no log"))?;
     let mut lines = BufReader::new(log).lines();

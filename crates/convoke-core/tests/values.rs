@@ -1,4 +1,5 @@
 //! Values from one node to another, through a real hub whose foundation the test holds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod pair;
 
@@ -89,6 +90,23 @@ fn a_value_that_changes_while_it_is_asked_for_is_found() {
     let shown = found.iter().map(|one| (one.name.as_str(), one.rev.n, one.payload.is_some())).collect::<Vec<_>>();
     // All as it was at one moment.
     assert_eq!(shown, [("a", 2, true), ("b", 2, true)]);
+}
+
+/// Once a watch of every change whose link was cut before anything was ever set got only the last of what was set meanwhile.
+#[test]
+fn a_watch_of_nothing_yet_goes_on_too() {
+    let mut world = World::new(2);
+    let all = watch(&mut world, 1, "#", WatchMode::All);
+    assert!(world.nodes[1].state.is_caught_up(all));
+    // It happens while there is no link.
+    world.hold = true;
+    world.nodes[0].state.write(&[set("a", "1")]).unwrap();
+    world.nodes[0].state.write(&[set("a", "2")]).unwrap();
+    world.settle();
+    world.detach(1);
+    world.hold = false;
+    world.settle();
+    assert_eq!(take(&mut world, 1, all), ["2 a 1", "3 a 2"]);
 }
 
 #[test]

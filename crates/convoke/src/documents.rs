@@ -14,6 +14,7 @@ pages! {
     FirstSteps = "docs/guide/first-steps.md";
     Events = "docs/guide/events.md";
     Values = "docs/guide/values.md";
+    Services = "docs/guide/services.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";
     InOneProgram = "docs/guide/in-one-program.md";

@@ -1,9 +1,9 @@
 //! The store: the foundation of a hub that keeps what it must on this machine, in one file.
 //!
 //! What is asked for while one transaction is made durable goes into the next one together: one sync for all. Rows of
-//! tables ride along with operations; when none come they are written by themselves after a moment. Each transaction that
-//! writes rows takes the operations out that these rows stand for. So a start reads the rows and, behind them, the few
-//! operations that came last.
+//! tables wait for a moment, so that many changes of one row are written once; then they ride along with operations, or
+//! are written by themselves. Each transaction that writes rows takes the operations out that these rows stand for. So a
+//! start reads the rows and, behind them, the operations that came last.
 //!
 //! A full disk is told as what was not done, and the store goes on. After any other error it tells
 //! [`Failed`](Told::Failed) and nothing more: what such a disk says to be durable need not be.
@@ -35,8 +35,8 @@ pub(crate) use thread::{Queue, StoreThread, Tell};
 /// The file in the hub's folder.
 pub(crate) const FILE: &str = "store.redb";
 
-/// How long rows wait for operations to ride along with. After a crash their operations are applied again, which takes
-/// less than this.
+/// How long rows wait, so that many changes of one are written once. After a crash their operations are applied again,
+/// which takes less than this.
 const ROWS_WAIT: Duration = Duration::from_millis(50);
 
 /// Rows that wait are written at once when they are more than this, in bytes: they are in memory twice.
@@ -82,6 +82,9 @@ pub(crate) struct Store {
     pending: Pending,
     /// Since when rows wait.
     pending_since: Option<Instant>,
+    /// The transaction at hand takes the rows along. Most do not: a row that changes often is then written once for many
+    /// operations, and the disk is given little at a time.
+    with_rows: bool,
     /// The last attempt found the disk full; what is known of when to try again.
     full: Option<Full>,
     failed: bool,
@@ -136,6 +139,7 @@ impl Store {
             answers_bytes: 0,
             pending: Pending::default(),
             pending_since: None,
+            with_rows: false,
             full: None,
             failed: false,
         })
@@ -216,15 +220,16 @@ impl Store {
         self.full.is_some_and(|full| full.took > ATTEMPT_CHEAP && full.tried.elapsed() < full.took)
     }
 
-    /// Makes durable what was appended, with the rows that wait, and tells what became of everything. Rows alone are
-    /// written only if `rows_are_due`.
+    /// Makes durable what was appended, with the rows that wait if `rows_are_due`, and tells what became of everything.
     fn commit(&mut self, rows_are_due: bool, tell: &mut dyn FnMut(Vec<Told>)) {
         if self.operations.is_empty() && !(rows_are_due && self.pending.pos().is_some()) {
             return self.answer(true, tell);
         }
         let Some(file) = &self.file else { return };
+        self.with_rows = rows_are_due;
+        let rows = rows_are_due.then_some(&self.pending);
         let began = Instant::now();
-        match file.write(self.reach.last, &self.operations, &self.pending) {
+        match file.write(self.reach.last, &self.operations, rows) {
             Ok(()) => {
                 if self.full.take().is_some() {
                     tracing::info!("there is room again for {}", self.shown);
@@ -246,7 +251,7 @@ impl Store {
     /// How far the file goes once the transaction at hand is in it.
     fn reach_next(&self) -> Reach {
         Reach {
-            tables: self.pending.pos().unwrap_or(self.reach.tables),
+            tables: self.pending.pos().filter(|_| self.with_rows).unwrap_or(self.reach.tables),
             last: self.reach.last + self.operations.len() as u64,
         }
     }
@@ -254,8 +259,10 @@ impl Store {
     /// The transaction is durable.
     fn written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
         let next = self.reach_next();
-        self.pending.clear();
-        self.pending_since = None;
+        if self.with_rows {
+            self.pending.clear();
+            self.pending_since = None;
+        }
         self.answer(true, tell);
         self.reach = next;
     }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use convoke::{Code, Error, Gap, Hub, HubOptions, Missed, Node, NodeOptions, Outcome, Standing, Subscription, Token};
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
-use support::process::{Process, ROLE, end_with_parent, say};
+use convoke::{Code, Gap, Missed, Node, NodeOptions, Outcome, Standing, Token};
+use rustix::process::Signal;
+use support::hub_process::{HubProcess, hub};
+use support::process::{Process, ROLE, end_with_parent, given, say};
 use support::*;
 
 /// What a process of a story does; see [`Process::start`].
@@ -27,33 +28,6 @@ fn child() {
     }
 }
 
-fn given(variable: &str) -> String {
-    std::env::var(variable).unwrap()
-}
-
-/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, until it
-/// is killed.
-async fn hub() {
-    if let Ok(files) = std::env::var("FILES") {
-        let files = Some(files.parse().unwrap());
-        setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files }).unwrap();
-    }
-    if let Ok(bytes) = std::env::var("FILE_BYTES") {
-        let limit = Rlimit { current: Some(bytes.parse().unwrap()), maximum: None };
-        setrlimit(Resource::Fsize, limit).unwrap();
-    }
-    let options = HubOptions { data: Some(given("DATA").into()), ..HubOptions::listen([given("LISTEN")]) };
-    let hub = loop {
-        match Hub::start(options.clone()).await {
-            // Whoever dials out may have got the port for a moment.
-            Err(Error::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-            hub => break hub.unwrap(),
-        }
-    };
-    say(&hub.addresses()[0].to_string());
-    std::future::pending().await
-}
-
 /// Subscribes at `HUB` and tells how many events it received and how many it was told to have lost, when it has come to
 /// event number `LAST`.
 async fn subscriber() {
@@ -65,64 +39,6 @@ async fn subscriber() {
     let tally = tally(&mut all, 1, given("LAST").parse().unwrap()).await;
     say(&format!("{} {}", tally.received, tally.lagged));
     std::future::pending().await
-}
-
-/// A hub that is a process, and what is needed to join it.
-struct HubProcess {
-    process: Process,
-    address: String,
-    folder: tempfile::TempDir,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl HubProcess {
-    async fn start(variables: &[(&'static str, &str)]) -> HubProcess {
-        let folder = tempfile::tempdir().unwrap();
-        let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        variables.push(("DATA", folder.path().join("data").display().to_string()));
-        let (process, address) = HubProcess::run(&folder, &variables, "127.0.0.1:0").await;
-        HubProcess { process, address, folder, variables }
-    }
-
-    async fn run(folder: &tempfile::TempDir, variables: &[(&str, String)], listen: &str) -> (Process, String) {
-        let mut all: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        all.push(("LISTEN", listen));
-        let mut process = Process::start("hub", folder.path(), &all);
-        let address = process.says().await;
-        (process, address)
-    }
-
-    /// Kills it and starts it again at the same address.
-    async fn kill_and_restart(self) -> HubProcess {
-        let HubProcess { process, address, folder, variables } = self;
-        process.kill().await;
-        let (process, again) = HubProcess::run(&folder, &variables, &address).await;
-        assert_eq!(again, address);
-        HubProcess { process, address, folder, variables }
-    }
-
-    fn token(&self) -> std::path::PathBuf {
-        self.folder.path().join("data/admin.token")
-    }
-
-    fn options(&self, name: &str) -> NodeOptions {
-        let token = Some(Token::read(self.token()).unwrap());
-        NodeOptions { token, timeout: PATIENCE, ..NodeOptions::new(name) }
-    }
-
-    async fn node(&self, name: &str) -> Node {
-        Node::connect_with(&self.address, self.options(name)).await.unwrap()
-    }
-
-    async fn subscribers(&self, count: usize) -> (Vec<Node>, Vec<Subscription>) {
-        let (mut nodes, mut subscriptions) = (Vec::new(), Vec::new());
-        for n in 0..count {
-            let node = self.node(&format!("node-{n}")).await;
-            subscriptions.push(node.subscribe("#").await.unwrap());
-            nodes.push(node);
-        }
-        (nodes, subscriptions)
-    }
 }
 
 #[tokio::test]

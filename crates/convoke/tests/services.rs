@@ -1,4 +1,5 @@
 //! Story: a program uses what another offers as if it were its own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 
@@ -467,6 +468,19 @@ on_every_transport! {
         one.leave().await;
         assert_eq!(soon(call).await.unwrap().unwrap(), "two");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_ends_in_time_while_nobody_answers_at_the_address() {
+    // Somebody listens there and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let node = Node::open(address, NodeOptions::new("panel")).unwrap();
+    let started = Instant::now();
+    let options = CallOptions { wait_for_provider: true, ..within(Duration::from_millis(300)) };
+    let error = soon(node.call_with::<_, ()>("s", &(), options)).await.unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Code::TimedOut, Outcome::NotDone));
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 type Pending = tokio::task::JoinHandle<Result<u32, Error>>;

@@ -5,13 +5,16 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
+    "docs/guide/values.md",
+    "docs/guide/services.md",
     "docs/guide/permanent-links.md",
     "docs/guide/joining.md",
     "docs/guide/in-one-program.md",
+    "docs/guide/in-the-shell.md",
 ];
 
 fn page(name: &str) -> String {
@@ -46,20 +49,26 @@ fn typed(page: &str) -> Vec<Vec<String>> {
 #[test]
 fn what_the_pages_tell_to_type_works() {
     let story = Story::with_hub();
-    // What the pages suppose: a photo, the hub's token, and a node to ping.
+    // What the pages suppose: a photo, a script, the hub's token, and a node to ping.
+    story.file("add.sh", b"tr -d '[]' | { IFS=, read a b; echo $((a + b)); }");
     story.file("photo.jpg", b"\xff\xd8\xff");
     fs::copy(story.path("state/convoke/admin.token"), story.path("admin.token")).unwrap();
     let _press = story.subscribe(["press/1/closed", "--name", "press-1"]);
-    let mut ran = 0;
+    let (mut ran, mut serving) = (0, Vec::new());
     for line in PAGES.iter().flat_map(|name| typed(&page(name))) {
         let mut arguments: Vec<&str> = line.iter().map(String::as_str).collect();
         match arguments[0] {
             // The story has one.
             "hub" => continue,
             // Nobody is there to press Ctrl-C.
-            "subscribe" => {
+            "subscribe" | "watch" => {
                 arguments.retain(|argument| !["--idle", "2s"].contains(argument));
                 arguments.extend(["--idle", "10ms"]);
+            }
+            // In another terminal.
+            "serve" => {
+                serving.push(story.serve(arguments[1..].iter().copied()));
+                continue;
             }
             _ => {}
         }

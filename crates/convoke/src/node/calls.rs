@@ -200,11 +200,11 @@ impl Node {
             Selector::CpuUsage => convoke_core::Selector::CpuUsage,
             Selector::FreeRam => convoke_core::Selector::FreeRam,
         };
-        // Asking took some of it.
-        let timeout = timeout.saturating_sub(now().since(begun)).max(Duration::from_millis(1));
-        let request = CallRequest { service, select, wait: wait_for_provider, timeout, payload, headers: &headers };
+        let mut request = CallRequest { service, select, wait: wait_for_provider, timeout, payload, headers: &headers };
         let shared = &self.handle.shared;
         let mut open = loop {
+            // Choosing took some of it, and so does waiting for room.
+            request.timeout = timeout.saturating_sub(now().since(begun)).max(Duration::from_millis(1));
             // Before it is tried, so that no room goes unnoticed.
             let room = shared.room.notified();
             if let Some(open) = shared.call(&request).map_err(Error::not_done)? {

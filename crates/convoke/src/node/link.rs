@@ -85,7 +85,8 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
             inner.state.tick(now());
             inner.settle(shared);
             let ended = matches!(inner.state.standing(), convoke_core::Standing::Ended(_));
-            (inner.state.deadline(), inner.state.wants_link(), ended)
+            inner.looks_at = inner.state.deadline();
+            (inner.looks_at, inner.state.wants_link(), ended)
         };
         if ended {
             break;
@@ -96,7 +97,7 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
         }
         let dialed = tokio::select! {
             dialed = tokio::time::timeout(DIAL_TIME, dial_hub(shared)) => dialed,
-            // The node leaves; anything else can wait until there is a link.
+            // The node leaves; what else is due is handled meanwhile.
             () = left(shared) => continue,
         };
         match dialed.unwrap_or_else(|_| Err(unreachable(shared, "it does not answer"))) {
@@ -121,12 +122,20 @@ async fn wait(shared: &NodeShared, deadline: Option<convoke_core::Time>) {
     }
 }
 
+/// Keeps the time until the node leaves.
 async fn left(shared: &NodeShared) {
     loop {
-        shared.wake.notified().await;
-        if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
-            return;
-        }
+        let deadline = {
+            let mut inner = shared.lock();
+            inner.state.tick(now());
+            inner.settle(shared);
+            if matches!(inner.state.standing(), convoke_core::Standing::Ended(_)) {
+                return;
+            }
+            inner.looks_at = inner.state.deadline();
+            inner.looks_at
+        };
+        wait(shared, deadline).await;
     }
 }
 
@@ -326,7 +335,22 @@ async fn talk_in_memory(shared: &Arc<NodeShared>, link: Arc<MemLink>) {
         };
         wait(shared, deadline).await;
     }
-    mem::pump(&link);
+    // Another thread may carry the link at this moment, with the goodbye: without that the hub would wait for this node.
+    let goodbye = async {
+        loop {
+            mem::pump(&link);
+            let waits = {
+                let inner = shared.lock();
+                inner.link.is(&link) && inner.state.has_output()
+            };
+            if !waits && mem::is_idle(&link) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    // Nobody carries a link for so long; if somebody does, the hub finds out by itself.
+    let _ = tokio::time::timeout(LEAVE_TIME, goodbye).await;
     shared.lock().link = Link::None;
     mem::cut(&link);
 }

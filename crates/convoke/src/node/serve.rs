@@ -122,8 +122,11 @@ impl Providers {
                     *registration
                 }
             };
-            let Some(sender) = self.0.get(&id) else { continue };
-            if let Err(mpsc::error::SendError(Incoming::Call(call))) = sender.send(incoming) {
+            let undone = match self.0.get(&id) {
+                Some(sender) => sender.send(incoming).err().map(|mpsc::error::SendError(incoming)| incoming),
+                None => Some(incoming),
+            };
+            if let Some(Incoming::Call(call)) = undone {
                 // Its task is gone with its runtime.
                 let why = Refusal::new(Code::NoProvider, "the provider is ending");
                 state.finish(call.id, &CallEnd::Refused(why), now());

@@ -148,6 +148,11 @@ pub(crate) fn pump(link: &Arc<MemLink>) {
     }
 }
 
+/// Whether nobody carries it now.
+pub(crate) fn is_idle(link: &MemLink) -> bool {
+    link.state.load(Ordering::Acquire) == IDLE
+}
+
 /// One round in both directions. False if nothing waited.
 fn carry(link: &Arc<MemLink>, work: &mut VecDeque<Arc<MemLink>>) -> bool {
     let (Some(hub), node) = (link.hub.upgrade(), link.node.upgrade()) else {

@@ -26,8 +26,19 @@ impl Process {
     /// Starts the test `child` of this program in a role, with these variables.
     pub fn start(role: &str, runtime: &Path, variables: &[(&str, &str)]) -> Process {
         // A file that is as long as the process may make it is an error there, and no signal.
-        let mut child = Command::new("sh")
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        let mut command = "trap '' XFSZ; exec \"$0\" \"$@\"".to_owned();
+        let mut shell = Command::new("sh");
+        if let Some((_, disk)) = variables.iter().find(|(name, _)| *name == "MOUNT") {
+            // A disk that only this process sees; gone with it.
+            command = format!(
+                "mount -t tmpfs -o {disk_options} && {command}",
+                disk_options = disk.replacen(' ', " none ", 1)
+            );
+            shell = Command::new("unshare");
+            shell.args(["-rm", "sh"]);
+        }
+        let mut child = shell
+            .args(["-c", &command])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
@@ -55,7 +66,8 @@ impl Process {
         }
     }
 
-    fn pid(&self) -> i32 {
+    /// Its number.
+    pub fn pid(&self) -> i32 {
         self.child.id().expect("it runs").try_into().unwrap()
     }
 
@@ -104,6 +116,11 @@ impl Process {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         stat.rsplit_once(") ").unwrap().1.split(' ').map(str::to_owned).collect()
     }
+}
+
+/// What this process was started with.
+pub fn given(variable: &str) -> String {
+    std::env::var(variable).unwrap()
 }
 
 /// Says something to the story that has started this process.

@@ -237,10 +237,9 @@ impl NodeState {
     fn send_call(&mut self, number: u64) {
         let now = self.now;
         let Some(open) = self.services.caller.open.get_mut(&number) else { return };
-        let left = open.due.since(now).as_millis().max(1);
         let call = Call {
             number,
-            left_ms: u32::try_from(left).unwrap_or(u32::MAX),
+            left_ms: open.due.left_ms(now),
             select: open.select.select(),
             wait: open.wait,
             again: open.sent,

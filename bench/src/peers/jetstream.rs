@@ -1,0 +1,115 @@
+//! What nats-server keeps: JetStream, used as its key-value store uses it, one subject for each key.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Keeps;
+use super::client::Client;
+use super::nats::{Nats, subject};
+use crate::workload::{FILL_IN_FLIGHT, Limit, SET_BYTES, SET_KEYS, Tally, Topic, VALUE_BYTES, key};
+
+/// The stream behind the keys.
+const STREAM: &str = "BENCH";
+
+/// Keys that are made ready beforehand; more are written as they come.
+const KEY_LINES_MAX: u64 = 1000;
+
+/// Writes the server's configuration and tells where it is.
+pub(super) fn configure(keeps: Keeps, folder: &str) -> io::Result<PathBuf> {
+    let sync = if keeps == Keeps::OnDisk { "sync_interval: always" } else { "" };
+    let path = Path::new(folder).join("nats.conf");
+    fs::write(&path, format!("listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: \"{folder}\"\n{sync} }}\n"))?;
+    Ok(path)
+}
+
+/// Whether a server of this version can sync before it answers.
+pub(super) fn can_sync(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(2), Some(10))
+}
+
+/// A link to a server with an empty stream that keeps the last value of each key.
+fn connect(addr: &str, keeps: Keeps) -> io::Result<Client<Nats>> {
+    let mut client = Client::<Nats>::connect(addr, Topic::Ack)?;
+    let storage = if keeps == Keeps::OnDisk { "file" } else { "memory" };
+    let config = format!(
+        r#"{{"name":"{STREAM}","subjects":["kv.>"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":1,"storage":"{storage}","discard":"new","num_replicas":1,"allow_direct":true}}"#
+    );
+    ask(&mut client, &format!("$JS.API.STREAM.CREATE.{STREAM}"), &config)?;
+    Ok(client)
+}
+
+/// One request of the API.
+fn ask(client: &mut Client<Nats>, what: &str, body: &str) -> io::Result<()> {
+    client.write(format!("PUB {what} {} {}\r\n{body}\r\n", subject(Topic::Ack), body.len()).as_bytes())?;
+    let mut answer = Vec::new();
+    while answer.is_empty() {
+        client.turn(|payload| {
+            answer.extend_from_slice(payload);
+            Ok(())
+        })?;
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    if answer.contains("\"error\"") { Err(io::Error::other(format!("nats-server answered {answer}"))) } else { Ok(()) }
+}
+
+/// Lines that set keys, ready-made.
+fn lines(size: usize) -> Vec<Vec<u8>> {
+    (0..KEY_LINES_MAX).map(|number| line(number, size)).collect()
+}
+
+fn line(number: u64, size: usize) -> Vec<u8> {
+    let value = ".".repeat(size);
+    format!("PUB kv.{} {} {size}\r\n{value}\r\n", key(number), subject(Topic::Ack)).into_bytes()
+}
+
+pub(super) fn set(addr: &str, in_flight: usize, seconds: Duration) -> io::Result<Tally> {
+    let mut client = connect(addr, Keeps::OnDisk)?;
+    let lines = lines(SET_BYTES);
+    client.pipeline(in_flight, Limit::Time(seconds), |number, bytes| {
+        bytes.extend_from_slice(&lines[(number % SET_KEYS) as usize]);
+    })
+}
+
+/// Sets one key and reads it, one request in flight.
+pub(super) fn set_and_get(addr: &str, seconds: Duration) -> io::Result<(Tally, Tally)> {
+    let mut client = connect(addr, Keeps::InMemory)?;
+    let line = line(0, SET_BYTES);
+    let set = client.pipeline(1, Limit::Time(seconds / 2), |_, bytes| bytes.extend_from_slice(&line))?;
+    let line = format!("PUB $JS.API.DIRECT.GET.{STREAM}.kv.{} {} 0\r\n\r\n", key(0), subject(Topic::Ack));
+    let get = client.pipeline(1, Limit::Time(seconds / 2), |_, bytes| bytes.extend_from_slice(line.as_bytes()))?;
+    Ok((set, get))
+}
+
+/// Makes `count` values and then gets them all, again and again: as the key-value store's watch does it, with a consumer
+/// that is sent the last of each subject.
+pub(super) fn values(addr: &str, count: u64, seconds: Duration) -> io::Result<Vec<Duration>> {
+    let mut filler = connect(addr, Keeps::InMemory)?;
+    filler.pipeline(FILL_IN_FLIGHT, Limit::Count(count), |number, bytes| {
+        bytes.extend_from_slice(&line(number, VALUE_BYTES));
+    })?;
+    let mut times = Vec::new();
+    let started = Instant::now();
+    while times.is_empty() || started.elapsed() < seconds {
+        let mut client = Client::<Nats>::connect(addr, Topic::Data)?;
+        let body = format!(
+            r#"{{"stream_name":"{STREAM}","config":{{"deliver_subject":"{}","deliver_policy":"last_per_subject","filter_subject":"kv.>","ack_policy":"none","replay_policy":"instant","mem_storage":true,"num_replicas":1,"inactive_threshold":1000000000}}}}"#,
+            subject(Topic::Data)
+        );
+        let asked = Instant::now();
+        // Its answer goes nowhere: what counts is what comes.
+        let line = format!("PUB $JS.API.CONSUMER.CREATE.{STREAM} bench.answer {}\r\n{body}\r\n", body.len());
+        client.write(line.as_bytes())?;
+        let mut received = 0;
+        while received < count {
+            client.turn(|payload| {
+                received += u64::from(payload.len() == VALUE_BYTES);
+                Ok(())
+            })?;
+        }
+        times.push(asked.elapsed());
+    }
+    Ok(times)
+}
