@@ -14,8 +14,8 @@
 //!    what comes twice when it is applied. Operations of one hub are committed in the order in which they were appended.
 //! 3. After applying what was committed the hub asks to keep the `Tables` that changed, with the position that they reach.
 //!    Nothing waits for that: until it is done, the operations are kept instead.
-//! 4. `Read` is told `ReadDone` with old rows, among them all that were asked to be kept before it; `Barrier` is told `BarrierDone` when everything that anybody was told to be
-//!    committed before it has been told to this hub too.
+//! 4. `Read` is told `ReadDone` with old rows, among them all that were asked to be kept before it; `Barrier` is told
+//!    `BarrierDone` when everything that anybody was told to be committed before it has been told to this hub too.
 //! 5. `Failed` is the last thing that is told: nothing is acknowledged any more.
 
 use bytes::Bytes;

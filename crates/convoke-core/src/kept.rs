@@ -211,7 +211,7 @@ impl Kept {
         // One that was refused before it was ordered, and whose answer was lost: it must not happen behind what was written
         // after it.
         let late = window.results.last_key_value().is_some_and(|(last, _)| *last > cseq);
-        let decided = if late && !planted(Bug::LateWriteDone) { Err(overtaken()) } else { self.decide(items) };
+        let decided = if late { Err(overtaken()) } else { self.decide(items) };
         let outcome = match decided {
             Ok(wanted) => {
                 for (slot_or_name, wanted) in wanted {

@@ -26,6 +26,11 @@ impl Time {
         self.0
     }
 
+    /// How long it is until then, in whole milliseconds, of which one is never over too soon: zero would say something else.
+    pub(crate) fn left_ms(self, now: Time) -> u32 {
+        u32::try_from(self.since(now).as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -1,4 +1,5 @@
 //! Values from one node to another, through a real hub whose foundation the test holds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod pair;
 
@@ -87,7 +88,25 @@ fn a_value_that_changes_while_it_is_asked_for_is_found() {
     let (_, found) = world.nodes[1].state.got().remove(0);
     let found = found.unwrap();
     let shown = found.iter().map(|one| (one.name.as_str(), one.rev.n, one.payload.is_some())).collect::<Vec<_>>();
-    assert_eq!(shown, [("a", 3, true)]);
+    // All as it was at one moment.
+    assert_eq!(shown, [("a", 2, true), ("b", 2, true)]);
+}
+
+/// Once a watch of every change whose link was cut before anything was ever set got only the last of what was set meanwhile.
+#[test]
+fn a_watch_of_nothing_yet_goes_on_too() {
+    let mut world = World::new(2);
+    let all = watch(&mut world, 1, "#", WatchMode::All);
+    assert!(world.nodes[1].state.is_caught_up(all));
+    // It happens while there is no link.
+    world.hold = true;
+    world.nodes[0].state.write(&[set("a", "1")]).unwrap();
+    world.nodes[0].state.write(&[set("a", "2")]).unwrap();
+    world.settle();
+    world.detach(1);
+    world.hold = false;
+    world.settle();
+    assert_eq!(take(&mut world, 1, all), ["2 a 1", "3 a 2"]);
 }
 
 #[test]
@@ -263,4 +282,35 @@ fn who_watched_every_change_from_before_the_first_misses_none_of_them() {
     }
     world.settle();
     assert_eq!(take(&mut world, 1, watch), ["2 a 1", "3 a 2"]);
+}
+
+#[test]
+fn a_write_that_was_refused_is_not_done_behind_a_later_one() {
+    let mut world = World::new(1);
+    write(&mut world, 0, &[set("a", "0")]).unwrap();
+    world.hold = true;
+    for payload in ["1", "2"] {
+        world.nodes[0].state.write(&[set("a", payload)]).unwrap();
+    }
+    world.settle();
+    // The disk is full for a moment, and the answer is lost with the link: so the first is sent again.
+    world.detach(0);
+    let why = Refusal::new(Code::StorageFull, "no room");
+    for (place, ask) in
+        std::mem::take(&mut world.held).into_iter().filter(|ask| matches!(ask, Ask::Append { .. })).enumerate()
+    {
+        match ask {
+            Ask::Append { ticket, .. } if place == 0 => world.tell(Told::NotDone { ticket, why: why.clone() }),
+            Ask::Append { ticket, operation } => world.commit(Some(ticket), operation),
+            _ => {}
+        }
+    }
+    world.hold = false;
+    world.settle();
+    let mut ended = world.nodes[0].state.written_writes();
+    ended.sort_by_key(|(id, _)| *id);
+    let certain: Vec<bool> = ended.iter().map(|(_, result)| result.as_ref().is_err_and(|not| not.certain)).collect();
+    assert_eq!(certain, [true, false]);
+    let watch = watch(&mut world, 0, "a", WatchMode::Latest);
+    assert_eq!(take(&mut world, 0, watch), ["3 a 2"]);
 }

@@ -77,7 +77,7 @@ pub struct NodeOptions {
     /// The program and its version, as others see it; the name of the executable if `None`.
     pub program: Option<String>,
     /// Tell others how busy this process and its host are, so that calls can go to who has the least to do. It costs a
-    /// look at a few small files of the system every 10 s while the node offers or watches something, else once.
+    /// look at a few small files of the system every 10 s while the node offers a service, else once.
     pub share_load: bool,
 }
 
@@ -184,8 +184,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Unauthorized`], [`Error::InUse`] or [`Error::Refused`] if
-    /// the hub does not let it in; [`Error::Offline`] if no hub answers there.
+    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Unauthorized`], [`Error::InUse`] or
+    /// [`Error::Refused`] if the hub does not let it in; [`Error::Offline`] if no hub answers there.
     ///
     /// Cancel safe: nothing is left behind.
     pub async fn connect(address: impl Display, name: impl Into<String>) -> Result<Node, Error> {

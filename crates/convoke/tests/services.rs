@@ -1,4 +1,5 @@
 //! Story: a program uses what another offers as if it were its own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

@@ -10,8 +10,10 @@ fn who_offers_a_service_is_told() {
     let located = story.run(["locate", "math/add"]).stdout();
     let lines: Vec<Vec<&str>> = located.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 2, "{located}");
+    let nodes = story.run(["list", "nodes"]).stdout();
+    let host = nodes.split_whitespace().nth(3).unwrap();
     for (line, node) in lines.iter().zip(["calc-1", "calc/2"]) {
-        assert_eq!((line.len(), line[0], line[3]), (4, node, "0"), "{located}");
+        assert_eq!((line.len(), line[0], line[1], line[3]), (4, node, host, "0"), "{located}");
         assert!(line[2].starts_with("20") && line[2].ends_with('Z'), "{located}");
     }
     let json = story.run(["locate", "math/add", "--json"]).stdout();

@@ -7,6 +7,7 @@ mod delete;
 mod demo;
 mod get;
 mod hub;
+mod kept;
 mod list;
 mod locate;
 mod pages;

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
+    "docs/guide/values.md",
+    "docs/guide/services.md",
     "docs/guide/permanent-links.md",
     "docs/guide/joining.md",
     "docs/guide/in-one-program.md",

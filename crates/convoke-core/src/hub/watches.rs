@@ -51,8 +51,6 @@ struct Watch {
     feeds: [Feed; 2],
     /// Told before anything else: all that follows replaces what the node knows.
     snapshot: Option<Snapshot>,
-    /// Of what is to be told once something has changed before it was told.
-    missed: bool,
     /// It was told that it has all.
     told: bool,
     /// It is among the hungry of its link.
@@ -172,7 +170,6 @@ impl HubState {
             credit,
             feeds,
             snapshot,
-            missed: false,
             told: false,
             hungry: true,
             reading: false,
@@ -351,12 +348,7 @@ impl Watch {
             }
             let todo = self.feeds.iter().position(|feed| !feed.todo.is_empty() || !feed.once.is_empty());
             let behind = self.feeds.iter().position(|feed| feed.behind);
-            let Some(which) = todo.or(behind) else {
-                if self.look_again(kept) {
-                    continue;
-                }
-                break;
-            };
+            let Some(which) = todo.or(behind) else { break };
             if lane.len() >= LINK_VALUES_BYTES_MAX {
                 return Progress::Full;
             }
@@ -398,24 +390,9 @@ impl Watch {
         let Some(&(pos, _)) = self.feeds[which].todo.front() else { return };
         let mut group: Vec<&[u8]> = Vec::new();
         while let Some(place) = self.feeds[which].todo.pop_front_if(|place| place.0 == pos) {
-            let slot = kept.values.at(place);
-            self.missed |= slot.is_none();
-            group.extend(slot.map(|slot| &kept.values.frames(slot)[..]));
+            group.extend(kept.values.at(place).map(|slot| &kept.values.frames(slot)[..]));
         }
         self.tell(&group, lane);
-    }
-
-    /// Who asks once is not told what changes later; so what has changed before it was told is told as it is now. False
-    /// if that is nothing.
-    fn look_again(&mut self, kept: [&Kept; 2]) -> bool {
-        if self.mode != WatchMode::Once || !std::mem::take(&mut self.missed) {
-            return false;
-        }
-        for (feed, kept) in self.feeds.iter_mut().zip(kept) {
-            feed.todo = kept.values.places(&self.pattern, feed.next, false).into();
-            feed.next = (kept.pos() + 1, 0);
-        }
-        true
     }
 
     /// Tells the last changes of keys from where it is, as far as there is room.

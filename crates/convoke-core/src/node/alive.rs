@@ -57,11 +57,6 @@ impl NodeState {
         }
     }
 
-    /// Whether it offers or follows something, and so beats more often.
-    pub fn is_attentive(&self) -> bool {
-        self.attentive > 0
-    }
-
     /// What the node tells the hub about itself, now and whenever it joins again.
     pub fn set_info(&mut self, info: InfoOwned) {
         self.info = Some(info);

@@ -41,6 +41,11 @@ impl Services {
         self.registrations.contains_key(&id)
     }
 
+    /// Nothing is offered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.registrations.is_empty()
+    }
+
     /// Not later than the first deadline of a call.
     pub(super) fn due(&self) -> Option<Time> {
         self.caller.due()
@@ -48,6 +53,11 @@ impl Services {
 }
 
 impl NodeState {
+    /// Whether it offers any service.
+    pub fn is_provider(&self) -> bool {
+        !self.services.is_empty()
+    }
+
     /// Offers a service from now on, over reconnections too, until [`unserve`](NodeState::unserve). Its number is also
     /// that of the request, which is answered when the hub has taken it. Without a link it waits for one. `idempotent` says
     /// that a call may be given to another provider when it is not known whether this one has handled it.

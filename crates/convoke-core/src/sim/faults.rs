@@ -33,8 +33,9 @@ impl World {
         let tag = self.dice.pick(&tags);
         match self.dice.below(1000) {
             0..345 => self.publishes(tag),
-            345..545 => self.values_step(tag),
-            545..640 => self.subscribes(tag),
+            345..455 => self.calls_step(tag),
+            455..605 => self.values_step(tag),
+            605..640 => self.subscribes(tag),
             640..680 => self.unsubscribes(tag),
             680..720 => self.asks(tag, Asked::Confirm),
             720..750 => self.asks(tag, Asked::Barrier),
@@ -366,7 +367,10 @@ impl World {
         self.trace.line(self.now, format_args!("program {tag} leaves"));
         program.leaving = true;
         self.with_node(tag, |node, now| node.leave(now));
-        let open = self.programs.get(&tag).map_or(0, |program| program.requests.len());
+        let count = |program: &super::world::Program| {
+            program.requests.len() + program.values.writes.len() + program.values.gets.len() + program.calls.made.len()
+        };
+        let open = self.programs.get(&tag).map_or(0, count);
         if open > 0 {
             self.fail(Checker::Answers, format!("program {tag} has left, and {open} of its requests have no answer"));
         }

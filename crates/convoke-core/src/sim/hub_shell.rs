@@ -177,7 +177,8 @@ impl World {
                     self.sessions += u64::from(!resumed);
                     self.report.joins += 1;
                     self.report.resumed += u64::from(resumed);
-                    if !resumed {
+                    // Which of two programs of one name has come back is not told here.
+                    if !resumed || self.shared.contains(&node) {
                         self.name_has_another(&node);
                     }
                     self.link_joined(conn, &node);
@@ -260,6 +261,7 @@ impl World {
         }
         self.hub = None;
         self.foundation_crashes();
+        self.ways_change();
         self.joined.clear();
         self.by_link.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();

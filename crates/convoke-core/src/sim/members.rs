@@ -68,8 +68,8 @@ impl World {
             let fine = match state {
                 Some(MemberState::Suspect) => !away.goodbye && !certain,
                 Some(MemberState::Dead) => away.goodbye || quiet >= short * membership.dead_beats,
-                None => quiet >= short * membership.removed_beats,
-                Some(MemberState::Alive | MemberState::Removed) => false,
+                Some(MemberState::Removed) | None => quiet >= short * membership.removed_beats,
+                Some(MemberState::Alive) => false,
             };
             if !fine {
                 wrong = Some(format!("`{node}` was heard {quiet:?} ago, and is {state:?}: {away:?}"));

@@ -14,7 +14,7 @@ use super::{Inner, NodeShared};
 /// From joining to when the load is told: programs that come and go at once need not look at theirs.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// How often a node that offers or follows something looks whether its load has changed.
+/// How often a node that offers a service looks whether its load has changed.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// What a sample is good for.
@@ -64,13 +64,13 @@ fn lasting() -> &'static (String, String) {
 
 /// After a turn of its link: lets a node tell its load if it is time to.
 pub(super) fn tell_in_time(inner: &mut Inner, shared: &Arc<NodeShared>) {
-    let (joined, attentive) = (inner.state.is_joined(), inner.state.is_attentive());
+    let (joined, provider) = (inner.state.is_joined(), inner.state.is_provider());
     let telling = &mut inner.telling;
     if !telling.on || !joined {
         telling.next = None;
         return;
     }
-    if telling.told && !attentive {
+    if telling.told && !provider {
         return;
     }
     let now = Instant::now();

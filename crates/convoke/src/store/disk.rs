@@ -1,7 +1,6 @@
 //! Where the bytes of the store are: a file, or what a test puts in its place.
 //!
-//! redb reads and writes through [`Watched`], which knows more than redb tells: that something failed which redb could go
-//! on without, and that it was a sync.
+//! redb reads and writes through [`Watched`], which knows more than redb tells: that what has failed was a sync.
 
 use std::fmt;
 use std::fs::File;
@@ -34,42 +33,17 @@ impl Disk for FileDisk {
     }
 }
 
-/// What has gone wrong on a disk since it was opened.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    /// A write failed, and not because there was no room.
-    write: AtomicBool,
-    /// A sync failed, for whatever reason: what it was to make durable may be gone, and a second one would not say so.
-    sync: AtomicBool,
-}
-
-impl Trouble {
-    /// Nothing can be relied on any more, even if redb goes on.
-    pub(super) fn is_grave(&self) -> bool {
-        self.write.load(Ordering::Relaxed) || self.sync.load(Ordering::Relaxed)
-    }
-}
-
 /// There is no room for more, which passes.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
-/// A disk that is open, and remembers its [`Trouble`]. It holds no lock on the file: the hub holds one on the folder.
+/// A disk that is open. It holds no lock on the file: the hub holds one on the folder.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) backend: Box<dyn StorageBackend>,
-    pub(super) trouble: Arc<Trouble>,
-}
-
-impl Watched {
-    fn written(&self, done: io::Result<()>) -> io::Result<()> {
-        done.inspect_err(|error| {
-            if !is_full(error) {
-                self.trouble.write.store(true, Ordering::Relaxed);
-            }
-        })
-    }
+    /// A sync failed, for whatever reason: what it was to make durable may be gone, and a second one would not say so.
+    pub(super) sync_failed: Arc<AtomicBool>,
 }
 
 impl StorageBackend for Watched {
@@ -82,15 +56,15 @@ impl StorageBackend for Watched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.written(self.backend.set_len(len))
+        self.backend.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.backend.sync_data().inspect_err(|_| self.trouble.sync.store(true, Ordering::Relaxed))
+        self.backend.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.written(self.backend.write(offset, data))
+        self.backend.write(offset, data)
     }
 
     fn close(&self) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use convoke_core::foundation::{RowKey, Ticket};
@@ -13,7 +14,7 @@ use redb::{
     StorageError, TableDefinition, TableError, TransactionError,
 };
 
-use super::disk::{Disk, FileDisk, Trouble, Watched, is_full};
+use super::disk::{Disk, FileDisk, Watched, is_full};
 use super::pending::Pending;
 
 /// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know.
@@ -129,7 +130,7 @@ pub(super) enum Fault {
 #[derive(Debug)]
 pub(super) struct StoreFile {
     database: Database,
-    trouble: Arc<Trouble>,
+    sync_failed: Arc<AtomicBool>,
 }
 
 /// How far the file goes.
@@ -167,18 +168,28 @@ impl StoreFile {
     /// Opens what is on the disk, repairs what a crash has left, and checks every byte that is in use. What is empty
     /// becomes a store of this history.
     pub(super) fn open(disk: &dyn Disk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
-        let trouble = Arc::new(Trouble::default());
-        let watched = Watched { backend: disk.open().map_err(Unusable::Io)?, trouble: trouble.clone() };
+        let sync_failed = Arc::new(AtomicBool::new(false));
+        let opened = StoreFile::try_open(disk, history, &sync_failed);
+        opened.map_err(|why| match sync_failed.load(Ordering::Relaxed) {
+            // Not even if it was because the disk is full: what waits for room would sync again.
+            true => Unusable::Io(io::Error::other(why.to_string())),
+            false => why,
+        })
+    }
+
+    fn try_open(
+        disk: &dyn Disk,
+        history: [u8; 16],
+        sync_failed: &Arc<AtomicBool>,
+    ) -> Result<(StoreFile, Reach), Unusable> {
+        let watched = Watched { backend: disk.open().map_err(Unusable::Io)?, sync_failed: sync_failed.clone() };
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        let mut file = StoreFile { database: builder.create_with_backend(watched)?, trouble };
+        let mut file = StoreFile { database: builder.create_with_backend(watched)?, sync_failed: sync_failed.clone() };
         if !file.is_begun()? {
             file.begin(history)?;
         }
         let reach = file.check(history)?;
-        if file.trouble.is_grave() {
-            return Err(Unusable::Io(io::Error::other("a write failed while it was opened")));
-        }
         Ok((file, reach))
     }
 
@@ -201,7 +212,7 @@ impl StoreFile {
 
     #[cfg(test)]
     pub(super) fn set_format(disk: &dyn Disk, format: u64) {
-        let backend = Watched { backend: disk.open().unwrap(), trouble: Arc::default() };
+        let backend = Watched { backend: disk.open().unwrap(), sync_failed: Arc::default() };
         let transaction = Database::builder().create_with_backend(backend).unwrap().begin_write().unwrap();
         transaction.open_table(META).unwrap().insert(META_FORMAT, &format.to_le_bytes()[..]).unwrap();
         transaction.commit().unwrap();
@@ -239,16 +250,12 @@ impl StoreFile {
         Ok(Reach { tables, last })
     }
 
-    /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this returns.
-    /// After an error the file must not be used any more.
+    /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
+    /// returns. After an error the file must not be used any more.
     pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
         let written = self.try_write(last, operations, rows);
-        if self.trouble.is_grave() {
-            let why = written.err().map_or_else(|| "a write failed".to_owned(), |error| error.to_string());
-            return Err(Fault::Grave(why));
-        }
         written.map_err(|error| match error {
-            Unusable::Io(error) if is_full(&error) => Fault::Full,
+            Unusable::Io(error) if is_full(&error) && !self.sync_failed.load(Ordering::Relaxed) => Fault::Full,
             other => Fault::Grave(other.to_string()),
         })
     }

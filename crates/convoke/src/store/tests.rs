@@ -5,6 +5,7 @@ mod faulty;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use convoke_core::Code;
@@ -217,6 +218,9 @@ fn a_store_says_what_a_foundation_in_memory_says() {
             let told = turn(&mut store, asks);
             assert_eq!(told, expected, "seed {seed}");
             hub.told(&told);
+            if hub.dice.below(3) == 0 {
+                assert_eq!(finish(&mut store), [], "rows are written in silence");
+            }
             asks = hub.asks();
         }
         hub.told(&turn(&mut store, asks));
@@ -242,7 +246,10 @@ fn after_a_power_cut_at_any_time_everything_committed_is_there() {
             let before = hub.known.clone();
             let maybe: Vec<Bytes> = appends(&asks);
             // What a transaction leaves on its way, seen from the moment before it is told.
-            let told = turn(&mut store, asks);
+            let mut told = turn(&mut store, asks);
+            if dice.below(3) == 0 {
+                told.extend(finish(&mut store));
+            }
             holds(&disk.state().cut(&mut dice), &before, &maybe, "before it was told");
             hub.told(&told);
             let context = format!("seed {seed}, round {round}");
@@ -273,6 +280,9 @@ fn failing(call: Call, kind: io::ErrorKind, check: impl Fn(&mut Store, &mut Smal
         for _ in 0..1_000 {
             let asks = hub.asks();
             hub.told(&turn(&mut store, asks));
+            if dice.below(3) == 0 {
+                hub.told(&finish(&mut store));
+            }
             if disk.state().failing.is_none() {
                 break;
             }
@@ -315,6 +325,52 @@ fn after_any_other_error_nothing_is_acknowledged() {
     failing(Call::Sync, io::ErrorKind::StorageFull, is_final);
 }
 
+/// Parts of a large transaction are written before it is committed, to make room in memory.
+#[test]
+fn an_error_in_the_middle_of_a_large_transaction_is_no_different() {
+    for (kind, is_full) in [(io::ErrorKind::Other, false), (io::ErrorKind::StorageFull, true)] {
+        let disk = Faulty::default();
+        let mut store = open(&disk);
+        turn(&mut store, vec![Ask::Snapshot]);
+        disk.state().failing = Some((Call::Write, 0, kind));
+        let operation = Bytes::from(vec![1; 30_000]);
+        let asks = (0..1_500).map(|ticket| Ask::Append { ticket, operation: operation.clone() });
+        let told = turn(&mut store, asks.collect());
+        match is_full {
+            true => assert!(told.len() == 1_500 && told.iter().all(|told| matches!(told, Told::NotDone { .. }))),
+            false => assert!(matches!(&told[..], [Told::Failed(_)]), "{} are told", told.len()),
+        }
+    }
+}
+
+/// A disk without room for anything is not opened again; nobody is told what became of the transaction until it is.
+#[test]
+fn while_a_full_disk_cannot_be_opened_nobody_is_told_anything() {
+    for call in [Call::Write, Call::Sync] {
+        let disk = Faulty::default();
+        let mut store = open(&disk);
+        turn(&mut store, vec![Ask::Snapshot]);
+        disk.state().failing = Some((Call::Write, 0, io::ErrorKind::StorageFull));
+        disk.state().failing_then = Some((call, io::ErrorKind::StorageFull));
+        let told = turn(&mut store, vec![append(1)]);
+        match call {
+            Call::Write => {
+                assert_eq!(told, []);
+                assert_eq!(turn(&mut store, vec![append(2)]), []);
+                while store.due().unwrap() > Instant::now() {
+                    std::thread::yield_now();
+                }
+                let told = turn(&mut store, Vec::new());
+                assert!(matches!(
+                    &told[..],
+                    [Told::NotDone { ticket: 1, .. }, Told::Committed { pos: 1, ticket: Some(2), .. }]
+                ));
+            }
+            Call::Sync => assert!(matches!(&told[..], [Told::Failed(_)]), "{told:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_is_read_from_and_heals() {
     let disk = Faulty::default();
@@ -324,6 +380,7 @@ fn a_full_disk_is_read_from_and_heals() {
     let room = disk.state().blocks() + 50;
     disk.state().blocks_max = Some(room);
     while hub.not_done.is_empty() {
+        assert!(!hub.failed, "a full disk has not failed");
         let mut asks = hub.asks();
         asks.push(hub.append());
         hub.told(&turn(&mut store, asks));
@@ -369,9 +426,11 @@ async fn what_is_asked_for_before_a_hub_stops_is_written() {
     let (thread, told) = thread(&disk).await;
     thread.queue().ask(vec![append(1)]);
     assert!(matches!(told.recv().unwrap(), Told::Committed { pos: 1, ticket: Some(1), .. }));
-    thread.queue().ask(vec![append(2), tables(1)]);
-    thread.finish();
+    thread.queue().ask(vec![append(2)]);
     assert!(matches!(told.recv().unwrap(), Told::Committed { pos: 2, ticket: Some(2), .. }));
+    // Rows that would wait for another operation.
+    thread.queue().ask(vec![tables(1)]);
+    thread.finish();
     assert!(told.recv().is_err(), "nothing else is told");
     let found = found(&disk);
     assert_eq!((found.tables, found.operations.len()), (1, 2));

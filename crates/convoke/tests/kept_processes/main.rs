@@ -15,11 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use convoke::{Change, Node, Rev, Watch, WatchOptions};
 use support::hub_process::{HubProcess, hub, node_of_a_process};
 use support::process::{Process, ROLE, end_with_parent, given, say};
+use support::proxy::Proxy;
 use support::*;
 use writer::Writer;
 
 /// How often the hub is killed.
 const KILLS: u64 = 20;
+
+/// How often the links of some of the writers are cut between one kill and the next.
+const CUTS: u64 = 4;
 
 /// Writers in the process of the story, and as many more in processes of their own.
 const WRITERS: usize = 4;
@@ -74,11 +78,16 @@ async fn what_eight_writers_were_told_is_so_after_a_hub_was_killed_twenty_times(
     let seen = tokio::spawn(all_changes(watch_all(&panel, None).await));
 
     let acknowledged = Arc::new(AtomicU64::new(0));
+    // The links of those who write here are also cut while the hub lives: what they have sent is done, and they do not know.
+    let proxy = Proxy::new(&hub.address).await;
     let mut here = Vec::new();
     let mut elsewhere: Vec<Process> = Vec::new();
     let of_processes = histories.display().to_string();
     for n in 0..WRITERS {
-        let mut writer = Writer::new(hub.node(&format!("here-{n}")).await, &histories);
+        let mut writer = Writer::new(
+            soon(Node::connect_with(&proxy.address, hub.options(&format!("here-{n}")))).await.unwrap(),
+            &histories,
+        );
         let acknowledged = acknowledged.clone();
         here.push(tokio::spawn(async move { writer.write_until_enough(&acknowledged).await }));
         let name = format!("elsewhere-{n}");
@@ -93,7 +102,11 @@ async fn what_eight_writers_were_told_is_so_after_a_hub_was_killed_twenty_times(
         // Now and then it is killed as soon as it listens again.
         let before = acknowledged.load(Ordering::SeqCst);
         let more = [0, 100, 1, 400, 200][kill as usize % 5];
-        until("more is acknowledged", || acknowledged.load(Ordering::SeqCst) >= before + more).await;
+        for cut in 0..=CUTS {
+            let enough = before + more * cut / CUTS;
+            until("more is acknowledged", || acknowledged.load(Ordering::SeqCst) >= enough).await;
+            proxy.cut();
+        }
         if kill == KILLS / 2 {
             let known = soon(panel.set("half", &kill)).await.unwrap();
             resumed = Some((known, tokio::spawn(all_changes(watch_all(&panel, Some(known)).await))));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::{NodeState, Phase};
+use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Reply, Select, read_headers, write_headers};
 use crate::limits::{CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX};
 use crate::name::Name;
@@ -236,10 +237,9 @@ impl NodeState {
     fn send_call(&mut self, number: u64) {
         let now = self.now;
         let Some(open) = self.services.caller.open.get_mut(&number) else { return };
-        let left = open.due.since(now).as_millis().max(1);
         let call = Call {
             number,
-            left_ms: u32::try_from(left).unwrap_or(u32::MAX),
+            left_ms: open.due.left_ms(now),
             select: open.select.select(),
             wait: open.wait,
             again: open.sent,
@@ -269,7 +269,7 @@ impl NodeState {
     pub(in crate::node) fn sweep_calls(&mut self) {
         let (now, joined) = (self.now, self.is_joined());
         let caller = &mut self.services.caller;
-        if caller.due.is_none_or(|due| due > now) {
+        if caller.due.is_none_or(|due| due > now) || planted(Bug::OverdueForgotten) {
             return;
         }
         let late: Vec<u64> =

@@ -73,6 +73,8 @@ pub(super) struct State {
     syncs: u64,
     /// Which call fails, the how manieth from now on, and with what.
     pub(super) failing: Option<(Call, u64, io::ErrorKind)>,
+    /// What fails next after that.
+    pub(super) failing_then: Option<(Call, io::ErrorKind)>,
 }
 
 impl State {
@@ -84,7 +86,7 @@ impl State {
                     return Ok(());
                 }
                 let kind = *kind;
-                self.failing = None;
+                self.failing = self.failing_then.take().map(|(call, kind)| (call, 0, kind));
                 Err(kind.into())
             }
             _ => Ok(()),
