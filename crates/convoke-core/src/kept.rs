@@ -200,6 +200,7 @@ impl Kept {
         items: Items<'_>,
         changed: &mut Vec<Place>,
     ) -> Option<Outcome> {
+        let is_new = !self.windows.contains_key(&incarnation);
         let window = self.windows.entry(incarnation).or_default();
         if cseq <= window.settled {
             return None;
@@ -229,7 +230,8 @@ impl Kept {
         };
         let window = self.windows.entry(incarnation).or_default();
         let settled = settled.min(cseq.saturating_sub(1));
-        if settled > window.settled {
+        let is_settled = settled > window.settled;
+        if is_settled {
             window.settled = settled;
             let left = window.results.split_off(&(settled + 1));
             for (cseq, _) in std::mem::replace(&mut window.results, left) {
@@ -238,7 +240,9 @@ impl Kept {
         }
         self.rows.put_result(incarnation, cseq, &outcome);
         window.results.insert(cseq, outcome.clone());
-        self.rows.put_window(incarnation, window);
+        if is_new || is_settled {
+            self.rows.put_window(incarnation, window);
+        }
         Some(outcome)
     }
 
@@ -307,7 +311,6 @@ impl Kept {
         let place = (self.pos, changed.len() as u16);
         self.values.change(slot, place, new, author, wall_ms, owner);
         changed.push(place);
-        self.rows.put_value(&self.values, slot);
         let bytes = self.rows.put_change(place, &self.values, slot);
         self.changes.push(place, bytes, self.values.frames(slot).clone());
     }
