@@ -252,11 +252,15 @@ impl Kept {
         let mut wanted = Vec::with_capacity(items.len());
         let mut seen = std::collections::BTreeSet::new();
         let (mut new_keys, mut more_bytes) = (0, 0);
+        // Of all items together: several patterns must not change more at once than one may.
+        let (mut every_keys, mut every_bytes) = (0, 0);
         for item in items.iter() {
             if item.every {
                 let pattern = Pattern::from_bytes(item.name).map_err(|error| bad_name(&error))?;
                 let slots = self.values.matched(&pattern);
-                check_every(&pattern, &item, slots.len())?;
+                every_keys += slots.len();
+                every_bytes += slots.len() * item.set.as_ref().map_or(0, |set| set.payload.len());
+                check_every(&pattern, &item, every_keys, every_bytes)?;
                 for slot in slots {
                     if expectation(self.values.rev(slot), item.expect) && seen.insert(Ok(slot)) {
                         more_bytes += self.more_bytes(Some(slot), &item);
@@ -391,7 +395,7 @@ fn conflict(name: &Name, expect: Expect, rev: Option<crate::rev::Rev>) -> Refusa
     Refusal::new(Code::Conflict, text)
 }
 
-fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize) -> Result<(), Refusal> {
+fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize, bytes: usize) -> Result<(), Refusal> {
     let payload = item.set.as_ref().map_or(0, |set| set.payload.len());
     if keys > EVERY_KEYS_MAX {
         let text = format!(
@@ -399,9 +403,9 @@ fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize) -> Result<(), Re
         );
         return Err(Refusal::new(Code::Limit, text));
     }
-    if payload > VALUE_BYTES_MAX || keys * payload > EVERY_BYTES_MAX {
+    if payload > VALUE_BYTES_MAX || bytes > EVERY_BYTES_MAX {
         let text = format!(
-            "change of every `{pattern}`: {keys} keys with {payload} bytes each are too much to change together"
+            "change of every `{pattern}`: {keys} keys with {bytes} bytes in all are too much to change together"
         );
         return Err(Refusal::new(Code::TooLarge, text));
     }

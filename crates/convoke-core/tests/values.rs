@@ -3,6 +3,8 @@
 
 mod pair;
 
+use std::time::Duration;
+
 use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Expect, Item, Set, WatchMode};
 use convoke_core::node::{NotWritten, Watched, Wrote};
@@ -313,4 +315,51 @@ fn a_write_that_was_refused_is_not_done_behind_a_later_one() {
     assert_eq!(certain, [true, false]);
     let watch = watch(&mut world, 0, "a", WatchMode::Latest);
     assert_eq!(take(&mut world, 0, watch), ["3 a 2"]);
+}
+
+/// Handles the deadlines of the hub that come within this time.
+fn pass(world: &mut World, millis: u64) {
+    let end = world.now + Duration::from_millis(millis);
+    while let Some(due) = world.hub.deadline().filter(|due| *due <= end) {
+        world.now = world.now.max(due);
+        world.hub.tick(world.now);
+        world.settle();
+    }
+    world.now = world.now.max(end);
+}
+
+fn set_for(name: &str, ttl_ms: u64) -> Item<'_> {
+    let set = Set { encoding: Encoding::Text, payload: b"x", ttl_ms, ephemeral: false };
+    Item { name: name.as_bytes(), every: false, expect: Expect::Anything, set: Some(set) }
+}
+
+/// Once it stayed until the other one went, an hour later.
+#[test]
+fn a_value_whose_time_is_over_before_it_is_kept_goes_at_once() {
+    let mut world = World::new(2);
+    let watch = watch(&mut world, 1, "#", WatchMode::All);
+    write(&mut world, 0, &[set_for("long", 3_600_000)]).unwrap();
+    world.hold = true;
+    world.nodes[0].state.write(&[set_for("short", 5)]).unwrap();
+    world.settle();
+    pass(&mut world, 20);
+    world.hold = false;
+    world.settle();
+    pass(&mut world, 20);
+    assert_eq!(take(&mut world, 1, watch), ["2 long x", "3 short x", "4 short -"]);
+}
+
+/// Once only 256 went each second.
+#[test]
+fn all_values_whose_time_is_over_go_together() {
+    let mut world = World::new(1);
+    let names: Vec<String> = (0..1000).map(|key| format!("key/{key}")).collect();
+    for names in names.chunks(250) {
+        let items: Vec<_> = names.iter().map(|name| set_for(name, 5)).collect();
+        write(&mut world, 0, &items).unwrap();
+    }
+    pass(&mut world, 20);
+    world.nodes[0].state.get(Pattern::parse("key/#").unwrap()).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap(), []);
 }
