@@ -345,6 +345,13 @@ impl HubState {
         }
     }
 
+    /// Whether it is certain that nothing of an incarnation, which is not known, was ever kept or is on its way to be.
+    pub(super) fn never_kept(&self, incarnation: Incarnation) -> bool {
+        self.kept.never_kept(incarnation)
+            && self.memory.never_kept(incarnation)
+            && !self.conversation.busy.contains_key(&incarnation)
+    }
+
     /// Nobody comes back as this incarnation: what it was answered need not be known any more.
     pub(super) fn forget_kept(&mut self, incarnation: Incarnation, unsettled: bool) {
         let operation = Operation::Forget { incarnation, unsettled };
