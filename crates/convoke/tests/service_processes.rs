@@ -364,7 +364,8 @@ async fn come(hub: &HubProcess, panel: &Node, round: usize) -> Vec<(Node, Vec<Re
     let mut nodes = Vec::new();
     for n in 0..50 {
         let node = hub.node(&format!("comes/{round}/{n}")).await;
-        let own = format!("own/{n}");
+        // Of this round: who came in the one before may still be about to leave, and would be called as well.
+        let own = format!("own/{round}/{n}");
         let work = node.serve("work", |n: u64| async move {
             // Some are under way whenever it goes.
             tokio::time::sleep(Duration::from_millis(n % 20)).await;
