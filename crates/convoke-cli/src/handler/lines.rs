@@ -1,10 +1,13 @@
 //! One process for all calls: a line of JSON in, a line out, one call after the other.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use convoke::{Failure, Payload};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -89,8 +92,15 @@ impl Worker {
 
     /// The process, started if there is none.
     async fn running(&mut self) -> Result<&mut Process, Failure> {
-        if self.process.as_mut().is_some_and(|process| !process.is_running()) {
-            self.kill().await;
+        if let Some(process) = &mut self.process {
+            let more = has_said_more(process).await;
+            if more {
+                // Taken for the answer to this call, it would give everybody that of somebody else from now on.
+                tracing::warn!("what handles the calls has written more than one line for a call: it is started again");
+            }
+            if more || !process.is_running() {
+                self.kill().await;
+            }
         }
         if self.process.is_none() {
             if let Some(started) = self.started {
@@ -109,7 +119,17 @@ impl Worker {
     }
 }
 
-/// Writes a line and reads one; none if there will be none.
+/// Whether there is output that no call has asked for.
+async fn has_said_more(process: &mut Process) -> bool {
+    let Some(stdout) = &mut process.stdout else { return false };
+    poll_fn(|context| match Pin::new(&mut *stdout).poll_fill_buf(context) {
+        Poll::Ready(Ok(bytes)) => Poll::Ready(!bytes.is_empty()),
+        _ => Poll::Ready(false),
+    })
+    .await
+}
+
+/// Writes a line and reads one, without its end; none if there will be none.
 async fn exchange(process: &mut Process, line: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
     let (Some(stdin), Some(stdout)) = (&mut process.stdin, &mut process.stdout) else { return Ok(None) };
     let mut answer = Vec::new();
@@ -122,5 +142,6 @@ async fn exchange(process: &mut Process, line: &[u8]) -> Result<Option<Vec<u8>>,
     if answer.len() > ANSWER_BYTES_MAX {
         return Err(too_long());
     }
-    Ok(Some(answer).filter(|answer| read.is_ok() && answer.ends_with(b"\n")))
+    let whole = read.is_ok() && answer.pop_if(|last| *last == b'\n').is_some();
+    Ok(whole.then_some(answer))
 }

@@ -155,3 +155,17 @@ async fn an_answer_that_comes_too_late_is_not_that_of_the_next_call() {
     late.abort();
     assert_eq!(handler.handle(job(json("0"))).await.unwrap(), json("0"));
 }
+
+#[tokio::test]
+async fn a_line_too_many_is_not_the_answer_of_the_next_call() {
+    let (handler, _ending) = shell("while read line; do printf '%s\\nmore\\n' $line; done", true);
+    for call in ["1", "2", "3"] {
+        assert_eq!(handler.handle(job(json(call))).await.unwrap(), json(call));
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_a_line_are_answered_without_its_end() {
+    let (handler, _ending) = shell("while read line; do printf '\\377\\n'; done", true);
+    assert_eq!(handler.handle(job(json("1"))).await.unwrap(), Payload::raw(&b"\xff"[..]));
+}

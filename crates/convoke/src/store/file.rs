@@ -145,8 +145,12 @@ pub(super) struct Reach {
 impl StoreFile {
     /// Makes the file at `path` if there is none: wholly or not at all, and durably.
     pub(super) fn make(path: &Path, history: [u8; 16]) -> Result<(), Unusable> {
-        if path.try_exists().map_err(Unusable::Io)? {
-            return Ok(());
+        match std::fs::metadata(path) {
+            // It was made with something in it: all that was kept is gone.
+            Ok(found) if found.is_file() && found.len() == 0 => return Err(Unusable::Corrupt("it is empty".into())),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Unusable::Io(error)),
+            Err(_) => {}
         }
         let mut beside = path.to_owned();
         beside.as_mut_os_string().push(".new");

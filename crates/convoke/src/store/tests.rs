@@ -557,3 +557,14 @@ fn a_store_that_was_not_begun_with_leaves_no_half_file() {
     assert_eq!(names, [super::FILE]);
     drop(Store::open(&path, HISTORY).unwrap());
 }
+
+#[test]
+fn an_emptied_file_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(super::FILE);
+    drop(Store::open(&path, HISTORY).unwrap());
+    std::fs::write(&path, b"").unwrap();
+    let refused = Store::open(&path, HISTORY).unwrap_err();
+    assert!(refused.to_string().ends_with("is corrupt: it is empty; nothing was changed in it"), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
+}
