@@ -38,8 +38,6 @@ pub enum Bug {
     AppliedTooEarly,
     /// What was answered is not known any more after a start of the hub.
     AnswersForgotten,
-    /// A write that was refused is done when it comes again behind later ones.
-    LateWriteDone,
     /// A node says that it has every answer while it waits for one.
     SettledTooEarly,
     /// A watch that goes on leaves out one change.
@@ -58,6 +56,12 @@ pub enum Bug {
     EphemeralGoesWithLink,
     /// What has a time to live goes when half of it is over.
     HalfTheTimeToLive,
+    /// Calls that a lost provider had are told certainly not to be handled.
+    LostIsRefused,
+    /// A reply goes to another call of the caller.
+    ReplyOfAnother,
+    /// A node does not end calls that the hub has not ended in time.
+    OverdueForgotten,
     /// A node without a link is dead at once.
     SuspectIsDead,
     /// While the hub stands still the silence of nodes is counted.
@@ -68,7 +72,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 30] = [
+    pub const ALL: [Bug; 32] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -86,7 +90,6 @@ impl Bug {
         Bug::AcknowledgedTooEarly,
         Bug::AppliedTooEarly,
         Bug::AnswersForgotten,
-        Bug::LateWriteDone,
         Bug::SettledTooEarly,
         Bug::CursorOffByOne,
         Bug::DeletionsNotTold,
@@ -96,6 +99,9 @@ impl Bug {
         Bug::EphemeralOutlivesHub,
         Bug::EphemeralGoesWithLink,
         Bug::HalfTheTimeToLive,
+        Bug::LostIsRefused,
+        Bug::ReplyOfAnother,
+        Bug::OverdueForgotten,
         Bug::SuspectIsDead,
         Bug::StallCounted,
         Bug::DeadStay,

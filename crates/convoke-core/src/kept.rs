@@ -200,6 +200,7 @@ impl Kept {
         items: Items<'_>,
         changed: &mut Vec<Place>,
     ) -> Option<Outcome> {
+        let is_new = !self.windows.contains_key(&incarnation);
         let window = self.windows.entry(incarnation).or_default();
         if cseq <= window.settled {
             return None;
@@ -210,7 +211,7 @@ impl Kept {
         // One that was refused before it was ordered, and whose answer was lost: it must not happen behind what was written
         // after it.
         let late = window.results.last_key_value().is_some_and(|(last, _)| *last > cseq);
-        let decided = if late && !planted(Bug::LateWriteDone) { Err(overtaken()) } else { self.decide(items) };
+        let decided = if late { Err(overtaken()) } else { self.decide(items) };
         let outcome = match decided {
             Ok(wanted) => {
                 for (slot_or_name, wanted) in wanted {
@@ -229,7 +230,8 @@ impl Kept {
         };
         let window = self.windows.entry(incarnation).or_default();
         let settled = settled.min(cseq.saturating_sub(1));
-        if settled > window.settled {
+        let is_settled = settled > window.settled;
+        if is_settled {
             window.settled = settled;
             let left = window.results.split_off(&(settled + 1));
             for (cseq, _) in std::mem::replace(&mut window.results, left) {
@@ -238,7 +240,9 @@ impl Kept {
         }
         self.rows.put_result(incarnation, cseq, &outcome);
         window.results.insert(cseq, outcome.clone());
-        self.rows.put_window(incarnation, window);
+        if is_new || is_settled {
+            self.rows.put_window(incarnation, window);
+        }
         Some(outcome)
     }
 
@@ -248,11 +252,15 @@ impl Kept {
         let mut wanted = Vec::with_capacity(items.len());
         let mut seen = std::collections::BTreeSet::new();
         let (mut new_keys, mut more_bytes) = (0, 0);
+        // Of all items together: several patterns must not change more at once than one may.
+        let (mut every_keys, mut every_bytes) = (0, 0);
         for item in items.iter() {
             if item.every {
                 let pattern = Pattern::from_bytes(item.name).map_err(|error| bad_name(&error))?;
                 let slots = self.values.matched(&pattern);
-                check_every(&pattern, &item, slots.len())?;
+                every_keys += slots.len();
+                every_bytes += slots.len() * item.set.as_ref().map_or(0, |set| set.payload.len());
+                check_every(&pattern, &item, every_keys, every_bytes)?;
                 for slot in slots {
                     if expectation(self.values.rev(slot), item.expect) && seen.insert(Ok(slot)) {
                         more_bytes += self.more_bytes(Some(slot), &item);
@@ -307,7 +315,6 @@ impl Kept {
         let place = (self.pos, changed.len() as u16);
         self.values.change(slot, place, new, author, wall_ms, owner);
         changed.push(place);
-        self.rows.put_value(&self.values, slot);
         let bytes = self.rows.put_change(place, &self.values, slot);
         self.changes.push(place, bytes, self.values.frames(slot).clone());
     }
@@ -388,7 +395,7 @@ fn conflict(name: &Name, expect: Expect, rev: Option<crate::rev::Rev>) -> Refusa
     Refusal::new(Code::Conflict, text)
 }
 
-fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize) -> Result<(), Refusal> {
+fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize, bytes: usize) -> Result<(), Refusal> {
     let payload = item.set.as_ref().map_or(0, |set| set.payload.len());
     if keys > EVERY_KEYS_MAX {
         let text = format!(
@@ -396,9 +403,9 @@ fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize) -> Result<(), Re
         );
         return Err(Refusal::new(Code::Limit, text));
     }
-    if payload > VALUE_BYTES_MAX || keys * payload > EVERY_BYTES_MAX {
+    if payload > VALUE_BYTES_MAX || bytes > EVERY_BYTES_MAX {
         let text = format!(
-            "change of every `{pattern}`: {keys} keys with {payload} bytes each are too much to change together"
+            "change of every `{pattern}`: {keys} keys with {bytes} bytes in all are too much to change together"
         );
         return Err(Refusal::new(Code::TooLarge, text));
     }

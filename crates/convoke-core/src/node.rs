@@ -384,6 +384,7 @@ impl NodeState {
                 if late > limits::STALL {
                     // This program stood still; what it did not hear in that time says nothing about the hub.
                     self.heard = self.now.min(self.heard + late);
+                    self.attentive_since = self.now.min(self.attentive_since + late);
                 }
                 if let Some(silent) = self.hub_silence().filter(|silent| *silent <= self.now.since(self.heard)) {
                     let text = format!("nothing was heard from the hub for {} s", silent.as_secs_f64());

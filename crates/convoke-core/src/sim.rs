@@ -12,9 +12,10 @@
 //! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
 //! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
 //! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
-//! `values` and `watcher` (what a program must be told of them), `members` (what the hub
+//! `values` and `watcher` (what a program must be told of them), `calls` (the same of services), `members` (what the hub
 //! must think of them), `faults` (what goes wrong), `ending` (what must hold in the end).
 
+mod calls;
 mod dice;
 mod ending;
 mod faults;
@@ -60,6 +61,9 @@ pub enum Checker {
     Kept,
     /// What a watch is told has happened, in that order, none twice, none missing, none by halves.
     Watches,
+    /// A call is handled at most once, and never when it was told not to be done; it ends once, with its own reply, and in
+    /// time; calls of one node reach one provider in their order.
+    Calls,
     /// Who is heard is never told dead, who has lost its link is suspect at once, then dead, then nobody; a hub that stands
     /// still kills nobody.
     Members,
@@ -151,6 +155,16 @@ pub struct Report {
     pub watched: u64,
     /// Gets that were answered with values.
     pub got: u64,
+    /// Calls made.
+    pub calls: u64,
+    /// Calls that came to a provider's program.
+    pub handled: u64,
+    /// Calls that ended with a reply.
+    pub answered: u64,
+    /// Calls that certainly had no effect.
+    pub calls_refused: u64,
+    /// Calls of which nobody knows.
+    pub calls_uncertain: u64,
     /// Confirmations whose count was compared.
     pub confirmed: u64,
 }

@@ -15,7 +15,7 @@ use convoke_core::bug::{Bug, plant};
 use convoke_core::sim::{Checker, Failure, Report, Sim};
 
 /// Random things that happen in one world.
-const STEPS: u32 = 300;
+const STEPS: u32 = 450;
 
 /// Seeds that every run tries: some ten seconds of one core.
 const SEEDS: u64 = 300;
@@ -52,14 +52,31 @@ fn every_promise_holds_in_every_fixed_world() {
             (&mut all.slow_links, report.slow_links),
             (&mut all.hostile, report.hostile),
             (&mut all.confirmed, report.confirmed),
+            (&mut all.changes, report.changes),
+            (&mut all.written, report.written),
+            (&mut all.conflicts, report.conflicts),
+            (&mut all.unknown_writes, report.unknown_writes),
+            (&mut all.not_kept, report.not_kept),
+            (&mut all.uncertain, report.uncertain),
+            (&mut all.reads, report.reads),
+            (&mut all.watched, report.watched),
+            (&mut all.got, report.got),
+            (&mut all.handled, report.handled),
+            (&mut all.answered, report.answered),
+            (&mut all.calls_refused, report.calls_refused),
+            (&mut all.calls_uncertain, report.calls_uncertain),
         ] {
             *sum += more;
         }
     }
     // Worlds in which little happens prove little.
-    assert!(all.delivered > 300 * SEEDS && all.lagged > 30 * SEEDS && all.publisher_losses > 100 * SEEDS, "{all:?}");
+    assert!(all.delivered > 120 * SEEDS && all.lagged > 30 * SEEDS && all.publisher_losses > 100 * SEEDS, "{all:?}");
     assert!(all.gaps > SEEDS && all.resumed > SEEDS && all.hub_starts > SEEDS && all.confirmed > SEEDS, "{all:?}");
-    assert!(all.fenced > SEEDS / 4 && all.slow_links > SEEDS / 4 && all.hostile > SEEDS, "{all:?}");
+    assert!(all.fenced > SEEDS / 4 && all.slow_links > SEEDS / 8 && all.hostile > SEEDS, "{all:?}");
+    assert!(
+        all.written > 20 * SEEDS && all.conflicts > SEEDS && all.watched > 20 * SEEDS && all.got > SEEDS,
+        "{all:?}"
+    );
 }
 
 #[test]
@@ -99,7 +116,7 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
         let checker = match bug {
             Bug::LaggedOffByOne | Bug::LossNotAnnounced | Bug::StaleRoute => Checker::Losses,
             Bug::GapForgotten => Checker::Gaps,
-            Bug::SubscriptionsSurvive => Checker::NothingLeft,
+            Bug::SubscriptionsSurvive | Bug::DeadStay => Checker::NothingLeft,
             Bug::SubscriptionsNotRestored => Checker::Liveness,
             Bug::OlderLinkNotFenced | Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Unhurt,
             Bug::PublisherLossNotTold => Checker::Publisher,
@@ -108,7 +125,6 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::TablesForgotten
             | Bug::AcknowledgedTooEarly
             | Bug::AnswersForgotten
-            | Bug::LateWriteDone
             | Bug::ResentAsAnother
             | Bug::UncertainIsNotDone
             | Bug::EphemeralOutlivesHub
@@ -120,7 +136,8 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::DeletionsNotTold
             | Bug::GroupsTornApart => Checker::Watches,
             Bug::SettledTooEarly => Checker::Answers,
-            Bug::SuspectIsDead | Bug::StallCounted | Bug::DeadStay => Checker::Members,
+            Bug::LostIsRefused | Bug::ReplyOfAnother | Bug::OverdueForgotten => Checker::Calls,
+            Bug::SuspectIsDead | Bug::StallCounted => Checker::Members,
         };
         let failure = caught(bug, checker);
         println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);

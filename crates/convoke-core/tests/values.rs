@@ -3,6 +3,8 @@
 
 mod pair;
 
+use std::time::Duration;
+
 use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Expect, Item, Set, WatchMode};
 use convoke_core::node::{NotWritten, Watched, Wrote};
@@ -70,6 +72,26 @@ fn a_value_is_set_watched_and_deleted() {
     let (of, found) = world.nodes[1].state.got().remove(0);
     assert_eq!(of, id);
     assert_eq!(found.unwrap().iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["hall", "press/2"]);
+}
+
+/// Once a get gave nothing for a key that somebody changed between the question and the answer, although it had a value
+/// before and after.
+#[test]
+fn a_value_that_changes_while_it_is_asked_for_is_found() {
+    let mut world = World::new(2);
+    write(&mut world, 0, &[set("a", "1"), set("b", "1")]).unwrap();
+    world.nodes[1].deaf = true;
+    world.nodes[1].state.get(Pattern::parse("#").unwrap()).unwrap();
+    world.settle();
+    write(&mut world, 0, &[set("a", "2")]).unwrap();
+    write(&mut world, 0, &[delete("b")]).unwrap();
+    world.nodes[1].deaf = false;
+    world.settle();
+    let (_, found) = world.nodes[1].state.got().remove(0);
+    let found = found.unwrap();
+    let shown = found.iter().map(|one| (one.name.as_str(), one.rev.n, one.payload.is_some())).collect::<Vec<_>>();
+    // All as it was at one moment.
+    assert_eq!(shown, [("a", 2, true), ("b", 2, true)]);
 }
 
 /// Once a watch of every change whose link was cut before anything was ever set got only the last of what was set meanwhile.
@@ -262,4 +284,82 @@ fn who_watched_every_change_from_before_the_first_misses_none_of_them() {
     }
     world.settle();
     assert_eq!(take(&mut world, 1, watch), ["2 a 1", "3 a 2"]);
+}
+
+#[test]
+fn a_write_that_was_refused_is_not_done_behind_a_later_one() {
+    let mut world = World::new(1);
+    write(&mut world, 0, &[set("a", "0")]).unwrap();
+    world.hold = true;
+    for payload in ["1", "2"] {
+        world.nodes[0].state.write(&[set("a", payload)]).unwrap();
+    }
+    world.settle();
+    // The disk is full for a moment, and the answer is lost with the link: so the first is sent again.
+    world.detach(0);
+    let why = Refusal::new(Code::StorageFull, "no room");
+    for (place, ask) in
+        std::mem::take(&mut world.held).into_iter().filter(|ask| matches!(ask, Ask::Append { .. })).enumerate()
+    {
+        match ask {
+            Ask::Append { ticket, .. } if place == 0 => world.tell(Told::NotDone { ticket, why: why.clone() }),
+            Ask::Append { ticket, operation } => world.commit(Some(ticket), operation),
+            _ => {}
+        }
+    }
+    world.hold = false;
+    world.settle();
+    let mut ended = world.nodes[0].state.written_writes();
+    ended.sort_by_key(|(id, _)| *id);
+    let certain: Vec<bool> = ended.iter().map(|(_, result)| result.as_ref().is_err_and(|not| not.certain)).collect();
+    assert_eq!(certain, [true, false]);
+    let watch = watch(&mut world, 0, "a", WatchMode::Latest);
+    assert_eq!(take(&mut world, 0, watch), ["3 a 2"]);
+}
+
+/// Handles the deadlines of the hub that come within this time.
+fn pass(world: &mut World, millis: u64) {
+    let end = world.now + Duration::from_millis(millis);
+    while let Some(due) = world.hub.deadline().filter(|due| *due <= end) {
+        world.now = world.now.max(due);
+        world.hub.tick(world.now);
+        world.settle();
+    }
+    world.now = world.now.max(end);
+}
+
+fn set_for(name: &str, ttl_ms: u64) -> Item<'_> {
+    let set = Set { encoding: Encoding::Text, payload: b"x", ttl_ms, ephemeral: false };
+    Item { name: name.as_bytes(), every: false, expect: Expect::Anything, set: Some(set) }
+}
+
+/// Once it stayed until the other one went, an hour later.
+#[test]
+fn a_value_whose_time_is_over_before_it_is_kept_goes_at_once() {
+    let mut world = World::new(2);
+    let watch = watch(&mut world, 1, "#", WatchMode::All);
+    write(&mut world, 0, &[set_for("long", 3_600_000)]).unwrap();
+    world.hold = true;
+    world.nodes[0].state.write(&[set_for("short", 5)]).unwrap();
+    world.settle();
+    pass(&mut world, 20);
+    world.hold = false;
+    world.settle();
+    pass(&mut world, 20);
+    assert_eq!(take(&mut world, 1, watch), ["2 long x", "3 short x", "4 short -"]);
+}
+
+/// Once only 256 went each second.
+#[test]
+fn all_values_whose_time_is_over_go_together() {
+    let mut world = World::new(1);
+    let names: Vec<String> = (0..1000).map(|key| format!("key/{key}")).collect();
+    for names in names.chunks(250) {
+        let items: Vec<_> = names.iter().map(|name| set_for(name, 5)).collect();
+        write(&mut world, 0, &items).unwrap();
+    }
+    pass(&mut world, 20);
+    world.nodes[0].state.get(Pattern::parse("key/#").unwrap()).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap(), []);
 }

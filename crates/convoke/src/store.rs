@@ -226,8 +226,9 @@ impl Store {
             return self.answer(true, tell);
         }
         let Some(file) = &self.file else { return };
-        self.with_rows = rows_are_due;
-        let rows = rows_are_due.then_some(&self.pending);
+        // On a full disk always: what was refused together with rows must not be taken without them a moment later.
+        self.with_rows = rows_are_due || self.full.is_some();
+        let rows = self.with_rows.then_some(&self.pending);
         let began = Instant::now();
         match file.write(self.reach.last, &self.operations, rows) {
             Ok(()) => {

@@ -27,6 +27,10 @@ pub(super) struct Conversation {
     appending_bytes: usize,
     /// Writes among them: one that is sent again meanwhile is not appended twice.
     writes: BTreeSet<(Incarnation, u64)>,
+    /// How many operations of an incarnation are on their way.
+    busy: BTreeMap<Incarnation, usize>,
+    /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
+    forgetting: BTreeMap<Incarnation, bool>,
     reads: BTreeMap<Ticket, WatchKey>,
     /// Gets that wait until everything is known that was committed before them.
     barriers: BTreeMap<Ticket, (LinkId, u32, Pattern)>,
@@ -52,6 +56,9 @@ impl Conversation {
         let ticket = self.ticket();
         if let Operation::Write { incarnation, cseq, .. } = operation {
             self.writes.insert((*incarnation, *cseq));
+        }
+        if let Some(incarnation) = of(operation) {
+            *self.busy.entry(incarnation).or_default() += 1;
         }
         let operation = operation.encode();
         self.appending_bytes += operation.len();
@@ -100,10 +107,27 @@ impl Conversation {
     fn answered(&mut self, ticket: Ticket) -> Option<Bytes> {
         let operation = self.appending.remove(&ticket)?;
         self.appending_bytes -= operation.len();
-        if let Ok(Operation::Write { incarnation, cseq, .. }) = Operation::decode(&operation) {
-            self.writes.remove(&(incarnation, cseq));
+        let decoded = Operation::decode(&operation).ok();
+        if let Some(Operation::Write { incarnation, cseq, .. }) = &decoded {
+            self.writes.remove(&(*incarnation, *cseq));
+        }
+        if let Some(incarnation) = decoded.as_ref().and_then(of)
+            && let Some(count) = self.busy.get_mut(&incarnation)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.busy.remove(&incarnation);
+            }
         }
         Some(operation)
+    }
+}
+
+/// The incarnation of which what comes twice is dropped.
+fn of(operation: &Operation<'_>) -> Option<Incarnation> {
+    match operation {
+        Operation::Begin { incarnation, .. } | Operation::Write { incarnation, .. } => Some(*incarnation),
+        Operation::Expire { .. } | Operation::Forget { .. } => None,
     }
 }
 
@@ -176,6 +200,7 @@ impl HubState {
             }
             Told::Failed(why) => self.foundation_failed(why),
         }
+        self.forget_idle();
         self.close_doomed();
     }
 
@@ -307,6 +332,26 @@ impl HubState {
         self.sessions.get(incarnation)?.at.ok()
     }
 
+    /// Forgets those of whom nothing is on its way any more.
+    fn forget_idle(&mut self) {
+        let Conversation { busy, forgetting, .. } = &mut self.conversation;
+        if forgetting.is_empty() {
+            return;
+        }
+        let idle: Vec<(Incarnation, bool)> =
+            forgetting.extract_if(.., |incarnation, _| !busy.contains_key(incarnation)).collect();
+        for (incarnation, unsettled) in idle {
+            self.forget_kept(incarnation, unsettled);
+        }
+    }
+
+    /// Whether it is certain that nothing of an incarnation, which is not known, was ever kept or is on its way to be.
+    pub(super) fn never_kept(&self, incarnation: Incarnation) -> bool {
+        self.kept.never_kept(incarnation)
+            && self.memory.never_kept(incarnation)
+            && !self.conversation.busy.contains_key(&incarnation)
+    }
+
     /// Nobody comes back as this incarnation: what it was answered need not be known any more.
     pub(super) fn forget_kept(&mut self, incarnation: Incarnation, unsettled: bool) {
         let operation = Operation::Forget { incarnation, unsettled };
@@ -314,7 +359,9 @@ impl HubState {
             let pos = self.memory.pos() + 1;
             self.memory.apply(pos, &operation.encode()).expect("it was encoded right here");
         }
-        if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
+        if self.conversation.busy.contains_key(&incarnation) {
+            self.conversation.forgetting.insert(incarnation, unsettled);
+        } else if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
             self.conversation.append(&operation);
         }
     }

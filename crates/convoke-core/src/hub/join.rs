@@ -205,8 +205,7 @@ impl HubState {
             self.forget_kept(incarnation, true);
         }
         self.publisher_last = publisher;
-        let nothing_kept = resumed.is_none()
-            && candidate.resume.is_some_and(|asked| self.kept.never_kept(asked) && self.memory.never_kept(asked));
+        let nothing_kept = resumed.is_none() && candidate.resume.is_some_and(|asked| self.never_kept(asked));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         let (calls, former) = calls;
         let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };

@@ -96,6 +96,9 @@ pub(super) struct Services {
     /// Parties without a link.
     away: BTreeMap<Name, u32>,
     calls: Calls,
+    /// Calls that a provider has and nobody waits for any more, by their callers' incarnations and numbers: one of them may
+    /// be asked for again.
+    orphans: BTreeMap<(Incarnation, u64), u32>,
     /// Not later than the first deadline of a call or a party.
     due: Option<Time>,
     /// Bytes of what calls are called with that are kept here.
@@ -112,6 +115,7 @@ impl Services {
             parties: Slab::new(),
             away: BTreeMap::new(),
             calls: Calls::new(),
+            orphans: BTreeMap::new(),
             due: None,
             kept_bytes: 0,
         }

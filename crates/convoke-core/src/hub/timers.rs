@@ -54,6 +54,11 @@ impl Timers {
         self.due.contains_key(&timer)
     }
 
+    /// For when it is set.
+    pub(super) fn due(&self, timer: Timer) -> Option<Time> {
+        self.due.get(&timer).copied()
+    }
+
     pub(super) fn clear(&mut self, timer: Timer) {
         if let Some(due) = self.due.remove(&timer) {
             self.by_time.remove(&(due, timer));

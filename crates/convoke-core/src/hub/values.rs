@@ -58,6 +58,12 @@ impl HubState {
             wall_ms,
             items: write.items,
         };
+        let kept = if in_memory == 0 { &self.kept } else { &self.memory };
+        let unsettled = kept.window(incarnation).map_or(0, |window| window.results.len());
+        if unsettled >= WRITES_MAX {
+            let text = format!("write: `{}` has had {unsettled} answers, and has not said so", joined.node);
+            return Err(Refusal::new(Code::Limit, text));
+        }
         if in_memory != 0 {
             let pos = self.memory.pos() + 1;
             let applied = self.memory.apply(pos, &operation.encode());
@@ -66,11 +72,6 @@ impl HubState {
             return Ok(());
         }
         self.conversation.check_room()?;
-        let unsettled = self.kept.window(incarnation).map_or(0, |window| window.results.len());
-        if unsettled >= WRITES_MAX {
-            let text = format!("write: `{}` has had {unsettled} answers, and has not said so", joined.node);
-            return Err(Refusal::new(Code::Limit, text));
-        }
         if !joined.begun {
             joined.begun = true;
             if self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
@@ -145,7 +146,9 @@ impl HubState {
         match next {
             Some(expires_ms) => {
                 let wait = std::time::Duration::from_millis(expires_ms.saturating_sub(self.wall_ms()));
-                if !self.timers.is_set(Timer::Expire) || wait.as_millis() > 0 {
+                // One that is overdue may be on its way already: then the timer is set for when to try again.
+                let retry = self.now + crate::limits::APPEND_RETRY_TIME;
+                if !wait.is_zero() || self.timers.due(Timer::Expire).is_none_or(|due| due > retry) {
                     self.timers.set(self.now + wait, Timer::Expire);
                 }
             }
@@ -156,15 +159,15 @@ impl HubState {
     /// Values whose time is over go, as ordinary changes.
     pub(super) fn expire_values(&mut self) {
         let wall_ms = self.wall_ms();
-        let due = self.memory.values.expired(wall_ms, BATCH_ITEMS_MAX);
+        let due = self.memory.values.expired(wall_ms);
         self.expire_in_memory(&due);
         if self.conversation.check_room().is_ok() {
-            let due = self.kept.values.expired(wall_ms, BATCH_ITEMS_MAX);
+            let due = self.kept.values.expired(wall_ms);
             self.append_expiry(&due);
         }
         let more = |values: &crate::kept::Values| values.next_expiry().is_some_and(|next| next <= wall_ms);
         if more(&self.kept.values) || more(&self.memory.values) {
-            // Those that are on their way, or too many for one operation.
+            // Those that are on their way, or that there was no room for.
             self.timers.set(self.now + crate::limits::APPEND_RETRY_TIME, Timer::Expire);
         } else {
             self.set_expiry();
@@ -173,34 +176,35 @@ impl HubState {
 
     /// The node of this incarnation is dead: its ephemeral values go, as ordinary changes.
     pub(super) fn node_dead(&mut self, incarnation: Incarnation) {
-        loop {
-            let owned = self.memory.values.owned_by(incarnation, BATCH_ITEMS_MAX);
-            if owned.is_empty() {
-                break;
-            }
-            self.expire_in_memory(&owned);
+        let owned = self.memory.values.owned_by(incarnation);
+        self.expire_in_memory(&owned);
+        let mut all = true;
+        if self.conversation.check_room().is_ok() {
+            let owned = self.kept.values.owned_by(incarnation);
+            all = self.append_expiry(&owned);
         }
-        while self.kept.values.is_owner(incarnation) && self.conversation.check_room().is_ok() {
-            let owned = self.kept.values.owned_by(incarnation, BATCH_ITEMS_MAX);
-            if owned.is_empty() {
-                return;
-            }
-            self.append_expiry(&owned);
-        }
-        if self.kept.values.is_owner(incarnation) {
+        if !all || self.kept.values.is_owner(incarnation) && self.conversation.check_room().is_err() {
             self.timers.set(self.now + crate::limits::APPEND_RETRY_TIME, Timer::Owner(incarnation));
         }
     }
 
-    fn append_expiry(&mut self, slots: &[Slot]) {
-        if !slots.is_empty() {
-            let operation = expiry(&self.kept.values, slots, self.wall_ms());
-            self.conversation.append(&operation);
+    /// False if there was not room for all.
+    fn append_expiry(&mut self, slots: &[Slot]) -> bool {
+        let wall_ms = self.wall_ms();
+        let mut all = true;
+        for slots in slots.chunks(BATCH_ITEMS_MAX) {
+            if self.conversation.check_room().is_ok() {
+                self.conversation.append(&expiry(&self.kept.values, slots, wall_ms));
+            } else {
+                slots.iter().for_each(|slot| self.kept.values.stay(*slot));
+                all = false;
+            }
         }
+        all
     }
 
     fn expire_in_memory(&mut self, slots: &[Slot]) {
-        if !slots.is_empty() {
+        for slots in slots.chunks(BATCH_ITEMS_MAX) {
             let operation = expiry(&self.memory.values, slots, self.wall_ms()).encode();
             let pos = self.memory.pos() + 1;
             let applied = self.memory.apply(pos, &operation).expect("it was encoded right here");

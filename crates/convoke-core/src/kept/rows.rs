@@ -36,6 +36,9 @@ pub(super) struct Marks {
     pub(super) forgotten: Incarnation,
 }
 
+/// The fields of a value's row that have a fixed length, in bytes. Its name, author and payload are in its frames too.
+const ROW_BYTES: usize = 64;
+
 /// The rows that have changed and were not yet handed to the foundation.
 pub(crate) struct Rows {
     noted: bool,
@@ -57,23 +60,25 @@ impl Rows {
         }
     }
 
-    pub(super) fn put_value(&mut self, values: &Values, slot: Slot) {
-        let name = || Bytes::copy_from_slice(values.name(slot).as_bytes());
-        self.put(VALUES, name, || Some(value_to_row(values, slot)));
-    }
-
     pub(super) fn delete_value(&mut self, name: &str) {
         self.put(VALUES, || Bytes::copy_from_slice(name.as_bytes()), || None);
     }
 
-    /// Gives how many bytes the change takes.
+    /// Puts what a key has now, and that this was its change at this place. Gives how many bytes the change takes.
     pub(super) fn put_change(&mut self, place: Place, values: &Values, slot: Slot) -> u32 {
         let name = values.name(slot);
-        let mut row = (name.len() as u16).to_le_bytes().to_vec();
+        let head = size_of::<u16>() + name.len();
+        let mut row = Vec::with_capacity(head + ROW_BYTES + values.frames(slot).len());
+        row.extend_from_slice(&(name.len() as u16).to_le_bytes());
         row.extend_from_slice(name.as_bytes());
-        row.extend_from_slice(&value_to_row(values, slot));
+        append_value(values, slot, &mut row);
         let bytes = row.len() as u32;
-        self.put(CHANGES, || place_key(place), || Some(row.into()));
+        if self.noted {
+            // The change holds the name and the row of the value, so these are pieces of it.
+            let row = Bytes::from(row);
+            self.put(VALUES, || row.slice(size_of::<u16>()..head), || Some(row.slice(head..)));
+            self.put(CHANGES, || place_key(place), || Some(row));
+        }
         bytes
     }
 
@@ -118,12 +123,13 @@ fn place_from_key(key: &[u8]) -> Result<Place, FrameError> {
     Ok((pos, u16::from_be_bytes(fields.array("an index")?)))
 }
 
-fn value_to_row(values: &Values, slot: Slot) -> Bytes {
+/// Appends the row of a value.
+fn append_value(values: &Values, slot: Slot, row: &mut Vec<u8>) {
     let frames = values.frames(slot);
     let (pos, index) = values.place(slot);
     let (expires_ms, owner) = values.life(slot);
     let author = author_in(frames);
-    let mut row = pos.to_le_bytes().to_vec();
+    row.extend_from_slice(&pos.to_le_bytes());
     row.extend_from_slice(&index.to_le_bytes());
     row.extend_from_slice(&expires_ms.to_le_bytes());
     let owner = owner.unwrap_or_default();
@@ -140,7 +146,6 @@ fn value_to_row(values: &Values, slot: Slot) -> Bytes {
         }
         None => row.push(DELETED),
     });
-    row.into()
 }
 
 pub(super) fn value_from_row<'a>(key: &'a [u8], row: &'a [u8]) -> Result<Row<'a>, FrameError> {

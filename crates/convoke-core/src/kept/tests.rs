@@ -110,6 +110,21 @@ fn every_key_that_matches_changes_and_no_other() {
     assert_eq!(done(&mut kept, &write(1, 11, 0, &[every(Some(b"8"))])), Ok((0, 0)), "none exists any more");
 }
 
+/// Once each pattern of a batch could match as many keys as all together may be: more changes than places of one position.
+#[test]
+fn several_patterns_change_no_more_together_than_one_may() {
+    let mut kept = Kept::new(0, 1);
+    let names: Vec<String> = ["a", "b"].iter().flat_map(|top| (0..6000).map(move |n| format!("{top}/{n}"))).collect();
+    for (cseq, names) in names.chunks(250).enumerate() {
+        let items: Vec<_> = names.iter().map(|name| item(name, Some(b"0"), Expect::Anything)).collect();
+        done(&mut kept, &write(1, cseq as u64 + 1, cseq as u64, &items)).unwrap();
+    }
+    let every = |pattern| Item { every: true, ..item(pattern, Some(b"1"), Expect::Anything) };
+    assert_eq!(done(&mut kept, &write(1, 100, 99, &[every("a/#"), every("b/#")])), Err(Code::Limit));
+    assert_eq!(value(&kept, "a/0").unwrap(), b"0", "all of it or nothing");
+    assert_eq!(done(&mut kept, &write(1, 101, 100, &[every("b/#")])).unwrap().1, 6000);
+}
+
 #[test]
 fn what_comes_twice_is_done_once_and_answered_twice() {
     let mut kept = Kept::new(0, 1);
@@ -152,13 +167,13 @@ fn values_go_with_their_time_and_their_node_unless_they_were_set_again() {
     done(&mut kept, &write(1, 1, 0, &[item(b"short", 5, false), item(b"long", 50, false), item(b"mine", 0, true)]))
         .unwrap();
     assert_eq!(kept.values.next_expiry(), Some(1005));
-    assert!(kept.values.expired(1004, 10).is_empty());
-    let due = kept.values.expired(1005, 10);
+    assert!(kept.values.expired(1004).is_empty());
+    let due = kept.values.expired(1005);
     assert_eq!(due.iter().map(|slot| kept.values.name(*slot)).collect::<Vec<_>>(), ["short"]);
-    assert!(kept.values.expired(1005, 10).is_empty(), "given once");
-    let owned = kept.values.owned_by(incarnation(1), 10);
+    assert!(kept.values.expired(1005).is_empty(), "given once");
+    let owned = kept.values.owned_by(incarnation(1));
     assert_eq!(owned.iter().map(|slot| kept.values.name(*slot)).collect::<Vec<_>>(), ["mine"]);
-    assert!(kept.values.owned_by(incarnation(2), 10).is_empty());
+    assert!(kept.values.owned_by(incarnation(2)).is_empty());
     // Set again meanwhile: the older expiry does not take it away.
     done(&mut kept, &write(1, 2, 0, &[item(b"short", 0, false)])).unwrap();
     let expire = Operation::Expire { keys: vec![(b"short", 1), (b"mine", 1)], wall_ms: 1005 }.encode();

@@ -319,18 +319,19 @@ impl Values {
         self.expiring.first().map(|(expires_ms, _)| *expires_ms)
     }
 
-    /// Keys whose time is over, at most so many, that were not given before.
-    pub(crate) fn expired(&mut self, wall_ms: u64, count: usize) -> Vec<Slot> {
+    /// Keys whose time is over that were not given before. All at once: looking again for what is left would go through
+    /// all that are on their way each time.
+    pub(crate) fn expired(&mut self, wall_ms: u64) -> Vec<Slot> {
         let due = self.expiring.iter().take_while(|(expires_ms, _)| *expires_ms <= wall_ms);
         let due: Vec<Slot> = due.filter_map(|(_, place)| self.at(*place)).collect();
-        self.going(due, count)
+        self.going(due)
     }
 
-    /// Keys that go with this incarnation, at most so many, that were not given before.
-    pub(crate) fn owned_by(&mut self, owner: Incarnation, count: usize) -> Vec<Slot> {
+    /// Keys that go with this incarnation and were not given before, all at once.
+    pub(crate) fn owned_by(&mut self, owner: Incarnation) -> Vec<Slot> {
         let range = (owner, (0, 0))..=(owner, (u64::MAX, u16::MAX));
         let owned = self.owned.range(range).filter_map(|(_, place)| self.at(*place)).collect();
-        self.going(owned, count)
+        self.going(owned)
     }
 
     /// The incarnations that own values.
@@ -345,9 +346,8 @@ impl Values {
         self.owned.range((owner, (0, 0))..).next().is_some_and(|(first, _)| *first == owner)
     }
 
-    fn going(&mut self, mut slots: Vec<Slot>, count: usize) -> Vec<Slot> {
+    fn going(&mut self, mut slots: Vec<Slot>) -> Vec<Slot> {
         slots.retain(|slot| !self.entries[*slot].going);
-        slots.truncate(count);
         for slot in &slots {
             self.entries[*slot].going = true;
         }

@@ -90,7 +90,11 @@ impl World {
             self.publish(from, topic, 20);
             self.asks(from, Asked::Confirm);
         }
+        self.check_lost_providers();
+        self.handles_all();
         for tag in &members {
+            self.calls(*tag, "s/a");
+            self.calls(*tag, "again");
             self.writes(*tag);
             self.gets(*tag, "#");
             self.asks(*tag, Asked::Barrier);
@@ -116,6 +120,10 @@ impl World {
             if let Some((id, request)) = program.requests.first_key_value() {
                 let text = format!("request {id} ({:?}) of program {tag} has no answer", request.what);
                 return self.fail(Checker::Answers, text);
+            }
+            let open = program.calls.made.len();
+            if open > 0 {
+                return self.fail(Checker::Calls, format!("{open} calls of program {tag} have not ended"));
             }
             let (writes, gets) = (program.values.writes.len(), program.values.gets.len());
             if writes + gets > 0 {

@@ -33,8 +33,9 @@ impl World {
         let tag = self.dice.pick(&tags);
         match self.dice.below(1000) {
             0..345 => self.publishes(tag),
-            345..545 => self.values_step(tag),
-            545..640 => self.subscribes(tag),
+            345..455 => self.calls_step(tag),
+            455..605 => self.values_step(tag),
+            605..640 => self.subscribes(tag),
             640..680 => self.unsubscribes(tag),
             680..720 => self.asks(tag, Asked::Confirm),
             720..750 => self.asks(tag, Asked::Barrier),
@@ -330,6 +331,7 @@ impl World {
         };
         self.trace.line(self.now, format_args!("hub stands still for {time:?}"));
         self.stalled = true;
+        self.stalled_at = self.now;
         let silence = self.silence();
         for link in self.conns.values_mut() {
             let both = self.programs.get(&link.tag).is_some_and(|program| program.frozen || !program.reading);
@@ -366,7 +368,10 @@ impl World {
         self.trace.line(self.now, format_args!("program {tag} leaves"));
         program.leaving = true;
         self.with_node(tag, |node, now| node.leave(now));
-        let open = self.programs.get(&tag).map_or(0, |program| program.requests.len());
+        let count = |program: &super::world::Program| {
+            program.requests.len() + program.values.writes.len() + program.values.gets.len() + program.calls.made.len()
+        };
+        let open = self.programs.get(&tag).map_or(0, count);
         if open > 0 {
             self.fail(Checker::Answers, format!("program {tag} has left, and {open} of its requests have no answer"));
         }
@@ -377,6 +382,10 @@ impl World {
 
     /// Somebody who speaks no Convoke, or stops in the middle of it.
     fn hostile_bytes(&mut self) {
+        // A hub that stands still accepts nobody.
+        if self.stalled {
+            return;
+        }
         let Some(conn) = self.connect(0, Peer::Stranger) else { return };
         self.report.hostile += 1;
         let mut bytes = Vec::new();

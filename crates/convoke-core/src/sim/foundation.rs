@@ -239,16 +239,18 @@ impl World {
             self.now,
             format_args!("the foundation does not know of {} operations, and has {kept}", appends.len()),
         );
-        let now = self.now;
+        let mut told: Vec<Told> = appends.iter().map(|(ticket, _)| Told::Uncertain { ticket: *ticket }).collect();
+        let mut committed = Vec::new();
         for (_, operation) in &appends[..kept] {
             let pos = self.keeps(operation);
-            if let Some(hub) = &mut self.hub {
-                hub.told(Told::Committed { pos, ticket: None, operation: operation.clone() }, now);
-            }
+            committed.push(Told::Committed { pos, ticket: None, operation: operation.clone() });
         }
-        for (ticket, _) in appends {
+        let place = if self.dice.once_in(2) { 0 } else { told.len() };
+        told.splice(place..place, committed);
+        let now = self.now;
+        for told in told {
             if let Some(hub) = &mut self.hub {
-                hub.told(Told::Uncertain { ticket }, now);
+                hub.told(told, now);
             }
         }
         self.hub_turns();

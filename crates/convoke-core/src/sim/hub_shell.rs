@@ -177,7 +177,8 @@ impl World {
                     self.sessions += u64::from(!resumed);
                     self.report.joins += 1;
                     self.report.resumed += u64::from(resumed);
-                    if !resumed {
+                    // Which of two programs of one name has come back is not told here.
+                    if !resumed || self.shared.contains(&node) {
                         self.name_has_another(&node);
                     }
                     self.link_joined(conn, &node);
@@ -233,6 +234,7 @@ impl World {
     /// After a stall everything waits at once, and a shell may look at its clock or at its links first.
     pub(super) fn hub_wakes(&mut self) {
         self.stalled = false;
+        self.stood_still(self.stalled_at);
         self.trace.line(self.now, format_args!("hub goes on"));
         let tick_first = self.dice.once_in(2);
         if tick_first {
@@ -260,6 +262,7 @@ impl World {
         }
         self.hub = None;
         self.foundation_crashes();
+        self.ways_change();
         self.joined.clear();
         self.by_link.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();

@@ -1,17 +1,20 @@
 //! What the hub must think of its nodes.
 
+use std::time::Duration;
+
 use super::Checker;
 use super::world::{ConnId, World};
 use crate::hub::HubState;
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::report::MemberState;
+use crate::time::Time;
 
 /// A node that has no link.
 #[derive(Debug)]
 pub(super) struct Away {
     /// When it was last heard.
-    heard: crate::time::Time,
+    heard: Time,
     /// It has said that it will not come back.
     goodbye: bool,
 }
@@ -30,9 +33,31 @@ impl World {
         }
     }
 
+    /// The hub, or the whole world, has stood still since then.
+    pub(super) fn stood_still(&mut self, from: Time) {
+        // What is shorter the hub may not notice.
+        if self.now.since(from) > self.config.membership.beat + Duration::from_secs(1) {
+            self.stalls.push((from, self.now));
+        }
+    }
+
+    /// For how long the hub could have heard something since then.
+    fn listening_since(&self, heard: Time) -> Duration {
+        let stalls = self.stalls.iter().filter(|(_, until)| *until > heard);
+        let deaf: Duration = stalls.map(|(from, until)| until.since((*from).max(heard))).sum();
+        self.now.since(heard).saturating_sub(deaf)
+    }
+
     /// Its link is gone.
     pub(super) fn member_gone(&mut self, node: &Name, conn: ConnId, why: &Refusal) {
         let heard = self.conns.get(&conn).map_or(self.now, |link| link.heard);
+        let membership = &self.config.membership;
+        let dead = membership.beat.min(membership.beat_attentive) * membership.dead_beats;
+        let quiet = self.listening_since(heard);
+        let hostile = self.conns.get(&conn).is_none_or(|link| self.hostile.contains(&link.tag));
+        if why.code == Code::Silent && quiet < dead && !hostile {
+            self.fail(Checker::Members, format!("`{node}` is given up, and the hub has listened for {quiet:?} only"));
+        }
         self.away.insert(node.clone(), Away { heard, goodbye: matches!(why.code, Code::Left | Code::Fenced) });
     }
 
@@ -58,7 +83,7 @@ impl World {
             }
         }
         for (node, away) in self.away.iter().filter(|(node, _)| !self.joined.contains_key(*node)) {
-            let quiet = self.now.since(away.heard);
+            let quiet = self.listening_since(away.heard);
             // In calm nothing stands still, but looks are taken beat by beat.
             let certain = self.calm
                 && self
@@ -68,8 +93,8 @@ impl World {
             let fine = match state {
                 Some(MemberState::Suspect) => !away.goodbye && !certain,
                 Some(MemberState::Dead) => away.goodbye || quiet >= short * membership.dead_beats,
-                None => quiet >= short * membership.removed_beats,
-                Some(MemberState::Alive | MemberState::Removed) => false,
+                Some(MemberState::Removed) | None => quiet >= short * membership.removed_beats,
+                Some(MemberState::Alive) => false,
             };
             if !fine {
                 wrong = Some(format!("`{node}` was heard {quiet:?} ago, and is {state:?}: {away:?}"));

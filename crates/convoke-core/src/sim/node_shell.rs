@@ -86,6 +86,8 @@ impl World {
             subscribers: Default::default(),
             requests: Default::default(),
             values: Default::default(),
+            calls: Default::default(),
+            woken_at: self.now,
         };
         self.programs.insert(tag, program);
         self.after_node(tag);
@@ -203,6 +205,7 @@ impl World {
     pub(super) fn node_wakes(&mut self, tag: Tag) {
         let Some(program) = self.programs.get_mut(&tag) else { return };
         program.frozen = false;
+        program.woken_at = self.now;
         let conn = program.conn;
         self.trace.line(self.now, format_args!("program {tag} goes on"));
         let tick_first = self.dice.once_in(2);
@@ -229,6 +232,7 @@ impl World {
         self.note_join(tag);
         self.note_answers(tag);
         self.note_values(tag);
+        self.note_calls(tag);
         self.take(tag);
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let conn = program.conn;

@@ -230,6 +230,7 @@ impl World {
 
     pub(super) fn link_gone(&mut self, conn: ConnId) {
         self.joined.retain(|_, of| *of != conn);
+        self.ways_change();
         if let Some(link) = self.conns.get_mut(&conn) {
             link.tap.joined = false;
         }

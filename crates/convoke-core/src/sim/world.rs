@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::calls::{Calls, Handled};
 use super::dice::Dice;
 use super::foundation::Foundation;
 use super::members::Away;
@@ -43,6 +44,7 @@ pub(super) enum What {
     HubWakes,
     Wakes(Tag),
     Reads(Tag),
+    Handled(Tag, u64),
 }
 
 /// One connection, both ends.
@@ -105,6 +107,9 @@ pub(super) struct Program {
     pub(super) subscribers: BTreeMap<u32, Subscriber>,
     pub(super) requests: BTreeMap<u32, Request>,
     pub(super) values: User,
+    pub(super) calls: Calls,
+    /// When it last went on after it stood still.
+    pub(super) woken_at: Time,
 }
 
 /// A request without an answer.
@@ -124,6 +129,7 @@ pub(super) enum Asked {
     Barrier,
     Ping,
     Watch,
+    Serve,
 }
 
 #[derive(Debug)]
@@ -161,6 +167,12 @@ pub(super) struct World {
     pub(super) truth: Truth,
     /// The incarnations that this start of the hub has seen.
     pub(super) signs: BTreeMap<Incarnation, Sign>,
+    pub(super) handled: Handled,
+    /// When the hub stood still for long, and until when; and since when it does so now.
+    pub(super) stalls: Vec<(Time, Time)>,
+    pub(super) stalled_at: Time,
+    /// When the clock last jumped.
+    pub(super) jumped_at: Time,
     /// Nodes that this start of the hub knows and that have no link.
     pub(super) away: BTreeMap<Name, Away>,
     /// Runs of programs that send nonsense.
@@ -229,6 +241,10 @@ impl World {
             gone: BTreeMap::new(),
             truth: Truth::default(),
             signs: BTreeMap::new(),
+            handled: Handled::default(),
+            stalls: Vec::new(),
+            stalled_at: Time::START,
+            jumped_at: Time::START,
             away: BTreeMap::new(),
             hostile: BTreeSet::new(),
             looked: false,
@@ -319,6 +335,7 @@ impl World {
                 self.steps_left = self.steps_left.saturating_sub(1);
                 self.step();
                 self.check_members();
+                self.check_open_calls();
                 let pause = self.dice.micros(1, self.pace.as_micros() as u64);
                 self.at(self.now + pause, What::Step);
             }
@@ -343,6 +360,7 @@ impl World {
             What::HubStarts => self.start_hub(),
             What::HubWakes => self.hub_wakes(),
             What::Wakes(tag) => self.node_wakes(tag),
+            What::Handled(tag, id) => self.handled(tag, id),
             What::Reads(tag) => self.node_reads_again(tag),
         }
     }
@@ -350,7 +368,12 @@ impl World {
     /// The whole world stands still for so long, and nobody knows.
     pub(super) fn jump(&mut self, by: Duration) {
         self.trace.line(self.now, format_args!("the clock jumps by {} s", by.as_secs()));
+        let from = self.now;
         self.now = self.now + by;
+        if !self.stalled {
+            self.stood_still(from);
+        }
+        self.jumped_at = self.now;
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue.into_iter().map(|((time, order), what)| ((time + by, order), what)).collect();
         self.foundation.shift(by);

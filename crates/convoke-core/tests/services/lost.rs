@@ -330,3 +330,20 @@ fn after_the_hub_was_killed_numbers_of_calls_are_not_mixed_up() {
     world.handle(calc);
     assert_eq!(world.done(ben, other), "other");
 }
+
+#[test]
+fn a_caller_that_comes_back_late_finds_the_call_that_was_given_up_for_it() {
+    let mut world = World::new();
+    let (calc, ann) = (world.provider("calc", "s"), world.node("ann"));
+    let mut request = world.request("s", "x");
+    request.timeout = Duration::from_secs(60);
+    let number = world.call_with(ann, request);
+    world.cut(ann);
+    world.pass(AWAY + Duration::from_secs(1));
+    assert_eq!(world.sides[calc].cancelled.len(), 1);
+    world.join(ann);
+    assert_eq!(world.census().0, 1, "it is the same call");
+    world.handle(calc);
+    assert_eq!(world.done(ann, number), "x");
+    assert_eq!(world.census().0, 0);
+}

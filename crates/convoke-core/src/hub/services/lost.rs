@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::calls::{NONE, State};
 use super::{HubState, LinkId, NO_PARTY};
+use crate::bug::{Bug, planted};
 use crate::frame::{End, Frame, Head, Incarnation, Parts};
 use crate::limits::{PAYLOAD_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX};
 use crate::name::Name;
@@ -122,6 +123,9 @@ impl HubState {
                 Some(kept) => {
                     self.services.calls[place].doubtful = true;
                     self.give_again(place, &name, kept.content());
+                }
+                None if planted(Bug::LostIsRefused) => {
+                    self.finish(place, End::Refused { code: Code::NoProvider, text: "its provider was lost" });
                 }
                 None => {
                     let text = format!("call to `{name}`: its provider `{node}` was lost while it had the call");

@@ -3,6 +3,7 @@
 use super::calls::{self, Kept, NONE, Selected, State};
 use super::choose::Missing;
 use super::{HubState, LinkId, NO_PARTY, Services};
+use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Handle, Reply};
 use crate::limits::{
     CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX,
@@ -246,11 +247,20 @@ impl HubState {
         let place = self.insert(caller, call);
         let until = self.now + PROVIDER_AWAY_TIME_MAX;
         let services = &mut self.services;
-        let service = services.find_or_insert(&name);
         let former = services.parties[caller].former;
+        let incarnation = former.unwrap_or(services.calls[place].incarnation);
+        if let Some(orphan) = services.orphans.remove(&(incarnation, call.number)) {
+            // It had been given up, and its provider has it still, under the number that it knows.
+            services.calls[orphan].caller = caller;
+            services.calls[orphan].due = services.calls[place].due;
+            services.parties[caller].numbers.insert(call.number, orphan);
+            services.calls.remove(place);
+            return Ok(());
+        }
+        let service = services.find_or_insert(&name);
         let open = &mut services.calls[place];
         (open.state, open.place, open.sought) = (State::Sought, service, until.min(open.due));
-        open.incarnation = former.unwrap_or(open.incarnation);
+        open.incarnation = incarnation;
         let until = open.sought;
         services.calls.push(&mut services.all[service].sought, place);
         services.due_by(until);
@@ -293,18 +303,10 @@ impl HubState {
         self.detach(place);
         let Services { calls, offers, parties, .. } = &mut self.services;
         let provider = offers[offer].party;
-        let (number, incarnation) = (calls[place].number, calls[place].incarnation);
-        // It may be one that its caller had given up: the provider will answer it once, under this number.
-        let same = |other: &u32| (calls[*other].number, calls[*other].incarnation) == (number, incarnation);
-        let double = calls.of(parties[provider].handling).into_iter().find(same);
         let call = &mut calls[place];
         (call.state, call.place, call.provider, call.order) = (State::Given, offer, provider, 0);
         offers[offer].open += 1;
         calls.push(&mut parties[provider].handling, place);
-        if let Some(double) = double {
-            self.detach(double);
-            self.services.calls.remove(double);
-        }
     }
 
     /// The provider that a call was given to has certainly not handled it.
@@ -347,6 +349,7 @@ impl HubState {
             services.kept_bytes -= kept.len();
         }
         let provider = call.provider;
+        services.orphans.insert((call.incarnation, call.number), place);
         if let Some(link) = services.parties[provider].link
             && let Some(state) = self.links.get_mut(link)
         {
@@ -358,7 +361,10 @@ impl HubState {
     /// Takes a call out of the list that it is in, with what was kept of it.
     pub(super) fn detach(&mut self, place: u32) -> Option<Box<Kept>> {
         let services = &mut self.services;
-        let Services { calls, offers, parties, all, kept_bytes, .. } = services;
+        let Services { calls, offers, parties, all, kept_bytes, orphans, .. } = services;
+        if calls[place].caller == NONE {
+            orphans.remove(&(calls[place].incarnation, calls[place].number));
+        }
         let kept = calls[place].kept.take();
         *kept_bytes -= kept.as_ref().map_or(0, |kept| kept.len());
         let (state, at, provider) = (calls[place].state, calls[place].place, calls[place].provider);
@@ -409,6 +415,7 @@ impl HubState {
 
     /// Tells a caller how its call has ended; one that is away, when it asks again.
     pub(super) fn answer(&mut self, caller: u32, number: u64, end: End<'_>) {
+        let number = if planted(Bug::ReplyOfAnother) { number ^ 1 } else { number };
         let party = &mut self.services.parties[caller];
         let reply = Frame::Reply(Reply { id: number, end });
         let Some((id, link)) = party.link.and_then(|id| Some((id, self.links.get_mut(id)?))) else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::{NodeState, Phase};
+use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Reply, Select, read_headers, write_headers};
 use crate::limits::{CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX};
 use crate::name::Name;
@@ -268,6 +269,9 @@ impl NodeState {
     pub(in crate::node) fn sweep_calls(&mut self) {
         let (now, joined) = (self.now, self.is_joined());
         let caller = &mut self.services.caller;
+        if planted(Bug::OverdueForgotten) {
+            caller.due = None;
+        }
         if caller.due.is_none_or(|due| due > now) {
             return;
         }

@@ -92,7 +92,8 @@ impl Writes {
         for (id, open) in self.open.range_mut(self.through + 1..) {
             self.through = *id;
             if let Err(why) = fits(&open.items, payload_bytes_max) {
-                refused.push((*id, why));
+                // One that an earlier link has taken may have been written by a hub that took more.
+                refused.push((*id, NotWritten { certain: open.cseq == 0, why }));
                 continue;
             }
             if open.cseq == 0 {
@@ -106,7 +107,7 @@ impl Writes {
             lanes.bulk.append(|out| Frame::Write(write).encode(out));
         }
         for (id, why) in refused {
-            self.finish(id, Err(NotWritten { certain: true, why }));
+            self.finish(id, Err(why));
         }
     }
 
@@ -226,4 +227,27 @@ pub(super) fn check(items: &[Item<'_>]) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::BadRequest, text));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Expect, Set};
+    use crate::outgoing::SlowPolicy;
+    use crate::payload::Encoding;
+
+    #[test]
+    fn what_an_earlier_link_has_taken_may_be_written_although_the_next_takes_less() {
+        let mut lanes = Lanes::new(SlowPolicy::Disconnect, usize::MAX);
+        let mut writes = Writes::default();
+        let set = Set { encoding: Encoding::Raw, payload: &[7; 1000], ttl_ms: 0, ephemeral: false };
+        let item = Item { name: b"a", every: false, expect: Expect::Anything, set: Some(set) };
+        writes.push(Items::encode(&[item])).unwrap();
+        writes.send(&mut lanes, 2000);
+        writes.push(Items::encode(&[item])).unwrap();
+        writes.joined(Fate::Again);
+        writes.send(&mut lanes, 500);
+        let certain: Vec<bool> = writes.ended().into_iter().map(|(_, end)| end.unwrap_err().certain).collect();
+        assert_eq!(certain, [false, true]);
+    }
 }
