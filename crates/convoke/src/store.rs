@@ -51,7 +51,7 @@ const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// An attempt on a full disk that took longer than this is not made again for as long as it took, so that refusing costs
 /// at most half of the store's time.
-const ATTEMPT_CHEAP: Duration = Duration::from_millis(100);
+const ATTEMPT_CHEAP: Duration = Duration::from_millis(500);
 
 /// What an ask is answered with once the transaction before it is durable.
 #[derive(Debug)]
