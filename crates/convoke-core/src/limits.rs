@@ -150,6 +150,17 @@ pub const DELETED_MAX: usize = 1 << 17;
 /// Watches of one link.
 pub const WATCHES_PER_LINK_MAX: usize = 10_000;
 
+/// What gets have found, and their links have not yet taken, in bytes: each holds what there was at one moment, whatever
+/// changes meanwhile. One is always let in, and so is one that its link can take at once.
+pub const GETS_BYTES_MAX: usize = 256 << 20;
+
+/// Values that do not match and are looked at for the watches of one link before others have their turn: less than a
+/// millisecond.
+pub const LOOKED_AT_MAX: usize = 4096;
+
+/// How long others have their turn then.
+pub const LOOKED_AT_PAUSE: Duration = Duration::from_millis(1);
+
 /// Bytes of Value frames that wait for one link. The rest waits as a cursor, which costs nothing.
 pub const LINK_VALUES_BYTES_MAX: usize = 256 << 10;
 
