@@ -20,7 +20,7 @@ use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, WatchMode};
 use crate::kept::Place;
-use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_MAX, LOOKED_AT_PAUSE, WATCHES_PER_LINK_MAX};
+use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_PAUSE, WATCHES_PER_LINK_MAX};
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Principal, Verb, allow};
@@ -277,7 +277,7 @@ impl HubState {
             self.timers.set(self.now + LOOKED_AT_PAUSE, Timer::Look);
         }
         let Some(joined) = self.links.joined(id) else { return };
-        (joined.turns.looks, joined.turns.rows_left) = (0, LOOKED_AT_MAX);
+        joined.turns.may_look();
         self.touch(id);
     }
 

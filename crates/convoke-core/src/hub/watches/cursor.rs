@@ -179,7 +179,7 @@ impl Watch {
         lane: &mut Vec<u8>,
         kept: [&Kept; 2],
         asks: &mut Conversation,
-        rows: &mut usize,
+        rows: &mut i64,
     ) -> Progress {
         if let Some(Snapshot { durable, memory, first }) = self.snapshot.take() {
             Frame::Snapshot { id: self.id, durable, memory, first }.encode(lane);
@@ -223,7 +223,7 @@ impl Watch {
     }
 
     /// Tells of what is to be told first, as far as there is room.
-    fn tell_first(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_first(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut i64) -> Stop {
         let Some(mut listing) = self.feeds[which].first.take() else { return Stop::End };
         let stop = self.tell_listing(&mut listing, kept, lane, rows);
         self.feeds[which].first = Some(listing).filter(|_| stop != Stop::End);
@@ -231,7 +231,7 @@ impl Watch {
     }
 
     /// Tells the last changes of keys from where it is, as far as there is room.
-    fn tell_latest(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_latest(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut i64) -> Stop {
         let Feed { next, scans, .. } = self.feeds[which];
         let mut listing = Listing { range: next..(kept.pos() + 1, 0), deletions: true, scans };
         let stop = self.tell_listing(&mut listing, kept, lane, rows);
@@ -243,7 +243,7 @@ impl Watch {
 
     /// Tells of a part of the table, in the order of last changes, as far as there is room; what is left of the part is
     /// left in it.
-    fn tell_listing(&mut self, listing: &mut Listing, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_listing(&mut self, listing: &mut Listing, kept: &Kept, lane: &mut Vec<u8>, rows: &mut i64) -> Stop {
         // What is next is near, unless there is only one name to look for.
         let mut patience = if self.wants.pattern.as_name().is_some() { 0 } else { SCAN_MAX };
         loop {
@@ -252,7 +252,7 @@ impl Watch {
             }
             let mut steps = LOOK_UP_MAX;
             let next = kept.values.next(&self.wants.pattern, listing.range.clone(), listing.deletions, &mut steps);
-            *rows = rows.saturating_sub(LOOK_UP_MAX - steps);
+            *rows -= (LOOK_UP_MAX - steps) as i64;
             let Some(next) = next else {
                 listing.scans = true;
                 continue;
@@ -265,7 +265,7 @@ impl Watch {
             let end = next.rest.unwrap_or(listing.range.end);
             let changes = next.places.into_iter().map(|(place, slot)| (place, &kept.values.frames(slot)[..]));
             // They match, and so none is looked at in vain.
-            let (from, stop) = self.tell_changes(changes, lane, &mut { usize::MAX });
+            let (from, stop) = self.tell_changes(changes, lane, &mut { i64::MAX });
             listing.range.start = from.unwrap_or(end);
             if stop != Stop::End || next.rest.is_none() {
                 return stop;
@@ -284,7 +284,7 @@ impl Watch {
         patience: usize,
         kept: &Kept,
         lane: &mut Vec<u8>,
-        rows: &mut usize,
+        rows: &mut i64,
     ) -> Option<Stop> {
         let (mut group, mut group_pos): (Vec<&[u8]>, u64) = (Vec::new(), 0);
         let mut vain = 0;
@@ -308,7 +308,7 @@ impl Watch {
                 if vain >= patience && !listing.scans {
                     return None;
                 }
-                if *rows == 0 {
+                if *rows <= 0 {
                     return Some(Stop::Looked);
                 }
                 (*rows, vain) = (*rows - 1, vain + 1);
@@ -320,7 +320,7 @@ impl Watch {
     }
 
     /// Tells every change from where it is that is in memory, as far as there is room.
-    fn tell_recent(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_recent(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut i64) -> Stop {
         let changes = kept.changes.recent(self.feeds[which].next).map(|(at, frames)| (at, &frames[..]));
         let (next, stop) = self.tell_changes(changes, lane, rows);
         let feed = &mut self.feeds[which];
@@ -350,7 +350,7 @@ impl Watch {
         let end = whole.last().map_or(feed.next, |((pos, _), _)| (pos + 1, 0));
         // There are no more than were read.
         let (next, _) =
-            self.tell_changes(whole.iter().map(|(at, frames)| (*at, &frames[..])), lane, &mut { usize::MAX });
+            self.tell_changes(whole.iter().map(|(at, frames)| (*at, &frames[..])), lane, &mut { i64::MAX });
         self.feeds[0].next = next.unwrap_or(end);
         self.read_bytes = READ_BYTES;
     }
@@ -360,7 +360,7 @@ impl Watch {
         &mut self,
         changes: impl Iterator<Item = (Place, &'a [u8])>,
         lane: &mut Vec<u8>,
-        rows: &mut usize,
+        rows: &mut i64,
     ) -> (Option<Place>, Stop) {
         let (mut group, mut group_pos): (Vec<&[u8]>, u64) = (Vec::new(), 0);
         for (place, frames) in changes {
@@ -375,7 +375,7 @@ impl Watch {
                 group.push(frames);
                 group_pos = place.0;
             } else if group.is_empty() {
-                if *rows == 0 {
+                if *rows <= 0 {
                     return (Some(place), Stop::Looked);
                 }
                 *rows -= 1;

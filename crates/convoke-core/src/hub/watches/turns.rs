@@ -16,8 +16,9 @@ pub(in crate::hub) struct Turns {
     ready: BTreeMap<Turn, Asked>,
     /// Those that have to look at more than they may at once.
     looking: BTreeMap<Turn, Asked>,
-    /// So many rows may be looked at in vain before others have their turn.
-    pub(super) rows_left: usize,
+    /// So many rows may be looked at in vain before others have their turn. Below zero if something had to be looked for at
+    /// once: that is waited for later.
+    pub(super) rows_left: i64,
     /// The get that is told now. It has its turns among the rest.
     pub(super) told: Option<GetKey>,
     /// Gets that wait for the end of that one.
@@ -85,7 +86,13 @@ impl Turns {
 
     /// Whether some have to look further, and may not now.
     pub(super) fn is_looking(&self) -> bool {
-        self.rows_left == 0 && !self.looking.is_empty()
+        self.rows_left <= 0 && !self.looking.is_empty()
+    }
+
+    /// Others have had their turn.
+    pub(super) fn may_look(&mut self) {
+        self.looks = 0;
+        self.rows_left = LOOKED_AT_MAX.min(self.rows_left + LOOKED_AT_MAX);
     }
 
     /// Whether nobody waits for a turn.
