@@ -137,7 +137,9 @@ impl HubState {
         let wants = Wants { pattern, principal };
         let watch = Watch::new((id, number), wants, mode, window, [&self.kept, &self.memory], after, anew);
         let key = self.watches.all.insert(watch);
-        self.watches.patterns.get_or_insert_with(&text, Vec::new).push(key);
+        let keys = self.watches.patterns.get_or_insert_with(&text, Vec::new);
+        self.watches.all[key].place = keys.len();
+        keys.push(key);
         if let Some(joined) = self.links.joined(id) {
             joined.watches.insert(number, Asked::Watch(key));
         }
@@ -181,13 +183,18 @@ impl HubState {
         if let Some(joined) = self.links.joined(watch.link) {
             joined.turns.remove(watch.turn);
         }
-        self.conversation.forget_reads(key);
+        if let Some(ticket) = watch.reading {
+            self.conversation.forget_read(ticket);
+        }
         self.unattend(watch.link);
         self.hub_watch_ends(&watch.wants.pattern);
         let pattern = watch.wants.pattern.as_str();
         if let Some(keys) = self.watches.patterns.get_mut(pattern) {
-            keys.retain(|other| *other != key);
-            if keys.is_empty() {
+            // The last takes its place: to close the gap would be a step for each that is behind it.
+            keys.swap_remove(watch.place);
+            if let Some(moved) = keys.get(watch.place) {
+                self.watches.all[*moved].place = watch.place;
+            } else if keys.is_empty() {
                 self.watches.patterns.remove(pattern);
             }
         }

@@ -30,6 +30,8 @@ pub(super) struct Watch {
     /// The node's number for it.
     pub(super) id: u32,
     pub(super) wants: Wants,
+    /// Where it stands among those of the same pattern.
+    pub(super) place: usize,
     mode: WatchMode,
     /// Bytes that the node still takes.
     pub(super) credit: i64,
@@ -149,6 +151,7 @@ impl Watch {
             link,
             id,
             wants,
+            place: 0,
             mode,
             credit: i64::from(window),
             feeds,
