@@ -26,7 +26,8 @@ use crate::refusal::{Code, Refusal};
 use crate::rights::{Principal, Verb, allow};
 use crate::tree::Tree;
 use crate::tree::slab::Slab;
-use cursor::{Progress, Watch};
+pub(crate) use cursor::LookBounds;
+use cursor::{Look, Progress, Watch};
 use gets::Get;
 use turns::Turn;
 pub(super) use turns::Turns;
@@ -49,6 +50,7 @@ pub(super) struct Watches {
     all: Slab<Watch>,
     patterns: Tree<Vec<WatchKey>>,
     gets: Slab<Get>,
+    pub(super) bounds: LookBounds,
     /// What all gets together have found, and their links have not taken.
     pub(super) gets_bytes: usize,
     /// Links whose watches have to look further, in the order of their turns.
@@ -81,6 +83,7 @@ impl Watches {
             all: Slab::new(),
             patterns: Tree::new(seed),
             gets: Slab::new(),
+            bounds: LookBounds::default(),
             gets_bytes: 0,
             looking: BTreeMap::new(),
             looking_last: 0,
@@ -255,7 +258,10 @@ impl HubState {
         let Phase::Joined(joined) = &mut link.phase else { return };
         let (turns, lane) = (&mut joined.turns, &mut link.lanes.values);
         let watch = &mut watches.all[key];
-        watch.turn = match watch.feed(key, lane, [kept, memory], conversation, &mut turns.rows_left) {
+        let mut look = Look { rows: turns.rows_left, bounds: watches.bounds };
+        let progress = watch.feed(key, lane, [kept, memory], conversation, &mut look);
+        turns.rows_left = look.rows;
+        watch.turn = match progress {
             Progress::Full => turns.push(Asked::Watch(key)),
             Progress::Looks => turns.push_looking(Asked::Watch(key)),
             Progress::Waits => 0,
@@ -284,7 +290,7 @@ impl HubState {
             self.timers.set(self.now + LOOKED_AT_PAUSE, Timer::Look);
         }
         let Some(joined) = self.links.joined(id) else { return };
-        joined.turns.may_look();
+        joined.turns.may_look(self.watches.bounds.at_once);
         self.touch(id);
     }
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::{Asked, GetKey};
-use crate::limits::LOOKED_AT_MAX;
 
 /// Names a turn on its link, until it has come or is not wanted any more. Zero is none.
 pub(in crate::hub) type Turn = u64;
 
 /// The turns of a link. Taking one out costs the logarithm of how many there are: ten thousand watches that end together
 /// must not search for theirs through those of all others.
+#[derive(Default)]
 pub(in crate::hub) struct Turns {
     last: Turn,
     ready: BTreeMap<Turn, Asked>,
@@ -27,21 +27,12 @@ pub(in crate::hub) struct Turns {
     pub(super) looks: Turn,
 }
 
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns {
-            last: 0,
-            ready: BTreeMap::new(),
-            looking: BTreeMap::new(),
-            rows_left: LOOKED_AT_MAX,
-            told: None,
-            gets: BTreeMap::new(),
-            looks: 0,
-        }
-    }
-}
-
 impl Turns {
+    /// Nobody waits, and so many rows may be looked at.
+    pub(in crate::hub) fn new(at_once: i64) -> Turns {
+        Turns { rows_left: at_once, ..Turns::default() }
+    }
+
     fn turn(&mut self) -> Turn {
         self.last += 1;
         self.last
@@ -90,9 +81,9 @@ impl Turns {
     }
 
     /// Others have had their turn.
-    pub(super) fn may_look(&mut self) {
+    pub(super) fn may_look(&mut self, at_once: i64) {
         self.looks = 0;
-        self.rows_left = LOOKED_AT_MAX.min(self.rows_left + LOOKED_AT_MAX);
+        self.rows_left = at_once.min(self.rows_left + at_once);
     }
 
     /// Whether nobody waits for a turn.
