@@ -583,6 +583,7 @@ impl HubState {
             Timer::Report => self.expire_report(),
             Timer::Look => self.expire_look(),
             Timer::Expire => self.expire_values(),
+            Timer::Forget => self.forget_idle(),
             Timer::Owner(owner) => {
                 if !self.may_live(owner) {
                     self.node_dead(owner);

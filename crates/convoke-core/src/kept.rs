@@ -21,7 +21,7 @@ use bytes::Bytes;
 pub(crate) use changes::Reach;
 pub(crate) use rows::{CHANGES, Rows, change_from_row, place_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
-pub(crate) use windows::{Outcome, Window};
+pub(crate) use windows::{Outcome, Window, answer_bytes};
 
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
@@ -33,6 +33,7 @@ use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
 use changes::Changes;
 use values::New;
+use windows::Windows;
 
 /// The state that comes of operations.
 pub(crate) struct Kept {
@@ -41,7 +42,7 @@ pub(crate) struct Kept {
     pos: u64,
     pub(crate) values: Values,
     pub(crate) changes: Changes,
-    windows: BTreeMap<Incarnation, Window>,
+    windows: Windows,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
     rows: Rows,
@@ -70,7 +71,7 @@ impl Kept {
             pos: 0,
             values: Values::new(epoch, seed),
             changes: Changes::default(),
-            windows: BTreeMap::new(),
+            windows: Windows::default(),
             forgotten: Incarnation::default(),
             rows: Rows::new(epoch == 0),
         }
@@ -83,17 +84,22 @@ impl Kept {
 
     /// What an incarnation was answered, if it ever asked for something to be kept.
     pub(crate) fn window(&self, incarnation: Incarnation) -> Option<&Window> {
-        self.windows.get(&incarnation)
+        self.windows.get(incarnation)
+    }
+
+    /// What the answers to all incarnations take, in bytes.
+    pub(crate) fn windows_bytes(&self) -> usize {
+        self.windows.bytes()
     }
 
     /// All incarnations with what they were answered.
     pub(crate) fn windows(&self) -> impl Iterator<Item = (Incarnation, &Window)> {
-        self.windows.iter().map(|(incarnation, window)| (*incarnation, window))
+        self.windows.iter()
     }
 
     /// Whether it is certain that nothing was ever kept for this incarnation, which is not known.
     pub(crate) fn never_kept(&self, incarnation: Incarnation) -> bool {
-        incarnation > self.forgotten && !self.windows.contains_key(&incarnation)
+        incarnation > self.forgotten && self.windows.get(incarnation).is_none()
     }
 
     /// Rows that have changed since the last call, with the position that they reach.
@@ -121,13 +127,14 @@ impl Kept {
                 }
                 rows::WINDOWS => {
                     let (incarnation, window) = Window::from_row(&key.key, row)?;
-                    let results = self.windows.remove(&incarnation).map(|window| window.results);
-                    self.windows.insert(incarnation, Window { results: results.unwrap_or_default(), ..window });
+                    let Window { node, secret, settled, .. } = window;
+                    let known = self.windows.open(incarnation);
+                    (known.node, known.secret, known.settled) = (node, secret, settled);
                 }
                 rows::RESULTS if planted(Bug::AnswersForgotten) => {}
                 rows::RESULTS => {
                     let (incarnation, cseq, outcome) = windows::result_from_row(&key.key, row)?;
-                    self.windows.entry(incarnation).or_default().results.insert(cseq, outcome);
+                    self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::MARKS => {
                     let marks = rows::marks_from_row(row)?;
@@ -157,12 +164,12 @@ impl Kept {
         let mut applied = Applied::default();
         match operation {
             Operation::Begin { incarnation, node, secret } => {
-                let window = self.windows.entry(incarnation).or_default();
+                let window = self.windows.open(incarnation);
                 (window.node, window.secret) = (Name::from_bytes(node).ok(), Some(secret));
                 self.rows.put_window(incarnation, window);
             }
             Operation::Forget { incarnation, unsettled } => {
-                if let Some(window) = self.windows.remove(&incarnation) {
+                if let Some(window) = self.windows.remove(incarnation) {
                     self.rows.delete_window(incarnation, &window);
                     if unsettled && incarnation > self.forgotten {
                         self.forgotten = incarnation;
@@ -200,8 +207,8 @@ impl Kept {
         items: Items<'_>,
         changed: &mut Vec<Place>,
     ) -> Option<Outcome> {
-        let is_new = !self.windows.contains_key(&incarnation);
-        let window = self.windows.entry(incarnation).or_default();
+        let is_new = self.windows.get(incarnation).is_none();
+        let window = self.windows.open(incarnation);
         if cseq <= window.settled {
             return None;
         }
@@ -228,22 +235,24 @@ impl Kept {
             }
             Err(refusal) => Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() },
         };
-        let window = self.windows.entry(incarnation).or_default();
-        let settled = settled.min(cseq.saturating_sub(1));
-        let is_settled = settled > window.settled;
-        if is_settled {
-            window.settled = settled;
-            let left = window.results.split_off(&(settled + 1));
-            for (cseq, _) in std::mem::replace(&mut window.results, left) {
-                self.rows.delete_result(incarnation, cseq);
-            }
-        }
+        let is_settled = self.settle(incarnation, settled.min(cseq.saturating_sub(1)));
         self.rows.put_result(incarnation, cseq, &outcome);
-        window.results.insert(cseq, outcome.clone());
+        self.windows.answered(incarnation, cseq, outcome.clone());
         if is_new || is_settled {
-            self.rows.put_window(incarnation, window);
+            self.rows.put_window(incarnation, self.windows.open(incarnation));
         }
         Some(outcome)
+    }
+
+    /// An incarnation has every answer up to this one. False if that was known.
+    pub(crate) fn settle(&mut self, incarnation: Incarnation, settled: u64) -> bool {
+        if self.windows.get(incarnation).is_none_or(|window| settled <= window.settled) {
+            return false;
+        }
+        for cseq in self.windows.settle(incarnation, settled) {
+            self.rows.delete_result(incarnation, cseq);
+        }
+        true
     }
 
     /// Decides whether a write happens: all of it, or nothing. Gives what is to change, by slot where the key is known.

@@ -170,7 +170,12 @@ pub const WATCH_WINDOW_BYTES: usize = 1 << 20;
 /// Operations that the foundation has not yet answered, in bytes. What comes then is refused with `Backpressure`.
 pub const APPENDING_BYTES_MAX: usize = 64 << 20;
 
-/// Writes of one node that the hub has not yet answered, those kept while offline included.
+/// What a hub keeps of its answers to writes until their nodes say that they have them, in bytes, those included that are
+/// on their way. Who never says so must not fill the hub: nobody may have more of it than what is left for all others.
+pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
+
+/// Writes of one node that the hub has not yet answered, those kept while offline included; and in a hub those whose answer
+/// the node has not said to have.
 pub const WRITES_MAX: usize = 65_536;
 
 /// The same, in bytes.

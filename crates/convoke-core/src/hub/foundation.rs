@@ -10,7 +10,7 @@ use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
-use crate::kept::{Applied, Outcome};
+use crate::kept::{self, Applied, Outcome};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
@@ -26,8 +26,10 @@ pub(super) struct Conversation {
     appending_bytes: usize,
     /// Writes among them: one that is sent again meanwhile is not appended twice.
     writes: BTreeSet<(Incarnation, u64)>,
-    /// How many operations of an incarnation are on their way.
-    busy: BTreeMap<Incarnation, usize>,
+    /// What of each incarnation is on its way.
+    busy: BTreeMap<Incarnation, OnTheWay>,
+    /// What the answers to all writes that are on their way may take, in bytes.
+    pub(super) answers_bytes: usize,
     /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
     forgetting: BTreeMap<Incarnation, bool>,
     reads: BTreeMap<Ticket, WatchKey>,
@@ -35,6 +37,15 @@ pub(super) struct Conversation {
     barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
     failed: Option<Refusal>,
+}
+
+/// What of an incarnation is on its way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OnTheWay {
+    operations: usize,
+    pub(super) writes: usize,
+    /// What the answers to these writes may take, in bytes.
+    pub(super) answers_bytes: usize,
 }
 
 impl Conversation {
@@ -53,11 +64,16 @@ impl Conversation {
 
     pub(super) fn append(&mut self, operation: &Operation<'_>) {
         let ticket = self.ticket();
-        if let Operation::Write { incarnation, cseq, .. } = operation {
-            self.writes.insert((*incarnation, *cseq));
-        }
         if let Some(incarnation) = of(operation) {
-            *self.busy.entry(incarnation).or_default() += 1;
+            let bytes = answer_bytes(operation);
+            let busy = self.busy.entry(incarnation).or_default();
+            busy.operations += 1;
+            busy.answers_bytes += bytes;
+            self.answers_bytes += bytes;
+            if let Operation::Write { cseq, .. } = operation {
+                busy.writes += 1;
+                self.writes.insert((incarnation, *cseq));
+            }
         }
         let operation = operation.encode();
         self.appending_bytes += operation.len();
@@ -108,19 +124,36 @@ impl Conversation {
     fn answered(&mut self, ticket: Ticket) -> Option<Bytes> {
         let operation = self.appending.remove(&ticket)?;
         self.appending_bytes -= operation.len();
-        let decoded = Operation::decode(&operation).ok();
-        if let Some(Operation::Write { incarnation, cseq, .. }) = &decoded {
-            self.writes.remove(&(*incarnation, *cseq));
-        }
-        if let Some(incarnation) = decoded.as_ref().and_then(of)
-            && let Some(count) = self.busy.get_mut(&incarnation)
+        if let Ok(decoded) = Operation::decode(&operation)
+            && let Some(incarnation) = of(&decoded)
+            && let Some(busy) = self.busy.get_mut(&incarnation)
         {
-            *count -= 1;
-            if *count == 0 {
+            let bytes = answer_bytes(&decoded);
+            busy.operations -= 1;
+            busy.answers_bytes -= bytes;
+            self.answers_bytes -= bytes;
+            if let Operation::Write { cseq, .. } = decoded {
+                busy.writes -= 1;
+                self.writes.remove(&(incarnation, cseq));
+            }
+            if busy.operations == 0 {
                 self.busy.remove(&incarnation);
             }
         }
         Some(operation)
+    }
+
+    /// What of this incarnation is on its way.
+    pub(super) fn on_the_way(&self, incarnation: Incarnation) -> OnTheWay {
+        self.busy.get(&incarnation).copied().unwrap_or_default()
+    }
+}
+
+/// What the answer to an operation may take, in bytes.
+fn answer_bytes(operation: &Operation<'_>) -> usize {
+    match operation {
+        Operation::Write { items, .. } => kept::answer_bytes(*items),
+        _ => 0,
     }
 }
 
@@ -243,6 +276,10 @@ impl HubState {
                 let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
                 self.sessions.joined(incarnation, session);
                 self.forget_sessions_of(incarnation);
+            } else if !self.config.shared_foundation {
+                // The disk was full when it began, and had room for what it wrote then: nobody can come back as it. Where
+                // hubs share a foundation it may be joined to another, which will say so.
+                self.forget_kept(incarnation, true);
             }
         }
         for owner in self.kept.values.owners() {
@@ -323,8 +360,8 @@ impl HubState {
                     joined.begun = false;
                 }
             }
-            // What is kept too long hurts nobody.
-            Ok(Operation::Forget { .. }) | Err(_) => {}
+            Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
+            Err(_) => {}
         }
     }
 
@@ -334,9 +371,9 @@ impl HubState {
     }
 
     /// Forgets those of whom nothing is on its way any more.
-    fn forget_idle(&mut self) {
+    pub(super) fn forget_idle(&mut self) {
         let Conversation { busy, forgetting, .. } = &mut self.conversation;
-        if forgetting.is_empty() {
+        if forgetting.is_empty() || self.timers.is_set(Timer::Forget) {
             return;
         }
         let idle: Vec<(Incarnation, bool)> =
@@ -362,8 +399,20 @@ impl HubState {
         }
         if self.conversation.busy.contains_key(&incarnation) {
             self.conversation.forgetting.insert(incarnation, unsettled);
-        } else if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
-            self.conversation.append(&operation);
+        } else if self.kept.window(incarnation).is_some() {
+            if self.conversation.check_room().is_ok() {
+                self.conversation.append(&operation);
+            } else {
+                self.forget_later(incarnation, unsettled);
+            }
+        }
+    }
+
+    /// There was no room for that: it is tried again, since nobody else will ever ask for it.
+    fn forget_later(&mut self, incarnation: Incarnation, unsettled: bool) {
+        self.conversation.forgetting.insert(incarnation, unsettled);
+        if !self.timers.is_set(Timer::Forget) {
+            self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Forget);
         }
     }
 }

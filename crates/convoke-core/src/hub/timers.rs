@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Look,
     /// Values whose time is over go.
     Expire,
+    /// What nobody will ask for again is to be forgotten, and there was no room to keep that.
+    Forget,
     /// The incarnation must have come back, or what belongs to it goes.
     Owner(Incarnation),
 }

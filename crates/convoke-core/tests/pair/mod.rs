@@ -90,6 +90,11 @@ impl World {
         self.hub.told(told, self.now);
     }
 
+    /// How many rows the foundation keeps in this table.
+    pub(crate) fn rows_kept(&self, table: u8) -> usize {
+        self.rows.keys().filter(|key| key.table == table).count()
+    }
+
     /// The foundation keeps an operation, and tells it.
     pub(crate) fn commit(&mut self, ticket: Option<u64>, operation: Bytes) {
         self.pos += 1;

@@ -1,6 +1,7 @@
 //! Values from one node to another, through a real hub whose foundation the test holds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod forgotten;
 mod many;
 #[path = "../pair/mod.rs"]
 mod pair;
