@@ -250,7 +250,7 @@ impl HubState {
             topics: Topics::new(random.number()),
             sessions: Sessions::default(),
             members: Members::default(),
-            reports: Reports::default(),
+            reports: Reports::new(random.number()),
             links: Links::default(),
             tokens: BTreeMap::new(),
             subscriptions: 0,

@@ -159,6 +159,11 @@ impl Links {
         self.slots.len() - self.free.len()
     }
 
+    /// How many were ever opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+
     pub(super) fn insert(&mut self, mut link: Link) -> LinkId {
         self.opened += 1;
         link.opened = self.opened;

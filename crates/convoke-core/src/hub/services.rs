@@ -103,6 +103,8 @@ pub(super) struct Services {
     due: Option<Time>,
     /// Bytes of what calls are called with that are kept here.
     kept_bytes: usize,
+    /// Counts what is offered, and what is not any more.
+    changes: u64,
 }
 
 impl Services {
@@ -118,7 +120,18 @@ impl Services {
             orphans: BTreeMap::new(),
             due: None,
             kept_bytes: 0,
+            changes: 0,
         }
+    }
+
+    /// Another number than before if something is offered, or is not any more.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether it is offered or waited for.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.find(name.as_str().as_bytes()).is_some()
     }
 
     /// The highest number of a party's calls.
@@ -186,6 +199,7 @@ impl Services {
         let service =
             Service { name: name.clone(), listed: Vec::new(), next: 0, waiting: List::EMPTY, sought: List::EMPTY };
         let service = self.all.insert(service);
+        self.changes += 1;
         let hash = self.hash(name.as_str().as_bytes());
         let Services { names, all, seed, .. } = self;
         names.insert_unique(hash, service, |other| {
@@ -207,6 +221,7 @@ impl Services {
             entry.remove();
         }
         self.all.remove(service);
+        self.changes += 1;
     }
 
     /// No new call goes to this registration.
@@ -214,6 +229,7 @@ impl Services {
         if !std::mem::take(&mut self.offers[offer].listed) {
             return;
         }
+        self.changes += 1;
         let name = self.offers[offer].name.clone();
         if let Some(service) = self.find(name.as_str().as_bytes()) {
             self.all[service].listed.retain(|other| *other != offer);
@@ -296,6 +312,7 @@ impl HubState {
         let service = services.find_or_insert(&name);
         let offer = services.offers.insert(Offer { name, party, number, idempotent, open: 0, listed: true });
         services.all[service].listed.push(offer);
+        services.changes += 1;
         services.parties[party].offers.insert(number, offer);
         self.attend(id);
         Ok(service)

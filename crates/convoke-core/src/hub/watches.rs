@@ -130,7 +130,15 @@ impl HubState {
             return Ok(());
         }
         let principal = joined.principal.clone();
-        self.hub_watch_begins(&pattern);
+        let may_look = joined.turns.rows_left > 0;
+        if may_look {
+            let cost = self.hub_watch_begins(&pattern);
+            if let Some(joined) = self.links.joined(id) {
+                joined.turns.rows_left -= cost;
+            }
+        } else {
+            self.hub_watch_adds(&pattern);
+        }
         self.attend(id);
         // Of an earlier start of the hub nothing is known any more.
         let same = after_memory.epoch == self.memory_epoch;

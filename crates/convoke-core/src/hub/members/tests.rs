@@ -509,16 +509,7 @@ fn links_topics_and_counters_are_there_while_somebody_looks() {
     let mut world = World::new();
     let mut press = world.joined("press");
     press.node.subscribe(pattern("a/#")).unwrap();
-    press
-        .node
-        .publish(crate::node::Publication {
-            name: "a/b",
-            encoding: Encoding::Raw,
-            payload: b"x",
-            headers: &crate::payload::Headers::new(),
-        })
-        .unwrap();
-    world.carry(&mut press);
+    publish(&mut world, &mut press, "a/b");
     assert!(world.names("$hub/links/#") == 0 && world.names("$hub/status") == 0);
     let watched = pattern("$hub/#");
     world.hub.hub_watch_begins(&watched);
@@ -537,6 +528,76 @@ fn links_topics_and_counters_are_there_while_somebody_looks() {
     world.pass(Duration::from_secs(1), &mut []);
     assert!(world.names("$hub/status") == 0, "nobody looks any more");
     assert!(world.hub.reports.shown.is_empty() && !world.hub.timers.is_set(Timer::Report));
+}
+
+/// Publishes on this topic.
+fn publish(world: &mut World, program: &mut Program, name: &str) {
+    let headers = &crate::payload::Headers::new();
+    let publication = crate::node::Publication { name, encoding: Encoding::Raw, payload: b"x", headers };
+    program.node.publish(publication).unwrap();
+    world.carry(program);
+}
+
+/// Once every get of `$hub/#` made the reports of all topics, links and services anew.
+#[test]
+fn topics_are_listed_once_a_second_and_what_came_or_went_is_seen_at_once() {
+    let mut world = World::new();
+    let mut press = world.joined("press");
+    press.node.subscribe(pattern("#")).unwrap();
+    publish(&mut world, &mut press, "a");
+    let all = pattern("$hub/#");
+    let first = world.hub.refresh_hub_values(&all);
+    assert_eq!((world.names("$hub/topics/#"), world.names("$hub/links/#")), (1, 1));
+    publish(&mut world, &mut press, "b");
+    let again = world.hub.refresh_hub_values(&all);
+    assert_eq!((world.names("$hub/topics/#"), again < first), (1, true), "it was listed just now");
+    let status: StatusReport = world.told("$hub/status").unwrap();
+    assert_eq!(status.census.topics, 2, "this costs little");
+    // Who asks for one alone gets it, and so does who asks otherwise.
+    world.hub.refresh_hub_values(&pattern("$hub/topics/b"));
+    assert_eq!(world.told("$hub/topics/b"), Some(TopicReport { subscribers: Some(1) }));
+    publish(&mut world, &mut press, "c");
+    world.hub.refresh_hub_values(&pattern("$hub/topics/+"));
+    assert_eq!(world.names("$hub/topics/#"), 3);
+    let id = press.node.serve(Name::parse("math/add").unwrap(), false).unwrap();
+    world.carry(&mut press);
+    world.hub.refresh_hub_values(&all);
+    assert_eq!(world.names("$hub/services/#"), 1);
+    press.node.unserve(id);
+    world.carry(&mut press);
+    let mut other = world.joined("other");
+    world.hub.refresh_hub_values(&all);
+    assert_eq!((world.names("$hub/services/#"), world.names("$hub/links/#")), (0, 2));
+    world.cut(&mut other);
+    world.hub.refresh_hub_values(&all);
+    assert_eq!(world.names("$hub/links/#"), 1);
+    publish(&mut world, &mut press, "d");
+    world.pass(Duration::from_secs(1), &mut [&mut press]);
+    assert!(world.hub.reports.shown.is_empty(), "nobody looks");
+    world.hub.refresh_hub_values(&all);
+    assert_eq!(world.names("$hub/topics/#"), 4);
+}
+
+#[test]
+fn who_watches_topics_by_many_patterns_is_told_of_each_that_matches() {
+    let mut world = World::new();
+    let mut press = world.joined("press");
+    press.node.subscribe(pattern("#")).unwrap();
+    for topic in 0..60 {
+        publish(&mut world, &mut press, &format!("t/{topic}"));
+    }
+    let watched: Vec<Pattern> = (0..40).map(|topic| pattern(&format!("$hub/topics/+/{topic}"))).collect();
+    for (place, one) in watched.iter().enumerate() {
+        world.hub.hub_watch_begins(one);
+        assert_eq!(world.names("$hub/topics/#"), place + 1);
+    }
+    for (ends, left) in [(&watched[..0], 40), (&watched[5..], 5), (&watched[..5], 0)] {
+        for one in ends {
+            world.hub.hub_watch_ends(one);
+        }
+        world.pass(Duration::from_secs(1), &mut [&mut press]);
+        assert_eq!(world.names("$hub/topics/#"), left);
+    }
 }
 
 #[test]

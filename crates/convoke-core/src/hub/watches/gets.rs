@@ -136,7 +136,7 @@ impl HubState {
     /// Finds all that a get is to be told. All at once, since it is told what there was at one moment.
     fn find_for(&mut self, id: LinkId, key: GetKey) -> Result<(), Refusal> {
         let pattern = self.watches.gets[key].wants.pattern.clone();
-        self.refresh_hub_values(&pattern);
+        let cost = self.refresh_hub_values(&pattern);
         let (held, bytes_max) = (self.watches.gets_bytes, self.config.gets_bytes_max);
         // One is always let in, and so is what the link takes at once.
         let at_first = if held == 0 { usize::MAX } else { LINK_VALUES_BYTES_MAX.max(bytes_max.saturating_sub(held)) };
@@ -144,7 +144,7 @@ impl HubState {
         let get = &self.watches.gets[key];
         let both = [&self.kept, &self.memory].map(|kept| (kept, find(kept, &get.wants, &mut steps, &mut room)));
         if let Some(joined) = self.links.joined(id) {
-            joined.turns.rows_left -= (usize::MAX - steps) as i64;
+            joined.turns.rows_left -= cost + (usize::MAX - steps) as i64;
         }
         let mut values = [VecDeque::new(), VecDeque::new()];
         for (values, (kept, found)) in values.iter_mut().zip(both) {
