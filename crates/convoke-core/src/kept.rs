@@ -266,7 +266,9 @@ impl Kept {
         for item in items.iter() {
             if item.every {
                 let pattern = Pattern::from_bytes(item.name).map_err(|error| bad_name(&error))?;
-                let slots = self.values.matched(&pattern);
+                let Some(slots) = self.values.matched(&pattern, EVERY_KEYS_MAX - every_keys) else {
+                    return Err(too_many(&pattern));
+                };
                 every_keys += slots.len();
                 every_bytes += slots.len() * item.set.as_ref().map_or(0, |set| set.payload.len());
                 check_every(&pattern, &item, every_keys, every_bytes)?;
@@ -404,14 +406,16 @@ fn conflict(name: &Name, expect: Expect, rev: Option<crate::rev::Rev>) -> Refusa
     Refusal::new(Code::Conflict, text)
 }
 
+fn too_many(pattern: &Pattern) -> Refusal {
+    let text = format!(
+        "change of every `{pattern}`: more keys match than the {EVERY_KEYS_MAX} that are changed together at most; change \
+         them in parts"
+    );
+    Refusal::new(Code::Limit, text)
+}
+
 fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize, bytes: usize) -> Result<(), Refusal> {
     let payload = item.set.as_ref().map_or(0, |set| set.payload.len());
-    if keys > EVERY_KEYS_MAX {
-        let text = format!(
-            "change of every `{pattern}`: {keys} keys match, and at most {EVERY_KEYS_MAX} are changed together"
-        );
-        return Err(Refusal::new(Code::Limit, text));
-    }
     if payload > VALUE_BYTES_MAX || bytes > EVERY_BYTES_MAX {
         let text = format!(
             "change of every `{pattern}`: {keys} keys with {bytes} bytes in all are too much to change together"

@@ -20,7 +20,7 @@ use crate::name::NAME_WORDS_MAX;
 
 pub(crate) mod slab;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
 use slab::Slab;

@@ -340,13 +340,14 @@ impl HubState {
                 self.answer_write(incarnation, cseq, &outcome, 0);
             }
             Ok(Operation::Expire { keys, .. }) => {
+                let mut owners = BTreeSet::new();
                 for (name, _) in keys {
                     if let Some(slot) = std::str::from_utf8(name).ok().and_then(|name| self.kept.values.find(name)) {
-                        self.kept.values.stay(slot);
+                        owners.extend(self.kept.values.stay(slot));
                     }
                 }
                 self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Expire);
-                for owner in self.kept.values.owners() {
+                for owner in owners {
                     // One that is set is that of an owner who may still come back.
                     if !self.timers.is_set(Timer::Owner(owner)) {
                         self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Owner(owner));

@@ -239,7 +239,9 @@ impl HubState {
             if self.conversation.check_room().is_ok() {
                 self.conversation.append(&expiry(&self.kept.values, slots, wall_ms));
             } else {
-                slots.iter().for_each(|slot| self.kept.values.stay(*slot));
+                for slot in slots {
+                    self.kept.values.stay(*slot);
+                }
                 all = false;
             }
         }

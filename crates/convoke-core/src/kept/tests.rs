@@ -125,6 +125,29 @@ fn several_patterns_change_no_more_together_than_one_may() {
     assert_eq!(done(&mut kept, &write(1, 101, 100, &[every("b/#")])).unwrap().1, 6000);
 }
 
+/// Once all that matched were listed and put in order, before they were counted.
+#[test]
+fn a_change_of_too_many_keys_is_refused_without_looking_at_all_of_them() {
+    let mut kept = Kept::new(0, 1);
+    let names: Vec<String> = (0..25_000).map(|n| format!("a/{n}")).collect();
+    for (cseq, names) in names.chunks(250).enumerate() {
+        let items: Vec<_> = names.iter().map(|name| item(name, Some(b"0"), Expect::Anything)).collect();
+        done(&mut kept, &write(1, cseq as u64 + 1, cseq as u64, &items)).unwrap();
+    }
+    let every = |payload| Item { every: true, ..item("a/#", payload, Expect::Anything) };
+    let steps = crate::tree::tests::steps_of(|| {
+        assert_eq!(done(&mut kept, &write(1, 1000, 999, &[every(Some(b"1"))])), Err(Code::Limit));
+    });
+    assert!(steps < EVERY_KEYS_MAX + 100, "{steps} nodes");
+    for names in names[EVERY_KEYS_MAX..].chunks(250) {
+        let items: Vec<_> = names.iter().map(|name| item(name, None, Expect::Anything)).collect();
+        let cseq = kept.pos() + 2000;
+        done(&mut kept, &write(1, cseq, cseq - 1, &items)).unwrap();
+    }
+    let (_, count) = done(&mut kept, &write(1, 90_000, 89_999, &[every(Some(b"1"))])).unwrap();
+    assert_eq!(count as usize, EVERY_KEYS_MAX, "as many as may be");
+}
+
 /// Once what was looked up in parts could be cut within what had changed together.
 #[test]
 fn what_is_next_is_found_in_whole_positions_and_none_is_left_out() {

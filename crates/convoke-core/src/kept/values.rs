@@ -118,13 +118,16 @@ impl Values {
         self.names.get(name).copied()
     }
 
-    /// The keys with a value that match, in the order of their last changes.
-    pub(crate) fn matched(&self, pattern: &Pattern) -> Vec<Slot> {
+    /// The keys with a value that match, in the order of their last changes; `None` if there are more than `max`, which is found
+    /// out without looking at all of them.
+    pub(crate) fn matched(&self, pattern: &Pattern, max: usize) -> Option<Vec<Slot>> {
         let mut found = Vec::new();
-        self.names.matched_by(pattern.as_str(), |slot| found.push(*slot));
-        found.retain(|slot| self.entries[*slot].set);
-        found.sort_unstable_by_key(|slot| self.entries[*slot].place);
-        found
+        let all = self.search(pattern, &mut { usize::MAX }, |place, slot| {
+            found.push((place, slot));
+            if found.len() > max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found.sort_unstable();
+        all.is_continue().then(|| found.into_iter().map(|(_, slot)| slot).collect())
     }
 
     /// Looks through the keys with a value that match, in no order, until `visit` breaks it off. Takes from `steps` how much
@@ -409,9 +412,10 @@ impl Values {
         slots
     }
 
-    /// It was not done: they may be given again.
-    pub(crate) fn stay(&mut self, slot: Slot) {
+    /// It was not done: it may be given again. Gives with whom it goes.
+    pub(crate) fn stay(&mut self, slot: Slot) -> Option<Incarnation> {
         self.entries[slot].going = false;
+        self.entries[slot].owner
     }
 }
 

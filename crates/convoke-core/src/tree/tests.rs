@@ -18,7 +18,8 @@ pub(super) fn count_step() {
     STEPS.set(STEPS.get() + 1);
 }
 
-fn steps_of(walk: impl FnOnce()) -> usize {
+/// How many nodes a walk looks at.
+pub(crate) fn steps_of(walk: impl FnOnce()) -> usize {
     STEPS.set(0);
     walk();
     STEPS.get()

@@ -366,3 +366,30 @@ fn all_values_whose_time_is_over_go_together() {
     world.settle();
     assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap(), []);
 }
+
+/// Once each expiry that the disk had no room for made the hub look after all who own a value.
+#[test]
+fn what_there_was_no_room_to_expire_concerns_nobody_else() {
+    let mut world = World::new(4);
+    for who in 1..4 {
+        let set = Set { encoding: Encoding::Text, payload: b"x", ttl_ms: 0, ephemeral: true };
+        let name = format!("of/{who}");
+        let item = Item { name: name.as_bytes(), every: false, expect: Expect::Anything, set: Some(set) };
+        world.nodes[who].state.write(&[item]).unwrap();
+    }
+    write(&mut world, 0, &[set_for("short", 5)]).unwrap();
+    let timers = world.hub.census().timers;
+    world.hold = true;
+    pass(&mut world, 20);
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = ask {
+            world.tell(Told::NotDone { ticket, why: Refusal::new(Code::StorageFull, "no room") });
+        }
+    }
+    assert_eq!(world.hub.census().timers, timers, "it is tried again, and nothing else");
+    world.hold = false;
+    pass(&mut world, 1500);
+    world.nodes[0].state.get(Pattern::parse("#").unwrap()).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap().len(), 3);
+}

@@ -139,7 +139,7 @@ impl World {
 
     /// The names under which it tells something.
     fn names(&self, start: &str) -> usize {
-        self.hub.memory.values.matched(&pattern(start)).len()
+        self.hub.memory.values.matched(&pattern(start), usize::MAX).unwrap().len()
     }
 
     fn report(&self, text: &str) -> Option<NodeReport> {
@@ -352,7 +352,7 @@ fn what_lived_with_a_node_goes_when_it_is_dead() {
     let item = Item { name: b"line/state", every: false, expect: Expect::Anything, set: Some(set) };
     press.node.write(&[item]).unwrap();
     world.carry(&mut press);
-    let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#")).len();
+    let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#"), usize::MAX).unwrap().len();
     assert_eq!(there(&world), 1);
     world.cut(&mut press);
     world.pass(Duration::from_secs(80), &mut []);
