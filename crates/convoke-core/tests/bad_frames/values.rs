@@ -305,6 +305,38 @@ fn a_watch_that_is_not_allowed_is_refused_and_the_link_stays() {
     assert_eq!(bench.hub.census().watches, 0);
 }
 
+/// Once gets that waited for what other hubs had committed had neither a limit nor a number of their own.
+#[test]
+fn gets_that_wait_for_a_shared_foundation_count_like_all_others() {
+    let mut bench = Bench::with(HubConfig { shared_foundation: true, ..HubConfig::default() });
+    bench.reach(Stage::Joined);
+    let get = |id, pattern: &'static [u8]| {
+        let (mode, after_memory) = (WatchMode::Once, Rev::default());
+        encoded(&Frame::Watch { id, mode, window: 0, after: 0, after_memory, pattern })
+    };
+    // All of this comes before the foundation has answered anything.
+    let mut said = [get(7, b"a"), get(7, b"b"), watch(7, b"b"), encoded(&Frame::Subscribe { id: 7, pattern: b"b" })].concat();
+    said.extend(encoded(&Frame::Unsubscribe { id: 7 }));
+    said.extend(get(7, b"c"));
+    bench.say(&said);
+    let answers = bench.answers();
+    let in_use = |answer: &Answer| match answer {
+        Answer::Refused(About::Request(7), Code::BadFrame, text) => text.contains("the number 7 is in use"),
+        _ => false,
+    };
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    assert!(answers[..3].iter().all(in_use) && matches!(answers[3], Answer::Done(7, _)), "{answers:?}");
+    let count = WATCHES_PER_LINK_MAX as u32;
+    let many: Vec<u8> = (0..=count).flat_map(|id| get(id, b"a/#")).collect();
+    bench.say(&many);
+    let mut refused = bench.answers();
+    refused.retain(|answer| !matches!(answer, Answer::Done(..)));
+    let [Answer::Refused(About::Request(last), Code::Limit, _)] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(*last, count);
+    bench.expect_alive(&"one too many");
+    assert_eq!(bench.hub.census().watches, 0);
+}
+
 #[test]
 fn watches_have_a_limit() {
     let mut bench = Bench::at(Stage::Joined);
