@@ -181,7 +181,8 @@ impl HubState {
                     None => deletes.push(key),
                 }
             }
-            // First, so that what is read afterwards is among them.
+            // Before the reads of the same turn: a watch reads up to where the changes are in memory, and these are among
+            // them as soon as they are applied.
             asks.push(Ask::Tables { pos, puts, deletes });
         }
         asks.append(&mut self.conversation.asks);
@@ -253,7 +254,7 @@ impl HubState {
         wall_ms.saturating_add(u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn foundation_failed(&mut self, why: Refusal) {
+    pub(super) fn foundation_failed(&mut self, why: Refusal) {
         if self.conversation.failed.is_none() {
             self.conversation.failed = Some(why.clone());
             self.notices.push(Notice::Failed(why));
@@ -415,5 +416,28 @@ impl HubState {
         if !self.timers.is_set(Timer::Forget) {
             self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Forget);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{HubConfig, HubIdentity};
+    use crate::proof::TokenKey;
+
+    /// Else a watch of every change could read past what was just applied, and never be told of it.
+    #[test]
+    fn what_is_read_in_a_turn_is_read_behind_the_rows_of_that_turn() {
+        let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 3 };
+        let mut hub = HubState::new(HubConfig::default(), identity, [4; 32], Time::START);
+        assert!(matches!(hub.asks()[..], [Ask::Snapshot]));
+        hub.told(Told::Ready, Time::START);
+        let incarnation = Incarnation { epoch: 1, counter: 1 };
+        let begin = Operation::Begin { incarnation, node: b"press", secret: TokenKey::from_bytes([7; 32]) };
+        hub.conversation.append(&begin);
+        hub.conversation.read(0, 2, Bytes::new(), 100);
+        hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);
+        let asks = hub.asks();
+        assert!(matches!(asks[..], [Ask::Tables { pos: 1, .. }, Ask::Append { .. }, Ask::Read { .. }]), "{asks:?}");
     }
 }

@@ -307,7 +307,13 @@ impl HubState {
         let watch = &mut self.watches.all[key];
         watch.reading = None;
         let Some(link) = self.links.get_mut(watch.link) else { return };
-        watch.read(rows, &mut link.lanes.values);
-        self.hungry(key);
+        match watch.read(rows, &mut link.lanes.values) {
+            Ok(()) => self.hungry(key),
+            Err(error) => {
+                let text =
+                    format!("a change that was kept cannot be read: {error}; was it written by a newer program?");
+                self.foundation_failed(Refusal::new(Code::StorageFailed, text));
+            }
+        }
     }
 }

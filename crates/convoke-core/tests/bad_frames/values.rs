@@ -106,6 +106,7 @@ fn flags_and_numbers_that_do_not_exist_end_their_link() {
     let table: Vec<(Vec<u8>, &str)> = vec![
         (frame(Kind::Write, 1, 0, &number), "no encoding and no flags in a Write"),
         (frame(Kind::Write, 0, 1, &number), "no encoding and no flags in a Write"),
+        (write(0, &[item(b"a", b"1")]), "a cseq from 1"),
         (frame(Kind::Call, 0, 1, &number), "flags of this kind of frame"),
         (frame(Kind::Call, 9, 0, &[&[0; 16][..], &[0; 4]].concat()), "an encoding that exists"),
         (frame(Kind::Call, 0, 0, &[&[0; 12][..], &[77, 0, 0, 0, 0]].concat()), "a selector that exists"),
@@ -315,7 +316,8 @@ fn gets_that_wait_for_a_shared_foundation_count_like_all_others() {
         encoded(&Frame::Watch { id, mode, window: 0, after: 0, after_memory, pattern })
     };
     // All of this comes before the foundation has answered anything.
-    let mut said = [get(7, b"a"), get(7, b"b"), watch(7, b"b"), encoded(&Frame::Subscribe { id: 7, pattern: b"b" })].concat();
+    let mut said =
+        [get(7, b"a"), get(7, b"b"), watch(7, b"b"), encoded(&Frame::Subscribe { id: 7, pattern: b"b" })].concat();
     said.extend(encoded(&Frame::Unsubscribe { id: 7 }));
     said.extend(get(7, b"c"));
     bench.say(&said);

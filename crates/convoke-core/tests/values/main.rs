@@ -8,10 +8,10 @@ mod pair;
 
 use std::time::Duration;
 
-use convoke_core::foundation::{Ask, Told};
+use convoke_core::foundation::{Ask, RowKey, Told};
 use convoke_core::frame::{Expect, Item, Set, WatchMode};
 use convoke_core::node::{NotWritten, Watched, Wrote};
-use convoke_core::{Code, Encoding, HubConfig, Name, Pattern, Refusal, Rev};
+use convoke_core::{Code, Encoding, HubConfig, Name, Notice, Pattern, Refusal, Rev};
 use pair::World;
 
 fn set<'a>(name: &'a str, payload: &'a str) -> Item<'a> {
@@ -392,4 +392,30 @@ fn what_there_was_no_room_to_expire_concerns_nobody_else() {
     world.nodes[0].state.get(Pattern::parse("#").unwrap()).unwrap();
     world.settle();
     assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap().len(), 3);
+}
+
+/// Once a change that could not be read was left out, and nobody was told.
+#[test]
+fn a_kept_change_that_cannot_be_read_is_a_failure_of_the_disk() {
+    let mut world = World::new(2);
+    let payload = "x".repeat(200_000);
+    for n in 0..40 {
+        write(&mut world, 0, &[set("a", &format!("{n} {payload}"))]).unwrap();
+    }
+    world.hold = true;
+    // So far back that it has to be asked for.
+    let after = Some(Rev::durable(2));
+    world.nodes[1].state.watch(Pattern::parse("a").unwrap(), WatchMode::All, after).unwrap();
+    world.settle();
+    let held = std::mem::take(&mut world.held);
+    let Some(Ask::Read { ticket, table, from, .. }) = held.into_iter().find(|ask| matches!(ask, Ask::Read { .. }))
+    else {
+        panic!("it has to be asked for")
+    };
+    world.hub.notices();
+    let row = (RowKey { table, key: from }, "no change".into());
+    world.tell(Told::ReadDone { ticket, rows: vec![row] });
+    let notices = world.hub.notices();
+    let [Notice::Failed(why)] = &notices[..] else { panic!("{notices:?}") };
+    assert!(why.code == Code::StorageFailed && why.text.contains("a change that was kept cannot be read"), "{why}");
 }

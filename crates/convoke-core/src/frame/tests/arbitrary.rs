@@ -178,7 +178,7 @@ impl Made {
                 free_memory: !*long,
                 master: [MasterWish::May, MasterWish::Must, MasterWish::Never][id as usize % 3],
             }),
-            Kind::Write => Frame::Write(Write { cseq: *long, settled: !*long, items: Items::encoded(&items) }),
+            Kind::Write => Frame::Write(Write { cseq: (*long).max(1), settled: !*long, items: Items::encoded(&items) }),
             Kind::Written => Frame::Written { cseq: *long, rev: self.rev(), count: id },
             Kind::Watch => Frame::Watch {
                 id,

@@ -8,7 +8,7 @@ use super::turns::Turn;
 use super::{Wants, WatchKey};
 use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
-use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
+use crate::frame::{AFTER_NOTHING, Frame, FrameError, Value, WatchMode};
 use crate::hub::LinkId;
 use crate::hub::foundation::Conversation;
 use crate::kept::{CHANGES, Kept, Place, Reach, change_from_row, name_in, place_key};
@@ -361,14 +361,18 @@ impl Watch {
     }
 
     /// Tells the changes that were read, as far as there is room.
-    pub(super) fn read(&mut self, rows: &[(RowKey, Bytes)], lane: &mut Vec<u8>) {
-        let changes: Vec<(Place, Bytes)> =
-            rows.iter().filter_map(|(key, row)| change_from_row(&key.key, row).ok()).collect();
+    ///
+    /// # Errors
+    ///
+    /// A row that is no change: what it was nobody can be told.
+    pub(super) fn read(&mut self, rows: &[(RowKey, Bytes)], lane: &mut Vec<u8>) -> Result<(), FrameError> {
+        let changes = rows.iter().map(|(key, row)| change_from_row(&key.key, row));
+        let changes: Vec<(Place, Bytes)> = changes.collect::<Result<_, _>>()?;
         let bytes: usize = rows.iter().map(|(key, row)| key.key.len() + row.len()).sum();
         let feed = &mut self.feeds[0];
         let Some(&((last, _), _)) = changes.last() else {
             // All of what is left is in memory.
-            return;
+            return Ok(());
         };
         let mut whole = &changes[..];
         if bytes >= self.read_bytes {
@@ -376,7 +380,7 @@ impl Watch {
             whole = &changes[..changes.partition_point(|((pos, _), _)| *pos < last)];
             if whole.is_empty() {
                 self.read_bytes *= 2;
-                return;
+                return Ok(());
             }
         }
         let end = whole.last().map_or(feed.next, |((pos, _), _)| (pos + 1, 0));
@@ -384,6 +388,7 @@ impl Watch {
         let (next, _) = self.tell_changes(whole.iter().map(|(at, frames)| (*at, &frames[..])), lane, &mut Look::all());
         self.feeds[0].next = next.unwrap_or(end);
         self.read_bytes = READ_BYTES;
+        Ok(())
     }
 
     /// Tells changes in their order. Gives where to go on, if it has to stop before their end.
