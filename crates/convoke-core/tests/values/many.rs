@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use convoke_core::frame::{Expect, Item, Set, WatchMode};
+use convoke_core::limits::DELETED_MAX;
 use convoke_core::node::Watched;
 use convoke_core::{Code, Encoding, HubConfig, Pattern};
 
@@ -238,6 +239,29 @@ fn a_watch_whose_program_takes_nothing_holds_up_no_other_of_its_link() {
     assert_eq!(world.nodes[1].state.got().remove(0).1.unwrap().len(), 1);
     let told = take_all(&mut world, big);
     assert_eq!((told.len(), is_in_order(&told)), (150, true));
+}
+
+/// Once a watch whose program took nothing for long was never told what had gone meanwhile, if much had.
+#[test]
+fn a_slow_watch_learns_what_is_gone_although_more_is_gone_than_is_remembered() {
+    let mut world = World::new(2);
+    let slow = watch(&mut world, "slow/#", WatchMode::Latest);
+    fill(&mut world, (0..100).map(|n| format!("slow/{n}")), &[7; 20_000]);
+    assert_eq!(take_all(&mut world, slow).len(), 100);
+    // It takes nothing while all of that changes, and one goes.
+    fill(&mut world, (0..100).map(|n| format!("slow/{n}")), &[8; 20_000]);
+    write(&mut world, &[delete("slow/99")]);
+    let names: Vec<String> = (0..=DELETED_MAX).map(|n| format!("k/{n}")).collect();
+    for names in names.chunks(250) {
+        write(&mut world, &names.iter().map(|name| set(name, b"1")).collect::<Vec<_>>());
+        write(&mut world, &names.iter().map(|name| delete(name)).collect::<Vec<_>>());
+    }
+    let mut known = std::collections::BTreeMap::new();
+    for (_, name, has) in take_all(&mut world, slow) {
+        known.insert(name, has);
+    }
+    assert_eq!((known.len(), known.get("slow/99")), (100, Some(&false)));
+    assert!(world.nodes[1].state.is_caught_up(slow));
 }
 
 /// Once each that ended was searched for among all others of its pattern.

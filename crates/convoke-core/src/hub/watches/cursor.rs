@@ -130,6 +130,14 @@ impl Feed {
         Feed { first: Some(first), next: until, behind: false, scans: false }
     }
 
+    /// Whether a deletion that is still to be told may be forgotten: all up to this position are.
+    fn misses_deletions(&self, mode: WatchMode, floor: u64) -> bool {
+        match &self.first {
+            Some(listing) => listing.deletions && listing.range.start.0 <= floor,
+            None => mode != WatchMode::All && self.behind && self.next.0 <= floor,
+        }
+    }
+
     /// Where a watch begins that has everything up to `after`. Nothing is looked at before it may take something.
     fn begin(kept: &Kept, mode: WatchMode, after: u64, snapshot: &mut bool, first: &mut u64) -> Feed {
         let end = (kept.pos() + 1, 0);
@@ -229,6 +237,10 @@ impl Watch {
             }
             let next = self.feeds[which].next;
             let stop = match (self.mode, kept[which].changes.reach(next.0)) {
+                _ if self.feeds[which].misses_deletions(self.mode, kept[which].values.floor()) => {
+                    self.start_over(which, kept[which], lane);
+                    Stop::End
+                }
                 _ if first.is_some() => self.tell_first(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Recent) => self.tell_recent(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Kept) => {
