@@ -256,7 +256,7 @@ fn who_does_not_say_that_it_has_its_answers_is_refused_before_anybody_else() {
         bench.witness.listen(&mut bench.hub);
         assert_eq!(answers(&bench.witness.heard.split_off(0)), [Answer::Other("Written")], "others may");
         // It may again as soon as it says that it has them.
-        bench.say(&write(last + 1, &[item(other.as_bytes(), b"2")]));
+        bench.say(&write(last + 1, &[wanting]));
         assert!(matches!(&bench.answers()[..], [Answer::Refused(_, Code::Backpressure, _)]));
         bench.say(&write_settled(last + 2, last + 1, &[item(other.as_bytes(), b"2")]));
         assert_eq!(bench.answers(), [Answer::Other("Written")]);
