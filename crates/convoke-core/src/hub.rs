@@ -5,11 +5,12 @@
 //! [`HubState::deadline`] has come. Nothing else happens by itself; nothing waits. A bad frame closes its own link with
 //! one sentence and is never anybody else's trouble.
 //!
-//! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
+//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers names, `requests` answers,
 //! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
 
 mod events;
 mod foundation;
+mod grants;
 mod join;
 mod links;
 mod members;
@@ -30,6 +31,7 @@ use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use foundation::Conversation;
+pub use grants::{Admission, Applicant};
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use members::Members;
@@ -107,10 +109,12 @@ pub struct HubIdentity {
 }
 
 /// What the transport knows about the other end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The same user: in this process, or by the uid of a Unix socket. Needs no token.
     Owner,
+    /// Whoever has this name: the transport has proved it, by a certificate. Needs no token, but rights.
+    Known(Name),
     /// Anybody: must prove a token.
     Stranger,
 }
@@ -185,7 +189,9 @@ pub struct HubState {
     config: HubConfig,
     identity: HubIdentity,
     random: Random,
+    /// Tokens of its owner, who may do everything.
     tokens: BTreeMap<Name, TokenKey>,
+    admission: Option<Box<Admission>>,
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
@@ -246,6 +252,7 @@ impl HubState {
             reports: Reports::default(),
             links: Links::default(),
             tokens: BTreeMap::new(),
+            admission: None,
             subscriptions: 0,
             pings: Pings::default(),
             services: Services::new(random.number()),
@@ -273,7 +280,7 @@ impl HubState {
         }
     }
 
-    /// Lets in who proves this token.
+    /// Lets in who proves this token, to do everything.
     pub fn add_token(&mut self, name: Name, key: TokenKey) {
         self.tokens.insert(name, key);
     }

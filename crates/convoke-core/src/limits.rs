@@ -126,6 +126,12 @@ pub const EVERY_KEYS_MAX: usize = 10_000;
 /// Payloads of one such change, over all keys that match, in bytes.
 pub const EVERY_BYTES_MAX: usize = 16 << 20;
 
+/// Principals of a hub beside its owner.
+pub const PRINCIPALS_MAX: usize = 10_000;
+
+/// Rules of one principal. Each is looked at whenever its rights are asked.
+pub const RULES_MAX: usize = 64;
+
 /// Values of a hub, in memory and on disk.
 pub const VALUES_MAX: usize = 1_000_000;
 

@@ -281,8 +281,10 @@ impl HubState {
             return refused(Code::BadName, &why);
         }
         let Some(party) = self.party(id) else { return refused(Code::Left, "the node has left") };
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Serve, name.as_str())) {
-            return refused(Code::Forbidden, "names that begin with `$` are the hub's own");
+        if let Some(joined) = self.links.joined(id)
+            && !allow(&joined.principal, Verb::Serve, name.as_str())
+        {
+            return Err(joined.principal.forbidden(&format!("service `{name}`"), Verb::Serve, name.as_str()));
         }
         let offers = &self.services.parties[party].offers;
         if offers.contains_key(&number) {

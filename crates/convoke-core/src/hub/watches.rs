@@ -107,6 +107,11 @@ impl HubState {
             return Err(Refusal::new(Code::Backpressure, text));
         }
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let verb = if mode == WatchMode::Once { Verb::Get } else { Verb::Watch };
+        if !joined.principal.rights.allow_some(verb, &pattern) {
+            let what = format!("values of `{pattern}`");
+            return Err(joined.principal.forbidden(&what, verb, pattern.as_str()));
+        }
         if joined.watches.contains_key(&number) || joined.subscriptions.contains_key(&number) {
             let text = format!("values of `{pattern}`: the number {number} is in use on this link");
             return Err(Refusal::new(Code::BadFrame, text));
@@ -494,7 +499,8 @@ impl Watch {
     }
 
     fn matches(&self, name: &str) -> bool {
-        self.pattern.matches_text(name) && allow(&self.principal, Verb::Get, name)
+        let verb = if self.mode == WatchMode::Once { Verb::Get } else { Verb::Watch };
+        self.pattern.matches_text(name) && allow(&self.principal, verb, name)
     }
 
     /// Writes changes that belong together; never a part of them, since the node hands them out at once.

@@ -2,7 +2,7 @@
 
 use super::inbox::{Delivery, Inbox};
 use super::{NodeState, Phase, RequestId};
-use crate::frame::Frame;
+use crate::frame::{Change, Frame, Grant};
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::refusal::{Code, Refusal};
@@ -97,7 +97,7 @@ impl NodeState {
     ///
     /// # Errors
     ///
-    /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next two.
+    /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next three.
     pub fn confirm(&mut self) -> Result<RequestId, Refusal> {
         let id = self.request("confirmation of an event", self.seq)?;
         self.lanes.bulk.append(|out| Frame::Confirm { id }.encode(out));
@@ -117,6 +117,15 @@ impl NodeState {
         let id = self.request("ping", 0)?;
         let node = node.map_or("", Name::as_str).as_bytes();
         Frame::Ping { id, node }.encode(&mut self.lanes.calls);
+        Ok(id)
+    }
+
+    /// Asks the hub to change who may do what: a new principal, its rules, the key by which it proves who it is, or that
+    /// there is none any more. Answered when the change is kept and in force.
+    pub fn grant(&mut self, name: &Name, change: &Change<'_>) -> Result<RequestId, Refusal> {
+        let id = self.request("change of rights", 0)?;
+        Frame::Grant(Grant { id, name: name.as_str().as_bytes(), change: change.clone() })
+            .encode(&mut self.lanes.control);
         Ok(id)
     }
 
