@@ -118,7 +118,10 @@ pub(crate) async fn ended(node: &Node) -> Failure {
 /// has them again; who typed a verb wants to know.
 async fn shut_out(node: &Node) -> Failure {
     let mut standing = node.watch_standing();
-    let shut_out = |standing: &Standing| matches!(standing, Standing::Offline(Some(why)) if matches!(why.code, Code::Unauthorized | Code::Forbidden));
+    let shut_out = |standing: &Standing| match standing {
+        Standing::Offline(Some(why)) => matches!(why.code, Code::Unauthorized | Code::Forbidden),
+        _ => false,
+    };
     if let Ok(Standing::Offline(Some(why))) = standing.wait_for(shut_out).await.as_deref() {
         return why.clone().into();
     }

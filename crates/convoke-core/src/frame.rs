@@ -16,12 +16,10 @@ mod long;
 mod preface;
 mod values;
 
-use std::fmt;
-
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{read_headers, write_event, write_headers};
-pub use fields::Reader;
+pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
@@ -141,23 +139,6 @@ kinds! {
     /// Hub to provider: what became of this call?
     Recall = 0x35, "Recall";
 }
-
-/// Where and how bytes stopped being a frame. It ends the link they came on, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameError {
-    /// Bytes from the start of the frame.
-    pub offset: usize,
-    /// What should have been there.
-    pub expected: &'static str,
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {} at byte {} of a frame", self.expected, self.offset)
-    }
-}
-
-impl std::error::Error for FrameError {}
 
 /// The head that every frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@
 //! [`HubState::deadline`] has come. Nothing else happens by itself; nothing waits. A bad frame closes its own link with
 //! one sentence and is never anybody else's trouble.
 //!
-//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
+//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers
+//! names, `requests` answers, `links` holds the links, `sessions` remembers who may come back, `members` knows who is
+//! alive, `report` tells it.
 
 mod events;
 mod foundation;

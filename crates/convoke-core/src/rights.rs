@@ -55,7 +55,7 @@ verbs! {
     Call = "call";
     /// To join as a node of a name.
     Join = "join";
-    /// To do things in the name of an author. A node is always its own author.
+    /// To do things in the name of an author, other than the node itself and its principal.
     Author = "author";
     /// To read what the hub tells about itself, under `$hub/`, and to ping nodes.
     Status = "status";

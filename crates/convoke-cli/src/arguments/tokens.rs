@@ -51,11 +51,12 @@ pub(crate) struct RuleArguments {
 
 const RULES_HELP: &str = "\
 A rule is verbs with commas between them, and a pattern: `publish,subscribe cam/#`. The verbs: publish, subscribe; get, \
-watch, set, delete; serve, call; join (as a node of such a name), author (in whose name), status (what the hub tells \
+watch, set, delete; serve, call; join (as a node of such a name), author (in whose \
+name, besides those of the node and the token), status (what the hub tells \
 under `$hub/`; needs no pattern), administer (make and change tokens; needs no pattern), all. In a pattern `%node` stands \
 for the name of the node, `%author` for its author. What no rule allows is forbidden.
 
-Unless a rule says otherwise, a token NAME may join as NAME and as NAME/…, and name NAME as author.";
+Unless a rule says otherwise, a token NAME may join as NAME and as NAME/….";
 
 #[derive(Args, Debug)]
 #[command(after_help = format!("{RULES_HELP}

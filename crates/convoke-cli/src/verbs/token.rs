@@ -161,7 +161,7 @@ fn line(name: &str, report: &Report) -> String {
     render::json(&Shown { name, rules, secret: *secret, since_ms: *since_ms })
 }
 
-/// The rules that were given, and those that go without saying: where it may join, and who may be answerable.
+/// The rules that were given, and the one that goes without saying: as what it may join.
 fn rules(name: &Name, given: &RuleArguments) -> Result<Vec<Rule>, Failure> {
     let parsed = |text: &String| text.parse::<Rule>().map_err(|error| Failure::usage(error.to_string()));
     let mut rules = Vec::new();
@@ -172,11 +172,10 @@ fn rules(name: &Name, given: &RuleArguments) -> Result<Vec<Rule>, Failure> {
         }
         rules.push(rule);
     }
-    for (verb, pattern) in [(Verb::Join, format!("{name}/#")), (Verb::Author, name.to_string())] {
-        if !rules.iter().any(|rule| rule.is_about(verb)) {
-            let rule = format!("allow {} {pattern}", verb.word());
-            rules.push(rule.parse().map_err(|error: convoke::RuleError| Failure::usage(error.to_string()))?);
-        }
+    // `all data/#` is not meant to say how a node is called.
+    let says_join = |rule: &Rule| rule.is_about(Verb::Join) && !rule.is_about(Verb::Administer);
+    if !rules.iter().any(says_join) {
+        rules.push(parsed(&format!("join {name}/#"))?);
     }
     for text in &given.deny {
         rules.push(parsed(text)?.denied());

@@ -275,7 +275,7 @@ impl HubState {
         if !allow(&principal, Verb::Join, node.as_str()) {
             return Err(principal.forbidden(&format!("`{node}` may not join"), Verb::Join, node.as_str()));
         }
-        if author != node && !allow(&principal, Verb::Author, author.as_str()) {
+        if author != node && *author != principal.name && !allow(&principal, Verb::Author, author.as_str()) {
             let what = format!("`{node}` may not join as author `{author}`");
             return Err(principal.forbidden(&what, Verb::Author, author.as_str()));
         }
