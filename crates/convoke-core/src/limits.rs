@@ -192,6 +192,13 @@ pub const LINK_REPLIES_BYTES_MAX: usize = 64 << 20;
 /// Registrations of one link.
 pub const SERVICES_PER_LINK_MAX: usize = 10_000;
 
+/// Registrations of one name by one node. One would do: more are parts of a program that each offer it, without knowing of
+/// each other. Each that is new is compared with all calls that wait for the name.
+pub const REGISTRATIONS_PER_NAME_MAX: usize = 16;
+
+/// Calls that wait for one name: so many the first provider that comes can be given.
+pub const CALLS_WAITING_PER_NAME_MAX: usize = CALLS_PER_PROVIDER_MAX;
+
 /// After the last byte of a provider whose link is lost, how long its calls wait for it to come back.
 pub const PROVIDER_AWAY_TIME_MAX: Duration = Duration::from_secs(5);
 

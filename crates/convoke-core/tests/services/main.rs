@@ -7,6 +7,7 @@ mod lost;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod pair;
 mod remembered;
+mod waiting;
 mod world;
 
 use std::time::Duration;

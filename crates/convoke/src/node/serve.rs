@@ -158,7 +158,8 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::BadName`], also for a name of more than 480 bytes or 29 words; [`Error::Unauthorized`], also for a name of
-    /// the hub's own; [`Error::Refused`] at a limit; [`Error::Backpressure`]; [`Error::Offline`] if the node has left.
+    /// the hub's own; [`Error::Refused`] at a limit: a node offers at most 10,000 services, and one name 16 times;
+    /// [`Error::Backpressure`]; [`Error::Offline`] if the node has left.
     ///
     /// Cancel safe: a serve that was cancelled offers nothing.
     pub async fn serve<A, R, F, H>(&self, service: impl AsRef<str>, handler: H) -> Result<Registration, Error>

@@ -112,13 +112,19 @@ impl Selected {
 pub(super) struct List {
     first: u32,
     last: u32,
+    len: u32,
 }
 
 impl List {
-    pub(super) const EMPTY: List = List { first: NONE, last: NONE };
+    pub(super) const EMPTY: List = List { first: NONE, last: NONE, len: 0 };
 
     pub(super) fn is_empty(self) -> bool {
-        self.first == NONE
+        self.len == 0
+    }
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        self.len as usize
     }
 }
 
@@ -227,6 +233,7 @@ impl Calls {
             last => self.places[last as usize].next = place,
         }
         list.last = place;
+        list.len += 1;
     }
 
     /// Takes a call out of the list that it is in.
@@ -241,6 +248,7 @@ impl Calls {
             NONE => list.last = previous,
             next => self.places[next as usize].previous = previous,
         }
+        list.len -= 1;
     }
 
     /// The calls of a list, in their order.

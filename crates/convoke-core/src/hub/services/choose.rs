@@ -41,19 +41,8 @@ impl HubState {
     /// The registration that a call is to be given to.
     #[inline]
     pub(super) fn choose(&mut self, service: u32, select: Select<'_>) -> Result<u32, Missing> {
-        let HubState { links, services, random, config, members, .. } = self;
-        let select = match select {
-            Select::Default => match config.select {
-                SelectDefault::First => Select::First,
-                SelectDefault::RoundRobin => Select::RoundRobin,
-                SelectDefault::Random => Select::Random,
-                SelectDefault::LeastBusy => Select::LeastBusy,
-                SelectDefault::Master => Select::Master,
-                SelectDefault::CpuUsage => Select::CpuUsage,
-                SelectDefault::FreeRam => Select::FreeRam,
-            },
-            other => other,
-        };
+        let select = self.meant(select);
+        let HubState { links, services, random, members, .. } = self;
         let count = services.all[service].listed.len();
         if count == 0 {
             return Err(Missing::Provider);
@@ -82,16 +71,13 @@ impl HubState {
                 Ok(offer)
             }
             Select::LeastBusy => choice.least(|_| true, |offer| services.offers[offer].open),
-            Select::Node(name) => choice.least(|offer| choice.node(offer) == name, |_| ()),
-            Select::Host(name) => choice.least(
-                |offer| choice.info(offer).is_some_and(|info| info.host.as_bytes() == name),
-                |offer| services.offers[offer].open,
-            ),
+            Select::Node(_) => choice.least(|offer| choice.fits(offer, select), |_| ()),
+            Select::Host(_) => choice.least(|offer| choice.fits(offer, select), |offer| services.offers[offer].open),
             Select::Master => {
-                let wishes = |wish| move |offer| choice.info(offer).is_some_and(|info| info.master == wish);
-                let forced = choice.listed.iter().copied().any(wishes(MasterWish::Must));
-                let wish = if forced { MasterWish::Must } else { MasterWish::May };
-                choice.least(wishes(wish), |offer| choice.since(offer))
+                let must = |offer| choice.wishes(offer) == Some(MasterWish::Must);
+                let forced = choice.listed.iter().copied().any(must);
+                choice
+                    .least(|offer| choice.fits(offer, select) && (!forced || must(offer)), |offer| choice.since(offer))
             }
             Select::CpuUsage => choice.least(
                 |_| true,
@@ -108,6 +94,34 @@ impl HubState {
                 },
             ),
         }
+    }
+
+    /// What this selector means at this hub.
+    fn meant<'a>(&self, select: Select<'a>) -> Select<'a> {
+        match (select, self.config.select) {
+            (Select::Default, SelectDefault::First) => Select::First,
+            (Select::Default, SelectDefault::RoundRobin) => Select::RoundRobin,
+            (Select::Default, SelectDefault::Random) => Select::Random,
+            (Select::Default, SelectDefault::LeastBusy) => Select::LeastBusy,
+            (Select::Default, SelectDefault::Master) => Select::Master,
+            (Select::Default, SelectDefault::CpuUsage) => Select::CpuUsage,
+            (Select::Default, SelectDefault::FreeRam) => Select::FreeRam,
+            (other, _) => other,
+        }
+    }
+
+    fn alone(&self) -> Choice<'_> {
+        Choice { links: &self.links, members: &self.members, services: &self.services, listed: &[] }
+    }
+
+    /// Whether this registration could be chosen, if there were no other.
+    pub(super) fn fits(&self, offer: u32, select: Select<'_>) -> bool {
+        self.alone().fits(offer, self.meant(select))
+    }
+
+    /// Whether its provider can be given one call more.
+    pub(super) fn has_room(&self, offer: u32) -> bool {
+        self.alone().has_room(offer)
     }
 }
 
@@ -128,8 +142,27 @@ impl<'a> Choice<'a> {
             && link.is_some_and(|link| link.lanes.calls.len() <= LINK_CALLS_BYTES_MAX)
     }
 
-    fn node(self, offer: u32) -> &'a [u8] {
-        self.services.parties[self.services.offers[offer].party].node.as_str().as_bytes()
+    /// Whether it could be chosen by such a selector, whoever else there is.
+    fn fits(self, offer: u32, select: Select<'_>) -> bool {
+        match select {
+            Select::Node(name) => {
+                self.services.parties[self.services.offers[offer].party].node.as_str().as_bytes() == name
+            }
+            Select::Host(name) => self.info(offer).is_some_and(|info| info.host.as_bytes() == name),
+            Select::Master => matches!(self.wishes(offer), Some(MasterWish::May | MasterWish::Must)),
+            Select::Default
+            | Select::First
+            | Select::RoundRobin
+            | Select::Random
+            | Select::LeastBusy
+            | Select::CpuUsage
+            | Select::FreeRam => true,
+        }
+    }
+
+    /// Whether its node can be master, if it has told.
+    fn wishes(self, offer: u32) -> Option<MasterWish> {
+        self.info(offer).map(|info| info.master)
     }
 
     fn info(self, offer: u32) -> Option<&'a InfoOwned> {

@@ -6,8 +6,8 @@ use super::{HubState, LinkId, NO_PARTY, Services};
 use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Handle, Reply};
 use crate::limits::{
-    CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX,
-    LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX,
+    CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX, CALLS_WAITING_PER_NAME_MAX,
+    LINK_CALLS_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX,
 };
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
@@ -145,10 +145,17 @@ impl HubState {
         let Services { calls, all, kept_bytes, .. } = &mut self.services;
         let call = &mut calls[place];
         (call.state, call.place) = (State::Waiting, service);
-        let fits = call.kept.is_some() || keep(&mut call.kept, kept_bytes, content);
+        let why = if all[service].waiting.len() >= CALLS_WAITING_PER_NAME_MAX {
+            Some(format!(
+                "{CALLS_WAITING_PER_NAME_MAX} calls wait for a provider, which is all that can; try again later"
+            ))
+        } else if call.kept.is_none() && !keep(&mut call.kept, kept_bytes, content) {
+            Some(format!("no more than {CALLS_KEPT_BYTES_MAX} bytes of calls can wait for providers"))
+        } else {
+            None
+        };
         calls.push(&mut all[service].waiting, place);
-        if !fits {
-            let why = format!("no more than {CALLS_KEPT_BYTES_MAX} bytes of calls can wait for providers");
+        if let Some(why) = why {
             let refused = refusal(Code::Busy, all[service].name.as_str().as_bytes(), &why);
             self.refuse_call(place, &refused);
         }
@@ -180,20 +187,27 @@ impl HubState {
         }
     }
 
-    /// A service is offered on this link from now on: what waits for it is given out, and what is sought may be there.
-    pub(super) fn offered(&mut self, id: LinkId, service: u32) {
-        let Services { calls, all, .. } = &self.services;
+    /// A service is offered on this link from now on, by this registration: what is sought may be there, and what waits for
+    /// a provider waits for this one, if for any.
+    pub(super) fn offered(&mut self, id: LinkId, service: u32, offer: u32) {
+        let Services { calls, all, parties, offers, .. } = &self.services;
         let (waiting, sought) = (calls.of(all[service].waiting), calls.of(all[service].sought));
-        for place in sought {
-            self.recall(id, place);
+        if parties[offers[offer].party].offers_of(service).next() == Some(offer) {
+            for place in sought {
+                self.recall(id, place);
+            }
         }
-        if waiting.is_empty() {
-            return;
-        }
-        let name = self.services.all[service].name.clone();
         for place in waiting {
+            if !self.fits(offer, self.services.calls[place].select.select()) {
+                continue;
+            }
             let Some(kept) = self.detach(place) else { unreachable!("a call that waits is kept") };
-            self.give_again(place, &name, kept.content());
+            if self.has_room(offer) {
+                self.give(place, offer, kept.content());
+            } else {
+                let refused = missing(&self.services.all[service].name, Missing::Room(1));
+                self.refuse_call(place, &refused);
+            }
         }
     }
 
@@ -264,9 +278,14 @@ impl HubState {
         let until = open.sought;
         services.calls.push(&mut services.all[service].sought, place);
         services.due_by(until);
-        for offer in services.all[service].listed.clone() {
-            let link = self.services.parties[self.services.offers[offer].party].link;
-            if let Some(link) = link {
+        for at in 0..services.all[service].listed.len() {
+            let Services { all, offers, parties, .. } = &self.services;
+            let offer = all[service].listed[at];
+            let party = &parties[offers[offer].party];
+            // Who offers it twice is asked once.
+            if party.offers_of(service).next() == Some(offer)
+                && let Some(link) = party.link
+            {
                 self.recall(link, place);
             }
         }
@@ -285,9 +304,7 @@ impl HubState {
             (State::Given, End::Refused { code: Code::NoProvider, .. }) => self.not_handled(place),
             (State::Given, end) => self.finish(place, end),
             (State::Sought, end) => {
-                let service = &self.services.all[call.place];
-                let own = |offer: &&u32| self.services.offers[**offer].party == provider;
-                let Some(&offer) = service.listed.iter().find(own) else { return };
+                let Some(offer) = self.services.parties[provider].offers_of(call.place).next() else { return };
                 match end {
                     End::Running => self.found(place, offer),
                     End::Refused { code: Code::NoProvider, .. } => {}
