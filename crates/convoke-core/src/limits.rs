@@ -177,6 +177,10 @@ pub const CALLS_PER_CALLER_MAX: usize = 4096;
 /// Calls that one provider has and has not yet answered.
 pub const CALLS_PER_PROVIDER_MAX: usize = 4096;
 
+/// Registrations that a call is given to, one after the other, while each refuses it. Mostly one that has just been withdrawn
+/// is the first and the last; so many refuse whatever they are given.
+pub const CALL_REFUSALS_MAX: usize = 16;
+
 /// The longest name of a service, in bytes, and its words: what the hub knows about it has a name too, three words longer.
 pub const SERVICE_NAME_BYTES_MAX: usize = 480;
 /// See [`SERVICE_NAME_BYTES_MAX`].

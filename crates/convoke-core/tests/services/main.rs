@@ -6,6 +6,7 @@ mod lost;
 #[allow(dead_code, reason = "shared by tests, none of which uses all of it")]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod pair;
+mod refusing;
 mod remembered;
 mod waiting;
 mod world;

@@ -128,7 +128,7 @@ impl Providers {
             };
             if let Some(Incoming::Call(call)) = undone {
                 // Its task is gone with its runtime.
-                let why = Refusal::new(Code::NoProvider, "the provider is ending");
+                let why = Refusal::new(Code::ProviderLost, "the provider is ending");
                 state.finish(call.id, &CallEnd::Refused(why), now());
             }
         }

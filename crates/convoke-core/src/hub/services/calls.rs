@@ -50,6 +50,8 @@ pub(super) struct Call {
     pub(super) doubtful: bool,
     /// How its provider is chosen.
     pub(super) select: Selected,
+    /// The ages of the registrations that it was given to and that have refused it.
+    pub(super) refused_by: Vec<u64>,
     /// What it is called with, while the hub must be able to give it to another.
     pub(super) kept: Option<Box<Kept>>,
 }
@@ -169,6 +171,7 @@ impl Calls {
             wait: false,
             doubtful: false,
             select: Selected::Simple(Select::Default),
+            refused_by: Vec::new(),
             kept: None,
         };
         if self.free == NONE {
@@ -190,7 +193,7 @@ impl Calls {
         debug_assert!(call.state != State::Free, "a call ends once");
         call.state = State::Free;
         call.generation = call.generation.wrapping_add(1);
-        (call.select, call.kept) = (Selected::Simple(Select::Default), None);
+        (call.select, call.refused_by, call.kept) = (Selected::Simple(Select::Default), Vec::new(), None);
         call.next = self.free;
         self.free = place;
         self.open -= 1;

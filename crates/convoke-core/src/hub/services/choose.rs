@@ -33,14 +33,23 @@ pub enum SelectDefault {
 pub(super) enum Missing {
     /// Nobody that fits offers it.
     Provider,
+    /// All that fit were given it, and have refused it.
+    Willing,
     /// All that fit have too much to do; so many they are.
     Room(usize),
 }
 
+impl Missing {
+    /// Whether somebody may come who has not been asked.
+    pub(super) fn can_be_waited_for(self) -> bool {
+        !matches!(self, Missing::Room(_))
+    }
+}
+
 impl HubState {
-    /// The registration that a call is to be given to.
+    /// The registration that a call is to be given to, which is none of those of these ages.
     #[inline]
-    pub(super) fn choose(&mut self, service: u32, select: Select<'_>) -> Result<u32, Missing> {
+    pub(super) fn choose(&mut self, service: u32, select: Select<'_>, refused_by: &[u64]) -> Result<u32, Missing> {
         let select = self.meant(select);
         let HubState { links, services, random, members, .. } = self;
         let count = services.all[service].listed.len();
@@ -57,13 +66,14 @@ impl HubState {
             Select::Random => (random.number() % count as u64) as usize,
             _ => 0,
         };
-        let choice = Choice { links, members, services, listed: &services.all[service].listed };
+        let choice = Choice { links, members, services, listed: &services.all[service].listed, refused_by };
         match select {
             // The first from there on that has room.
             Select::First | Select::RoundRobin | Select::Random | Select::Default => {
                 let (before, after) = choice.listed.split_at(from);
-                let room = after.iter().chain(before).position(|offer| choice.has_room(*offer));
-                let place = room.map(|place| (from + place) % count).ok_or(Missing::Room(count))?;
+                let room = after.iter().chain(before).position(|offer| choice.can_have_it(*offer));
+                let place = room.map(|place| (from + place) % count);
+                let place = place.ok_or_else(|| choice.missing(choice.listed.iter().copied()))?;
                 let offer = choice.listed[place];
                 if select == Select::RoundRobin {
                     services.all[service].next = place + 1;
@@ -111,7 +121,7 @@ impl HubState {
     }
 
     fn alone(&self) -> Choice<'_> {
-        Choice { links: &self.links, members: &self.members, services: &self.services, listed: &[] }
+        Choice { links: &self.links, members: &self.members, services: &self.services, listed: &[], refused_by: &[] }
     }
 
     /// Whether this registration could be chosen, if there were no other.
@@ -132,9 +142,18 @@ struct Choice<'a> {
     members: &'a Members,
     services: &'a Services,
     listed: &'a [u32],
+    refused_by: &'a [u64],
 }
 
 impl<'a> Choice<'a> {
+    fn has_refused(self, offer: u32) -> bool {
+        self.refused_by.contains(&self.services.offers[offer].age)
+    }
+
+    fn can_have_it(self, offer: u32) -> bool {
+        self.has_room(offer) && !self.has_refused(offer)
+    }
+
     fn has_room(self, offer: u32) -> bool {
         let Services { offers, parties, .. } = self.services;
         let link = parties[offers[offer].party].link.and_then(|link| self.links.get(link));
@@ -179,10 +198,21 @@ impl<'a> Choice<'a> {
     /// Of those that fit and have room, the first with the least.
     fn least<K: Ord>(self, fits: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Result<u32, Missing> {
         let fitting = self.listed.iter().copied().filter(|offer| fits(*offer));
-        let found = fitting.clone().filter(|offer| self.has_room(*offer)).min_by_key(|offer| key(*offer));
-        found.ok_or_else(|| match fitting.count() {
-            0 => Missing::Provider,
-            count => Missing::Room(count),
-        })
+        let found = fitting.clone().filter(|offer| self.can_have_it(*offer)).min_by_key(|offer| key(*offer));
+        found.ok_or_else(|| self.missing(fitting))
+    }
+
+    /// Why none of those that fit can have it.
+    fn missing(self, fitting: impl Iterator<Item = u32>) -> Missing {
+        let (mut count, mut willing) = (0, 0);
+        for offer in fitting {
+            count += 1;
+            willing += usize::from(!self.has_refused(offer));
+        }
+        match (count, willing) {
+            (0, _) => Missing::Provider,
+            (_, 0) => Missing::Willing,
+            (_, willing) => Missing::Room(willing),
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use super::calls::{self, Kept, NONE, Selected, State};
 use super::choose::Missing;
-use super::{HubState, LinkId, NO_PARTY, Services};
+use super::{HubState, LinkId, NO_PARTY, Offer, Services};
 use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Handle, Reply};
 use crate::limits::{
-    CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX, CALLS_WAITING_PER_NAME_MAX,
-    LINK_CALLS_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX,
+    CALL_REFUSALS_MAX, CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX,
+    CALLS_WAITING_PER_NAME_MAX, LINK_CALLS_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX,
+    REPLIES_KEPT_BYTES_MAX,
 };
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
@@ -74,13 +75,13 @@ impl HubState {
             self.services.drop_unused(service);
             return Err(refused);
         }
-        match self.choose(service, call.select) {
+        match self.choose(service, call.select, &[]) {
             Ok(offer) => {
                 let place = self.insert(caller, call);
                 self.give(place, offer, call.content);
                 Ok(())
             }
-            Err(Missing::Provider) if call.wait => {
+            Err(why) if call.wait && why.can_be_waited_for() => {
                 let place = self.insert(caller, call);
                 self.wait(place, service, call.content);
                 Ok(())
@@ -166,23 +167,26 @@ impl HubState {
     pub(super) fn give_again(&mut self, place: u32, name: &Name, content: Content<'_>) {
         let wait = self.services.calls[place].wait;
         let simple = Selected::Simple(Default::default());
-        let select = std::mem::replace(&mut self.services.calls[place].select, simple);
+        let call = &mut self.services.calls[place];
+        let select = std::mem::replace(&mut call.select, simple);
+        let refused_by = std::mem::take(&mut call.refused_by);
         let service = match self.services.find(name.as_str().as_bytes()) {
             Some(service) => Some(service),
             None if wait => Some(self.services.find_or_insert(name)),
             None => None,
         };
         let chosen = match service {
-            Some(service) => self.choose(service, select.select()),
+            Some(service) => self.choose(service, select.select(), &refused_by),
             None => Err(Missing::Provider),
         };
-        self.services.calls[place].select = select;
+        let call = &mut self.services.calls[place];
+        (call.select, call.refused_by) = (select, refused_by);
         match (chosen, service) {
             (Ok(offer), _) => self.give(place, offer, content),
-            (Err(Missing::Provider), Some(service)) if wait => self.wait(place, service, content),
+            (Err(why), Some(service)) if wait && why.can_be_waited_for() => self.wait(place, service, content),
             (Err(why), _) => {
                 let refused = missing(name, why);
-                self.finish(place, End::Refused { code: refused.code, text: &refused.text });
+                self.refuse_call(place, &refused);
             }
         }
     }
@@ -326,11 +330,17 @@ impl HubState {
         calls.push(&mut parties[provider].handling, place);
     }
 
-    /// The provider that a call was given to has certainly not handled it.
+    /// The provider that a call was given to has certainly not handled it, and is not given it again.
     fn not_handled(&mut self, place: u32) {
-        let name = self.services.offers[self.services.calls[place].place].name.clone();
+        let Services { calls, offers, .. } = &mut self.services;
+        let Offer { name, age, .. } = &offers[calls[place].place];
+        let name = name.clone();
+        calls[place].refused_by.push(*age);
         match self.detach(place) {
             _ if self.services.calls[place].caller == NONE => self.services.calls.remove(place),
+            Some(_) if self.services.calls[place].refused_by.len() >= CALL_REFUSALS_MAX => {
+                self.refuse_call(place, &missing(&name, Missing::Willing));
+            }
             Some(kept) => self.give_again(place, &name, kept.content()),
             None => {
                 let text = format!("call to `{name}`: it did not reach its provider; call again");
@@ -481,6 +491,11 @@ fn missing(name: &Name, why: Missing) -> Refusal {
     match why {
         Missing::Provider => {
             let text = format!("call to `{name}`: nobody offers it; start a provider, or wait for one");
+            Refusal::new(Code::NoProvider, text)
+        }
+        Missing::Willing => {
+            let text =
+                format!("call to `{name}`: all who offer it have refused it; start another provider, or wait for one");
             Refusal::new(Code::NoProvider, text)
         }
         Missing::Room(count) => {
