@@ -174,7 +174,7 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Open calls of one caller.
 pub const CALLS_PER_CALLER_MAX: usize = 4096;
 
-/// Calls that one provider has and has not yet answered.
+/// Calls that one provider has and has not yet answered, of all services that it offers.
 pub const CALLS_PER_PROVIDER_MAX: usize = 4096;
 
 /// Registrations that a call is given to, one after the other, while each refuses it. Mostly one that has just been withdrawn

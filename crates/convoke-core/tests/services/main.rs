@@ -303,6 +303,38 @@ fn a_provider_with_too_many_calls_is_passed_over_and_then_the_call_is_refused() 
 }
 
 #[test]
+fn what_a_provider_has_counts_over_all_its_services() {
+    let mut world = World::new();
+    let (calc, ann, ben) = (world.node("calc"), world.node("ann"), world.node("ben"));
+    for service in ["a", "b", "b"] {
+        world.serve(calc, service, false);
+    }
+    let patient: Vec<u64> = (0..3)
+        .map(|n| {
+            let mut request = world.request("c", &n.to_string());
+            request.wait = true;
+            world.call_with(ben, request)
+        })
+        .collect();
+    let now = world.now;
+    for n in 1..limits::CALLS_PER_PROVIDER_MAX {
+        let request = world.request(["a", "b"][n % 2], "x");
+        world.sides[ann].node.call(&request, now).expect("joined");
+    }
+    world.run();
+    world.serve(calc, "c", false);
+    assert_eq!(world.sides[calc].given.len(), limits::CALLS_PER_PROVIDER_MAX);
+    assert!(world.is_open(ben, patient[0]));
+    for number in [patient[1], patient[2], world.call(ben, "a", "x"), world.call(ben, "b", "x")] {
+        let why = world.not_done(ben, number);
+        assert_eq!(why.code, Code::Busy, "{why}");
+    }
+    world.handle(calc);
+    let number = world.call(ben, "a", "x");
+    assert!(world.is_open(ben, number));
+}
+
+#[test]
 fn a_caller_has_a_bounded_number_of_open_calls() {
     let mut world = World::new();
     let (_calc, ann) = (world.provider("calc", "s"), world.node("ann"));

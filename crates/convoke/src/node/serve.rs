@@ -111,7 +111,7 @@ impl Drop for Registration {
 pub(super) struct Providers(HashMap<u32, mpsc::UnboundedSender<Incoming>>);
 
 impl Providers {
-    /// Hands out what has come. The hub bounds how many calls it gives to one registration.
+    /// Hands out what has come. The hub bounds how many calls it gives to one node.
     pub(super) fn settle(&mut self, state: &mut NodeState) {
         for incoming in state.incoming() {
             let id = match &incoming {

@@ -154,10 +154,11 @@ impl<'a> Choice<'a> {
         self.has_room(offer) && !self.has_refused(offer)
     }
 
+    /// What its provider has of other services counts too.
     fn has_room(self, offer: u32) -> bool {
-        let Services { offers, parties, .. } = self.services;
-        let link = parties[offers[offer].party].link.and_then(|link| self.links.get(link));
-        offers[offer].open < CALLS_PER_PROVIDER_MAX
+        let party = &self.services.parties[self.services.offers[offer].party];
+        let link = party.link.and_then(|link| self.links.get(link));
+        party.handling.len() < CALLS_PER_PROVIDER_MAX
             && link.is_some_and(|link| link.lanes.calls.len() <= LINK_CALLS_BYTES_MAX)
     }
 
