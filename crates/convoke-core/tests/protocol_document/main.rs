@@ -396,7 +396,8 @@ fn limits_are_those_of_the_document() {
         DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
         CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",
         REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
-        CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes",
+        CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", CALLS_WAITING_PER_NAME_MAX "calls",
+        REGISTRATIONS_PER_NAME_MAX "registrations", CALL_REFUSALS_MAX "registrations",
     ];
     code.extend([
         ("HEAD_BYTES", (HEAD_BYTES as u64, "bytes")),
