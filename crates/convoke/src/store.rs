@@ -13,6 +13,7 @@
 mod disk;
 mod file;
 mod pending;
+mod pieces;
 #[cfg(test)]
 pub(crate) mod tests;
 mod thread;

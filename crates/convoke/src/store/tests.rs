@@ -540,12 +540,12 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    StoreFile::set_format(&disk, 2);
+    StoreFile::set_format(&disk, 3);
     let error = refused(&disk, HISTORY);
     assert!(matches!(error, Error::Configuration(_)), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "`store.redb`: its format is 2, and this program knows 1; use the program that wrote it"
+        "`store.redb`: its format is 3, and this program knows 2; use the program that wrote it"
     );
 }
 
