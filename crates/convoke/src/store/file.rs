@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use convoke_core::foundation::{RowKey, Ticket};
 use redb::{
-    CommitError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableError,
-    TransactionError,
+    CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
+    TableError, TransactionError,
 };
 
 use super::disk::{Disk, FileDisk, Watched, is_full};
@@ -197,6 +197,26 @@ impl StoreFile {
         Ok((file, reach))
     }
 
+    /// How much of the room that it takes on the disk holds nothing, in bytes. Looks at every page.
+    pub(super) fn spare(&self, room: u64) -> Result<u64, Unusable> {
+        let transaction = self.database.begin_write()?;
+        let stats = transaction.stats()?;
+        transaction.abort()?;
+        let held = stats.allocated_pages() * stats.page_size() as u64;
+        Ok(room.saturating_sub(held))
+    }
+
+    /// Moves what is kept together, and gives the rest of the room back: a transaction for each step, so that nothing is
+    /// lost whenever it is interrupted. After an error the file must not be used any more.
+    pub(super) fn compact(&mut self) -> Result<(), Fault> {
+        let compacted = self.database.compact();
+        compacted.map(drop).map_err(|error| match error {
+            CompactionError::Storage(error) => self.fault(error.into()),
+            // Nobody reads or writes meanwhile.
+            other => Fault::Grave(other.to_string()),
+        })
+    }
+
     fn is_begun(&self) -> Result<bool, Unusable> {
         Ok(self.database.begin_read()?.list_tables()?.next().is_some())
     }
@@ -257,11 +277,14 @@ impl StoreFile {
     /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
     /// returns. After an error the file must not be used any more.
     pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
-        let written = self.try_write(last, operations, rows);
-        written.map_err(|error| match error {
+        self.try_write(last, operations, rows).map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, error: Unusable) -> Fault {
+        match error {
             Unusable::Io(error) if is_full(&error) && !self.sync_failed.load(Ordering::Relaxed) => Fault::Full,
             other => Fault::Grave(other.to_string()),
-        })
+        }
     }
 
     fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Unusable> {
