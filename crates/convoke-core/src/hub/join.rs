@@ -222,6 +222,9 @@ impl HubState {
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
             self.begin_party(id, &node, incarnation);
+            if self.kept.values.is_owner(incarnation) || self.memory.values.is_owner(incarnation) {
+                self.attend_ephemeral(id);
+            }
             self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
         }
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
@@ -334,6 +337,7 @@ fn joined(
         since: now,
         publisher,
         attentive: 0,
+        ephemeral: false,
         beat_sent: now,
         seq: received,
         fresh: true,
