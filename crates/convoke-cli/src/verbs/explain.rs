@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: ExplainArguments, json: bool, signals: &Signa
             true => render::json(&Shown { allowed, principal: principal.as_str(), rule: rule.map(Rule::to_string) }),
             false => render::escaped(&why).into_owned(),
         };
-        output::say(&line)?;
+        let _ = output::say(&line)?;
         Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::from(Exit::Rights as u8) })
     })
     .await
