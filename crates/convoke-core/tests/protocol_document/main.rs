@@ -393,7 +393,7 @@ fn limits_are_those_of_the_document() {
         BEATS_REMOVED "beats", NODE_NAME_BYTES_MAX "bytes", NODE_NAME_WORDS_MAX "words", SERVICE_NAME_BYTES_MAX "bytes",
         SERVICE_NAME_WORDS_MAX "words", CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", BATCH_ITEMS_MAX "items", EVERY_KEYS_MAX "keys", EVERY_BYTES_MAX "bytes", VALUES_MAX "values",
         VALUES_BYTES_MAX "bytes", VALUE_BYTES_MAX "bytes", CHANGES_MAX "changes", CHANGES_BYTES_MAX "bytes",
-        DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
+        DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", GETS_BYTES_MAX "bytes", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
         CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",
         REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
         CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", CALLS_WAITING_PER_NAME_MAX "calls",
