@@ -45,7 +45,7 @@ struct Service {
     name: Name,
     /// The registrations, oldest first: in the order of their ages.
     listed: Vec<u32>,
-    /// Whose turn it is.
+    /// Whose turn it is, as a place in `listed`.
     next: usize,
     /// Calls that wait for a provider.
     waiting: List,
@@ -235,7 +235,12 @@ impl Services {
         let (party, age) = (*party, *age);
         if let Some(service) = self.find(name.as_str().as_bytes()) {
             self.parties[party].by_service.remove(&(service, age));
-            self.all[service].listed.retain(|other| *other != offer);
+            let Service { listed, next, .. } = &mut self.all[service];
+            let at = listed.partition_point(|other| self.offers[*other].age < age);
+            debug_assert_eq!(listed.get(at), Some(&offer), "what is listed is in its place");
+            listed.remove(at);
+            // Nobody misses a turn because an older one goes.
+            *next -= usize::from(at < *next);
             self.drop_unused(service);
         }
         if self.offers[offer].open == 0 {

@@ -240,6 +240,25 @@ fn a_selector_chooses_the_provider() {
 }
 
 #[test]
+fn nobody_misses_a_turn_because_another_goes() {
+    let mut world = three(HubConfig::default());
+    let turn = |world: &mut World| {
+        let ann = world.sides.len() - 1;
+        world.call(ann, "s", "x");
+        let at = (0..3).find(|at| !world.sides[*at].given.is_empty()).expect("somebody has it");
+        world.handle(at);
+        at
+    };
+    assert_eq!([turn(&mut world), turn(&mut world)], [0, 1]);
+    // Who had its turn goes; then another, and the first comes back, as the last.
+    world.cut(0);
+    assert_eq!([turn(&mut world), turn(&mut world)], [2, 1]);
+    world.cut(2);
+    world.join(0);
+    assert_eq!([turn(&mut world), turn(&mut world), turn(&mut world)], [0, 1, 0]);
+}
+
+#[test]
 fn a_selector_knows_what_nodes_tell_about_themselves() {
     let mut world = three(HubConfig::default());
     for (at, host, cpu_permille, free_memory, master) in

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{HubState, Services};
+use super::{HubState, NO_PARTY, Services};
 use crate::frame::{InfoOwned, MasterWish, Select};
 use crate::hub::links::Links;
 use crate::hub::members::Members;
@@ -51,7 +51,7 @@ impl HubState {
     #[inline]
     pub(super) fn choose(&mut self, service: u32, select: Select<'_>, refused_by: &[u64]) -> Result<u32, Missing> {
         let select = self.meant(select);
-        let HubState { links, services, random, members, .. } = self;
+        let HubState { links, services, random, members, nodes, .. } = self;
         let count = services.all[service].listed.len();
         if count == 0 {
             return Err(Missing::Provider);
@@ -66,6 +66,13 @@ impl HubState {
             Select::Random => (random.number() % count as u64) as usize,
             _ => 0,
         };
+        // A node that is named is found without looking at all the others.
+        let named = match select {
+            Select::Node(name) => str::from_utf8(name).ok().and_then(|name| nodes.get(name)),
+            _ => None,
+        };
+        let named = named.and_then(|link| links.joined(*link)).map(|joined| joined.party);
+        let named = named.filter(|party| *party != NO_PARTY);
         let choice = Choice { links, members, services, listed: &services.all[service].listed, refused_by };
         match select {
             // The first from there on that has room.
@@ -81,7 +88,9 @@ impl HubState {
                 Ok(offer)
             }
             Select::LeastBusy => choice.least(|_| true, |offer| services.offers[offer].open),
-            Select::Node(_) => choice.least(|offer| choice.fits(offer, select), |_| ()),
+            Select::Node(_) => {
+                choice.least_of(named.into_iter().flat_map(|party| services.parties[party].offers_of(service)), |_| ())
+            }
             Select::Host(_) => choice.least(|offer| choice.fits(offer, select), |offer| services.offers[offer].open),
             Select::Master => {
                 let must = |offer| choice.wishes(offer) == Some(MasterWish::Must);
@@ -198,7 +207,14 @@ impl<'a> Choice<'a> {
 
     /// Of those that fit and have room, the first with the least.
     fn least<K: Ord>(self, fits: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Result<u32, Missing> {
-        let fitting = self.listed.iter().copied().filter(|offer| fits(*offer));
+        self.least_of(self.listed.iter().copied().filter(|offer| fits(*offer)), key)
+    }
+
+    fn least_of<K: Ord>(
+        self,
+        fitting: impl Iterator<Item = u32> + Clone,
+        key: impl Fn(u32) -> K,
+    ) -> Result<u32, Missing> {
         let found = fitting.clone().filter(|offer| self.can_have_it(*offer)).min_by_key(|offer| key(*offer));
         found.ok_or_else(|| self.missing(fitting))
     }
