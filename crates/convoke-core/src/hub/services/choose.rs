@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{HubState, NO_PARTY, Services};
+use super::{HubState, NO_PARTY, Service, Services};
 use crate::frame::{InfoOwned, MasterWish, Select};
 use crate::hub::links::Links;
 use crate::hub::members::Members;
@@ -31,8 +31,10 @@ pub enum SelectDefault {
 /// Why there is nobody to give a call to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// Nobody that fits offers it.
+    /// Nobody offers it.
     Provider,
+    /// So many nodes offer it, and none of them fits.
+    Fitting(usize),
     /// All that fit were given it, and have refused it.
     Willing,
     /// All that fit have too much to do; so many they are.
@@ -73,7 +75,8 @@ impl HubState {
         };
         let named = named.and_then(|link| links.joined(*link)).map(|joined| joined.party);
         let named = named.filter(|party| *party != NO_PARTY);
-        let choice = Choice { links, members, services, listed: &services.all[service].listed, refused_by };
+        let Service { listed, nodes, .. } = &services.all[service];
+        let choice = Choice { links, members, services, listed, nodes: *nodes, refused_by };
         match select {
             // The first from there on that has room.
             Select::First | Select::RoundRobin | Select::Random | Select::Default => {
@@ -89,7 +92,8 @@ impl HubState {
             }
             Select::LeastBusy => choice.least(|_| true, |offer| services.offers[offer].open),
             Select::Node(_) => {
-                choice.least_of(named.into_iter().flat_map(|party| services.parties[party].offers_of(service)), |_| ())
+                let own = |party: u32| services.parties[party].offers_of(service);
+                choice.least_of(named.into_iter().flat_map(own), |_| ())
             }
             Select::Host(_) => choice.least(|offer| choice.fits(offer, select), |offer| services.offers[offer].open),
             Select::Master => {
@@ -116,7 +120,7 @@ impl HubState {
     }
 
     /// What this selector means at this hub.
-    fn meant<'a>(&self, select: Select<'a>) -> Select<'a> {
+    pub(super) fn meant<'a>(&self, select: Select<'a>) -> Select<'a> {
         match (select, self.config.select) {
             (Select::Default, SelectDefault::First) => Select::First,
             (Select::Default, SelectDefault::RoundRobin) => Select::RoundRobin,
@@ -130,12 +134,19 @@ impl HubState {
     }
 
     fn alone(&self) -> Choice<'_> {
-        Choice { links: &self.links, members: &self.members, services: &self.services, listed: &[], refused_by: &[] }
+        Choice {
+            links: &self.links,
+            members: &self.members,
+            services: &self.services,
+            listed: &[],
+            nodes: 0,
+            refused_by: &[],
+        }
     }
 
     /// Whether this registration could be chosen, if there were no other.
     pub(super) fn fits(&self, offer: u32, select: Select<'_>) -> bool {
-        self.alone().fits(offer, self.meant(select))
+        self.alone().fits(offer, select)
     }
 
     /// Whether its provider can be given one call more.
@@ -151,6 +162,8 @@ struct Choice<'a> {
     members: &'a Members,
     services: &'a Services,
     listed: &'a [u32],
+    /// Of how many nodes these are.
+    nodes: usize,
     refused_by: &'a [u64],
 }
 
@@ -227,7 +240,7 @@ impl<'a> Choice<'a> {
             willing += usize::from(!self.has_refused(offer));
         }
         match (count, willing) {
-            (0, _) => Missing::Provider,
+            (0, _) => Missing::Fitting(self.nodes),
             (_, 0) => Missing::Willing,
             (_, willing) => Missing::Room(willing),
         }
