@@ -258,7 +258,7 @@ impl HubState {
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
         let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
-        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
+        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
         }
@@ -301,8 +301,7 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
-        self.end_watches(watches.into_values());
-        self.conversation.forget_barriers(id);
+        self.end_watches(watches, &turns);
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
@@ -354,7 +353,7 @@ fn joined(
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),
-        hungry: Default::default(),
+        turns: Default::default(),
     }
 }
 

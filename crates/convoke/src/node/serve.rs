@@ -111,7 +111,7 @@ impl Drop for Registration {
 pub(super) struct Providers(HashMap<u32, mpsc::UnboundedSender<Incoming>>);
 
 impl Providers {
-    /// Hands out what has come. The hub bounds how many calls it gives to one registration.
+    /// Hands out what has come. The hub bounds how many calls it gives to one node.
     pub(super) fn settle(&mut self, state: &mut NodeState) {
         for incoming in state.incoming() {
             let id = match &incoming {
@@ -128,7 +128,7 @@ impl Providers {
             };
             if let Some(Incoming::Call(call)) = undone {
                 // Its task is gone with its runtime.
-                let why = Refusal::new(Code::NoProvider, "the provider is ending");
+                let why = Refusal::new(Code::ProviderLost, "the provider is ending");
                 state.finish(call.id, &CallEnd::Refused(why), now());
             }
         }
@@ -158,7 +158,8 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::BadName`], also for a name of more than 480 bytes or 29 words; [`Error::Unauthorized`], also for a name of
-    /// the hub's own; [`Error::Refused`] at a limit; [`Error::Backpressure`]; [`Error::Offline`] if the node has left.
+    /// the hub's own; [`Error::Refused`] at a limit: a node offers at most 10,000 services, and one name 16 times;
+    /// [`Error::Backpressure`]; [`Error::Offline`] if the node has left.
     ///
     /// Cancel safe: a serve that was cancelled offers nothing.
     pub async fn serve<A, R, F, H>(&self, service: impl AsRef<str>, handler: H) -> Result<Registration, Error>
