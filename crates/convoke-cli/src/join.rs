@@ -22,6 +22,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// script may have started it a moment ago.
 const NOTE_TIME: Duration = Duration::from_secs(1);
 
+/// How much longer than its time limit a verb may take: for what the hub says about a call whose time is over, and for a
+/// goodbye, which a hub that stands still does not read anyway.
+pub(crate) const MOMENT: Duration = Duration::from_millis(100);
+
 /// Joins, does `work`, and leaves, whether the work succeeds, fails or is ended by a signal.
 pub(crate) async fn with_node(
     arguments: &NodeArguments,
@@ -57,7 +61,13 @@ async fn join(
         } => ended,
         signal = signals.received() => Ok(signal.exit_code()),
     };
-    node.leave().await;
+    match &ended {
+        Err(failure) if failure.exit == Exit::Unavailable => {
+            // Who has not answered by now is not waited for any more.
+            let _ = tokio::time::timeout(MOMENT, node.leave()).await;
+        }
+        _ => node.leave().await,
+    }
     ended
 }
 
@@ -218,6 +228,39 @@ fn passing_name(author: Option<&Name>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What joins at this address, and waits for so long.
+    fn arguments(address: &str, timeout: Duration) -> NodeArguments {
+        NodeArguments {
+            address: address.to_owned(),
+            name: None,
+            author: None,
+            token_file: None,
+            token: None,
+            timeout: Some(timeout),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_stands_still_is_not_waited_for_beyond_the_time_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub");
+        let hub = tokio::net::UnixListener::bind(&path).expect("it listens");
+        let limit = Duration::from_secs(60);
+        let arguments = arguments(&format!("unix://{}", path.display()), limit);
+        let signals = Signals::listen().expect("signals");
+        let verb = with_node(&arguments, &signals, async |_| Ok(ExitCode::SUCCESS));
+        let stand_still = async {
+            let (link, _) = hub.accept().await.expect("it dials");
+            link.readable().await.expect("it says hello");
+            // From here on nothing happens any more but that time passes.
+            tokio::time::pause();
+            (link, tokio::time::Instant::now())
+        };
+        let (ended, (_link, stood_still)) = tokio::join!(verb, stand_still);
+        assert_eq!(ended.expect_err("it never joined").exit, Exit::Unavailable);
+        assert!(stood_still.elapsed() < limit + MOMENT * 2, "{:?}", stood_still.elapsed());
+    }
 
     #[test]
     fn verbs_that_come_and_go_have_names_of_their_own() {

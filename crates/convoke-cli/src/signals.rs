@@ -1,6 +1,7 @@
 //! Signals that ask the program to end.
 
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,8 +40,13 @@ impl Signal {
 }
 
 /// Tells once that the program shall end.
-#[derive(Clone, Debug)]
-pub(crate) struct Signals(watch::Receiver<Option<Signal>>);
+#[derive(Clone)]
+pub(crate) struct Signals {
+    asked: watch::Receiver<Option<Signal>>,
+    last: Arc<Mutex<Option<Last>>>,
+}
+
+type Last = Box<dyn FnOnce() + Send>;
 
 impl Signals {
     /// Begins to listen. A second signal, or a verb that does not end in time, ends the program at once.
@@ -49,7 +55,9 @@ impl Signals {
         let mut interrupt = register(SignalKind::interrupt())?;
         let mut terminate = register(SignalKind::terminate())?;
         let mut hang_up = register(SignalKind::hangup())?;
-        let (sender, receiver) = watch::channel(None);
+        let (sender, asked) = watch::channel(None);
+        let last = Arc::<Mutex<Option<Last>>>::default();
+        let signals = Signals { asked, last: last.clone() };
         tokio::spawn(async move {
             let mut next = async || {
                 tokio::select! {
@@ -61,14 +69,22 @@ impl Signals {
             let first = next().await;
             sender.send_replace(Some(first));
             let _ = tokio::time::timeout(LEAVE_TIME_MAX, next()).await;
+            if let Some(last) = last.lock().ok().and_then(|mut last| last.take()) {
+                last();
+            }
             std::process::exit(i32::from(first.number()));
         });
-        Ok(Signals(receiver))
+        Ok(signals)
+    }
+
+    /// What is still done if the program ends at once.
+    pub(crate) fn at_last(&self, last: impl FnOnce() + Send + 'static) {
+        *self.last.lock().expect("nothing in it panics") = Some(Box::new(last));
     }
 
     /// Waits for the signal; at once if it has come already. Cancel safe.
     pub(crate) async fn received(&self) -> Signal {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.asked.clone();
         let signal = receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match signal {
             Some(signal) => signal,

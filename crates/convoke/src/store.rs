@@ -13,11 +13,13 @@
 mod disk;
 mod file;
 mod pending;
+mod pieces;
 #[cfg(test)]
 pub(crate) mod tests;
 mod thread;
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,6 +54,10 @@ const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// An attempt on a full disk that took longer than this is not made again for as long as it took, so that refusing costs
 /// at most half of the store's time.
 const ATTEMPT_CHEAP: Duration = Duration::from_millis(500);
+
+/// A file with more room to spare than this, in bytes, and more than what it holds, is made smaller when it is opened.
+/// Less is soon needed again, and not worth the wait.
+const SPARE_BYTES_MAX: u64 = 128 << 20;
 
 /// What an ask is answered with once the transaction before it is durable.
 #[derive(Debug)]
@@ -121,12 +127,41 @@ impl Store {
     pub(crate) fn open(path: &Path, history: [u8; 16]) -> Result<Store, Error> {
         let shown = format!("`{}`", path.display());
         StoreFile::make(path, history).map_err(|why| refuse(&shown, why))?;
-        Store::open_on(Box::new(FileDisk(path.to_owned())), shown, history)
+        Store::open_on(Box::new(FileDisk(path.to_owned())), shown, history, SPARE_BYTES_MAX)
     }
 
     /// Opens the store on any disk.
-    fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16]) -> Result<Store, Error> {
-        let (file, reach) = StoreFile::open(&*disk, history).map_err(|why| refuse(&shown, why))?;
+    fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16], spare_bytes_max: u64) -> Result<Store, Error> {
+        let open = || StoreFile::open(&*disk, history).map_err(|why| refuse(&shown, why));
+        let (mut file, mut reach) = open()?;
+        let room = disk.room().map_err(|error| Error::io(&shown, error))?;
+        // Only a large one can have so much to spare, and finding out takes a look at all of it.
+        if room > spare_bytes_max {
+            let spare = file.spare(room).map_err(|why| refuse(&shown, why))?;
+            if spare > spare_bytes_max.max(room / 2) {
+                tracing::warn!(
+                    "the hub starts when {shown} is made smaller: it takes {} MiB on the disk, and holds {}",
+                    room >> 20,
+                    (room - spare) >> 20
+                );
+                match file.compact() {
+                    Ok(()) => {}
+                    Err(Fault::Full) => {
+                        tracing::warn!(
+                            "{shown} stays as large as it is: making it smaller needs more room on the disk"
+                        );
+                    }
+                    Err(Fault::Grave(why)) => return Err(refuse(&shown, Unusable::Io(io::Error::other(why)))),
+                }
+                // Closed, it has given back what it does not need.
+                drop(file);
+                let known = reach;
+                (file, reach) = open()?;
+                if reach != known {
+                    return Err(refuse(&shown, Unusable::Corrupt("it was changed while it was made smaller".into())));
+                }
+            }
+        }
         Ok(Store {
             disk,
             shown,

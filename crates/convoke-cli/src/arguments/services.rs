@@ -11,18 +11,19 @@ use crate::select::Select;
 For each call the command is started: the payload is its stdin (JSON, also for what a program has sent as MessagePack; \
 text and bytes as they are), and what it writes to stdout is the reply: JSON where it is JSON, else text without the \
 line break at its end. Another exit code than 0 is an error of the service, told to the caller as `exit N` with the \
-last line of its stderr. When the caller gives up or its time is over, the command is killed, with all that it has \
-started.
+last line of its stderr. When the caller gives up or its time is over, the command is ended, with all that it has \
+started: asked to by SIGTERM, and killed a second later. What it leaves running when it has answered is ended too; a \
+program that shall go on needs a session of its own (`setsid`).
 
 The environment has CONVOKE_SERVICE (the name), CONVOKE_CALLER (the node that calls), CONVOKE_AUTHOR (who is answerable) \
 and CONVOKE_DEADLINE_MS (the time that is left); with --lines only the first.
 
 With --lines the command is started once and goes on: it reads a line of JSON for each call and writes one as the \
-reply, one call after the other; raw bytes are {\"base64\": …}. If it ends, the call that it had is an error of the \
-service, and it is started again for the next one; if a call is given up, it is killed and started again too.
+reply, one call after the other; raw bytes are {\"base64\": …}. If it ends, stderr says how, the call that it had is an \
+error of the service, and it is started again for the next one; if a call is given up, it is ended and started again too.
 
 `serving NAME` on stderr says that calls arrive from now on. It runs until Ctrl-C; calls that it has then are not \
-finished.
+finished, and what handles them is ended.
 
 Examples:
   convoke serve math/add -- ./add.sh

@@ -271,6 +271,14 @@ impl HubState {
         }
     }
 
+    /// The link's node has values that go with it: it is judged as one that offers something, until the link ends.
+    pub(super) fn attend_ephemeral(&mut self, id: LinkId) {
+        let Some(joined) = self.links.joined(id) else { return };
+        if !std::mem::replace(&mut joined.ephemeral, true) {
+            self.attend(id);
+        }
+    }
+
     /// The link offers or follows one thing less.
     pub(super) fn unattend(&mut self, id: LinkId) {
         let Some(joined) = self.links.joined(id) else { return };

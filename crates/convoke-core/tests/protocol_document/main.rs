@@ -32,6 +32,8 @@ const NOT_ON_A_LINK: &[&str] = &[
     "CHANGES_RECENT_BYTES_MAX",
     "LINK_VALUES_BYTES_MAX",
     "WATCH_WINDOW_BYTES",
+    "LOOKED_AT_MAX",
+    "LOOKED_AT_PAUSE",
     "WRITES_MAX",
     "WRITES_BYTES_MAX",
     "APPEND_RETRY_TIME",
@@ -394,7 +396,8 @@ fn limits_are_those_of_the_document() {
         DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
         CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",
         REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
-        CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes",
+        CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", CALLS_WAITING_PER_NAME_MAX "calls",
+        REGISTRATIONS_PER_NAME_MAX "registrations", CALL_REFUSALS_MAX "registrations",
     ];
     code.extend([
         ("HEAD_BYTES", (HEAD_BYTES as u64, "bytes")),

@@ -6,7 +6,9 @@ mod lost;
 #[allow(dead_code, reason = "shared by tests, none of which uses all of it")]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod pair;
+mod refusing;
 mod remembered;
+mod waiting;
 mod world;
 
 use std::time::Duration;
@@ -298,6 +300,38 @@ fn a_provider_with_too_many_calls_is_passed_over_and_then_the_call_is_refused() 
     world.handle(two);
     world.call(callers[0], "s", "more");
     assert_eq!(world.given(two).last().map(String::as_str), Some("more"));
+}
+
+#[test]
+fn what_a_provider_has_counts_over_all_its_services() {
+    let mut world = World::new();
+    let (calc, ann, ben) = (world.node("calc"), world.node("ann"), world.node("ben"));
+    for service in ["a", "b", "b"] {
+        world.serve(calc, service, false);
+    }
+    let patient: Vec<u64> = (0..3)
+        .map(|n| {
+            let mut request = world.request("c", &n.to_string());
+            request.wait = true;
+            world.call_with(ben, request)
+        })
+        .collect();
+    let now = world.now;
+    for n in 1..limits::CALLS_PER_PROVIDER_MAX {
+        let request = world.request(["a", "b"][n % 2], "x");
+        world.sides[ann].node.call(&request, now).expect("joined");
+    }
+    world.run();
+    world.serve(calc, "c", false);
+    assert_eq!(world.sides[calc].given.len(), limits::CALLS_PER_PROVIDER_MAX);
+    assert!(world.is_open(ben, patient[0]));
+    for number in [patient[1], patient[2], world.call(ben, "a", "x"), world.call(ben, "b", "x")] {
+        let why = world.not_done(ben, number);
+        assert_eq!(why.code, Code::Busy, "{why}");
+    }
+    world.handle(calc);
+    let number = world.call(ben, "a", "x");
+    assert!(world.is_open(ben, number));
 }
 
 #[test]

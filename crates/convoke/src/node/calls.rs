@@ -95,7 +95,8 @@ pub struct CallOptions {
     pub select: Selector,
     /// How long it may take, 1 h at most; 10 s if `None`. In a handler, no longer than is left of the call that it handles.
     pub timeout: Option<Duration>,
-    /// Without a provider it waits for one, and without a link for a link, as long as it may take.
+    /// Without a provider it waits for one, and without a link for a link, as long as it may take. For one service 4096 calls
+    /// can wait.
     pub wait_for_provider: bool,
     /// The pairs beside the payload.
     pub headers: Headers,

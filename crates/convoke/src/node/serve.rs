@@ -117,7 +117,7 @@ impl Drop for Registration {
 #[derive(Default)]
 pub(super) struct Providers(BTreeMap<u32, Queue>);
 
-/// What has come for one of them. The hub bounds how many calls it gives to one registration.
+/// What has come for one of them. The hub bounds how many calls it gives to one node.
 #[derive(Default)]
 struct Queue {
     incoming: Vec<Incoming>,
@@ -150,7 +150,7 @@ impl Providers {
                 (Some(queue), incoming) => queue.push(incoming),
                 (None, Incoming::Call(call)) => {
                     // Its task is gone with its runtime.
-                    let why = Refusal::new(Code::NoProvider, "the provider is ending");
+                    let why = Refusal::new(Code::ProviderLost, "the provider is ending");
                     state.finish(call.id, &CallEnd::Refused(why), now());
                 }
                 (None, _) => {}
@@ -191,7 +191,8 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::BadName`], also for a name of more than 480 bytes or 29 words; [`Error::Unauthorized`], also for a name of
-    /// the hub's own; [`Error::Refused`] at a limit; [`Error::Backpressure`]; [`Error::Offline`] if the node has left.
+    /// the hub's own; [`Error::Refused`] at a limit: a node offers at most 10,000 services, and one name 16 times;
+    /// [`Error::Backpressure`]; [`Error::Offline`] if the node has left.
     ///
     /// Cancel safe: a serve that was cancelled offers nothing.
     pub async fn serve<A, R, F, H>(&self, service: impl AsRef<str>, handler: H) -> Result<Registration, Error>

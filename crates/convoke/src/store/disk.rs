@@ -16,6 +16,9 @@ use redb::backends::FileBackend;
 pub(crate) trait Disk: fmt::Debug + Send {
     /// Opens it.
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// How much room it takes, in bytes: what was never written takes none.
+    fn room(&self) -> io::Result<u64>;
 }
 
 /// A file, made if it is not there.
@@ -30,6 +33,14 @@ impl Disk for FileDisk {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let backend = FileBackend::new(options.open(&self.0)?).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Box::new(backend))
+    }
+
+    fn room(&self) -> io::Result<u64> {
+        let metadata = std::fs::metadata(&self.0)?;
+        #[cfg(unix)]
+        return Ok(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
+        #[cfg(not(unix))]
+        Ok(metadata.len())
     }
 }
 

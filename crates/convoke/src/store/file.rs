@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use convoke_core::foundation::{RowKey, Ticket};
 use redb::{
-    CommitError, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    StorageError, TableDefinition, TableError, TransactionError,
+    CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
+    TableError, TransactionError,
 };
 
 use super::disk::{Disk, FileDisk, Watched, is_full};
 use super::pending::Pending;
+use super::pieces::LongTable;
 
 /// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
-/// Operations behind the position that the rows reach, by their positions.
-const OPERATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("operations");
+/// Operations behind the position that the rows reach, by their positions in big-endian order.
+const OPERATIONS: LongTable = LongTable::new("operations", "pieces of operations");
 
 /// The rows of all tables of the hub: the number of the table, then the key.
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+const ROWS: LongTable = LongTable::new("rows", "pieces of rows");
 
 /// What the file says about itself.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -197,6 +197,26 @@ impl StoreFile {
         Ok((file, reach))
     }
 
+    /// How much of the room that it takes on the disk holds nothing, in bytes. Looks at every page.
+    pub(super) fn spare(&self, room: u64) -> Result<u64, Unusable> {
+        let transaction = self.database.begin_write()?;
+        let stats = transaction.stats()?;
+        transaction.abort()?;
+        let held = stats.allocated_pages() * stats.page_size() as u64;
+        Ok(room.saturating_sub(held))
+    }
+
+    /// Moves what is kept together, and gives the rest of the room back: a transaction for each step, so that nothing is
+    /// lost whenever it is interrupted. After an error the file must not be used any more.
+    pub(super) fn compact(&mut self) -> Result<(), Fault> {
+        let compacted = self.database.compact();
+        compacted.map(drop).map_err(|error| match error {
+            CompactionError::Storage(error) => self.fault(error.into()),
+            // Nobody reads or writes meanwhile.
+            other => Fault::Grave(other.to_string()),
+        })
+    }
+
     fn is_begun(&self) -> Result<bool, Unusable> {
         Ok(self.database.begin_read()?.list_tables()?.next().is_some())
     }
@@ -204,8 +224,8 @@ impl StoreFile {
     fn begin(&mut self, history: [u8; 16]) -> Result<(), Unusable> {
         let transaction = self.database.begin_write()?;
         {
-            transaction.open_table(OPERATIONS)?;
-            transaction.open_table(ROWS)?;
+            OPERATIONS.write(&transaction)?;
+            ROWS.write(&transaction)?;
             let mut meta = transaction.open_table(META)?;
             meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
             meta.insert(META_POS, &0_u64.to_le_bytes()[..])?;
@@ -244,9 +264,9 @@ impl StoreFile {
             return Err(Unusable::Corrupt(text.into()));
         }
         let tables = number(META_POS)?;
-        let operations = transaction.open_table(OPERATIONS)?;
-        let ends = (operations.first()?.map(|first| first.0.value()), operations.last()?.map(|last| last.0.value()));
-        let (Some(first), Some(last)) = ends else { return Ok(Reach { tables, last: tables }) };
+        let operations = OPERATIONS.read(&transaction)?;
+        let Some((first, last)) = operations.ends()? else { return Ok(Reach { tables, last: tables }) };
+        let (first, last) = (position(&first)?, position(&last)?);
         if first.checked_sub(1) != Some(tables) || last - tables != operations.len()? {
             let text = format!("operations behind position {tables} are missing");
             return Err(Unusable::Corrupt(text));
@@ -257,30 +277,33 @@ impl StoreFile {
     /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
     /// returns. After an error the file must not be used any more.
     pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
-        let written = self.try_write(last, operations, rows);
-        written.map_err(|error| match error {
+        self.try_write(last, operations, rows).map_err(|error| self.fault(error))
+    }
+
+    fn fault(&self, error: Unusable) -> Fault {
+        match error {
             Unusable::Io(error) if is_full(&error) && !self.sync_failed.load(Ordering::Relaxed) => Fault::Full,
             other => Fault::Grave(other.to_string()),
-        })
+        }
     }
 
     fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Unusable> {
         let transaction = self.database.begin_write()?;
         {
-            let mut kept = transaction.open_table(OPERATIONS)?;
+            let mut kept = OPERATIONS.write(&transaction)?;
             for (pos, (_, operation)) in (last + 1..).zip(operations) {
-                kept.insert(pos, &operation[..])?;
+                kept.put(&pos.to_be_bytes(), operation)?;
             }
             if let Some((pending, pos)) = rows.and_then(|pending| Some((pending, pending.pos()?))) {
-                kept.retain_in(..=pos, |_, _| false)?;
-                let mut rows = transaction.open_table(ROWS)?;
+                kept.remove_up_to(&pos.to_be_bytes())?;
+                let mut rows = ROWS.write(&transaction)?;
                 let mut key = Vec::new();
                 for (row_key, row) in pending.from(RowKey { table: 0, key: Bytes::new() }) {
                     flatten(row_key.table, &row_key.key, &mut key);
                     match row {
-                        Some(row) => rows.insert(&key[..], &row[..])?,
-                        None => rows.remove(&key[..])?,
-                    };
+                        Some(row) => rows.put(&key, row)?,
+                        None => rows.remove(&key)?,
+                    }
                 }
                 transaction.open_table(META)?.insert(META_POS, &pos.to_le_bytes()[..])?;
             }
@@ -291,10 +314,10 @@ impl StoreFile {
     /// Gives the operations behind `pos`, in their order, until `each` has had enough.
     pub(super) fn operations(&self, pos: u64, mut each: impl FnMut(u64, Bytes) -> bool) -> Result<(), Fault> {
         let mut read = || -> Result<(), Unusable> {
-            let operations = self.database.begin_read()?.open_table(OPERATIONS)?;
-            for found in operations.range(pos + 1..)? {
-                let (pos, operation) = found?;
-                if !each(pos.value(), Bytes::copy_from_slice(operation.value())) {
+            let operations = OPERATIONS.read(&self.database.begin_read()?)?;
+            for found in operations.from(&(pos + 1).to_be_bytes())? {
+                let operation = found?;
+                if !each(position(operation.key())?, operation.whole()?) {
                     break;
                 }
             }
@@ -312,13 +335,13 @@ impl StoreFile {
         mut each: impl FnMut(RowKey, Bytes) -> bool,
     ) -> Result<(), Fault> {
         let read = || -> Result<(), Unusable> {
-            let rows = self.database.begin_read()?.open_table(ROWS)?;
+            let rows = ROWS.read(&self.database.begin_read()?)?;
             let mut start = Vec::new();
             flatten(from.table, &from.key, &mut start);
             let mut newer = pending.from(from).peekable();
-            for found in rows.range::<&[u8]>((Bound::Included(&start[..]), Bound::Unbounded))? {
-                let (key, row) = found?;
-                let key = unflatten(key.value())?;
+            for found in rows.from(&start)? {
+                let row = found?;
+                let key = unflatten(row.key())?;
                 while let Some((before, newest)) = newer.next_if(|(newer, _)| **newer < key) {
                     if newest.is_some_and(|row| !each(before.clone(), row.clone())) {
                         return Ok(());
@@ -326,7 +349,7 @@ impl StoreFile {
                 }
                 let row = match newer.next_if(|(newer, _)| **newer == key) {
                     Some((_, newest)) => newest.cloned(),
-                    None => Some(Bytes::copy_from_slice(row.value())),
+                    None => Some(row.whole()?),
                 };
                 if row.is_some_and(|row| !each(key, row)) {
                     return Ok(());
@@ -341,6 +364,12 @@ impl StoreFile {
         };
         read().map_err(|error| Fault::Grave(error.to_string()))
     }
+}
+
+/// A key in [`OPERATIONS`].
+fn position(key: &[u8]) -> Result<u64, Unusable> {
+    let bytes = key.try_into().map_err(|_| Unusable::Corrupt("an operation has no position".into()))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// A row's key in [`ROWS`], whose order is that of [`RowKey`].

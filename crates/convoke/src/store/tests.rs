@@ -12,14 +12,23 @@ use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
 use super::file::StoreFile;
-use super::{Full, Store, StoreThread};
+use super::{Full, SPARE_BYTES_MAX, Store, StoreThread};
 use crate::error::Error;
 use faulty::{Call, Dice, Faulty};
 
 const HISTORY: [u8; 16] = [7; 16];
 
 fn open(disk: &Faulty) -> Store {
-    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY).unwrap()
+    open_on(disk, HISTORY).unwrap()
+}
+
+fn open_on(disk: &Faulty, history: [u8; 16]) -> Result<Store, Error> {
+    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history, SPARE_BYTES_MAX)
+}
+
+/// Opens a store that is made smaller if it has a little to spare.
+fn open_smaller(disk: &Faulty) -> Result<Store, Error> {
+    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY, 64 << 10)
 }
 
 /// A store whose next sync fails, on a thread of its own.
@@ -31,7 +40,7 @@ pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
 }
 
 fn refused(disk: &Faulty, history: [u8; 16]) -> Error {
-    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history).unwrap_err()
+    open_on(disk, history).unwrap_err()
 }
 
 fn turn(store: &mut Store, asks: Vec<Ask>) -> Vec<Told> {
@@ -493,6 +502,98 @@ fn filled() -> (Faulty, Known) {
     (disk, hub.known)
 }
 
+/// A closed store that once held much more than it holds, and what it holds.
+fn spacious() -> (Faulty, Known) {
+    const MANY: u64 = 100;
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot]);
+    let key = |n: u64| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
+    let row = |n: u64| Bytes::from(vec![n as u8; 20_000 + n as usize]);
+    let puts = (0..MANY).map(|n| (key(n), row(n))).collect();
+    turn(&mut store, vec![append(1)]);
+    turn(&mut store, vec![Ask::Tables { pos: 1, puts, deletes: Vec::new() }]);
+    finish(&mut store);
+    let deletes = (0..MANY).filter(|n| n % 10 != 9).map(key).collect();
+    turn(&mut store, vec![append(2)]);
+    turn(&mut store, vec![Ask::Tables { pos: 2, puts: Vec::new(), deletes }]);
+    finish(&mut store);
+    turn(&mut store, vec![append(3)]);
+    drop(store);
+    let rows = (0..MANY).filter(|n| n % 10 == 9).map(|n| (key(n), row(n))).collect();
+    let operations = vec![Bytes::new(), Bytes::new(), Bytes::from(3_u64.to_le_bytes().to_vec())];
+    (disk, Known { operations, rows, tables: 2 })
+}
+
+#[test]
+fn a_file_with_much_to_spare_is_made_smaller_when_it_is_opened() {
+    let (disk, known) = spacious();
+    let room = |disk: &Faulty| disk.state().bytes_mut().len();
+    let before = room(&disk);
+    drop(open(&disk));
+    assert!(room(&disk) > before * 3 / 4, "a little to spare is left as it is");
+    drop(open_smaller(&disk).unwrap());
+    assert!(room(&disk) < before / 3, "{} of {before}", room(&disk));
+    assert_eq!(found(&disk), known);
+    let (writes, _) = disk.state().calls();
+    drop(open(&disk));
+    let (open_only, _) = disk.state().calls();
+    drop(open_smaller(&disk).unwrap());
+    let (again, _) = disk.state().calls();
+    assert_eq!(again - open_only, open_only - writes, "it is not done again");
+}
+
+#[test]
+fn a_file_that_is_being_made_smaller_survives_a_power_cut_and_a_kill_at_any_time() {
+    let mut dice = Dice(9);
+    let mut stopped = 0;
+    for call in [Call::Write, Call::Sync] {
+        for nth in 0.. {
+            let (disk, known) = spacious();
+            disk.state().failing = Some((call, nth, io::ErrorKind::Other));
+            let opened = open_smaller(&disk);
+            if disk.state().failing.is_some() {
+                break;
+            }
+            if let Err(error) = &opened {
+                assert!(error.to_string().contains("`store.redb`"), "{error}");
+                stopped += 1;
+            }
+            // Neither the one nor the other goes on writing.
+            drop(opened);
+            let cut = disk.state().cut(&mut dice);
+            let killed = disk.state().killed();
+            for left in [cut, killed] {
+                assert_eq!(found(&left), known, "{call:?} {nth}");
+            }
+        }
+    }
+    assert!(stopped > 20, "{stopped}");
+}
+
+#[test]
+fn a_file_that_cannot_be_made_smaller_for_want_of_room_is_used_as_it_is() {
+    let (mut used, mut refused) = (0, 0);
+    for nth in 0.. {
+        let (disk, known) = spacious();
+        disk.state().failing = Some((Call::Write, nth, io::ErrorKind::StorageFull));
+        // To open it a little is written too, before it is made smaller and after.
+        let Ok(mut store) = open_smaller(&disk) else {
+            refused += 1;
+            continue;
+        };
+        if disk.state().failing.is_some() {
+            break;
+        }
+        used += 1;
+        let told = turn(&mut store, vec![Ask::Snapshot, append(4)]);
+        assert!(matches!(told.last(), Some(Told::Committed { pos: 4, .. })), "{told:?}");
+        drop(store);
+        assert_eq!(found(&disk).rows, known.rows, "{nth}");
+    }
+    assert!(used > 20 && refused < 10, "{used} and {refused}");
+}
+
 #[test]
 fn a_flipped_bit_is_found_or_does_not_matter() {
     let (disk, known) = filled();
@@ -505,7 +606,7 @@ fn a_flipped_bit_is_found_or_does_not_matter() {
         let at = dice.below(used as u64) as usize;
         wrong[at] ^= 1 << dice.below(8);
         let disk = Faulty::of(wrong.clone());
-        match Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY) {
+        match open_on(&disk, HISTORY) {
             Err(error) => {
                 refused += 1;
                 let text = error.to_string();
@@ -540,12 +641,12 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    StoreFile::set_format(&disk, 2);
+    StoreFile::set_format(&disk, 3);
     let error = refused(&disk, HISTORY);
     assert!(matches!(error, Error::Configuration(_)), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "`store.redb`: its format is 2, and this program knows 1; use the program that wrote it"
+        "`store.redb`: its format is 3, and this program knows 2; use the program that wrote it"
     );
 }
 

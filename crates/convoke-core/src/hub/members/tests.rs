@@ -356,11 +356,19 @@ fn what_lived_with_a_node_goes_when_it_is_dead() {
     world.carry(&mut press);
     let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#")).len();
     assert_eq!(there(&world), 1);
+    world.pass(Duration::from_secs(60), &mut [&mut press]);
+    assert_eq!(there(&world), 1, "it is alive");
     world.cut(&mut press);
-    world.pass(Duration::from_secs(80), &mut []);
+    world.pass(Duration::from_secs(4), &mut []);
     assert_eq!(there(&world), 1, "it may come back");
-    world.pass(Duration::from_secs(10), &mut []);
-    assert_eq!(there(&world), 0);
+    world.join(&mut press);
+    world.pass(Duration::from_secs(60), &mut [&mut press]);
+    assert_eq!((there(&world), world.state("press")), (1, Some(MemberState::Alive)), "it has come back");
+    // Its machine is lost: nobody ends the link.
+    world.pass(Duration::from_millis(5500), &mut []);
+    assert_eq!((there(&world), world.state("press")), (1, Some(MemberState::Suspect)));
+    world.pass(Duration::from_millis(500), &mut []);
+    assert_eq!((there(&world), world.state("press")), (0, Some(MemberState::Dead)));
 }
 
 #[test]

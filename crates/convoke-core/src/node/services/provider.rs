@@ -244,7 +244,9 @@ impl NodeState {
         std::mem::take(&mut self.services.provider.incoming)
     }
 
-    /// The program has handled a call, with this end. The hub is told, now or when it asks.
+    /// The program has handled a call, with this end. The hub is told, now or when it asks. Of a refusal with
+    /// [`Code::NoProvider`] the code becomes [`Code::ProviderLost`]: on a link the first says that the call never came to a
+    /// program, and the hub would give it to another.
     pub fn finish(&mut self, id: u64, end: &CallEnd, now: Time) {
         self.now = self.now.max(now);
         let Some(Running { key, hub, .. }) = self.services.provider.running.remove(id) else { return };
@@ -262,6 +264,9 @@ impl NodeState {
             }
             CallEnd::Done(payload) => End::Done(borrowed(payload)),
             CallEnd::Failed { kind, message, payload } => End::Failed { kind, message, content: borrowed(payload) },
+            CallEnd::Refused(why) if why.code == Code::NoProvider => {
+                End::Refused { code: Code::ProviderLost, text: &why.text }
+            }
             CallEnd::Refused(why) => End::Refused { code: why.code, text: &why.text },
             CallEnd::Uncertain(why) => End::Uncertain { code: why.code, text: &why.text },
         };
