@@ -43,10 +43,11 @@ pub(crate) async fn with_node(
 /// As [`with_node`], for a node that calls can go to.
 pub(crate) async fn with_provider(
     arguments: &NodeArguments,
+    master: MasterWish,
     signals: &Signals,
     work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let options = NodeOptions { share_load: true, ..options(arguments)? };
+    let options = NodeOptions { share_load: true, master, ..options(arguments)? };
     join(arguments, options, signals, work).await
 }
 

@@ -410,12 +410,14 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// Any byte that is not as docs/protocol.md says, bytes left over after the last field included.
+    #[inline]
     pub fn decode(input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, FrameError> {
         let Some(head) = Head::peek(input)? else { return Ok(None) };
         let Some(bytes) = input.get(..head.len) else { return Ok(None) };
         Ok(Some((Frame::decode_whole(head, bytes)?, head.len)))
     }
 
+    #[inline]
     fn decode_whole(head: Head, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let Some(kind) = Kind::from_number(head.kind) else {
             return match head.kind & KIND_OPTIONAL {
@@ -541,6 +543,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Reads a frame of a kind that may be cut into fragments, from its whole body.
+    #[inline]
     fn read_long(head: Head, body: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let mut fields = Reader::new(body, HEAD_BYTES);
         let (encoding, flags) = (head.encoding, head.flags);

@@ -5,10 +5,11 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
-//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `values` what is written
-//! and watched, `services` what is called.
+//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
+//! payloads are put, `values` what is written and watched, `services` what is called.
 
 mod alive;
+mod copies;
 mod deliver;
 mod inbox;
 mod join;
@@ -167,6 +168,8 @@ pub struct NodeState {
     /// The first event that the hub has refused since a confirmation was answered.
     unconfirmed: Option<(u64, Refusal)>,
 
+    copies: copies::Copies,
+
     // What the shell takes out.
     answers: Vec<(RequestId, Result<u64, Refusal>)>,
     woken: Vec<u32>,
@@ -219,6 +222,7 @@ impl NodeState {
             parts: Parts::default(),
             requests: BTreeMap::new(),
             unconfirmed: None,
+            copies: copies::Copies::default(),
             answers: Vec::new(),
             woken: Vec::new(),
             losses: Vec::new(),

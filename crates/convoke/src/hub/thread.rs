@@ -303,9 +303,6 @@ impl Loop {
         let mut buffers = self.buffers.borrow_mut();
         let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(rest) };
         let turn = buffers.read(&open.stream, &mut input);
-        if turn == Turn::Emptied {
-            open.stream.set_emptied();
-        }
         if open.closing.get() {
             input.clear();
         } else if !input.is_empty() {
@@ -430,6 +427,8 @@ impl Loop {
                     };
                     self.retime_to(deadline);
                     if transmit.is_empty() && !transmit.close && !transmit.abort {
+                        // An idle link holds no memory for what it may write.
+                        *transmit = Transmit::default();
                         return;
                     }
                 }

@@ -82,34 +82,43 @@ impl HubState {
 
     /// Everything is known that was committed before it.
     pub(in crate::hub) fn get_may_begin(&mut self, key: GetKey) {
-        let get = &mut self.watches.gets[key];
-        get.barrier = None;
-        let link = get.link;
-        let Some(joined) = self.links.joined(link) else { return };
-        let turns = &mut joined.turns;
-        get.turn = if turns.told.is_none() {
-            turns.told = Some(key);
-            turns.push(Asked::Get(key))
-        } else {
-            turns.push_get(key)
-        };
+        self.watches.gets[key].barrier = None;
+        let link = self.watches.gets[key].link;
         self.touch(link);
+        let Some(joined) = self.links.joined(link) else { return };
+        if joined.turns.told.is_some() {
+            self.watches.gets[key].turn = joined.turns.push_get(key);
+            return;
+        }
+        joined.turns.told = Some(key);
+        if self.look_for(link, key)
+            && let Some(joined) = self.links.joined(link)
+        {
+            self.watches.gets[key].turn = joined.turns.push(Asked::Get(key));
+        }
+    }
+
+    /// Finds what a get is to be told, if that may be looked for now. False if not, or if it is refused.
+    fn look_for(&mut self, id: LinkId, key: GetKey) -> bool {
+        let Some(joined) = self.links.joined(id) else { return false };
+        if joined.turns.rows_left == 0 {
+            // It cannot be looked for in parts.
+            self.watches.gets[key].turn = joined.turns.push_looking(Asked::Get(key));
+            return false;
+        }
+        let found = self.find_for(id, key);
+        if let Err(refusal) = &found {
+            let number = self.watches.gets[key].id;
+            self.refuse(id, number, refusal);
+            self.get_ended(id, key);
+        }
+        found.is_ok()
     }
 
     /// Lets a get take what its link has room for.
     pub(super) fn feed_get(&mut self, id: LinkId, key: GetKey) {
-        if self.watches.gets[key].found.is_none() {
-            let Some(joined) = self.links.joined(id) else { return };
-            if joined.turns.rows_left == 0 {
-                // It cannot be looked for in parts.
-                self.watches.gets[key].turn = joined.turns.push_looking(Asked::Get(key));
-                return;
-            }
-            if let Err(refusal) = self.find_for(id, key) {
-                let number = self.watches.gets[key].id;
-                self.refuse(id, number, &refusal);
-                return self.get_ended(id, key);
-            }
+        if self.watches.gets[key].found.is_none() && !self.look_for(id, key) {
+            return;
         }
         let HubState { links, watches, .. } = self;
         let Some(link) = links.get_mut(id) else { return };
