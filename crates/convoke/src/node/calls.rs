@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use convoke_core::limits::CALL_TIME_DEFAULT;
+use convoke_core::limits::{CALL_TIME_DEFAULT, CALL_TIME_MAX};
 use convoke_core::report::{ProviderReport, SERVICES, ServiceReport};
 use convoke_core::{CallEnd, CallRequest, Code, Headers, Name, NodeState, Numbered, Payload, Refusal, Time};
 use serde::Serialize;
@@ -93,13 +93,19 @@ pub struct Provider {
 pub struct CallOptions {
     /// Who is to handle it.
     pub select: Selector,
-    /// How long it may take, 1 h at most; 10 s if `None`. In a handler, no longer than is left of the call that it handles.
+    /// How long it may take, at most [`TIMEOUT_MAX`](CallOptions::TIMEOUT_MAX): with more the call is refused. 10 s if `None`.
+    /// In a handler, no longer than is left of the call that it handles.
     pub timeout: Option<Duration>,
     /// Without a provider it waits for one, and without a link for a link, as long as it may take. For one service 4096 calls
     /// can wait.
     pub wait_for_provider: bool,
     /// The pairs beside the payload.
     pub headers: Headers,
+}
+
+impl CallOptions {
+    /// The longest that a call can be given: 1 h. What takes longer is started by one call, and asked for by others.
+    pub const TIMEOUT_MAX: Duration = CALL_TIME_MAX;
 }
 
 /// Who waits for the end of which call.
@@ -172,7 +178,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// As [`call`](Node::call).
+    /// As [`call`](Node::call); and [`Error::Refused`] with [`Code::BadRequest`] if it is given more than 1 h.
     pub async fn call_with<A, R>(&self, service: impl AsRef<str>, args: &A, options: CallOptions) -> Result<R, Error>
     where
         A: Serialize + ?Sized,
