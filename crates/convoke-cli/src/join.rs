@@ -15,6 +15,9 @@ use crate::duration;
 use crate::exit::{Exit, Failure, address};
 use crate::signals::Signals;
 
+/// The name of the hub's own token, with which everybody may be the author.
+const ADMIN: &str = "admin";
+
 /// How long to wait for an answer unless told otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
@@ -40,10 +43,11 @@ pub(crate) async fn with_node(
 /// As [`with_node`], for a node that calls can go to.
 pub(crate) async fn with_provider(
     arguments: &NodeArguments,
+    master: MasterWish,
     signals: &Signals,
     work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let options = NodeOptions { share_load: true, ..options(arguments)? };
+    let options = NodeOptions { share_load: true, master, ..options(arguments)? };
     join(arguments, options, signals, work).await
 }
 
@@ -57,7 +61,10 @@ async fn join(
     let ended = tokio::select! {
         ended = async {
             joined(&node, arguments).await?;
-            work(&node).await
+            tokio::select! {
+                ended = work(&node) => ended,
+                why = shut_out(&node) => Err(why),
+            }
         } => ended,
         signal = signals.received() => Ok(signal.exit_code()),
     };
@@ -116,6 +123,20 @@ pub(crate) async fn ended(node: &Node) -> Failure {
         Ok(Standing::Ended(why)) => why.clone().into(),
         _ => Failure::new(Exit::Unavailable, Code::Left.word(), format!("`{}` has left its hub", node.name())),
     }
+}
+
+/// Waits until the hub does not let the node in any more, since it has lost its rights. A program might wait until it
+/// has them again; who typed a verb wants to know.
+async fn shut_out(node: &Node) -> Failure {
+    let mut standing = node.watch_standing();
+    let shut_out = |standing: &Standing| match standing {
+        Standing::Offline(Some(why)) => matches!(why.code, Code::Unauthorized | Code::Forbidden),
+        _ => false,
+    };
+    if let Ok(Standing::Offline(Some(why))) = standing.wait_for(shut_out).await.as_deref() {
+        return why.clone().into();
+    }
+    std::future::pending().await
 }
 
 /// How long the answer is waited for.
@@ -182,20 +203,22 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
              write it to a file and use --token-file",
         ));
     }
-    let author = match &arguments.author {
-        Some(author) => Some(Name::parse(author)?),
-        None => login_name(),
-    };
-    let name = match &arguments.name {
-        Some(name) => Name::parse(name)?.to_string(),
-        None => passing_name(author.as_ref()),
-    };
     let token = match &arguments.token_file {
         Some(path) => Some(Token::read(path).map_err(|error| {
             let failure = Failure::from(error);
             Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
         })?),
         None => None,
+    };
+    let author = match (&arguments.author, &token) {
+        (Some(author), _) => Some(Name::parse(author)?),
+        // Who has a token of its own is who it says.
+        (None, Some(token)) if token.name().as_str() != ADMIN => Some(token.name().clone()),
+        (None, _) => login_name(),
+    };
+    let name = match &arguments.name {
+        Some(name) => Name::parse(name)?.to_string(),
+        None => passing_name(author.as_ref()),
     };
     let mut options = NodeOptions::new(name);
     options.author = author.map(|author| author.to_string());

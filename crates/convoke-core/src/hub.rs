@@ -5,11 +5,13 @@
 //! [`HubState::deadline`] has come. Nothing else happens by itself; nothing waits. A bad frame closes its own link with
 //! one sentence and is never anybody else's trouble.
 //!
-//! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
+//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers
+//! names, `requests` answers, `links` holds the links, `sessions` remembers who may come back, `members` knows who is
+//! alive, `report` tells it.
 
 mod events;
 mod foundation;
+mod grants;
 mod join;
 mod links;
 mod members;
@@ -30,6 +32,7 @@ use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use foundation::Conversation;
+pub use grants::{Admission, Applicant};
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use members::Members;
@@ -42,6 +45,8 @@ use services::Services;
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
+#[cfg(feature = "sim")]
+pub(crate) use watches::LookBounds;
 use watches::Watches;
 
 use crate::bug::{Bug, planted};
@@ -110,10 +115,12 @@ pub struct HubIdentity {
 }
 
 /// What the transport knows about the other end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The same user: in this process, or by the uid of a Unix socket. Needs no token.
     Owner,
+    /// Whoever has this name: the transport has proved it, by a certificate. Needs no token, but rights.
+    Known(Name),
     /// Anybody: must prove a token.
     Stranger,
 }
@@ -190,7 +197,9 @@ pub struct HubState {
     config: HubConfig,
     identity: HubIdentity,
     random: Random,
+    /// Tokens of its owner, who may do everything.
     tokens: BTreeMap<Name, TokenKey>,
+    admission: Option<Box<Admission>>,
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
@@ -251,6 +260,7 @@ impl HubState {
             reports: Reports::default(),
             links: Links::default(),
             tokens: BTreeMap::new(),
+            admission: None,
             subscriptions: 0,
             pings: Pings::default(),
             services: Services::new(random.number()),
@@ -278,7 +288,13 @@ impl HubState {
         }
     }
 
-    /// Lets in who proves this token.
+    /// How much watches look at, and in which way, before anybody has joined.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_look_bounds(&mut self, bounds: LookBounds) {
+        self.watches.bounds = bounds;
+    }
+
+    /// Lets in who proves this token, to do everything.
     pub fn add_token(&mut self, name: Name, key: TokenKey) {
         self.tokens.insert(name, key);
     }

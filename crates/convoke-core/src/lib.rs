@@ -42,7 +42,9 @@ pub mod time;
 mod tree;
 
 pub use frame::{InfoOwned, MasterWish};
-pub use hub::{Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault};
+pub use hub::{
+    Admission, Applicant, Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault,
+};
 pub use name::{Name, NameError, Pattern};
 pub use node::{
     CallEnd, CallRequest, Change, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
@@ -55,4 +57,5 @@ pub use proof::TokenKey;
 pub use refusal::{Code, Refusal};
 pub use report::MemberState;
 pub use rev::Rev;
+pub use rights::{Principal, Rights, Rule, RuleError, Verb, Verdict};
 pub use time::Time;

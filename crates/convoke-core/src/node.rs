@@ -165,6 +165,8 @@ pub struct NodeState {
     parts: Parts,
     /// What was asked for, and the last event that its answer tells the hub to have received.
     requests: BTreeMap<u32, (&'static str, u64)>,
+    /// The first event that the hub has refused since a confirmation was answered.
+    unconfirmed: Option<(u64, Refusal)>,
 
     copies: copies::Copies,
 
@@ -219,6 +221,7 @@ impl NodeState {
             fragments: Vec::new(),
             parts: Parts::default(),
             requests: BTreeMap::new(),
+            unconfirmed: None,
             copies: copies::Copies::default(),
             answers: Vec::new(),
             woken: Vec::new(),
@@ -337,6 +340,7 @@ impl NodeState {
             self.fragments.clear();
         }
         self.parts.clear();
+        self.unconfirmed = None;
         for (id, (what, _)) in std::mem::take(&mut self.requests) {
             let text = format!("{what} got no answer: {why}");
             self.answers.push((id, Err(Refusal::new(Code::LinkLost, text))));
@@ -477,7 +481,14 @@ impl NodeState {
                 let refusal = Refusal::new(code, text.to_owned());
                 match about {
                     crate::frame::About::Request(id) => self.answer(id, Err(refusal)),
-                    crate::frame::About::Event(seq) => self.refused.push((seq, refusal)),
+                    crate::frame::About::Event(seq) => {
+                        let asked = |(what, behind): &(&str, u64)| *what == requests::CONFIRMATION && *behind >= seq;
+                        // Whoever has asked is told there.
+                        if self.unconfirmed.is_some() || !self.requests.values().any(asked) {
+                            self.refused.push((seq, refusal.clone()));
+                        }
+                        self.unconfirmed.get_or_insert((seq, refusal));
+                    }
                     crate::frame::About::Write(cseq) => self.write_refused(cseq, refusal),
                 }
             }
@@ -515,9 +526,16 @@ impl NodeState {
                     self.end_subscription(id, refusal);
                 }
             }
-        } else if let Some((_, behind)) = self.requests.remove(&id) {
+        } else if let Some((what, behind)) = self.requests.remove(&id) {
+            let mut result = result;
             if result.is_ok() {
                 self.received = self.received.max(behind);
+            }
+            if result.is_ok()
+                && what == requests::CONFIRMATION
+                && let Some((_, why)) = self.unconfirmed.take_if(|(seq, _)| *seq <= behind)
+            {
+                result = Err(why);
             }
             self.answers.push((id, result));
         } else if self.services.has_registration(id) {

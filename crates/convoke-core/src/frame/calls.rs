@@ -2,6 +2,7 @@
 
 use super::long::write_direct;
 use super::{FrameError, HEADERS, Incarnation, Kind, Reader, put_short, put_u32};
+use crate::name::NAME_BYTES_MAX;
 use crate::payload::Encoding;
 use crate::refusal::Code;
 
@@ -61,6 +62,27 @@ impl<'a> Select<'a> {
             Select::CpuUsage => (8, &[]),
             Select::FreeRam => (9, &[]),
         }
+    }
+
+    /// Its word, as the command line has it, with the name that goes with it: `least-busy`, `node:press-1`.
+    pub fn word(self) -> String {
+        let named = |what, name: &[u8]| {
+            let name = String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]);
+            format!("{what}:{}", name.escape_debug())
+        };
+        let word = match self {
+            Select::Default => "default",
+            Select::First => "first",
+            Select::RoundRobin => "round-robin",
+            Select::Random => "random",
+            Select::LeastBusy => "least-busy",
+            Select::Node(name) => return named("node", name),
+            Select::Host(name) => return named("host", name),
+            Select::Master => "master",
+            Select::CpuUsage => "cpu-usage",
+            Select::FreeRam => "free-ram",
+        };
+        word.to_owned()
     }
 
     /// The selector of this number, with the name that goes with it where one does.

@@ -226,6 +226,8 @@ impl HubState {
     /// A link is gone: its node is suspect, or dead if it has said goodbye.
     pub(super) fn member_left(&mut self, node: &Name, id: LinkId, attentive: bool, heard: Time, why: &Refusal) {
         let membership = &self.config.membership;
+        // Who has said goodbye is missed by nobody: programs that come and go are not to pile up.
+        let attentive = attentive || why.code == Code::Left;
         let (beat, clock) = (membership.beat_away(attentive), self.membership_clock());
         // Without beats its silence said nothing.
         let heard = if membership.beat_of(attentive).is_some() { heard } else { clock };

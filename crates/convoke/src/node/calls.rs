@@ -149,9 +149,9 @@ impl Node {
     ///
     /// [`Error::outcome`] tells whether the handler may have run, [`Error::code`] why not:
     ///
-    /// * It certainly has not: [`Error::Refused`] with [`Code::NoProvider`] (nobody offers it) or [`Code::TimedOut`] (it
-    ///   was not given to a provider in time); [`Error::Backpressure`] with [`Code::Busy`] (all who offer it have too
-    ///   much to do, or this node has 4096 open calls); [`Error::Offline`] without a link; [`Error::Unauthorized`];
+    /// * It certainly has not: [`Error::Refused`] with [`Code::NoProvider`] (nobody offers it, or nobody who was
+    ///   selected) or [`Code::TimedOut`] (it was not given to a provider in time); [`Error::Backpressure`] with
+    ///   [`Code::Busy`] (all who offer it have too much to do, or this node has 4096 open calls); [`Error::Offline`] without a link; [`Error::Unauthorized`];
     ///   [`Error::BadName`]; [`Error::BadPayload`]; [`Error::Refused`] with [`Code::BadRequest`] if it cannot be read as
     ///   what the handler takes.
     /// * It may have: [`Error::Unanswered`] with [`Code::TimedOut`] after 10 s, [`Code::ProviderLost`] if the provider

@@ -225,8 +225,10 @@ fn a_goodbye_is_dead_at_once() {
     world.carry(&mut press);
     assert_eq!(world.why("press"), (MemberState::Dead, "Left: it has left".into()));
     world.hub.closed(press.link.unwrap(), world.now);
-    world.pass(BEAT * 30, &mut []);
-    assert_eq!(world.hub.census().members, 0);
+    world.pass(Duration::from_secs(29), &mut []);
+    assert_eq!(world.hub.census().members, 1, "whoever watches is told");
+    world.pass(Duration::from_secs(1), &mut []);
+    assert_eq!(world.hub.census().members, 0, "nobody misses it");
 }
 
 #[test]
