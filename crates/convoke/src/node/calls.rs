@@ -392,7 +392,7 @@ impl NodeShared {
             Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
-        inner.calls.0.push(number, Waits::For(task.clone()));
+        inner.calls.0.insert(number, Waits::For(task.clone()));
         let looks_at = inner.looks_at;
         if inner.state.deadline().is_some_and(|due| looks_at.is_none_or(|looks_at| due < looks_at)) {
             self.wake.notify_one();

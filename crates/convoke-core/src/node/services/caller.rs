@@ -206,7 +206,7 @@ impl NodeState {
         caller.last += 1;
         let number = caller.last;
         caller.due_by(if joined { open.due + GRACE } else { open.due });
-        caller.open.push(number, open);
+        caller.open.insert(number, open);
         if joined {
             self.send_call(number);
         }
