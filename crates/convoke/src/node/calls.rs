@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::serve::time_left;
 use super::{Node, NodeShared, left};
+use crate::clock::now;
 use crate::error::{Error, Failure};
-use crate::hub::now;
 use crate::transport::mem;
 
 /// Chooses one of the providers, or none; see [`Selector::Choose`].
