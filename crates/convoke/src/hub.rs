@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault, Time};
+use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault};
 use tokio::sync::oneshot;
 
-pub(crate) use announce::{Announced, find};
 pub(crate) use shared::HubShared;
 
 use crate::address::{Address, PORT};
+use crate::announced;
+use crate::clock::now;
 use crate::error::Error;
 use crate::store::StoreThread;
 use crate::token::Token;
@@ -177,13 +178,6 @@ impl Hub {
     }
 }
 
-/// The time of this process, the same for all hubs and nodes in it.
-pub(crate) fn now() -> Time {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    let start = START.get_or_init(std::time::Instant::now);
-    Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// The wall clock, in milliseconds since 1970.
 fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -214,7 +208,7 @@ fn defaults() -> Vec<Address> {
         addresses.push(Address::Tcp { host: "::1".into(), port: PORT });
     }
     #[cfg(unix)]
-    if let Some(folder) = announce::folder() {
+    if let Some(folder) = announced::folder() {
         addresses.push(Address::Unix(folder.join("hub.sock")));
     }
     addresses

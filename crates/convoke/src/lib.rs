@@ -36,15 +36,25 @@
 //! * [`Error`]: what can go wrong, by what can be done about it.
 //!
 //! The rules, without any IO, are in the crate `convoke-core`.
+//!
+//! # Features
+//!
+//! `hub`, on unless `default-features = false`: [`Hub`] and links in memory. A program that only joins needs neither, and
+//! does without the store's database.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "hub"), allow(dead_code, reason = "what only hubs use stands beside what nodes use"))]
 
 mod address;
+mod announced;
+mod clock;
 #[cfg(doctest)]
 mod documents;
 mod error;
+#[cfg(feature = "hub")]
 mod hub;
 mod json;
 mod node;
+#[cfg(feature = "hub")]
 mod store;
 mod token;
 mod transport;
@@ -57,6 +67,7 @@ pub use convoke_core::{
     Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
+#[cfg(feature = "hub")]
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{

@@ -36,8 +36,8 @@ pub use values::{SetOptions, Value};
 pub use watch::{Watch, WatchOptions};
 
 use crate::address::Address;
+use crate::clock::now;
 use crate::error::Error;
-use crate::hub::now;
 use crate::token::Token;
 use crate::transport::mem::{self, MemLink};
 use link::Link;

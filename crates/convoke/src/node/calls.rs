@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::serve::time_left;
 use super::{Node, NodeShared};
+use crate::clock::now;
 use crate::error::{Error, Failure};
-use crate::hub::now;
 use crate::transport::mem;
 
 /// Chooses one of the providers, or none; see [`Selector::Choose`].
