@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Address, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token};
+use convoke::{
+    Address, Authority, Certificate, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token,
+};
 
 use crate::arguments::NodeArguments;
 use crate::duration;
@@ -126,7 +128,9 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() => "; give a token with --token-file",
+                Exit::Rights if arguments.token_file.is_none() && !failure.message.contains("certificate") => {
+                    "; give a token with --token-file"
+                }
                 _ => "",
             };
             Err(Failure { message: failure.message + hint, ..failure })
@@ -181,10 +185,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
         None => passing_name(author.as_ref()),
     };
     let token = match &arguments.token_file {
-        Some(path) => Some(Token::read(path).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
-        })?),
+        Some(path) => Some(Token::read(path).map_err(unusable)?),
         None => None,
     };
     let mut options = NodeOptions::new(name);
@@ -192,10 +193,19 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    options.authority = arguments.authority.as_ref().map(Authority::read).transpose().map_err(unusable)?;
+    let shown = arguments.certificate.as_ref().zip(arguments.key.as_ref());
+    options.certificate =
+        shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
     // Nobody who types looks after all others.
     options.master = MasterWish::Never;
     options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
+}
+
+/// A file that the command line names cannot be used.
+fn unusable(error: Error) -> Failure {
+    Failure { exit: Exit::Configuration, kind: "Configuration", ..Failure::from(error) }
 }
 
 /// Who is logged in, if the environment says so and it can be a name.

@@ -13,6 +13,7 @@ mod serve;
 mod set;
 mod status;
 mod subscribe;
+mod tls;
 mod wait;
 mod watch;
 
@@ -40,6 +41,7 @@ pub(crate) async fn run(Arguments { verb, json, .. }: Arguments) -> Result<ExitC
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
+        Verb::Tls(arguments) => tls::run(arguments, json),
         Verb::Demo(_) => demo::run(json, &signals).await,
     }
 }

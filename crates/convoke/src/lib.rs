@@ -31,8 +31,8 @@
 //! * [`Node`], [`Subscription`], [`Watch`]: what a program holds. [`Value`], [`Change`], [`Batch`]: what is kept.
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
-//! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
-//! * [`Token`]: how a program shows that it may join.
+//! * [`Address`]: which transport, and where: `tcp://`, `tls://`, `unix://`, `mem://`.
+//! * [`Token`], [`Certificate`]: how a program shows that it may join. [`Authority`]: how it knows its hub.
 //! * [`Error`]: what can go wrong, by what can be done about it.
 //!
 //! The rules, without any IO, are in the crate `convoke-core`.
@@ -46,6 +46,7 @@ mod hub;
 mod json;
 mod node;
 mod store;
+mod tls;
 mod token;
 mod transport;
 
@@ -63,4 +64,5 @@ pub use node::{
     Batch, Call, CallOptions, Choose, Member, Members, Missed, Node, NodeOptions, Provider, Registration, Selector,
     ServeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
 };
+pub use tls::{Authority, Certificate, OwnAuthority, TlsOptions};
 pub use token::Token;
