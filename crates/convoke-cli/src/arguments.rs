@@ -5,6 +5,7 @@
 mod reports;
 mod services;
 mod tls;
+mod tokens;
 mod values;
 
 use std::path::PathBuf;
@@ -16,6 +17,11 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
+pub(crate) use tokens::{
+    ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,
+    ListTokensArguments, RevokeTokenArguments, RotateTokenArguments, RuleArguments, ShowTokenArguments, TokenArguments,
+    TokenVerb,
+};
 pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
 
 use crate::duration;
@@ -80,6 +86,10 @@ pub(crate) enum Verb {
     Status(StatusArguments),
     /// Print who offers a service
     Locate(LocateArguments),
+    /// Make, list, change and revoke tokens: who may join, and what they may do
+    Token(TokenArguments),
+    /// Say whether somebody may do something, and which rule decides
+    Explain(ExplainArguments),
     /// Measure how fast the hub, or a node, answers
     Ping(PingArguments),
     /// Make certificates, so that a hub can listen beyond its own machine

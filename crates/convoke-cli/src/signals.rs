@@ -1,8 +1,8 @@
 //! Signals that ask the program to end.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,14 +41,17 @@ impl Signal {
 }
 
 /// Tells once that the program shall end.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Signals {
-    first: watch::Receiver<Option<Signal>>,
+    asked: watch::Receiver<Option<Signal>>,
+    last: Arc<Mutex<Option<Last>>>,
     hang_ups: Arc<HangUps>,
 }
 
+type Last = Box<dyn FnOnce() + Send>;
+
 /// Hang-ups, for a program that they do not end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct HangUps {
     kept: AtomicBool,
     came: Notify,
@@ -61,9 +64,9 @@ impl Signals {
         let mut interrupt = register(SignalKind::interrupt())?;
         let mut terminate = register(SignalKind::terminate())?;
         let mut hang_up = register(SignalKind::hangup())?;
-        let (sender, first) = watch::channel(None);
-        let hang_ups = Arc::<HangUps>::default();
-        let signals = Signals { first, hang_ups: hang_ups.clone() };
+        let (sender, asked) = watch::channel(None);
+        let (last, hang_ups) = (Arc::<Mutex<Option<Last>>>::default(), Arc::<HangUps>::default());
+        let signals = Signals { asked, last: last.clone(), hang_ups: hang_ups.clone() };
         tokio::spawn(async move {
             let mut next = async || {
                 loop {
@@ -80,6 +83,9 @@ impl Signals {
             let first = next().await;
             sender.send_replace(Some(first));
             let _ = tokio::time::timeout(LEAVE_TIME_MAX, next()).await;
+            if let Some(last) = last.lock().ok().and_then(|mut last| last.take()) {
+                last();
+            }
             std::process::exit(i32::from(first.number()));
         });
         Ok(signals)
@@ -95,9 +101,14 @@ impl Signals {
         self.hang_ups.came.notified().await;
     }
 
+    /// What is still done if the program ends at once.
+    pub(crate) fn at_last(&self, last: impl FnOnce() + Send + 'static) {
+        *self.last.lock().expect("nothing in it panics") = Some(Box::new(last));
+    }
+
     /// Waits for the signal; at once if it has come already. Cancel safe.
     pub(crate) async fn received(&self) -> Signal {
-        let mut receiver = self.first.clone();
+        let mut receiver = self.asked.clone();
         let signal = receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match signal {
             Some(signal) => signal,

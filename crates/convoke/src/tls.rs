@@ -12,6 +12,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use convoke_core::Name;
+
 pub use own::OwnAuthority;
 pub(crate) use own::default_options;
 use rustls::RootCertStore;
@@ -19,8 +21,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
+use x509_parser::extensions::GeneralName;
 
 use crate::error::Error;
+use crate::hub::OWNER;
 
 /// The longest file with certificates or a key that is read, in bytes: a bundle of all public authorities is a quarter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -123,6 +127,12 @@ impl Certificate {
             .map_err(|error| Error::Configuration(format!("{what} with key `{}`: {error}", key.display())))
     }
 
+    /// Whose it is, as a hub understands it that believes it: the name of its first URL `convoke:NAME`, else its first DNS
+    /// name that can be a name here.
+    pub fn name(&self) -> Option<Name> {
+        name_in(self.own())
+    }
+
     fn own(&self) -> &CertificateDer<'static> {
         &self.chain[0]
     }
@@ -177,9 +187,29 @@ fn day(seconds: i64) -> String {
     format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
 }
 
+/// Whose certificate it is: the name of its first URL `convoke:NAME`, else its first DNS name that is one. A DNS name is
+/// no way to become the hub's owner: who signs those may not know what it would mean.
+fn name_in(certificate: &[u8]) -> Option<Name> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+    let url = names.iter().find_map(|name| match name {
+        GeneralName::URI(url) => Name::parse_url(url).ok(),
+        _ => None,
+    });
+    let dns = || {
+        names.iter().find_map(|name| match name {
+            GeneralName::DNSName(name) => Name::parse(name).ok().filter(|name| name.as_str() != OWNER),
+            _ => None,
+        })
+    };
+    url.or_else(dns).filter(|name| !name.is_reserved())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair, SanType, string::Ia5String};
 
     use super::*;
 
@@ -236,5 +266,33 @@ mod tests {
     #[test]
     fn a_day_is_written_as_people_write_it() {
         assert_eq!((day(0), day(1_767_225_600)), ("1970-01-01".to_owned(), "2026-01-01".to_owned()));
+    }
+
+    fn certificate(names: &[SanType]) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = names.to_vec();
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_says_whose_it_is() {
+        let ia5 = |text: &str| Ia5String::try_from(text.to_owned()).unwrap();
+        let url = |text: &str| SanType::URI(ia5(text));
+        let dns = |text: &str| SanType::DnsName(ia5(text));
+        for (names, name) in [
+            (vec![url("convoke:press/1")], Some("press/1")),
+            (vec![dns("press-1.example"), url("https://example"), url("convoke:a%20b")], Some("a b")),
+            (vec![dns("press-1.example"), dns("other")], Some("press-1.example")),
+            (vec![url("convoke:$hub/a"), dns("press")], None),
+            (vec![url("convoke:press/+"), dns("press")], Some("press")),
+            (vec![url("convoke:admin")], Some("admin")),
+            (vec![dns("admin")], None),
+            (vec![dns("admin"), dns("press")], Some("press")),
+            (vec![SanType::IpAddress([127, 0, 0, 1].into())], None),
+            (vec![], None),
+        ] {
+            assert_eq!(name_in(&certificate(&names)).as_ref().map(Name::as_str), name, "{names:?}");
+        }
+        assert_eq!(name_in(&[0x30, 0x80, 1, 2, 3]), None);
     }
 }

@@ -18,5 +18,6 @@ mod set;
 mod status;
 mod story;
 mod subscribe;
+mod token;
 mod wait;
 mod watch;

@@ -223,6 +223,9 @@ impl HubState {
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
             self.begin_party(id, &node, incarnation);
+            if self.kept.values.is_owner(incarnation) || self.memory.values.is_owner(incarnation) {
+                self.attend_ephemeral(id);
+            }
             self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
         }
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
@@ -275,7 +278,7 @@ impl HubState {
         if !allow(&principal, Verb::Join, node.as_str()) {
             return Err(principal.forbidden(&format!("`{node}` may not join"), Verb::Join, node.as_str()));
         }
-        if author != node && !allow(&principal, Verb::Author, author.as_str()) {
+        if author != node && *author != principal.name && !allow(&principal, Verb::Author, author.as_str()) {
             let what = format!("`{node}` may not join as author `{author}`");
             return Err(principal.forbidden(&what, Verb::Author, author.as_str()));
         }
@@ -302,7 +305,7 @@ impl HubState {
             link.lanes.values = Vec::new();
         }
         let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
-        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
+        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
         }
@@ -345,8 +348,7 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
-        self.end_watches(watches.into_values());
-        self.conversation.forget_barriers(id);
+        self.end_watches(watches, &turns);
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
@@ -382,6 +384,7 @@ fn joined(
         since: now,
         publisher,
         attentive: 0,
+        ephemeral: false,
         beat_sent: now,
         seq: received,
         fresh: true,
@@ -397,7 +400,7 @@ fn joined(
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),
-        hungry: Default::default(),
+        turns: Default::default(),
     }
 }
 

@@ -5,17 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use convoke_core::{Code, LinkId, Name, Refusal};
+use convoke_core::{Code, LinkId, Refusal};
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use x509_parser::extensions::GeneralName;
 
 use super::carry::{Opening, carry};
-use super::{Authority, Certificate, TlsOptions, day, provider};
+use super::{Authority, Certificate, TlsOptions, day, name_in, provider};
 use crate::error::Error;
-use crate::hub::{HubShared, OWNER, now};
+use crate::hub::{HubShared, now};
 use crate::transport::pipe::End;
 
 /// So many days before a certificate expires the hub begins to say so.
@@ -165,58 +164,5 @@ fn unusable(error: Error) -> Error {
             Error::Configuration(format!("{what}: {}", why.split(" (os error").next().unwrap_or(&why)))
         }
         other => other,
-    }
-}
-
-/// Whose certificate it is: the name of its first URL `convoke:NAME`, else its first DNS name that is one. A DNS name is
-/// no way to become the hub's owner: who signs those may not know what it would mean.
-fn name_in(certificate: &[u8]) -> Option<Name> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
-    let url = names.iter().find_map(|name| match name {
-        GeneralName::URI(url) => Name::parse_url(url).ok(),
-        _ => None,
-    });
-    let dns = || {
-        names.iter().find_map(|name| match name {
-            GeneralName::DNSName(name) => Name::parse(name).ok().filter(|name| name.as_str() != OWNER),
-            _ => None,
-        })
-    };
-    url.or_else(dns).filter(|name| !name.is_reserved())
-}
-
-#[cfg(test)]
-mod tests {
-    use rcgen::{CertificateParams, KeyPair, SanType, string::Ia5String};
-
-    use super::*;
-
-    fn certificate(names: &[SanType]) -> Vec<u8> {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = names.to_vec();
-        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
-    }
-
-    #[test]
-    fn a_certificate_says_whose_it_is() {
-        let ia5 = |text: &str| Ia5String::try_from(text.to_owned()).unwrap();
-        let url = |text: &str| SanType::URI(ia5(text));
-        let dns = |text: &str| SanType::DnsName(ia5(text));
-        for (names, name) in [
-            (vec![url("convoke:press/1")], Some("press/1")),
-            (vec![dns("press-1.example"), url("https://example"), url("convoke:a%20b")], Some("a b")),
-            (vec![dns("press-1.example"), dns("other")], Some("press-1.example")),
-            (vec![url("convoke:$hub/a"), dns("press")], None),
-            (vec![url("convoke:press/+"), dns("press")], Some("press")),
-            (vec![url("convoke:admin")], Some("admin")),
-            (vec![dns("admin")], None),
-            (vec![dns("admin"), dns("press")], Some("press")),
-            (vec![SanType::IpAddress([127, 0, 0, 1].into())], None),
-            (vec![], None),
-        ] {
-            assert_eq!(name_in(&certificate(&names)).as_ref().map(Name::as_str), name, "{names:?}");
-        }
-        assert_eq!(name_in(&[0x30, 0x80, 1, 2, 3]), None);
     }
 }

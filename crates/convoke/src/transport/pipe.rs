@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut, BytesMut};
 use convoke_core::Refusal;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 /// What waits in one direction at most, in bytes: enough to keep both sides busy, and no more than a beat may wait behind.
 const WAITING_BYTES_MAX: usize = 64 << 10;
@@ -96,32 +96,32 @@ fn lock(way: &Mutex<Way>) -> MutexGuard<'_, Way> {
 }
 
 impl End {
-    /// Waits until something can be read, or the other side has ended its direction.
-    pub(crate) async fn readable(&self) -> io::Result<()> {
+    /// Ready when something can be read, or the other side has ended its direction.
+    pub(super) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Who is always readable lets others have their turn all the same.
-        tokio::task::consume_budget().await;
-        std::future::poll_fn(|context| {
-            let mut way = lock(&self.from);
-            if way.ended || !way.waiting.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            way.reader = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
+        let budget = ready!(tokio::task::coop::poll_proceed(context));
+        let mut way = lock(&self.from);
+        if way.ended || !way.waiting.is_empty() {
+            budget.made_progress();
+            return Poll::Ready(Ok(()));
+        }
+        way.reader = Some(context.waker().clone());
+        Poll::Pending
     }
 
-    /// Waits until there is room for what is written, or nobody reads it.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        std::future::poll_fn(|context| {
-            let mut way = lock(&self.to);
-            if way.unread || way.waiting.len() <= WAITING_BYTES_LOW {
-                return Poll::Ready(Ok(()));
-            }
-            way.writer = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
+    /// Ready when there is room for what is written, or nobody reads it.
+    pub(super) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut way = lock(&self.to);
+        if way.unread || way.waiting.len() <= WAITING_BYTES_LOW {
+            return Poll::Ready(Ok(()));
+        }
+        way.writer = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// As a socket has it; a pipe knows by itself whether it is empty.
+    pub(super) fn try_io<R>(&self, _: Interest, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        attempt()
     }
 
     pub(super) fn try_read_buf(&self, input: &mut BytesMut) -> io::Result<usize> {
@@ -268,7 +268,7 @@ mod tests {
         });
         let mut written = WAITING_BYTES_MAX;
         while written < long.len() {
-            near.writable().await.unwrap();
+            std::future::poll_fn(|context| near.poll_write_ready(context)).await.unwrap();
             written += near.try_write_vectored(&[IoSlice::new(&[7]), IoSlice::new(&long[written + 1..])]).unwrap();
         }
         near.end();
@@ -303,7 +303,7 @@ mod tests {
         near.try_write(&[1]).unwrap();
         let mut input = BytesMut::with_capacity(WAITING_BYTES_MAX * 2 + 1);
         loop {
-            near.readable().await.unwrap();
+            std::future::poll_fn(|context| near.poll_read_ready(context)).await.unwrap();
             match near.try_read_buf(&mut input) {
                 Ok(0) => break,
                 Ok(_) => {}
