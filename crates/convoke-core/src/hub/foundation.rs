@@ -33,6 +33,8 @@ pub(super) struct Conversation {
     /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
     forgetting: BTreeMap<Incarnation, bool>,
     reads: BTreeMap<Ticket, WatchKey>,
+    /// Changes of rights, and who asked for them.
+    grants: BTreeMap<Ticket, (LinkId, u32)>,
     /// Gets that wait until everything is known that was committed before them.
     barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
@@ -62,7 +64,7 @@ impl Conversation {
         self.writes.contains(&(incarnation, cseq))
     }
 
-    pub(super) fn append(&mut self, operation: &Operation<'_>) {
+    pub(super) fn append(&mut self, operation: &Operation<'_>) -> Ticket {
         let ticket = self.ticket();
         if let Some(incarnation) = of(operation) {
             let bytes = answer_bytes(operation);
@@ -79,6 +81,13 @@ impl Conversation {
         self.appending_bytes += operation.len();
         self.appending.insert(ticket, operation.clone());
         self.asks.push(Ask::Append { ticket, operation });
+        ticket
+    }
+
+    /// Changes rights. Appended twice it is done twice, which is the same.
+    pub(super) fn append_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
+        let ticket = self.append(operation);
+        self.grants.insert(ticket, (link, number));
     }
 
     pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
@@ -161,7 +170,7 @@ fn answer_bytes(operation: &Operation<'_>) -> usize {
 fn of(operation: &Operation<'_>) -> Option<Incarnation> {
     match operation {
         Operation::Begin { incarnation, .. } | Operation::Write { incarnation, .. } => Some(*incarnation),
-        Operation::Expire { .. } | Operation::Forget { .. } => None,
+        Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => None,
     }
 }
 
@@ -203,12 +212,16 @@ impl HubState {
             }
             Told::Ready => self.ready(),
             Told::Committed { pos, ticket, operation } => {
-                if let Some(ticket) = ticket {
+                let asked = ticket.and_then(|ticket| {
                     self.conversation.answered(ticket);
-                }
-                self.apply(pos, &operation);
+                    self.conversation.grants.remove(&ticket)
+                });
+                self.apply(pos, &operation, asked);
             }
             Told::NotDone { ticket, why } => {
+                if let Some((link, number)) = self.conversation.grants.remove(&ticket) {
+                    self.refuse(link, number, &why);
+                }
                 if let Some(operation) = self.conversation.answered(ticket) {
                     self.not_done(&operation, why);
                 }
@@ -265,6 +278,7 @@ impl HubState {
     fn ready(&mut self) {
         self.kept.restored();
         self.conversation.ready = true;
+        self.tell_tokens();
         let known: Vec<_> = self
             .kept
             .windows()
@@ -299,12 +313,17 @@ impl HubState {
     }
 
     /// Applies what was ordered, and tells whom it concerns.
-    fn apply(&mut self, pos: u64, operation: &[u8]) {
+    fn apply(&mut self, pos: u64, operation: &[u8], asked: Option<(LinkId, u32)>) {
         if self.conversation.failed.is_some() {
             return;
         }
         match self.kept.apply(pos, operation) {
-            Ok(applied) => self.applied(applied, 0),
+            Ok(mut applied) => {
+                if let Some((name, done)) = applied.granted.take() {
+                    self.granted(&name, done, asked);
+                }
+                self.applied(applied, 0);
+            }
             Err(error) => self.foundation_failed(Refusal::new(
                 Code::StorageFailed,
                 format!("an operation cannot be applied: {error}; was it written by a newer program?"),
@@ -363,7 +382,7 @@ impl HubState {
                 }
             }
             Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
-            Err(_) => {}
+            Ok(Operation::Grant { .. }) | Err(_) => {}
         }
     }
 

@@ -74,6 +74,8 @@ pub(super) struct Joined {
     pub(super) publisher: u32,
     /// How many things it offers or follows.
     pub(super) attentive: u32,
+    /// Its node has values that go with it, or wanted to: what lives as long as the node is something that it offers.
+    pub(super) ephemeral: bool,
     /// When it was last sent a Beat.
     pub(super) beat_sent: Time,
     /// The last event received from this incarnation.

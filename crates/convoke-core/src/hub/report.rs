@@ -1,5 +1,5 @@
-//! What the hub tells about itself, as values under `$hub/…`: the state of nodes at once, and what changes all the time
-//! only while somebody looks.
+//! What the hub tells about itself, as values under `$hub/…`: how a node is once somebody has looked, and from then on at
+//! once; and what changes all the time only while somebody looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub(super) struct Reports {
     watching: Tree<()>,
     /// Nodes whose values are not up to date, which is told also if nobody looks.
     changed: BTreeSet<Name>,
-    /// Those whose load only is not.
+    /// Those that have no value yet, or whose load only is not up to date.
     stale: BTreeSet<Name>,
     /// Values that are there only while somebody looks.
     pub(super) shown: BTreeSet<String>,
@@ -100,7 +100,6 @@ impl HubState {
         if !pattern.is_reserved() {
             return 0;
         }
-        self.arm_report();
         let mut cost = self.refresh_nodes(pattern);
         let as_of = (self.links.opened(), self.links.len(), self.members.view, self.services.changes());
         if as_of != self.reports.covered_as_of {
@@ -111,10 +110,13 @@ impl HubState {
             self.refresh_status(Some(pattern), &mut BTreeSet::new());
             return cost + REPORT_ROWS;
         }
-        if pattern.as_name().is_none() && self.reports.covered.len() < COVERED_MAX {
-            self.reports.covered.insert(pattern.clone());
-        }
         cost += self.refresh(Some(pattern));
+        if !self.reports.shown.is_empty() {
+            if pattern.as_name().is_none() && self.reports.covered.len() < COVERED_MAX {
+                self.reports.covered.insert(pattern.clone());
+            }
+            self.arm_report();
+        }
         cost
     }
 
@@ -314,13 +316,31 @@ impl HubState {
         fresh.insert(name);
     }
 
+    /// How a node is has changed. Its value is set now if somebody has looked at it before, or looks; of a node that nobody
+    /// has asked about there is none, which spares a hub of many links half a KiB for each.
+    pub(super) fn node_changed(&mut self, node: &Name) {
+        if self.is_told(node) {
+            self.show_node(node);
+        } else {
+            self.reports.stale.insert(node.clone());
+        }
+    }
+
     /// What a node has told about itself has changed; `lasting` says that more than its load has.
     pub(super) fn node_is_stale(&mut self, node: &Name, lasting: bool) {
+        let lasting = lasting && self.is_told(node);
         let nodes = if lasting { &mut self.reports.changed } else { &mut self.reports.stale };
         nodes.insert(node.clone());
         if lasting || self.reports.is_watched(&node_report(node)) {
             self.arm_report();
         }
+    }
+
+    /// Whether the value that says how a node is has been set, or is watched.
+    fn is_told(&self, node: &Name) -> bool {
+        let name = node_report(node);
+        let values = &self.memory.values;
+        values.find(&name).is_some_and(|slot| values.rev(slot).is_some()) || self.reports.is_watched(&name)
     }
 
     /// Sets the value that says how a node is.
@@ -349,14 +369,14 @@ impl HubState {
             free_memory: info.free_memory,
             master: info.master,
         };
-        self.set_hub_value(&format!("{NODES}{node}"), Some(&json(&report)));
+        self.set_hub_value(&node_report(node), Some(&json(&report)));
     }
 
     /// Takes back the value that says how a node is.
     pub(super) fn unshow_node(&mut self, node: &Name) {
         self.reports.changed.remove(node);
         self.reports.stale.remove(node);
-        self.set_hub_value(&format!("{NODES}{node}"), None);
+        self.set_hub_value(&node_report(node), None);
     }
 
     /// Sets the value that says who is master.

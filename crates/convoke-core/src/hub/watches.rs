@@ -63,6 +63,8 @@ pub(super) struct Watches {
 struct Wants {
     pattern: Pattern,
     principal: Principal,
+    /// What it must be allowed on each key.
+    verb: Verb,
 }
 
 impl Wants {
@@ -73,7 +75,7 @@ impl Wants {
 
     /// Whether a change of this key, which matches, may be told: asked for every key, whatever the way on which it is found.
     fn may(&self, name: &str) -> bool {
-        allow(&self.principal, Verb::Get, name)
+        allow(&self.principal, self.verb, name)
     }
 }
 
@@ -114,6 +116,11 @@ impl HubState {
             return Err(Refusal::new(Code::Backpressure, text));
         }
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let verb = if mode == WatchMode::Once { Verb::Get } else { Verb::Watch };
+        if !joined.principal.rights.allow_some(verb, &pattern) {
+            let what = format!("values of `{pattern}`");
+            return Err(joined.principal.forbidden(&what, verb, pattern.as_str()));
+        }
         if joined.watches.contains_key(&number) || joined.subscriptions.contains_key(&number) {
             let text = format!("values of `{pattern}`: the number {number} is in use on this link");
             return Err(Refusal::new(Code::BadFrame, text));
@@ -145,7 +152,7 @@ impl HubState {
         let after = [after, if same { after_memory.n } else { 0 }];
         let anew = after_memory.epoch != 0 && !same;
         let text = pattern.as_str().to_owned();
-        let wants = Wants { pattern, principal };
+        let wants = Wants { pattern, principal, verb };
         let watch = Watch::new((id, number), wants, mode, window, [&self.kept, &self.memory], after, anew);
         let key = self.watches.all.insert(watch);
         let keys = self.watches.patterns.get_or_insert_with(&text, Vec::new);

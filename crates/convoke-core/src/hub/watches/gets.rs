@@ -15,6 +15,7 @@ use crate::kept::{Kept, Place, Slot};
 use crate::limits::LINK_VALUES_BYTES_MAX;
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
+use crate::rights::Verb;
 
 /// What is held of a value beside its frames, in bytes, for the bound.
 const OVERHEAD_BYTES: usize = 64;
@@ -68,7 +69,7 @@ impl HubState {
     /// Somebody wants to know what there is, once.
     pub(super) fn get(&mut self, id: LinkId, number: u32, pattern: Pattern) {
         let Some(joined) = self.links.joined(id) else { return };
-        let wants = Wants { pattern, principal: joined.principal.clone() };
+        let wants = Wants { pattern, principal: joined.principal.clone(), verb: Verb::Get };
         let get = Get { link: id, id: number, wants, barrier: None, turn: 0, found: None };
         let key = self.watches.gets.insert(get);
         joined.watches.insert(number, Asked::Get(key));
