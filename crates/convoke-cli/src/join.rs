@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Address, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token};
+use convoke::{
+    Address, Authority, Certificate, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token,
+};
 
 use crate::arguments::NodeArguments;
 use crate::duration;
@@ -157,7 +159,9 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() => "; give a token with --token-file",
+                Exit::Rights if arguments.token_file.is_none() && !failure.message.contains("certificate") => {
+                    "; give a token with --token-file"
+                }
                 _ => "",
             };
             Err(Failure { message: failure.message + hint, ..failure })
@@ -204,16 +208,20 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
         ));
     }
     let token = match &arguments.token_file {
-        Some(path) => Some(Token::read(path).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
-        })?),
+        Some(path) => Some(Token::read(path).map_err(unusable)?),
         None => None,
     };
-    let author = match (&arguments.author, &token) {
+    let shown = arguments.certificate.as_ref().zip(arguments.key.as_ref());
+    let certificate =
+        shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
+    // Who has a token or a certificate of its own is who it says.
+    let principal = match (&certificate, &token) {
+        (Some(certificate), _) => certificate.name(),
+        (None, token) => token.as_ref().map(|token| token.name().clone()),
+    };
+    let author = match (&arguments.author, principal) {
         (Some(author), _) => Some(Name::parse(author)?),
-        // Who has a token of its own is who it says.
-        (None, Some(token)) if token.name().as_str() != ADMIN => Some(token.name().clone()),
+        (None, Some(principal)) if principal.as_str() != ADMIN => Some(principal),
         (None, _) => login_name(),
     };
     let name = match &arguments.name {
@@ -225,10 +233,17 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    options.authority = arguments.authority.as_ref().map(Authority::read).transpose().map_err(unusable)?;
+    options.certificate = certificate;
     // Nobody who types looks after all others.
     options.master = MasterWish::Never;
     options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
+}
+
+/// A file that the command line names cannot be used.
+fn unusable(error: Error) -> Failure {
+    Failure { exit: Exit::Configuration, kind: "Configuration", ..Failure::from(error) }
 }
 
 /// Who is logged in, if the environment says so and it can be a name.
@@ -260,6 +275,9 @@ mod tests {
             author: None,
             token_file: None,
             token: None,
+            authority: None,
+            certificate: None,
+            key: None,
             timeout: Some(timeout),
         }
     }

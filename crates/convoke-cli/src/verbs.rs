@@ -14,6 +14,7 @@ mod serve;
 mod set;
 mod status;
 mod subscribe;
+mod tls;
 mod token;
 mod wait;
 mod watch;
@@ -44,6 +45,7 @@ pub(crate) async fn run(Arguments { verb, json, .. }: Arguments) -> Result<ExitC
         Verb::Token(arguments) => token::run(arguments, json, &signals).await,
         Verb::Explain(arguments) => explain::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
+        Verb::Tls(arguments) => tls::run(arguments, json),
         Verb::Demo(_) => demo::run(json, &signals).await,
     }
 }

@@ -75,6 +75,8 @@ pub struct HubConfig {
     pub link_bulk_bytes_max: usize,
     /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
+    /// How long a link may take to join.
+    pub join_time: Duration,
     /// How it judges who is alive.
     pub membership: Membership,
     /// Values of these names, and of all below them, are kept in memory only.
@@ -94,6 +96,7 @@ impl Default for HubConfig {
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
+            join_time: limits::JOIN_TIME_MAX,
             membership: Membership::default(),
             memory: Vec::new(),
             shared_foundation: false,
@@ -312,8 +315,22 @@ impl HubState {
         }
         let heard = self.membership_clock();
         let link = self.links.insert(Link::new(peer, heard));
-        self.timers.set(self.now + limits::JOIN_TIME_MAX, Timer::Join(link));
+        self.timers.set(self.now + self.config.join_time, Timer::Join(link));
         Ok(link)
+    }
+
+    /// The transport has found out who is on the other end of a link: to be told before anything that came on it.
+    pub fn vouch(&mut self, link: LinkId, name: Name) {
+        if let Some(link) = self.links.get_mut(link).filter(|link| matches!(link.phase, Phase::Preface)) {
+            link.peer = Peer::Known(name);
+        }
+    }
+
+    /// The transport cannot carry a link, or must not: it is told why, as far as it can be, and closed.
+    pub fn turn_away(&mut self, link: LinkId, why: Refusal, now: Time) {
+        self.advance(now);
+        self.close(link, why);
+        self.close_doomed();
     }
 
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
@@ -563,7 +580,7 @@ impl HubState {
         match timer {
             Timer::Join(id) => {
                 if self.links.get_mut(id).is_some_and(|link| !link.is_joined() && !link.is_closing()) {
-                    let text = format!("the link did not join within {} s", limits::JOIN_TIME_MAX.as_secs());
+                    let text = format!("the link did not join within {} s", self.config.join_time.as_secs_f64());
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }

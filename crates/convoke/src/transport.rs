@@ -2,7 +2,12 @@
 //! [`Stream`] or a [`Listener`]. Links in memory have neither: see `mem`.
 
 pub(crate) mod buffers;
+#[cfg(feature = "hub")]
 pub(crate) mod mem;
+#[cfg(not(feature = "hub"))]
+#[path = "transport/without_mem.rs"]
+pub(crate) mod mem;
+pub(crate) mod pipe;
 pub(crate) mod tcp;
 #[cfg(unix)]
 pub(crate) mod unix;
@@ -12,7 +17,7 @@ use std::io::{self, IoSlice};
 
 use buffers::{Buffers, Turn};
 use bytes::BytesMut;
-use convoke_core::{Peer, Transmit};
+use convoke_core::{Peer, Refusal, Transmit};
 
 /// What is written with one call at most, in pieces.
 const PIECES_MAX: usize = 64;
@@ -22,6 +27,8 @@ pub(crate) enum Stream {
     Tcp(tokio::net::TcpStream),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
+    /// To a task that carries it further.
+    Pipe(pipe::End),
 }
 
 /// Calls the same method whatever the transport.
@@ -31,6 +38,7 @@ macro_rules! each {
             Stream::Tcp($stream) => $call,
             #[cfg(unix)]
             Stream::Unix($stream) => $call,
+            Stream::Pipe($stream) => $call,
         }
     };
 }
@@ -93,7 +101,23 @@ impl Stream {
     /// Tells the other side that nothing more comes, but still reads.
     pub(crate) fn end(&self) {
         // It fails only if the connection is gone already.
-        let _ = each!(self, stream => rustix::net::shutdown(stream, rustix::net::Shutdown::Write));
+        let _ = match self {
+            Stream::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
+            #[cfg(unix)]
+            Stream::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
+            Stream::Pipe(stream) => {
+                stream.end();
+                Ok(())
+            }
+        };
+    }
+
+    /// Why the other side has ended the connection, if what carries it knows.
+    pub(crate) fn why(&self) -> Option<Refusal> {
+        match self {
+            Stream::Pipe(stream) => stream.why(),
+            _ => None,
+        }
     }
 }
 
