@@ -136,7 +136,9 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() => "; give a token with --token-file",
+                Exit::Rights if failure.kind == Code::Unauthorized.word() && arguments.token_file.is_none() => {
+                    "; give a token with --token-file"
+                }
                 _ => "",
             };
             Err(Failure { message: failure.message + hint, ..failure })

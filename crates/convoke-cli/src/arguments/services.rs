@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::NodeArguments;
 use super::values::PayloadArguments;
+use super::{NodeArguments, at_least_one};
 use crate::select::Select;
 
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct ServeArguments {
     pub(crate) concurrency: u32,
 
     /// Withdraw the service after so many calls, and end when those that it has are answered
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// What handles the calls
