@@ -8,12 +8,17 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Address, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token};
+use convoke::{
+    Address, Authority, Certificate, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token,
+};
 
 use crate::arguments::NodeArguments;
 use crate::duration;
 use crate::exit::{Exit, Failure, address};
 use crate::signals::Signals;
+
+/// The name of the hub's own token, with which everybody may be the author.
+const ADMIN: &str = "admin";
 
 /// How long to wait for an answer unless told otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -40,10 +45,11 @@ pub(crate) async fn with_node(
 /// As [`with_node`], for a node that calls can go to.
 pub(crate) async fn with_provider(
     arguments: &NodeArguments,
+    master: MasterWish,
     signals: &Signals,
     work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    let options = NodeOptions { share_load: true, ..options(arguments)? };
+    let options = NodeOptions { share_load: true, master, ..options(arguments)? };
     join(arguments, options, signals, work).await
 }
 
@@ -57,7 +63,10 @@ async fn join(
     let ended = tokio::select! {
         ended = async {
             joined(&node, arguments).await?;
-            work(&node).await
+            tokio::select! {
+                ended = work(&node) => ended,
+                why = shut_out(&node) => Err(why),
+            }
         } => ended,
         signal = signals.received() => Ok(signal.exit_code()),
     };
@@ -118,6 +127,20 @@ pub(crate) async fn ended(node: &Node) -> Failure {
     }
 }
 
+/// Waits until the hub does not let the node in any more, since it has lost its rights. A program might wait until it
+/// has them again; who typed a verb wants to know.
+async fn shut_out(node: &Node) -> Failure {
+    let mut standing = node.watch_standing();
+    let shut_out = |standing: &Standing| match standing {
+        Standing::Offline(Some(why)) => matches!(why.code, Code::Unauthorized | Code::Forbidden),
+        _ => false,
+    };
+    if let Ok(Standing::Offline(Some(why))) = standing.wait_for(shut_out).await.as_deref() {
+        return why.clone().into();
+    }
+    std::future::pending().await
+}
+
 /// How long the answer is waited for.
 pub(crate) fn patience(arguments: &NodeArguments) -> Duration {
     arguments.timeout.unwrap_or(ANSWER_TIME)
@@ -136,7 +159,11 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if failure.kind == Code::Unauthorized.word() && arguments.token_file.is_none() => {
+                Exit::Rights
+                    if failure.kind == Code::Unauthorized.word()
+                        && arguments.token_file.is_none()
+                        && !failure.message.contains("certificate") =>
+                {
                     "; give a token with --token-file"
                 }
                 _ => "",
@@ -184,30 +211,43 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
              write it to a file and use --token-file",
         ));
     }
-    let author = match &arguments.author {
-        Some(author) => Some(Name::parse(author)?),
-        None => login_name(),
+    let token = match &arguments.token_file {
+        Some(path) => Some(Token::read(path).map_err(unusable)?),
+        None => None,
+    };
+    let shown = arguments.certificate.as_ref().zip(arguments.key.as_ref());
+    let certificate =
+        shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
+    // Who has a token or a certificate of its own is who it says.
+    let principal = match (&certificate, &token) {
+        (Some(certificate), _) => certificate.name(),
+        (None, token) => token.as_ref().map(|token| token.name().clone()),
+    };
+    let author = match (&arguments.author, principal) {
+        (Some(author), _) => Some(Name::parse(author)?),
+        (None, Some(principal)) if principal.as_str() != ADMIN => Some(principal),
+        (None, _) => login_name(),
     };
     let name = match &arguments.name {
         Some(name) => Name::parse(name)?.to_string(),
         None => passing_name(author.as_ref()),
-    };
-    let token = match &arguments.token_file {
-        Some(path) => Some(Token::read(path).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
-        })?),
-        None => None,
     };
     let mut options = NodeOptions::new(name);
     options.author = author.map(|author| author.to_string());
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    options.authority = arguments.authority.as_ref().map(Authority::read).transpose().map_err(unusable)?;
+    options.certificate = certificate;
     // Nobody who types looks after all others.
     options.master = MasterWish::Never;
     options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
+}
+
+/// A file that the command line names cannot be used.
+fn unusable(error: Error) -> Failure {
+    Failure { exit: Exit::Configuration, kind: "Configuration", ..Failure::from(error) }
 }
 
 /// Who is logged in, if the environment says so and it can be a name.
@@ -239,6 +279,9 @@ mod tests {
             author: None,
             token_file: None,
             token: None,
+            authority: None,
+            certificate: None,
+            key: None,
             timeout: Some(timeout),
         }
     }

@@ -1,11 +1,12 @@
 //! Signals that ask the program to end.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::exit::Failure;
 
@@ -44,9 +45,17 @@ impl Signal {
 pub(crate) struct Signals {
     asked: watch::Receiver<Option<Signal>>,
     last: Arc<Mutex<Option<Last>>>,
+    hang_ups: Arc<HangUps>,
 }
 
 type Last = Box<dyn FnOnce() + Send>;
+
+/// Hang-ups, for a program that they do not end.
+#[derive(Default)]
+struct HangUps {
+    kept: AtomicBool,
+    came: Notify,
+}
 
 impl Signals {
     /// Begins to listen. A second signal, or a verb that does not end in time, ends the program at once.
@@ -56,14 +65,19 @@ impl Signals {
         let mut terminate = register(SignalKind::terminate())?;
         let mut hang_up = register(SignalKind::hangup())?;
         let (sender, asked) = watch::channel(None);
-        let last = Arc::<Mutex<Option<Last>>>::default();
-        let signals = Signals { asked, last: last.clone() };
+        let (last, hang_ups) = (Arc::<Mutex<Option<Last>>>::default(), Arc::<HangUps>::default());
+        let signals = Signals { asked, last: last.clone(), hang_ups: hang_ups.clone() };
         tokio::spawn(async move {
             let mut next = async || {
-                tokio::select! {
-                    _ = interrupt.recv() => Signal::Interrupt,
-                    _ = terminate.recv() => Signal::Terminate,
-                    _ = hang_up.recv() => Signal::HangUp,
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => return Signal::Interrupt,
+                        _ = terminate.recv() => return Signal::Terminate,
+                        _ = hang_up.recv() => match hang_ups.kept.load(Ordering::Relaxed) {
+                            true => hang_ups.came.notify_one(),
+                            false => return Signal::HangUp,
+                        },
+                    }
                 }
             };
             let first = next().await;
@@ -75,6 +89,16 @@ impl Signals {
             std::process::exit(i32::from(first.number()));
         });
         Ok(signals)
+    }
+
+    /// From here on a hang-up does not end the program, but is told by [`hung_up`](Signals::hung_up).
+    pub(crate) fn keep_hang_ups(&self) {
+        self.hang_ups.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the next hang-up that is kept. Cancel safe.
+    pub(crate) async fn hung_up(&self) {
+        self.hang_ups.came.notified().await;
     }
 
     /// What is still done if the program ends at once.

@@ -5,9 +5,10 @@
 //! in a hub: one for what is kept durably, fed by the foundation, and one for values in memory, fed directly.
 //!
 //! The parts, each a file: `values` is the table of values, `changes` the changes that are still known, `windows` what each
-//! incarnation was answered, `rows` the form in which all that is kept.
+//! incarnation was answered, `principals` who may do what, `rows` the form in which all that is kept.
 
 mod changes;
+mod principals;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 
 pub(crate) use changes::Reach;
 pub(crate) use rows::{CHANGES, Rows, change_from_row, place_key};
-pub(crate) use values::{NEXT_MAX, Place, Slot, Values, name_in};
+pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window};
 
 use crate::bug::{Bug, planted};
@@ -32,6 +33,7 @@ use crate::operation::Operation;
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
 use changes::Changes;
+pub(crate) use principals::Principals;
 use values::New;
 
 /// The state that comes of operations.
@@ -42,6 +44,7 @@ pub(crate) struct Kept {
     pub(crate) values: Values,
     pub(crate) changes: Changes,
     windows: BTreeMap<Incarnation, Window>,
+    pub(crate) principals: Principals,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
     rows: Rows,
@@ -54,6 +57,8 @@ pub(crate) struct Applied {
     pub(crate) answer: Option<(Incarnation, u64, Outcome)>,
     /// The places of what has changed, in their order.
     pub(crate) changed: Vec<Place>,
+    /// The principal that was to change, and whether it did.
+    pub(crate) granted: Option<(Name, Result<(), Refusal>)>,
 }
 
 /// One item of a write, checked.
@@ -71,6 +76,7 @@ impl Kept {
             values: Values::new(epoch, seed),
             changes: Changes::default(),
             windows: BTreeMap::new(),
+            principals: Principals::default(),
             forgotten: Incarnation::default(),
             rows: Rows::new(epoch == 0),
         }
@@ -129,6 +135,7 @@ impl Kept {
                     let (incarnation, cseq, outcome) = windows::result_from_row(&key.key, row)?;
                     self.windows.entry(incarnation).or_default().results.insert(cseq, outcome);
                 }
+                rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::MARKS => {
                     let marks = rows::marks_from_row(row)?;
                     self.values.set_floor(marks.floor);
@@ -178,6 +185,14 @@ impl Kept {
                     }
                 }
                 self.trim();
+            }
+            Operation::Grant { name, wall_ms, change } => {
+                let name = Name::from_bytes(name).map_err(|_| FrameError { offset: 0, expected: "a name" })?;
+                let done = self.principals.change(&name, &change, wall_ms);
+                if done.is_ok() {
+                    self.rows.put_principal(&name, self.principals.get(&name));
+                }
+                applied.granted = Some((name, done));
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
                 let outcome = self.write(incarnation, cseq, settled, author, wall_ms, items, &mut applied.changed);

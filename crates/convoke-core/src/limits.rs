@@ -126,6 +126,12 @@ pub const EVERY_KEYS_MAX: usize = 10_000;
 /// Payloads of one such change, over all keys that match, in bytes.
 pub const EVERY_BYTES_MAX: usize = 16 << 20;
 
+/// Principals of a hub beside its owner.
+pub const PRINCIPALS_MAX: usize = 10_000;
+
+/// Rules of one principal. Each is looked at whenever its rights are asked.
+pub const RULES_MAX: usize = 64;
+
 /// Values of a hub, in memory and on disk.
 pub const VALUES_MAX: usize = 1_000_000;
 
@@ -156,7 +162,7 @@ pub const GETS_BYTES_MAX: usize = 256 << 20;
 
 /// Values that do not match and are looked at for the watches of one link before others have their turn: less than a
 /// millisecond.
-pub const LOOKED_AT_MAX: usize = 4096;
+pub const LOOKED_AT_MAX: i64 = 4096;
 
 /// How long others have their turn then.
 pub const LOOKED_AT_PAUSE: Duration = Duration::from_millis(1);

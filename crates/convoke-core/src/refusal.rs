@@ -79,7 +79,7 @@ codes! {
     LinkLost = 17, "LinkLost";
     /// The node cannot be reached at its address.
     Unreachable = 18, "Unreachable";
-    /// Nobody offers the service.
+    /// Nobody offers the service, or nobody who was selected.
     NoProvider = 19, "NoProvider";
     /// The provider was lost while it had the call.
     ProviderLost = 20, "ProviderLost";
@@ -97,6 +97,8 @@ codes! {
     StorageFailed = 26, "StorageFailed";
     /// Well formed, but it makes no sense.
     BadRequest = 27, "BadRequest";
+    /// The rights of this node's principal have changed; it comes back with those that it has now.
+    RightsChanged = 28, "RightsChanged";
 }
 
 /// A refusal: its code, and one lowercase sentence that says what was tried, on which name, why not and what to do.

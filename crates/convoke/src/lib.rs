@@ -31,8 +31,9 @@
 //! * [`Node`], [`Subscription`], [`Watch`]: what a program holds. [`Value`], [`Change`], [`Batch`]: what is kept.
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
-//! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
-//! * [`Token`]: how a program shows that it may join.
+//! * [`Address`]: which transport, and where: `tcp://`, `tls://`, `unix://`, `mem://`.
+//! * [`Token`], [`Certificate`]: how a program shows that it may join. [`Rule`], [`Rights`]: what it may do there.
+//! * [`Authority`]: how a program knows its hub over TLS.
 //! * [`Error`]: what can go wrong, by what can be done about it.
 //!
 //! The rules, without any IO, are in the crate `convoke-core`.
@@ -56,6 +57,7 @@ mod json;
 mod node;
 #[cfg(feature = "hub")]
 mod store;
+mod tls;
 mod token;
 mod transport;
 
@@ -64,7 +66,7 @@ pub use convoke_core::frame::{Expect, Incarnation};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
-    Payload, PayloadError, Refusal, Rev, SelectDefault, SlowPolicy, Standing,
+    Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
 #[cfg(feature = "hub")]
@@ -74,4 +76,7 @@ pub use node::{
     Batch, Call, CallOptions, Choose, Member, Members, Missed, Node, NodeOptions, Provider, Registration, Selector,
     ServeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
 };
+pub use tls::{Authority, Certificate};
+#[cfg(feature = "hub")]
+pub use tls::{OwnAuthority, TlsOptions};
 pub use token::Token;

@@ -1,10 +1,32 @@
 //! The options of the verbs for services.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use convoke::MasterWish;
 
 use super::values::PayloadArguments;
 use super::{NodeArguments, at_least_one};
 use crate::select::Select;
+
+/// Whether a node can be master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wish {
+    /// If it is the one that is alive the longest
+    May,
+    /// Before all that only may
+    Must,
+    /// Not at all
+    Never,
+}
+
+impl From<Wish> for MasterWish {
+    fn from(wish: Wish) -> MasterWish {
+        match wish {
+            Wish::May => MasterWish::May,
+            Wish::Must => MasterWish::Must,
+            Wish::Never => MasterWish::Never,
+        }
+    }
+}
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -46,6 +68,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
+    /// Whether this node can be master, whom `call --select master` goes to: the one that is alive the longest of those that
+    /// may be, before all one that must
+    #[arg(long, value_name = "WISH", value_enum, hide_possible_values = true, default_value = "never")]
+    pub(crate) master: Wish,
+
     /// What handles the calls
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<std::ffi::OsString>,
@@ -61,8 +88,9 @@ With --all it is a line `NODE PAYLOAD` for each, in the order of their names, an
 stderr for each that has not answered; with --json all are lines on stdout.
 
 What the service itself answers as an error is exit code 65, and printed as `TYPE: MESSAGE`. 69 is that nobody offers \
-it, or that no answer came: the message says if it may have been done all the same. 75 is that who offers it \
-has too much to do.
+it, or nobody whom --select fits, or that no answer came: the message says if it may have been done all the same. \
+75 is that who offers it has too much to do. A call takes at most 1h: a longer --timeout is \
+refused.
 
 Examples:
   convoke call math/add '[1,2]'
@@ -80,8 +108,8 @@ pub(crate) struct CallArguments {
     #[arg(long = "header", value_name = "NAME=VALUE")]
     pub(crate) headers: Vec<String>,
 
-    /// Who is to do it, where several offer it: first, round-robin, random, least-busy, node:NAME, host:NAME, master,
-    /// cpu-usage or free-ram [default: as the hub is configured]
+    /// Who is to do it, where several offer it: first, round-robin, random, least-busy, node:NAME, host:NAME, cpu-usage,
+    /// free-ram or master, which is none that `serve` has started without --master [default: as the hub is configured]
     #[arg(long, value_name = "HOW", conflicts_with = "all")]
     pub(crate) select: Option<Select>,
 

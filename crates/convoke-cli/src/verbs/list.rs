@@ -54,6 +54,7 @@ impl Kind {
 }
 
 pub(super) const NODES: &str = "$hub/nodes/";
+pub(super) const TOKENS: &str = "$hub/tokens/";
 pub(super) const SERVICES: &str = "$hub/services/";
 const LINKS: &str = "$hub/links/";
 const TOPICS: &str = "$hub/topics/";

@@ -31,6 +31,8 @@ pub(super) struct Conversation {
     /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
     forgetting: BTreeMap<Incarnation, bool>,
     reads: BTreeMap<Ticket, WatchKey>,
+    /// Changes of rights, and who asked for them.
+    grants: BTreeMap<Ticket, (LinkId, u32)>,
     /// Gets that wait until everything is known that was committed before them.
     barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
@@ -51,7 +53,7 @@ impl Conversation {
         self.writes.contains(&(incarnation, cseq))
     }
 
-    pub(super) fn append(&mut self, operation: &Operation<'_>) {
+    pub(super) fn append(&mut self, operation: &Operation<'_>) -> Ticket {
         let ticket = self.ticket();
         if let Operation::Write { incarnation, cseq, .. } = operation {
             self.writes.insert((*incarnation, *cseq));
@@ -63,6 +65,13 @@ impl Conversation {
         self.appending_bytes += operation.len();
         self.appending.insert(ticket, operation.clone());
         self.asks.push(Ask::Append { ticket, operation });
+        ticket
+    }
+
+    /// Changes rights. Appended twice it is done twice, which is the same.
+    pub(super) fn append_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
+        let ticket = self.append(operation);
+        self.grants.insert(ticket, (link, number));
     }
 
     pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
@@ -86,8 +95,8 @@ impl Conversation {
     }
 
     /// The watch has ended: what it has asked for is nobody's.
-    pub(super) fn forget_reads(&mut self, watch: WatchKey) {
-        self.reads.retain(|_, other| *other != watch);
+    pub(super) fn forget_read(&mut self, ticket: Ticket) {
+        self.reads.remove(&ticket);
     }
 
     /// Whether more may be appended now.
@@ -128,7 +137,7 @@ impl Conversation {
 fn of(operation: &Operation<'_>) -> Option<Incarnation> {
     match operation {
         Operation::Begin { incarnation, .. } | Operation::Write { incarnation, .. } => Some(*incarnation),
-        Operation::Expire { .. } | Operation::Forget { .. } => None,
+        Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => None,
     }
 }
 
@@ -169,12 +178,16 @@ impl HubState {
             }
             Told::Ready => self.ready(),
             Told::Committed { pos, ticket, operation } => {
-                if let Some(ticket) = ticket {
+                let asked = ticket.and_then(|ticket| {
                     self.conversation.answered(ticket);
-                }
-                self.apply(pos, &operation);
+                    self.conversation.grants.remove(&ticket)
+                });
+                self.apply(pos, &operation, asked);
             }
             Told::NotDone { ticket, why } => {
+                if let Some((link, number)) = self.conversation.grants.remove(&ticket) {
+                    self.refuse(link, number, &why);
+                }
                 if let Some(operation) = self.conversation.answered(ticket) {
                     self.not_done(&operation, why);
                 }
@@ -231,6 +244,7 @@ impl HubState {
     fn ready(&mut self) {
         self.kept.restored();
         self.conversation.ready = true;
+        self.tell_tokens();
         let known: Vec<_> = self
             .kept
             .windows()
@@ -261,12 +275,17 @@ impl HubState {
     }
 
     /// Applies what was ordered, and tells whom it concerns.
-    fn apply(&mut self, pos: u64, operation: &[u8]) {
+    fn apply(&mut self, pos: u64, operation: &[u8], asked: Option<(LinkId, u32)>) {
         if self.conversation.failed.is_some() {
             return;
         }
         match self.kept.apply(pos, operation) {
-            Ok(applied) => self.applied(applied, 0),
+            Ok(mut applied) => {
+                if let Some((name, done)) = applied.granted.take() {
+                    self.granted(&name, done, asked);
+                }
+                self.applied(applied, 0);
+            }
             Err(error) => self.foundation_failed(Refusal::new(
                 Code::StorageFailed,
                 format!("an operation cannot be applied: {error}; was it written by a newer program?"),
@@ -324,7 +343,7 @@ impl HubState {
                 }
             }
             // What is kept too long hurts nobody.
-            Ok(Operation::Forget { .. }) | Err(_) => {}
+            Ok(Operation::Forget { .. } | Operation::Grant { .. }) | Err(_) => {}
         }
     }
 

@@ -107,7 +107,8 @@ pub(super) struct Member {
 /// Every node that the hub has heard of lately.
 #[derive(Default)]
 pub(super) struct Members {
-    all: BTreeMap<Name, Member>,
+    /// Boxed, since a tree keeps room for more than it holds.
+    all: BTreeMap<Name, Box<Member>>,
     /// Suspects without a link, by the time at which they are dead; by the clock of membership.
     fading: BTreeSet<(Time, Name)>,
     /// The dead, by the time at which they are removed; by the clock of membership.
@@ -125,7 +126,7 @@ impl Members {
     }
 
     pub(super) fn get(&self, node: &Name) -> Option<&Member> {
-        self.all.get(node)
+        self.all.get(node).map(|member| &**member)
     }
 
     /// Who is master, if anybody is.
@@ -192,19 +193,21 @@ impl HubState {
             self.members.all.remove(&node);
         }
         let now = self.now;
-        let member = self.members.all.entry(node.clone()).or_insert_with(|| Member {
-            incarnation,
-            author: author.clone(),
-            principal: principal.clone(),
-            state: MemberState::Dead,
-            reason: None,
-            since: now,
-            view: 0,
-            info: None,
-            told: false,
-            link: None,
-            heard: Time::START,
-            beat: Duration::ZERO,
+        let member = self.members.all.entry(node.clone()).or_insert_with(|| {
+            Box::new(Member {
+                incarnation,
+                author: author.clone(),
+                principal: principal.clone(),
+                state: MemberState::Dead,
+                reason: None,
+                since: now,
+                view: 0,
+                info: None,
+                told: false,
+                link: None,
+                heard: Time::START,
+                beat: Duration::ZERO,
+            })
         });
         (member.author, member.principal) = (author, principal);
         (member.link, member.told) = (Some(id), false);
@@ -392,7 +395,7 @@ impl HubState {
         member.view = self.members.view;
         let after = candidate(node, member);
         self.elect(before, after);
-        self.show_node(node);
+        self.node_changed(node);
         if dies {
             self.node_dead(incarnation);
         }
@@ -410,7 +413,7 @@ impl HubState {
         let after = candidate(&node, member);
         self.elect(before, after);
         if first {
-            self.show_node(&node);
+            self.node_changed(&node);
         } else {
             self.node_is_stale(&node, lasting);
         }

@@ -45,7 +45,9 @@ struct Service {
     name: Name,
     /// The registrations, oldest first: in the order of their ages.
     listed: Vec<u32>,
-    /// Whose turn it is.
+    /// Of how many nodes they are.
+    nodes: usize,
+    /// Whose turn it is, as a place in `listed`.
     next: usize,
     /// Calls that wait for a provider.
     waiting: List,
@@ -95,7 +97,7 @@ struct Party {
 
 impl Party {
     /// Its registrations of this service, oldest first.
-    fn offers_of(&self, service: u32) -> impl Iterator<Item = u32> {
+    fn offers_of(&self, service: u32) -> impl Iterator<Item = u32> + Clone {
         self.by_service.range((service, 0)..=(service, u64::MAX)).map(|(_, offer)| *offer)
     }
 }
@@ -200,8 +202,14 @@ impl Services {
         if let Some(service) = self.find(name.as_str().as_bytes()) {
             return service;
         }
-        let service =
-            Service { name: name.clone(), listed: Vec::new(), next: 0, waiting: List::EMPTY, sought: List::EMPTY };
+        let service = Service {
+            name: name.clone(),
+            listed: Vec::new(),
+            nodes: 0,
+            next: 0,
+            waiting: List::EMPTY,
+            sought: List::EMPTY,
+        };
         let service = self.all.insert(service);
         let hash = self.hash(name.as_str().as_bytes());
         let Services { names, all, seed, .. } = self;
@@ -235,7 +243,14 @@ impl Services {
         let (party, age) = (*party, *age);
         if let Some(service) = self.find(name.as_str().as_bytes()) {
             self.parties[party].by_service.remove(&(service, age));
-            self.all[service].listed.retain(|other| *other != offer);
+            let last = self.parties[party].offers_of(service).next().is_none();
+            let Service { listed, nodes, next, .. } = &mut self.all[service];
+            let at = listed.partition_point(|other| self.offers[*other].age < age);
+            debug_assert_eq!(listed.get(at), Some(&offer), "what is listed is in its place");
+            listed.remove(at);
+            *nodes -= usize::from(last);
+            // Nobody misses a turn because an older one goes.
+            *next -= usize::from(at < *next);
             self.drop_unused(service);
         }
         if self.offers[offer].open == 0 {
@@ -301,8 +316,10 @@ impl HubState {
             return refused(Code::BadName, &why);
         }
         let Some(party) = self.party(id) else { return refused(Code::Left, "the node has left") };
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Serve, name.as_str())) {
-            return refused(Code::Forbidden, "names that begin with `$` are the hub's own");
+        if let Some(joined) = self.links.joined(id)
+            && !allow(&joined.principal, Verb::Serve, name.as_str())
+        {
+            return Err(joined.principal.forbidden(&format!("service `{name}`"), Verb::Serve, name.as_str()));
         }
         let Party { node, offers, .. } = &self.services.parties[party];
         if offers.contains_key(&number) {
@@ -323,6 +340,7 @@ impl HubState {
         let age = services.offered;
         let offer = services.offers.insert(Offer { name, party, number, age, idempotent, open: 0, listed: true });
         services.all[service].listed.push(offer);
+        services.all[service].nodes += usize::from(same == 0);
         services.parties[party].offers.insert(number, offer);
         services.parties[party].by_service.insert((service, age), offer);
         self.attend(id);

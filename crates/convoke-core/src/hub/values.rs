@@ -101,15 +101,18 @@ impl HubState {
     /// Whether the item is of a value in memory.
     fn check_item(&mut self, id: LinkId, item: &Item<'_>) -> Result<bool, Refusal> {
         let bad = |error: crate::name::NameError| Refusal::new(Code::BadName, error.to_string());
-        let name = if item.every {
-            crate::name::Pattern::from_bytes(item.name).map_err(bad)?.as_str().to_owned()
+        let verb = if item.set.is_some() { Verb::Set } else { Verb::Delete };
+        let Some(principal) = self.links.joined(id).map(|joined| joined.principal.clone()) else { return Ok(false) };
+        let (name, allowed) = if item.every {
+            // Which keys it will change is not known before it is ordered: all that it may change must be allowed.
+            let pattern = crate::name::Pattern::from_bytes(item.name).map_err(bad)?;
+            (pattern.as_str().to_owned(), principal.rights.allow_all(verb, &pattern))
         } else {
-            Name::from_bytes(item.name).map_err(bad)?.as_str().to_owned()
+            let name = Name::from_bytes(item.name).map_err(bad)?;
+            (name.as_str().to_owned(), allow(&principal, verb, name.as_str()))
         };
-        let Some(joined) = self.links.joined(id) else { return Ok(false) };
-        if !allow(&joined.principal, Verb::Set, &name) {
-            let text = format!("change of `{name}`: names that begin with `$` are the hub's own");
-            return Err(Refusal::new(Code::Forbidden, text));
+        if !allowed {
+            return Err(principal.forbidden(&format!("change of `{name}`"), verb, &name));
         }
         Ok(self.is_in_memory(&name))
     }

@@ -20,13 +20,14 @@ use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, WatchMode};
 use crate::kept::Place;
-use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_MAX, LOOKED_AT_PAUSE, WATCHES_PER_LINK_MAX};
+use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_PAUSE, WATCHES_PER_LINK_MAX};
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Principal, Verb, allow};
 use crate::tree::Tree;
 use crate::tree::slab::Slab;
-use cursor::{Progress, Watch};
+pub(crate) use cursor::LookBounds;
+use cursor::{Look, Progress, Watch};
 use gets::Get;
 use turns::Turn;
 pub(super) use turns::Turns;
@@ -49,6 +50,7 @@ pub(super) struct Watches {
     all: Slab<Watch>,
     patterns: Tree<Vec<WatchKey>>,
     gets: Slab<Get>,
+    pub(super) bounds: LookBounds,
     /// What all gets together have found, and their links have not taken.
     pub(super) gets_bytes: usize,
     /// Links whose watches have to look further, in the order of their turns.
@@ -61,6 +63,8 @@ pub(super) struct Watches {
 struct Wants {
     pattern: Pattern,
     principal: Principal,
+    /// What it must be allowed on each key.
+    verb: Verb,
 }
 
 impl Wants {
@@ -71,7 +75,7 @@ impl Wants {
 
     /// Whether a change of this key, which matches, may be told: asked for every key, whatever the way on which it is found.
     fn may(&self, name: &str) -> bool {
-        allow(&self.principal, Verb::Get, name)
+        allow(&self.principal, self.verb, name)
     }
 }
 
@@ -81,6 +85,7 @@ impl Watches {
             all: Slab::new(),
             patterns: Tree::new(seed),
             gets: Slab::new(),
+            bounds: LookBounds::default(),
             gets_bytes: 0,
             looking: BTreeMap::new(),
             looking_last: 0,
@@ -111,6 +116,11 @@ impl HubState {
             return Err(Refusal::new(Code::Backpressure, text));
         }
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let verb = if mode == WatchMode::Once { Verb::Get } else { Verb::Watch };
+        if !joined.principal.rights.allow_some(verb, &pattern) {
+            let what = format!("values of `{pattern}`");
+            return Err(joined.principal.forbidden(&what, verb, pattern.as_str()));
+        }
         if joined.watches.contains_key(&number) || joined.subscriptions.contains_key(&number) {
             let text = format!("values of `{pattern}`: the number {number} is in use on this link");
             return Err(Refusal::new(Code::BadFrame, text));
@@ -134,10 +144,12 @@ impl HubState {
         let after = [after, if same { after_memory.n } else { 0 }];
         let anew = after_memory.epoch != 0 && !same;
         let text = pattern.as_str().to_owned();
-        let wants = Wants { pattern, principal };
+        let wants = Wants { pattern, principal, verb };
         let watch = Watch::new((id, number), wants, mode, window, [&self.kept, &self.memory], after, anew);
         let key = self.watches.all.insert(watch);
-        self.watches.patterns.get_or_insert_with(&text, Vec::new).push(key);
+        let keys = self.watches.patterns.get_or_insert_with(&text, Vec::new);
+        self.watches.all[key].place = keys.len();
+        keys.push(key);
         if let Some(joined) = self.links.joined(id) {
             joined.watches.insert(number, Asked::Watch(key));
         }
@@ -181,13 +193,18 @@ impl HubState {
         if let Some(joined) = self.links.joined(watch.link) {
             joined.turns.remove(watch.turn);
         }
-        self.conversation.forget_reads(key);
+        if let Some(ticket) = watch.reading {
+            self.conversation.forget_read(ticket);
+        }
         self.unattend(watch.link);
         self.hub_watch_ends(&watch.wants.pattern);
         let pattern = watch.wants.pattern.as_str();
         if let Some(keys) = self.watches.patterns.get_mut(pattern) {
-            keys.retain(|other| *other != key);
-            if keys.is_empty() {
+            // The last takes its place: to close the gap would be a step for each that is behind it.
+            keys.swap_remove(watch.place);
+            if let Some(moved) = keys.get(watch.place) {
+                self.watches.all[*moved].place = watch.place;
+            } else if keys.is_empty() {
                 self.watches.patterns.remove(pattern);
             }
         }
@@ -248,7 +265,10 @@ impl HubState {
         let Phase::Joined(joined) = &mut link.phase else { return };
         let (turns, lane) = (&mut joined.turns, &mut link.lanes.values);
         let watch = &mut watches.all[key];
-        watch.turn = match watch.feed(key, lane, [kept, memory], conversation, &mut turns.rows_left) {
+        let mut look = Look { rows: turns.rows_left, bounds: watches.bounds };
+        let progress = watch.feed(key, lane, [kept, memory], conversation, &mut look);
+        turns.rows_left = look.rows;
+        watch.turn = match progress {
             Progress::Full => turns.push(Asked::Watch(key)),
             Progress::Looks => turns.push_looking(Asked::Watch(key)),
             Progress::Waits => 0,
@@ -277,7 +297,7 @@ impl HubState {
             self.timers.set(self.now + LOOKED_AT_PAUSE, Timer::Look);
         }
         let Some(joined) = self.links.joined(id) else { return };
-        (joined.turns.looks, joined.turns.rows_left) = (0, LOOKED_AT_MAX);
+        joined.turns.may_look(self.watches.bounds.at_once);
         self.touch(id);
     }
 

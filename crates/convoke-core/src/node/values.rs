@@ -16,6 +16,7 @@ use crate::payload::Payload;
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
 
+use super::copies::Copies;
 use super::{NodeState, Phase, RequestId, named};
 use watch::Watch;
 pub use watch::{Change, Watched};
@@ -242,7 +243,7 @@ impl NodeState {
         let id = value.id;
         if let Some(get) = self.values.gets.get_mut(&id) {
             let author = author(value.author, get.found.last().map(|last| &last.author))?;
-            get.found.push(change(value, author)?);
+            get.found.push(change(value, author, &mut self.copies)?);
             return Ok(());
         }
         // Otherwise it was on its way when the watch was ended.
@@ -250,7 +251,7 @@ impl NodeState {
         if watch.begins() {
             self.answers.push((id, Ok(0)));
         }
-        if watch.arrived(value, &mut self.lanes.control)? {
+        if watch.arrived(value, &mut self.lanes.control, &mut self.copies)? {
             self.woken.push(id);
         }
         Ok(())
@@ -310,9 +311,8 @@ impl NodeState {
 }
 
 /// A value as it came; its author was read before.
-fn change(value: &Value<'_>, author: Name) -> Result<Change, Refusal> {
-    let payload =
-        value.payload.map(|(encoding, bytes)| Payload { encoding, bytes: bytes::Bytes::copy_from_slice(bytes) });
+fn change(value: &Value<'_>, author: Name, copies: &mut Copies) -> Result<Change, Refusal> {
+    let payload = value.payload.map(|(encoding, bytes)| Payload { encoding, bytes: copies.copy(bytes) });
     Ok(Change { name: named(value.name)?, payload, rev: value.rev, author })
 }
 

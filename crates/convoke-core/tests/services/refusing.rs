@@ -56,7 +56,10 @@ fn a_call_that_its_provider_refuses_is_not_given_to_it_again() {
     assert_eq!(refuse_all(&mut world, &[calc]), [calc]);
     let why = world.not_done(ann, number);
     assert_eq!(why.code, Code::NoProvider);
-    assert_eq!(why.text, "call to `s`: all who offer it have refused it; start another provider, or wait for one");
+    assert_eq!(
+        why.text,
+        "call to `s`: whoever could be chosen has refused it; start another provider, or wait for one"
+    );
     assert_eq!(world.census().0, 0);
 }
 

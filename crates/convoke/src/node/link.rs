@@ -168,6 +168,17 @@ async fn dial_hub(shared: &Arc<NodeShared>) -> Result<Dialed, Refusal> {
         }
         #[cfg(not(unix))]
         Address::Unix(_) => return Err(unreachable(shared, "there are no Unix sockets here")),
+        Address::Tls { host, port } => {
+            let tls = shared.tls.as_ref().expect("a node that has none was not opened");
+            let stream = tcp::connect(host, *port).await.map_err(failed)?;
+            let (stream, trusted) = tls.connect(stream, host, &shared.address).await?;
+            let token = match &shared.token {
+                _ if trusted => None,
+                Some(token) => Some(token.clone()),
+                None => announced_token(host, *port).await,
+            };
+            (Dialed::Socket(stream, trusted), token)
+        }
         Address::Tcp { host, port } => {
             let announced = announced(host, *port).await;
             #[cfg(unix)]
@@ -176,7 +187,7 @@ async fn dial_hub(shared: &Arc<NodeShared>) -> Result<Dialed, Refusal> {
             {
                 return Ok(Dialed::Socket(stream, true));
             }
-            let stream = tcp::connect(host, *port).await.map_err(failed)?;
+            let stream = Stream::Tcp(tcp::connect(host, *port).await.map_err(failed)?);
             let token = match &shared.token {
                 Some(token) => Some(token.clone()),
                 None => announced_token(host, *port).await,
@@ -262,8 +273,10 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
                     let mut inner = shared.lock();
                     inner.state.receive(&mut input, now());
                     if turn == Turn::Ended {
-                        let text = format!("the hub at {} has ended the link", shared.address);
-                        inner.state.disconnected(Refusal::new(Code::LinkLost, text), now());
+                        let why = stream.why().unwrap_or_else(|| {
+                            Refusal::new(Code::LinkLost, format!("the hub at {} has ended the link", shared.address))
+                        });
+                        inner.state.disconnected(why, now());
                     }
                     inner.settle(shared);
                 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{HubState, Services};
+use super::{HubState, NO_PARTY, Service, Services};
 use crate::frame::{InfoOwned, MasterWish, Select};
 use crate::hub::links::Links;
 use crate::hub::members::Members;
@@ -31,8 +31,10 @@ pub enum SelectDefault {
 /// Why there is nobody to give a call to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// Nobody that fits offers it.
+    /// Nobody offers it.
     Provider,
+    /// So many nodes offer it, and none of them fits.
+    Fitting(usize),
     /// All that fit were given it, and have refused it.
     Willing,
     /// All that fit have too much to do; so many they are.
@@ -51,7 +53,7 @@ impl HubState {
     #[inline]
     pub(super) fn choose(&mut self, service: u32, select: Select<'_>, refused_by: &[u64]) -> Result<u32, Missing> {
         let select = self.meant(select);
-        let HubState { links, services, random, members, .. } = self;
+        let HubState { links, services, random, members, nodes, .. } = self;
         let count = services.all[service].listed.len();
         if count == 0 {
             return Err(Missing::Provider);
@@ -66,7 +68,15 @@ impl HubState {
             Select::Random => (random.number() % count as u64) as usize,
             _ => 0,
         };
-        let choice = Choice { links, members, services, listed: &services.all[service].listed, refused_by };
+        // A node that is named is found without looking at all the others.
+        let named = match select {
+            Select::Node(name) => str::from_utf8(name).ok().and_then(|name| nodes.get(name)),
+            _ => None,
+        };
+        let named = named.and_then(|link| links.joined(*link)).map(|joined| joined.party);
+        let named = named.filter(|party| *party != NO_PARTY);
+        let Service { listed, nodes, .. } = &services.all[service];
+        let choice = Choice { links, members, services, listed, nodes: *nodes, refused_by };
         match select {
             // The first from there on that has room.
             Select::First | Select::RoundRobin | Select::Random | Select::Default => {
@@ -81,7 +91,10 @@ impl HubState {
                 Ok(offer)
             }
             Select::LeastBusy => choice.least(|_| true, |offer| services.offers[offer].open),
-            Select::Node(_) => choice.least(|offer| choice.fits(offer, select), |_| ()),
+            Select::Node(_) => {
+                let own = |party: u32| services.parties[party].offers_of(service);
+                choice.least_of(named.into_iter().flat_map(own), |_| ())
+            }
             Select::Host(_) => choice.least(|offer| choice.fits(offer, select), |offer| services.offers[offer].open),
             Select::Master => {
                 let must = |offer| choice.wishes(offer) == Some(MasterWish::Must);
@@ -107,7 +120,7 @@ impl HubState {
     }
 
     /// What this selector means at this hub.
-    fn meant<'a>(&self, select: Select<'a>) -> Select<'a> {
+    pub(super) fn meant<'a>(&self, select: Select<'a>) -> Select<'a> {
         match (select, self.config.select) {
             (Select::Default, SelectDefault::First) => Select::First,
             (Select::Default, SelectDefault::RoundRobin) => Select::RoundRobin,
@@ -121,12 +134,19 @@ impl HubState {
     }
 
     fn alone(&self) -> Choice<'_> {
-        Choice { links: &self.links, members: &self.members, services: &self.services, listed: &[], refused_by: &[] }
+        Choice {
+            links: &self.links,
+            members: &self.members,
+            services: &self.services,
+            listed: &[],
+            nodes: 0,
+            refused_by: &[],
+        }
     }
 
     /// Whether this registration could be chosen, if there were no other.
     pub(super) fn fits(&self, offer: u32, select: Select<'_>) -> bool {
-        self.alone().fits(offer, self.meant(select))
+        self.alone().fits(offer, select)
     }
 
     /// Whether its provider can be given one call more.
@@ -142,6 +162,8 @@ struct Choice<'a> {
     members: &'a Members,
     services: &'a Services,
     listed: &'a [u32],
+    /// Of how many nodes these are.
+    nodes: usize,
     refused_by: &'a [u64],
 }
 
@@ -198,7 +220,14 @@ impl<'a> Choice<'a> {
 
     /// Of those that fit and have room, the first with the least.
     fn least<K: Ord>(self, fits: impl Fn(u32) -> bool, key: impl Fn(u32) -> K) -> Result<u32, Missing> {
-        let fitting = self.listed.iter().copied().filter(|offer| fits(*offer));
+        self.least_of(self.listed.iter().copied().filter(|offer| fits(*offer)), key)
+    }
+
+    fn least_of<K: Ord>(
+        self,
+        fitting: impl Iterator<Item = u32> + Clone,
+        key: impl Fn(u32) -> K,
+    ) -> Result<u32, Missing> {
         let found = fitting.clone().filter(|offer| self.can_have_it(*offer)).min_by_key(|offer| key(*offer));
         found.ok_or_else(|| self.missing(fitting))
     }
@@ -211,7 +240,7 @@ impl<'a> Choice<'a> {
             willing += usize::from(!self.has_refused(offer));
         }
         match (count, willing) {
-            (0, _) => Missing::Provider,
+            (0, _) => Missing::Fitting(self.nodes),
             (_, 0) => Missing::Willing,
             (_, willing) => Missing::Room(willing),
         }

@@ -4,7 +4,8 @@ use super::calls::{self, Kept, NONE, Selected, State};
 use super::choose::Missing;
 use super::{HubState, LinkId, NO_PARTY, Offer, Services};
 use crate::bug::{Bug, planted};
-use crate::frame::{Call, Content, End, Frame, Handle, Reply};
+use crate::frame::{Call, Content, End, Frame, Handle, Reply, Select};
+use crate::hub::links::Joined;
 use crate::limits::{
     CALL_REFUSALS_MAX, CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX,
     CALLS_WAITING_PER_NAME_MAX, LINK_CALLS_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX,
@@ -59,22 +60,22 @@ impl HubState {
             return Err(refusal(Code::Busy, call.service, &why));
         }
         let service = match self.services.find(call.service) {
-            Some(service) => service,
+            Some(service) => {
+                let HubState { links, services, .. } = self;
+                check_call(links.joined(id), services.all[service].name.as_str())?;
+                service
+            }
             None => {
                 let name =
                     Name::from_bytes(call.service).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+                // Whether somebody offers it is told to those who may call it.
+                check_call(self.links.joined(id), name.as_str())?;
                 if !call.wait {
-                    return Err(missing(&name, Missing::Provider));
+                    return Err(missing(&name, call.select, Missing::Provider));
                 }
                 self.services.find_or_insert(&name)
             }
         };
-        let name = self.services.all[service].name.as_str();
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Call, name)) {
-            let refused = refusal(Code::Forbidden, call.service, "the rights do not allow it");
-            self.services.drop_unused(service);
-            return Err(refused);
-        }
         match self.choose(service, call.select, &[]) {
             Ok(offer) => {
                 let place = self.insert(caller, call);
@@ -86,7 +87,7 @@ impl HubState {
                 self.wait(place, service, call.content);
                 Ok(())
             }
-            Err(why) => Err(missing(&self.services.all[service].name, why)),
+            Err(why) => Err(missing(&self.services.all[service].name, self.meant(call.select), why)),
         }
     }
 
@@ -185,10 +186,15 @@ impl HubState {
             (Ok(offer), _) => self.give(place, offer, content),
             (Err(why), Some(service)) if wait && why.can_be_waited_for() => self.wait(place, service, content),
             (Err(why), _) => {
-                let refused = missing(name, why);
+                let refused = missing(name, self.selected(place), why);
                 self.refuse_call(place, &refused);
             }
         }
+    }
+
+    /// How the provider of a call is chosen.
+    pub(super) fn selected(&self, place: u32) -> Select<'_> {
+        self.meant(self.services.calls[place].select.select())
     }
 
     /// A service is offered on this link from now on, by this registration: what is sought may be there, and what waits for
@@ -202,14 +208,14 @@ impl HubState {
             }
         }
         for place in waiting {
-            if !self.fits(offer, self.services.calls[place].select.select()) {
+            if !self.fits(offer, self.selected(place)) {
                 continue;
             }
             let Some(kept) = self.detach(place) else { unreachable!("a call that waits is kept") };
             if self.has_room(offer) {
                 self.give(place, offer, kept.content());
             } else {
-                let refused = missing(&self.services.all[service].name, Missing::Room(1));
+                let refused = missing(&self.services.all[service].name, self.selected(place), Missing::Room(1));
                 self.refuse_call(place, &refused);
             }
         }
@@ -339,7 +345,8 @@ impl HubState {
         match self.detach(place) {
             _ if self.services.calls[place].caller == NONE => self.services.calls.remove(place),
             Some(_) if self.services.calls[place].refused_by.len() >= CALL_REFUSALS_MAX => {
-                self.refuse_call(place, &missing(&name, Missing::Willing));
+                let refused = missing(&name, self.selected(place), Missing::Willing);
+                self.refuse_call(place, &refused);
             }
             Some(kept) => self.give_again(place, &name, kept.content()),
             None => {
@@ -470,6 +477,15 @@ impl HubState {
     }
 }
 
+fn check_call(joined: Option<&mut Joined>, name: &str) -> Result<(), Refusal> {
+    match joined {
+        Some(joined) if !allow(&joined.principal, Verb::Call, name) => {
+            Err(joined.principal.forbidden(&format!("call to `{name}`"), Verb::Call, name))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Keeps what a call is called with, if there is room.
 fn keep(place: &mut Option<Box<Kept>>, kept_bytes: &mut usize, content: Content<'_>) -> bool {
     let kept = content.bytes.len() + size_of::<Kept>();
@@ -487,15 +503,25 @@ fn refusal(code: Code, service: &[u8], why: &str) -> Refusal {
     Refusal::new(code, format!("call to `{}`: {why}", service.escape_debug()))
 }
 
-fn missing(name: &Name, why: Missing) -> Refusal {
+fn missing(name: &Name, select: Select<'_>, why: Missing) -> Refusal {
     match why {
         Missing::Provider => {
             let text = format!("call to `{name}`: nobody offers it; start a provider, or wait for one");
             Refusal::new(Code::NoProvider, text)
         }
+        Missing::Fitting(nodes) => {
+            let offered = match nodes {
+                1 => "1 node offers it, and does not fit".to_owned(),
+                _ => format!("{nodes} nodes offer it, and none fits"),
+            };
+            let select = select.word();
+            let text = format!("call to `{name}`: {offered} `{select}`; select otherwise, or wait for one that fits");
+            Refusal::new(Code::NoProvider, text)
+        }
         Missing::Willing => {
-            let text =
-                format!("call to `{name}`: all who offer it have refused it; start another provider, or wait for one");
+            let text = format!(
+                "call to `{name}`: whoever could be chosen has refused it; start another provider, or wait for one"
+            );
             Refusal::new(Code::NoProvider, text)
         }
         Missing::Room(count) => {

@@ -15,6 +15,7 @@ use crate::kept::{Kept, Place, Slot};
 use crate::limits::LINK_VALUES_BYTES_MAX;
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
+use crate::rights::Verb;
 
 /// What is held of a value beside its frames, in bytes, for the bound.
 const OVERHEAD_BYTES: usize = 64;
@@ -68,7 +69,7 @@ impl HubState {
     /// Somebody wants to know what there is, once.
     pub(super) fn get(&mut self, id: LinkId, number: u32, pattern: Pattern) {
         let Some(joined) = self.links.joined(id) else { return };
-        let wants = Wants { pattern, principal: joined.principal.clone() };
+        let wants = Wants { pattern, principal: joined.principal.clone(), verb: Verb::Get };
         let get = Get { link: id, id: number, wants, barrier: None, turn: 0, found: None };
         let key = self.watches.gets.insert(get);
         joined.watches.insert(number, Asked::Get(key));
@@ -81,34 +82,43 @@ impl HubState {
 
     /// Everything is known that was committed before it.
     pub(in crate::hub) fn get_may_begin(&mut self, key: GetKey) {
-        let get = &mut self.watches.gets[key];
-        get.barrier = None;
-        let link = get.link;
-        let Some(joined) = self.links.joined(link) else { return };
-        let turns = &mut joined.turns;
-        get.turn = if turns.told.is_none() {
-            turns.told = Some(key);
-            turns.push(Asked::Get(key))
-        } else {
-            turns.push_get(key)
-        };
+        self.watches.gets[key].barrier = None;
+        let link = self.watches.gets[key].link;
         self.touch(link);
+        let Some(joined) = self.links.joined(link) else { return };
+        if joined.turns.told.is_some() {
+            self.watches.gets[key].turn = joined.turns.push_get(key);
+            return;
+        }
+        joined.turns.told = Some(key);
+        if self.look_for(link, key)
+            && let Some(joined) = self.links.joined(link)
+        {
+            self.watches.gets[key].turn = joined.turns.push(Asked::Get(key));
+        }
+    }
+
+    /// Finds what a get is to be told, if that may be looked for now. False if not, or if it is refused.
+    fn look_for(&mut self, id: LinkId, key: GetKey) -> bool {
+        let Some(joined) = self.links.joined(id) else { return false };
+        if joined.turns.rows_left <= 0 {
+            // It cannot be looked for in parts.
+            self.watches.gets[key].turn = joined.turns.push_looking(Asked::Get(key));
+            return false;
+        }
+        let found = self.find_for(id, key);
+        if let Err(refusal) = &found {
+            let number = self.watches.gets[key].id;
+            self.refuse(id, number, refusal);
+            self.get_ended(id, key);
+        }
+        found.is_ok()
     }
 
     /// Lets a get take what its link has room for.
     pub(super) fn feed_get(&mut self, id: LinkId, key: GetKey) {
-        if self.watches.gets[key].found.is_none() {
-            let Some(joined) = self.links.joined(id) else { return };
-            if joined.turns.rows_left == 0 {
-                // It cannot be looked for in parts.
-                self.watches.gets[key].turn = joined.turns.push_looking(Asked::Get(key));
-                return;
-            }
-            if let Err(refusal) = self.find_for(id, key) {
-                let number = self.watches.gets[key].id;
-                self.refuse(id, number, &refusal);
-                return self.get_ended(id, key);
-            }
+        if self.watches.gets[key].found.is_none() && !self.look_for(id, key) {
+            return;
         }
         let HubState { links, watches, .. } = self;
         let Some(link) = links.get_mut(id) else { return };
@@ -135,7 +145,7 @@ impl HubState {
         let get = &self.watches.gets[key];
         let both = [&self.kept, &self.memory].map(|kept| (kept, find(kept, &get.wants, &mut steps, &mut room)));
         if let Some(joined) = self.links.joined(id) {
-            joined.turns.rows_left = joined.turns.rows_left.saturating_sub(usize::MAX - steps);
+            joined.turns.rows_left -= (usize::MAX - steps) as i64;
         }
         let mut values = [VecDeque::new(), VecDeque::new()];
         for (values, (kept, found)) in values.iter_mut().zip(both) {
