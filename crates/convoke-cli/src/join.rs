@@ -159,7 +159,11 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() && !failure.message.contains("certificate") => {
+                Exit::Rights
+                    if failure.kind == Code::Unauthorized.word()
+                        && arguments.token_file.is_none()
+                        && !failure.message.contains("certificate") =>
+                {
                     "; give a token with --token-file"
                 }
                 _ => "",

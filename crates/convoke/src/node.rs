@@ -701,6 +701,9 @@ impl Inner {
             shared.room.notify_waiters();
             shared.standing.send_if_modified(|before| {
                 let changed = *before != standing;
+                if changed {
+                    link::tell(self.state.name(), before, &standing);
+                }
                 *before = standing;
                 changed
             });
