@@ -45,6 +45,8 @@ use services::Services;
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
+#[cfg(feature = "sim")]
+pub(crate) use watches::LookBounds;
 use watches::Watches;
 
 use crate::bug::{Bug, planted};
@@ -287,6 +289,12 @@ impl HubState {
             config,
             identity,
         }
+    }
+
+    /// How much watches look at, and in which way, before anybody has joined.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_look_bounds(&mut self, bounds: LookBounds) {
+        self.watches.bounds = bounds;
     }
 
     /// Lets in who proves this token, to do everything.

@@ -162,7 +162,7 @@ pub const GETS_BYTES_MAX: usize = 256 << 20;
 
 /// Values that do not match and are looked at for the watches of one link before others have their turn: less than a
 /// millisecond.
-pub const LOOKED_AT_MAX: usize = 4096;
+pub const LOOKED_AT_MAX: i64 = 4096;
 
 /// How long others have their turn then.
 pub const LOOKED_AT_PAUSE: Duration = Duration::from_millis(1);

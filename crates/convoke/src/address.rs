@@ -84,6 +84,9 @@ impl Address {
             }
             "unix" if rest.starts_with('/') && !rest.contains('\0') => Ok(Address::Unix(rest.into())),
             "unix" => bad("a Unix socket has an absolute path, as in `unix:///run/convoke.sock`"),
+            "mem" if cfg!(not(feature = "hub")) => {
+                bad("no hub is in this program, which was built without the feature `hub`")
+            }
             "mem" if !rest.is_empty() && rest.len() <= 256 => Ok(Address::Mem(rest.to_owned())),
             "mem" => bad("a hub in memory has a name, as in `mem://test`"),
             _ => bad("it begins with `tcp://`, `tls://`, `unix://` or `mem://`, or is just `HOST:PORT`"),

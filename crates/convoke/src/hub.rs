@@ -10,23 +10,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault, Time};
+use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault};
 use tokio::sync::oneshot;
 
-pub(crate) use announce::{Announced, find};
 pub(crate) use shared::HubShared;
 
 use crate::address::{Address, PORT};
+use crate::announced;
+use crate::clock::now;
 use crate::error::Error;
 use crate::store::StoreThread;
 use crate::tls::TlsOptions;
 use crate::tls::hub::HubTls;
-use crate::token::Token;
+use crate::token::{OWNER, Token};
 use shared::Foundation;
 use thread::{Listening, Presence};
-
-/// The name of the token that is made with a hub, and of its owner.
-pub(crate) const OWNER: &str = "admin";
 
 /// How a hub is started.
 #[derive(Clone, Debug, Default)]
@@ -212,13 +210,6 @@ impl Hub {
     }
 }
 
-/// The time of this process, the same for all hubs and nodes in it.
-pub(crate) fn now() -> Time {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    let start = START.get_or_init(std::time::Instant::now);
-    Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// The wall clock, in milliseconds since 1970.
 fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -249,7 +240,7 @@ fn defaults() -> Vec<Address> {
         addresses.push(Address::Tcp { host: "::1".into(), port: PORT });
     }
     #[cfg(unix)]
-    if let Some(folder) = announce::folder() {
+    if let Some(folder) = announced::folder() {
         addresses.push(Address::Unix(folder.join("hub.sock")));
     }
     addresses

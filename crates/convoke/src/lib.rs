@@ -37,15 +37,25 @@
 //! * [`Error`]: what can go wrong, by what can be done about it.
 //!
 //! The rules, without any IO, are in the crate `convoke-core`.
+//!
+//! # Features
+//!
+//! `hub`, on unless `default-features = false`: [`Hub`] and links in memory. A program that only joins needs neither, and
+//! does without the store's database.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "hub"), allow(dead_code, reason = "what only hubs use stands beside what nodes use"))]
 
 mod address;
+mod announced;
+mod clock;
 #[cfg(doctest)]
 mod documents;
 mod error;
+#[cfg(feature = "hub")]
 mod hub;
 mod json;
 mod node;
+#[cfg(feature = "hub")]
 mod store;
 mod tls;
 mod token;
@@ -59,11 +69,14 @@ pub use convoke_core::{
     Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
+#[cfg(feature = "hub")]
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
     Batch, Call, CallOptions, Choose, Member, Members, Missed, Node, NodeOptions, Provider, Registration, Selector,
     ServeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
 };
-pub use tls::{Authority, Certificate, OwnAuthority, TlsOptions};
+pub use tls::{Authority, Certificate};
+#[cfg(feature = "hub")]
+pub use tls::{OwnAuthority, TlsOptions};
 pub use token::Token;

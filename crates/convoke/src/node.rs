@@ -36,8 +36,8 @@ pub use values::{SetOptions, Value};
 pub use watch::{Watch, WatchOptions};
 
 use crate::address::Address;
+use crate::clock::now;
 use crate::error::Error;
-use crate::hub::now;
 use crate::tls::node::NodeTls;
 use crate::tls::{Authority, Certificate};
 use crate::token::Token;

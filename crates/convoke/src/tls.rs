@@ -2,19 +2,23 @@
 //! [`node`]; both carry their links as [`carry`] says, beside the threads that they belong to.
 
 mod carry;
+#[cfg(feature = "hub")]
 pub(crate) mod hub;
 pub(crate) mod node;
+#[cfg(feature = "hub")]
 mod own;
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use convoke_core::Name;
 
+#[cfg(feature = "hub")]
 pub use own::OwnAuthority;
+#[cfg(feature = "hub")]
 pub(crate) use own::default_options;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -24,20 +28,21 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 
 use crate::error::Error;
-use crate::hub::OWNER;
+use crate::token::OWNER;
 
 /// The longest file with certificates or a key that is read, in bytes: a bundle of all public authorities is a quarter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a hub shows on its links over TLS. The files are read when the hub starts and at [`Hub::reload_tls`](crate::Hub::reload_tls).
+#[cfg(feature = "hub")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
     /// A PEM file with its certificate, and behind it those of the authorities between it and the one that nodes know.
-    pub certificate: PathBuf,
+    pub certificate: std::path::PathBuf,
     /// A PEM file with the certificate's key, which only its owner may be able to read.
-    pub key: PathBuf,
+    pub key: std::path::PathBuf,
     /// A PEM file with the authorities whose certificates let programs in without a token; `None` for no such programs.
-    pub client_authority: Option<PathBuf>,
+    pub client_authority: Option<std::path::PathBuf>,
 }
 
 /// Whose certificates are believed: one authority or several.
@@ -205,7 +210,7 @@ fn name_in(certificate: &[u8]) -> Option<Name> {
     url.or_else(dns).filter(|name| !name.is_reserved())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "hub"))]
 mod tests {
     use std::fs;
 

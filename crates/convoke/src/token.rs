@@ -9,6 +9,9 @@ use convoke_core::{Name, TokenKey};
 
 use crate::error::Error;
 
+/// The name of the token that is made with a hub, and of its owner.
+pub(crate) const OWNER: &str = "admin";
+
 /// Bytes of randomness in a token that we make.
 const SECRET_BYTES: usize = 32;
 

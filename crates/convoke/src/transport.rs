@@ -2,6 +2,10 @@
 //! [`Stream`] or a [`Listener`]. Links in memory have neither: see `mem`.
 
 pub(crate) mod buffers;
+#[cfg(feature = "hub")]
+pub(crate) mod mem;
+#[cfg(not(feature = "hub"))]
+#[path = "transport/without_mem.rs"]
 pub(crate) mod mem;
 pub(crate) mod pipe;
 pub(crate) mod tcp;

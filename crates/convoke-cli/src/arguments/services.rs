@@ -88,8 +88,9 @@ With --all it is a line `NODE PAYLOAD` for each, in the order of their names, an
 stderr for each that has not answered; with --json all are lines on stdout.
 
 What the service itself answers as an error is exit code 65, and printed as `TYPE: MESSAGE`. 69 is that nobody offers \
-it, or nobody whom --select fits, or that no answer came: the message says if it may have been done all the same. 75 is that who offers it \
-has too much to do.
+it, or nobody whom --select fits, or that no answer came: the message says if it may have been done all the same. \
+75 is that who offers it has too much to do. A call takes at most 1h: a longer --timeout is \
+refused.
 
 Examples:
   convoke call math/add '[1,2]'

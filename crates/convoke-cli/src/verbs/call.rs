@@ -31,6 +31,10 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
     // All that can be wrong by itself is refused before the hub is asked for.
     let service = Name::parse(&arguments.service)?;
     let headers = payload::headers(&arguments.headers)?;
+    let timeout = patience(&arguments.node);
+    if timeout > CallOptions::TIMEOUT_MAX {
+        return Err(Failure::usage("a call takes at most 1h: give a shorter time with --timeout"));
+    }
     let payload = match payload::given(arguments.payload.payload, arguments.payload.raw, signals).await? {
         Given::Payload(payload) => payload,
         Given::Nothing => Payload::default(),
@@ -38,7 +42,7 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
     };
     let options = CallOptions {
         select: arguments.select.map(Into::into).unwrap_or_default(),
-        timeout: Some(patience(&arguments.node)),
+        timeout: Some(timeout),
         wait_for_provider: arguments.wait,
         headers,
     };

@@ -26,6 +26,17 @@ fn a_service_that_is_offered_later_is_waited_for() {
 }
 
 #[test]
+fn a_call_cannot_be_given_more_than_an_hour() {
+    let story = Story::with_hub();
+    let _echo = story.serve(["echo", "--", "cat"]);
+    story.run(["call", "echo", "7", "--timeout", "1h"]).is(0, "7\n", "");
+    for all in [&["--all"][..], &[]] {
+        let arguments = ["call", "echo", "7", "--timeout", "61m"].into_iter().chain(all.iter().copied());
+        story.run(arguments).is(64, "", "convoke: a call takes at most 1h: give a shorter time with --timeout\n");
+    }
+}
+
+#[test]
 fn json_tells_the_encoding() {
     let story = Story::with_hub();
     let _echo = story.serve(["echo", "--", "cat"]);

@@ -95,8 +95,8 @@ impl Conversation {
     }
 
     /// The watch has ended: what it has asked for is nobody's.
-    pub(super) fn forget_reads(&mut self, watch: WatchKey) {
-        self.reads.retain(|_, other| *other != watch);
+    pub(super) fn forget_read(&mut self, ticket: Ticket) {
+        self.reads.remove(&ticket);
     }
 
     /// Whether more may be appended now.

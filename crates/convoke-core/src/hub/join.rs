@@ -5,6 +5,7 @@ use bytes::{Buf, BytesMut};
 use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
 use super::services::NO_PARTY;
 use super::sessions::Session;
+use super::watches::Turns;
 use super::{Applicant, HubState, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Hello, Preface, Welcome};
@@ -217,7 +218,9 @@ impl HubState {
         let control = std::mem::take(&mut link.lanes.control);
         link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
         link.lanes.control = control;
-        link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
+        let turns = Turns::new(self.watches.bounds.at_once);
+        let joined = joined(candidate, principal, incarnation, publisher, received, turns, now);
+        link.phase = Phase::Joined(Box::new(joined));
         self.timers.clear(Timer::Join(id));
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
@@ -374,6 +377,7 @@ fn joined(
     incarnation: crate::frame::Incarnation,
     publisher: u32,
     received: u64,
+    turns: Turns,
     now: crate::time::Time,
 ) -> Joined {
     Joined {
@@ -400,7 +404,7 @@ fn joined(
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),
-        turns: Default::default(),
+        turns,
     }
 }
 

@@ -20,13 +20,14 @@ use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, WatchMode};
 use crate::kept::Place;
-use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_MAX, LOOKED_AT_PAUSE, WATCHES_PER_LINK_MAX};
+use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_PAUSE, WATCHES_PER_LINK_MAX};
 use crate::name::Pattern;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Principal, Verb, allow};
 use crate::tree::Tree;
 use crate::tree::slab::Slab;
-use cursor::{Progress, Watch};
+pub(crate) use cursor::LookBounds;
+use cursor::{Look, Progress, Watch};
 use gets::Get;
 use turns::Turn;
 pub(super) use turns::Turns;
@@ -49,6 +50,7 @@ pub(super) struct Watches {
     all: Slab<Watch>,
     patterns: Tree<Vec<WatchKey>>,
     gets: Slab<Get>,
+    pub(super) bounds: LookBounds,
     /// What all gets together have found, and their links have not taken.
     pub(super) gets_bytes: usize,
     /// Links whose watches have to look further, in the order of their turns.
@@ -83,6 +85,7 @@ impl Watches {
             all: Slab::new(),
             patterns: Tree::new(seed),
             gets: Slab::new(),
+            bounds: LookBounds::default(),
             gets_bytes: 0,
             looking: BTreeMap::new(),
             looking_last: 0,
@@ -144,7 +147,9 @@ impl HubState {
         let wants = Wants { pattern, principal, verb };
         let watch = Watch::new((id, number), wants, mode, window, [&self.kept, &self.memory], after, anew);
         let key = self.watches.all.insert(watch);
-        self.watches.patterns.get_or_insert_with(&text, Vec::new).push(key);
+        let keys = self.watches.patterns.get_or_insert_with(&text, Vec::new);
+        self.watches.all[key].place = keys.len();
+        keys.push(key);
         if let Some(joined) = self.links.joined(id) {
             joined.watches.insert(number, Asked::Watch(key));
         }
@@ -188,13 +193,18 @@ impl HubState {
         if let Some(joined) = self.links.joined(watch.link) {
             joined.turns.remove(watch.turn);
         }
-        self.conversation.forget_reads(key);
+        if let Some(ticket) = watch.reading {
+            self.conversation.forget_read(ticket);
+        }
         self.unattend(watch.link);
         self.hub_watch_ends(&watch.wants.pattern);
         let pattern = watch.wants.pattern.as_str();
         if let Some(keys) = self.watches.patterns.get_mut(pattern) {
-            keys.retain(|other| *other != key);
-            if keys.is_empty() {
+            // The last takes its place: to close the gap would be a step for each that is behind it.
+            keys.swap_remove(watch.place);
+            if let Some(moved) = keys.get(watch.place) {
+                self.watches.all[*moved].place = watch.place;
+            } else if keys.is_empty() {
                 self.watches.patterns.remove(pattern);
             }
         }
@@ -255,7 +265,10 @@ impl HubState {
         let Phase::Joined(joined) = &mut link.phase else { return };
         let (turns, lane) = (&mut joined.turns, &mut link.lanes.values);
         let watch = &mut watches.all[key];
-        watch.turn = match watch.feed(key, lane, [kept, memory], conversation, &mut turns.rows_left) {
+        let mut look = Look { rows: turns.rows_left, bounds: watches.bounds };
+        let progress = watch.feed(key, lane, [kept, memory], conversation, &mut look);
+        turns.rows_left = look.rows;
+        watch.turn = match progress {
             Progress::Full => turns.push(Asked::Watch(key)),
             Progress::Looks => turns.push_looking(Asked::Watch(key)),
             Progress::Waits => 0,
@@ -284,7 +297,7 @@ impl HubState {
             self.timers.set(self.now + LOOKED_AT_PAUSE, Timer::Look);
         }
         let Some(joined) = self.links.joined(id) else { return };
-        (joined.turns.looks, joined.turns.rows_left) = (0, LOOKED_AT_MAX);
+        joined.turns.may_look(self.watches.bounds.at_once);
         self.touch(id);
     }
 

@@ -128,6 +128,7 @@ fn several_patterns_change_no_more_together_than_one_may() {
 /// Once what was looked up in parts could be cut within what had changed together.
 #[test]
 fn what_is_next_is_found_in_whole_positions_and_none_is_left_out() {
+    const MAX: usize = 1000;
     let mut kept = Kept::new(0, 1);
     let names: Vec<String> = (0..7000).map(|n| format!("{}/{n}", ["a", "b", "c"][n % 3])).collect();
     for (cseq, names) in names.chunks(250).enumerate() {
@@ -152,8 +153,8 @@ fn what_is_next_is_found_in_whole_positions_and_none_is_left_out() {
         };
         let (mut from, mut found) = ((7, 0), Vec::new());
         loop {
-            let next = kept.values.next(&pattern, from..end, deletions, &mut { usize::MAX }).unwrap();
-            assert!(next.places.len() <= NEXT_MAX);
+            let next = kept.values.next(&pattern, from..end, deletions, MAX, &mut { usize::MAX }).unwrap();
+            assert!(next.places.len() <= MAX);
             let last = next.places.last().map(|((pos, _), _)| *pos);
             found.extend(next.places);
             match (next.rest, last) {
@@ -165,14 +166,17 @@ fn what_is_next_is_found_in_whole_positions_and_none_is_left_out() {
                 (Some(rest), None) => {
                     // Too many that changed together: whoever asks goes through them one by one.
                     let group: Vec<_> = naive(rest).into_iter().take_while(|((pos, _), _)| *pos == rest.0).collect();
-                    assert!(group.len() > NEXT_MAX, "`{pattern}`");
+                    assert!(group.len() > MAX, "`{pattern}`");
                     found.extend(group);
                     from = (rest.0 + 1, 0);
                 }
             }
         }
         assert!(found == naive((7, 0)), "`{pattern}`: {} found", found.len());
-        assert!(kept.values.next(&pattern, from..end, deletions, &mut 3).is_none(), "`{pattern}`: too much to look at");
+        assert!(
+            kept.values.next(&pattern, from..end, deletions, MAX, &mut 3).is_none(),
+            "`{pattern}`: too much to look at"
+        );
     }
 }
 

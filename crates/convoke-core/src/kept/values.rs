@@ -24,9 +24,6 @@ pub(crate) type Slot = u32;
 /// Where the name begins in the first frame of a value: behind the head, the number of the watch and the revision.
 const NAMES_OFFSET: usize = crate::frame::HEAD_BYTES + 4 + 16;
 
-/// How many changes are found in advance for one watch.
-pub(crate) const NEXT_MAX: usize = 1024;
-
 /// Changes that come next for somebody.
 pub(crate) struct Next {
     /// Whole positions, in order.
@@ -144,13 +141,15 @@ impl Values {
         })
     }
 
-    /// The first of the last changes of keys that match, from a place on and before another, in order; those of keys
-    /// without a value only with `deletions`. `None` if there is more to look at than `steps` says, from which that is taken.
+    /// The first of the last changes of keys that match, from a place on and before another, in order, `max` of them at
+    /// most; those of keys without a value only with `deletions`. `None` if there is more to look at than `steps` says, from
+    /// which that is taken.
     pub(crate) fn next(
         &self,
         pattern: &Pattern,
         range: Range<Place>,
         deletions: bool,
+        max: usize,
         steps: &mut usize,
     ) -> Option<Next> {
         let mut first = BinaryHeap::new();
@@ -159,7 +158,7 @@ impl Values {
             let entry = &self.entries[*slot];
             if range.contains(&entry.place) && (entry.set || deletions) {
                 first.push((entry.place, *slot));
-                if first.len() > NEXT_MAX {
+                if first.len() > max {
                     let last = first.pop().map(|(place, _)| place);
                     rest = rest.min(last).or(last);
                 }

@@ -3,7 +3,6 @@
 mod chaos;
 mod lost;
 #[path = "../pair/mod.rs"]
-#[allow(dead_code, reason = "shared by tests, none of which uses all of it")]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod pair;
 mod refusing;
@@ -492,9 +491,29 @@ fn a_deadline_has_a_bound() {
     let mut world = World::new();
     let (calc, ann) = (world.provider("calc", "s"), world.node("ann"));
     let mut request = world.request("s", "x");
-    request.timeout = Duration::from_secs(100 * 3600);
-    world.call_with(ann, request);
-    assert_eq!(world.sides[calc].given[0].deadline.since(world.now), limits::CALL_TIME_MAX);
+    request.timeout = Duration::from_secs(7200);
+    let now = world.now;
+    let why = world.sides[ann].node.call(&request, now).expect_err("nobody takes so long");
+    assert_eq!(why.code, Code::BadRequest);
+    assert_eq!(why.to_string(), "call to `s`: a call takes at most 1 h, and this one was given 7200 s");
+    request.timeout = limits::CALL_TIME_MAX;
+    let number = world.call_with(ann, request);
+    // Of what another implementation may ask for, the hub gives no more either.
+    let call = convoke_core::frame::Call {
+        number: number + 1,
+        left_ms: 7_200_000,
+        select: Default::default(),
+        wait: false,
+        again: false,
+        service: b"s",
+        content: Default::default(),
+    };
+    tell(&mut world, ann, &Frame::Call(call));
+    world.run();
+    for call in &world.sides[calc].given {
+        assert_eq!(call.deadline.since(world.now), limits::CALL_TIME_MAX);
+    }
+    assert_eq!(world.sides[calc].given.len(), 2);
 }
 
 #[test]

@@ -239,3 +239,38 @@ fn a_watch_whose_program_takes_nothing_holds_up_no_other_of_its_link() {
     let told = take_all(&mut world, big);
     assert_eq!((told.len(), is_in_order(&told)), (150, true));
 }
+
+/// Once each that ended was searched for among all others of its pattern.
+#[test]
+fn watches_of_one_pattern_end_in_any_order_and_the_others_go_on() {
+    let mut world = World::new(2);
+    let mut open: Vec<u32> = (0..60).map(|_| watch(&mut world, "k", WatchMode::All)).collect();
+    world.settle();
+    for round in 0..5 {
+        // From the front, from the back, from between, and with something waiting for them.
+        world.nodes[0].state.write(&[set("k", b"1")]).unwrap();
+        for place in [0, open.len() - 2, (round * 7) % 40] {
+            world.nodes[1].state.unwatch(open.remove(place));
+        }
+        world.settle();
+        open.push(watch(&mut world, "k", WatchMode::All));
+        world.settle();
+        let rev = write_again(&mut world);
+        for id in &open {
+            assert_eq!(take(&mut world, *id).last(), Some(&(rev, "k".to_owned(), true)), "{id} of {open:?}");
+        }
+        assert_eq!(world.hub.census().watches, open.len());
+    }
+    for id in open {
+        world.nodes[1].state.unwatch(id);
+    }
+    world.settle();
+    assert_eq!(world.hub.census().watches, 0);
+}
+
+/// The revision of one more change of `k`.
+fn write_again(world: &mut World) -> u64 {
+    world.nodes[0].state.write(&[set("k", b"2")]).unwrap();
+    world.settle();
+    world.nodes[0].state.written_writes().pop().unwrap().1.unwrap().rev.n
+}

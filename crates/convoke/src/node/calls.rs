@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use convoke_core::limits::CALL_TIME_DEFAULT;
+use convoke_core::limits::{CALL_TIME_DEFAULT, CALL_TIME_MAX};
 use convoke_core::report::{ProviderReport, SERVICES, ServiceReport};
 use convoke_core::{CallEnd, CallRequest, Code, Headers, Name, NodeState, Numbered, Payload, Refusal, Time};
 use serde::Serialize;
@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::serve::time_left;
 use super::{Node, NodeShared};
+use crate::clock::now;
 use crate::error::{Error, Failure};
-use crate::hub::now;
 use crate::transport::mem;
 
 /// Chooses one of the providers, or none; see [`Selector::Choose`].
@@ -93,13 +93,19 @@ pub struct Provider {
 pub struct CallOptions {
     /// Who is to handle it.
     pub select: Selector,
-    /// How long it may take, 1 h at most; 10 s if `None`. In a handler, no longer than is left of the call that it handles.
+    /// How long it may take, at most [`TIMEOUT_MAX`](CallOptions::TIMEOUT_MAX): with more the call is refused. 10 s if `None`.
+    /// In a handler, no longer than is left of the call that it handles.
     pub timeout: Option<Duration>,
     /// Without a provider it waits for one, and without a link for a link, as long as it may take. For one service 4096 calls
     /// can wait.
     pub wait_for_provider: bool,
     /// The pairs beside the payload.
     pub headers: Headers,
+}
+
+impl CallOptions {
+    /// The longest that a call can be given: 1 h. What takes longer is started by one call, and asked for by others.
+    pub const TIMEOUT_MAX: Duration = CALL_TIME_MAX;
 }
 
 /// Who waits for the end of which call.
@@ -149,11 +155,11 @@ impl Node {
     ///
     /// [`Error::outcome`] tells whether the handler may have run, [`Error::code`] why not:
     ///
-    /// * It certainly has not: [`Error::Refused`] with [`Code::NoProvider`] (nobody offers it, or nobody who was selected) or [`Code::TimedOut`] (it
-    ///   was not given to a provider in time); [`Error::Backpressure`] with [`Code::Busy`] (all who offer it have too
-    ///   much to do, or this node has 4096 open calls); [`Error::Offline`] without a link; [`Error::Unauthorized`];
-    ///   [`Error::BadName`]; [`Error::BadPayload`]; [`Error::Refused`] with [`Code::BadRequest`] if it cannot be read as
-    ///   what the handler takes.
+    /// * It certainly has not: [`Error::Refused`] with [`Code::NoProvider`] (nobody offers it, or nobody who was
+    ///   selected) or [`Code::TimedOut`] (it was not given to a provider in time); [`Error::Backpressure`] with
+    ///   [`Code::Busy`] (all who offer it have too much to do, or this node has 4096 open calls);
+    ///   [`Error::Offline`] without a link; [`Error::Unauthorized`]; [`Error::BadName`]; [`Error::BadPayload`];
+    ///   [`Error::Refused`] with [`Code::BadRequest`] if it cannot be read as what the handler takes.
     /// * It may have: [`Error::Unanswered`] with [`Code::TimedOut`] after 10 s, [`Code::ProviderLost`] if the provider
     ///   was lost meanwhile and did not come back within 5 s, [`Code::LinkLost`], [`Code::Cancelled`].
     /// * It has: [`Error::Failed`] is what the program answers; also with the kind `BadPayload` if the answer cannot be read
@@ -172,7 +178,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// As [`call`](Node::call).
+    /// As [`call`](Node::call); and [`Error::Refused`] with [`Code::BadRequest`] if it is given more than 1 h.
     pub async fn call_with<A, R>(&self, service: impl AsRef<str>, args: &A, options: CallOptions) -> Result<R, Error>
     where
         A: Serialize + ?Sized,
@@ -386,7 +392,7 @@ impl NodeShared {
             Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
-        inner.calls.0.push(number, Waits::For(task.clone()));
+        inner.calls.0.insert(number, Waits::For(task.clone()));
         let looks_at = inner.looks_at;
         if inner.state.deadline().is_some_and(|due| looks_at.is_none_or(|looks_at| due < looks_at)) {
             self.wake.notify_one();

@@ -11,7 +11,8 @@ use tokio::net::lookup_host;
 
 use super::{NodeShared, load};
 use crate::address::Address;
-use crate::hub::{Announced, find, now};
+use crate::announced::{Announced, find};
+use crate::clock::now;
 use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::mem::{self, MemLink};

@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::futures::TaskLocalFuture;
 
 use super::{Node, left};
+use crate::clock::now;
 use crate::error::{Error, Failure};
-use crate::hub::now;
 use crate::transport::mem;
 
 /// How many calls one registration handles at a time unless told otherwise.

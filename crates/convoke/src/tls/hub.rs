@@ -13,8 +13,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::carry::{Opening, carry};
 use super::{Authority, Certificate, TlsOptions, day, name_in, provider};
+use crate::clock::now;
 use crate::error::Error;
-use crate::hub::{HubShared, now};
+use crate::hub::HubShared;
 use crate::transport::pipe::End;
 
 /// So many days before a certificate expires the hub begins to say so.

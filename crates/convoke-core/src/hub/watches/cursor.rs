@@ -11,18 +11,45 @@ use crate::foundation::{RowKey, Ticket};
 use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
 use crate::hub::LinkId;
 use crate::hub::foundation::Conversation;
-use crate::kept::{CHANGES, Kept, NEXT_MAX, Place, Reach, change_from_row, name_in, place_key};
-use crate::limits::LINK_VALUES_BYTES_MAX;
-
-/// Rows that do not match and are looked at in a row before those that do are looked up by their names instead.
-const SCAN_MAX: usize = 16;
-
-/// What is looked at to find them by their names, in nodes of the tree. If there are more below a pattern, its watch looks
-/// through the rows in their order, however many others there are.
-const LOOK_UP_MAX: usize = 16_384;
+use crate::kept::{CHANGES, Kept, Place, Reach, change_from_row, name_in, place_key};
+use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_MAX};
 
 /// What is read at a time for a watch of every change that is far behind, in bytes.
 const READ_BYTES: usize = 256 << 10;
+
+/// How much watches look at, and in which way. The simulator makes all of it small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LookBounds {
+    /// Rows that do not match and are looked at for the watches of one link before others have their turn.
+    pub(crate) at_once: i64,
+    /// Rows that do not match and are looked at in a row before those that do are looked up by their names instead.
+    pub(crate) scan: usize,
+    /// What is looked at to find them by their names, in nodes of the tree. If there are more below a pattern, its watch looks
+    /// through the rows in their order, however many others there are.
+    pub(crate) look_up: usize,
+    /// How many of them are found in advance.
+    pub(crate) next: usize,
+}
+
+impl Default for LookBounds {
+    fn default() -> LookBounds {
+        LookBounds { at_once: LOOKED_AT_MAX, scan: 16, look_up: 16_384, next: 1024 }
+    }
+}
+
+/// What may still be looked at.
+pub(super) struct Look {
+    /// Below zero if something could not be looked for in parts.
+    pub(super) rows: i64,
+    pub(super) bounds: LookBounds,
+}
+
+impl Look {
+    /// All that there is.
+    fn all() -> Look {
+        Look { rows: i64::MAX, bounds: LookBounds::default() }
+    }
+}
 
 /// A watch that goes on.
 pub(super) struct Watch {
@@ -30,6 +57,8 @@ pub(super) struct Watch {
     /// The node's number for it.
     pub(super) id: u32,
     pub(super) wants: Wants,
+    /// Where it stands among those of the same pattern.
+    pub(super) place: usize,
     mode: WatchMode,
     /// Bytes that the node still takes.
     pub(super) credit: i64,
@@ -149,6 +178,7 @@ impl Watch {
             link,
             id,
             wants,
+            place: 0,
             mode,
             credit: i64::from(window),
             feeds,
@@ -172,14 +202,14 @@ impl Watch {
         true
     }
 
-    /// Takes what there is room for. `rows` says how many may be looked at in vain, from which they are taken.
+    /// Takes what there is room for. `look` says how much may be looked at in vain, from which that is taken.
     pub(super) fn feed(
         &mut self,
         key: WatchKey,
         lane: &mut Vec<u8>,
         kept: [&Kept; 2],
         asks: &mut Conversation,
-        rows: &mut usize,
+        look: &mut Look,
     ) -> Progress {
         if let Some(Snapshot { durable, memory, first }) = self.snapshot.take() {
             Frame::Snapshot { id: self.id, durable, memory, first }.encode(lane);
@@ -199,8 +229,8 @@ impl Watch {
             }
             let next = self.feeds[which].next;
             let stop = match (self.mode, kept[which].changes.reach(next.0)) {
-                _ if first.is_some() => self.tell_first(which, kept[which], lane, rows),
-                (WatchMode::All, Reach::Recent) => self.tell_recent(which, kept[which], lane, rows),
+                _ if first.is_some() => self.tell_first(which, kept[which], lane, look),
+                (WatchMode::All, Reach::Recent) => self.tell_recent(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Kept) => {
                     self.reading = Some(asks.read(key, CHANGES, place_key(next), self.read_bytes));
                     Stop::End
@@ -209,7 +239,7 @@ impl Watch {
                     self.start_over(which, kept[which], lane);
                     Stop::End
                 }
-                _ => self.tell_latest(which, kept[which], lane, rows),
+                _ => self.tell_latest(which, kept[which], lane, look),
             };
             if stop == Stop::Looked {
                 return Progress::Looks;
@@ -223,18 +253,18 @@ impl Watch {
     }
 
     /// Tells of what is to be told first, as far as there is room.
-    fn tell_first(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_first(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, look: &mut Look) -> Stop {
         let Some(mut listing) = self.feeds[which].first.take() else { return Stop::End };
-        let stop = self.tell_listing(&mut listing, kept, lane, rows);
+        let stop = self.tell_listing(&mut listing, kept, lane, look);
         self.feeds[which].first = Some(listing).filter(|_| stop != Stop::End);
         stop
     }
 
     /// Tells the last changes of keys from where it is, as far as there is room.
-    fn tell_latest(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_latest(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, look: &mut Look) -> Stop {
         let Feed { next, scans, .. } = self.feeds[which];
         let mut listing = Listing { range: next..(kept.pos() + 1, 0), deletions: true, scans };
-        let stop = self.tell_listing(&mut listing, kept, lane, rows);
+        let stop = self.tell_listing(&mut listing, kept, lane, look);
         let behind = stop != Stop::End;
         let feed = &mut self.feeds[which];
         (feed.next, feed.behind, feed.scans) = (listing.range.start, behind, behind && listing.scans);
@@ -243,29 +273,31 @@ impl Watch {
 
     /// Tells of a part of the table, in the order of last changes, as far as there is room; what is left of the part is
     /// left in it.
-    fn tell_listing(&mut self, listing: &mut Listing, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_listing(&mut self, listing: &mut Listing, kept: &Kept, lane: &mut Vec<u8>, look: &mut Look) -> Stop {
         // What is next is near, unless there is only one name to look for.
-        let mut patience = if self.wants.pattern.as_name().is_some() { 0 } else { SCAN_MAX };
+        let mut patience = if self.wants.pattern.as_name().is_some() { 0 } else { look.bounds.scan };
         loop {
-            if let Some(stop) = self.scan(listing, patience, kept, lane, rows) {
+            if let Some(stop) = self.scan(listing, patience, kept, lane, look) {
                 return stop;
             }
-            let mut steps = LOOK_UP_MAX;
-            let next = kept.values.next(&self.wants.pattern, listing.range.clone(), listing.deletions, &mut steps);
-            *rows = rows.saturating_sub(LOOK_UP_MAX - steps);
+            let mut steps = look.bounds.look_up;
+            let Listing { range, deletions, .. } = &*listing;
+            let next = kept.values.next(&self.wants.pattern, range.clone(), *deletions, look.bounds.next, &mut steps);
+            let looked_at = look.bounds.look_up - steps;
+            look.rows -= looked_at as i64;
             let Some(next) = next else {
                 listing.scans = true;
                 continue;
             };
             // To look up all of many, part by part, may cost more than to look through everything once.
-            let parts = (LOOK_UP_MAX - steps) / NEXT_MAX;
-            listing.scans = next.rest.is_some() && parts * (LOOK_UP_MAX - steps) > kept.values.rows();
+            let parts = looked_at / look.bounds.next;
+            listing.scans = next.rest.is_some() && parts * looked_at > kept.values.rows();
             // More than can be looked up belong together there: they are near.
-            patience = if next.places.is_empty() && next.rest.is_some() { usize::MAX } else { SCAN_MAX };
+            patience = if next.places.is_empty() && next.rest.is_some() { usize::MAX } else { look.bounds.scan };
             let end = next.rest.unwrap_or(listing.range.end);
             let changes = next.places.into_iter().map(|(place, slot)| (place, &kept.values.frames(slot)[..]));
             // They match, and so none is looked at in vain.
-            let (from, stop) = self.tell_changes(changes, lane, &mut { usize::MAX });
+            let (from, stop) = self.tell_changes(changes, lane, &mut Look::all());
             listing.range.start = from.unwrap_or(end);
             if stop != Stop::End || next.rest.is_none() {
                 return stop;
@@ -284,7 +316,7 @@ impl Watch {
         patience: usize,
         kept: &Kept,
         lane: &mut Vec<u8>,
-        rows: &mut usize,
+        look: &mut Look,
     ) -> Option<Stop> {
         let (mut group, mut group_pos): (Vec<&[u8]>, u64) = (Vec::new(), 0);
         let mut vain = 0;
@@ -308,10 +340,10 @@ impl Watch {
                 if vain >= patience && !listing.scans {
                     return None;
                 }
-                if *rows == 0 {
+                if look.rows <= 0 {
                     return Some(Stop::Looked);
                 }
-                (*rows, vain) = (*rows - 1, vain + 1);
+                (look.rows, vain) = (look.rows - 1, vain + 1);
             }
         }
         self.tell(&group, lane);
@@ -320,9 +352,9 @@ impl Watch {
     }
 
     /// Tells every change from where it is that is in memory, as far as there is room.
-    fn tell_recent(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, rows: &mut usize) -> Stop {
+    fn tell_recent(&mut self, which: usize, kept: &Kept, lane: &mut Vec<u8>, look: &mut Look) -> Stop {
         let changes = kept.changes.recent(self.feeds[which].next).map(|(at, frames)| (at, &frames[..]));
-        let (next, stop) = self.tell_changes(changes, lane, rows);
+        let (next, stop) = self.tell_changes(changes, lane, look);
         let feed = &mut self.feeds[which];
         (feed.next, feed.behind) = (next.unwrap_or((kept.pos() + 1, 0)), next.is_some());
         stop
@@ -349,8 +381,7 @@ impl Watch {
         }
         let end = whole.last().map_or(feed.next, |((pos, _), _)| (pos + 1, 0));
         // There are no more than were read.
-        let (next, _) =
-            self.tell_changes(whole.iter().map(|(at, frames)| (*at, &frames[..])), lane, &mut { usize::MAX });
+        let (next, _) = self.tell_changes(whole.iter().map(|(at, frames)| (*at, &frames[..])), lane, &mut Look::all());
         self.feeds[0].next = next.unwrap_or(end);
         self.read_bytes = READ_BYTES;
     }
@@ -360,7 +391,7 @@ impl Watch {
         &mut self,
         changes: impl Iterator<Item = (Place, &'a [u8])>,
         lane: &mut Vec<u8>,
-        rows: &mut usize,
+        look: &mut Look,
     ) -> (Option<Place>, Stop) {
         let (mut group, mut group_pos): (Vec<&[u8]>, u64) = (Vec::new(), 0);
         for (place, frames) in changes {
@@ -375,10 +406,10 @@ impl Watch {
                 group.push(frames);
                 group_pos = place.0;
             } else if group.is_empty() {
-                if *rows == 0 {
+                if look.rows <= 0 {
                     return (Some(place), Stop::Looked);
                 }
-                *rows -= 1;
+                look.rows -= 1;
             }
         }
         self.tell(&group, lane);

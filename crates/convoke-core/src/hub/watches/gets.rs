@@ -101,7 +101,7 @@ impl HubState {
     /// Finds what a get is to be told, if that may be looked for now. False if not, or if it is refused.
     fn look_for(&mut self, id: LinkId, key: GetKey) -> bool {
         let Some(joined) = self.links.joined(id) else { return false };
-        if joined.turns.rows_left == 0 {
+        if joined.turns.rows_left <= 0 {
             // It cannot be looked for in parts.
             self.watches.gets[key].turn = joined.turns.push_looking(Asked::Get(key));
             return false;
@@ -145,7 +145,7 @@ impl HubState {
         let get = &self.watches.gets[key];
         let both = [&self.kept, &self.memory].map(|kept| (kept, find(kept, &get.wants, &mut steps, &mut room)));
         if let Some(joined) = self.links.joined(id) {
-            joined.turns.rows_left = joined.turns.rows_left.saturating_sub(usize::MAX - steps);
+            joined.turns.rows_left -= (usize::MAX - steps) as i64;
         }
         let mut values = [VecDeque::new(), VecDeque::new()];
         for (values, (kept, found)) in values.iter_mut().zip(both) {

@@ -4,20 +4,21 @@
 use std::collections::BTreeMap;
 
 use super::{Asked, GetKey};
-use crate::limits::LOOKED_AT_MAX;
 
 /// Names a turn on its link, until it has come or is not wanted any more. Zero is none.
 pub(in crate::hub) type Turn = u64;
 
 /// The turns of a link. Taking one out costs the logarithm of how many there are: ten thousand watches that end together
 /// must not search for theirs through those of all others.
+#[derive(Default)]
 pub(in crate::hub) struct Turns {
     last: Turn,
     ready: BTreeMap<Turn, Asked>,
     /// Those that have to look at more than they may at once.
     looking: BTreeMap<Turn, Asked>,
-    /// So many rows may be looked at in vain before others have their turn.
-    pub(super) rows_left: usize,
+    /// So many rows may be looked at in vain before others have their turn. Below zero if something had to be looked for at
+    /// once: that is waited for later.
+    pub(super) rows_left: i64,
     /// The get that is told now. It has its turns among the rest.
     pub(super) told: Option<GetKey>,
     /// Gets that wait for the end of that one.
@@ -26,21 +27,12 @@ pub(in crate::hub) struct Turns {
     pub(super) looks: Turn,
 }
 
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns {
-            last: 0,
-            ready: BTreeMap::new(),
-            looking: BTreeMap::new(),
-            rows_left: LOOKED_AT_MAX,
-            told: None,
-            gets: BTreeMap::new(),
-            looks: 0,
-        }
-    }
-}
-
 impl Turns {
+    /// Nobody waits, and so many rows may be looked at.
+    pub(in crate::hub) fn new(at_once: i64) -> Turns {
+        Turns { rows_left: at_once, ..Turns::default() }
+    }
+
     fn turn(&mut self) -> Turn {
         self.last += 1;
         self.last
@@ -85,7 +77,13 @@ impl Turns {
 
     /// Whether some have to look further, and may not now.
     pub(super) fn is_looking(&self) -> bool {
-        self.rows_left == 0 && !self.looking.is_empty()
+        self.rows_left <= 0 && !self.looking.is_empty()
+    }
+
+    /// Others have had their turn.
+    pub(super) fn may_look(&mut self, at_once: i64) {
+        self.looks = 0;
+        self.rows_left = at_once.min(self.rows_left + at_once);
     }
 
     /// Whether nobody waits for a turn.

@@ -70,7 +70,7 @@ pub struct CallRequest<'a> {
     pub select: Selector,
     /// Without a provider, or a link, it waits for one.
     pub wait: bool,
-    /// How long it may take, 1 h at most; zero for the default of 10 s.
+    /// How long it may take, 1 h at most: with more the call is refused. Zero for the default of 10 s.
     pub timeout: Duration,
     /// What it is called with.
     pub payload: Payload,
@@ -154,10 +154,15 @@ impl NodeState {
     /// # Errors
     ///
     /// In every case it had no effect. [`Code::Offline`] without a link, unless it is to wait; [`Code::Busy`] with too
-    /// many open calls; [`Code::Backpressure`] when the link must take some of what waits first; [`Code::TooLarge`].
+    /// many open calls; [`Code::Backpressure`] when the link must take some of what waits first; [`Code::TooLarge`];
+    /// [`Code::BadRequest`] with a timeout of more than 1 h.
     pub fn call(&mut self, request: &CallRequest<'_>, now: Time) -> Result<u64, Refusal> {
         self.now = self.now.max(now);
         let refused = |code, why: &str| Err(Refusal::new(code, format!("call to `{}`: {why}", request.service)));
+        if request.timeout > CALL_TIME_MAX {
+            let why = format!("a call takes at most 1 h, and this one was given {} s", request.timeout.as_secs_f64());
+            return refused(Code::BadRequest, &why);
+        }
         let joined = self.is_joined();
         if !joined && (!request.wait || matches!(self.phase, Phase::Ended)) {
             return Err(self.offline(&format!("call to `{}`", request.service)));
@@ -186,7 +191,7 @@ impl NodeState {
             let why = format!("the payload has {} bytes, and this hub takes at most {max}", content.len());
             return refused(Code::TooLarge, &why);
         }
-        let left = if request.timeout.is_zero() { CALL_TIME_DEFAULT } else { request.timeout.min(CALL_TIME_MAX) };
+        let left = if request.timeout.is_zero() { CALL_TIME_DEFAULT } else { request.timeout };
         let open = Open {
             service: request.service.clone(),
             select: request.select.clone(),
@@ -201,7 +206,7 @@ impl NodeState {
         caller.last += 1;
         let number = caller.last;
         caller.due_by(if joined { open.due + GRACE } else { open.due });
-        caller.open.push(number, open);
+        caller.open.insert(number, open);
         if joined {
             self.send_call(number);
         }

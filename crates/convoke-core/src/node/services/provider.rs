@@ -1,10 +1,7 @@
 //! The calls that a node was given: which it handles, and how they ended, so that none is handled twice and each can be
 //! answered again.
 
-use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, VecDeque};
-
-use foldhash::fast::FixedState;
 
 use super::super::{NodeState, Phase, RequestId, named};
 use super::caller::CallEnd;
@@ -69,6 +66,7 @@ struct Running {
     registration: u32,
 }
 
+#[derive(Clone, Copy)]
 enum Known {
     Running(u64),
     /// Where its reply begins.
@@ -88,7 +86,7 @@ struct Kept {
 pub(super) struct Provider {
     last: u64,
     running: Numbered<Running>,
-    known: HashMap<Key, Known, FixedState>,
+    known: BTreeMap<Incarnation, Numbered<Known>>,
     /// Replies as frames, one after the other, with whatever number.
     replies: VecDeque<u8>,
     kept: VecDeque<Kept>,
@@ -112,10 +110,18 @@ impl Provider {
         }
     }
 
+    fn known(&mut self, (incarnation, number): Key) -> Option<&mut Known> {
+        self.known.get_mut(&incarnation)?.get_mut(number)
+    }
+
+    fn know(&mut self, (incarnation, number): Key, known: Known) {
+        self.known.entry(incarnation).or_default().insert(number, known);
+    }
+
     /// Keeps a reply, and forgets those that are too old or too many.
     fn keep(&mut self, key: Key, frame: &[u8], now: Time) {
         let start = self.dropped + self.replies.len() as u64;
-        self.known.insert(key, Known::Kept(start));
+        self.know(key, Known::Kept(start));
         self.replies.extend(frame);
         self.kept.push_back(Kept { key, at: now, start, len: frame.len() });
         self.forget(now);
@@ -131,8 +137,13 @@ impl Provider {
             self.kept.pop_front();
             self.replies.drain(..len);
             self.dropped += len as u64;
-            self.known.remove(&key);
             let (incarnation, number) = key;
+            if let Some(calls) = self.known.get_mut(&incarnation) {
+                calls.remove(number);
+                if calls.is_empty() {
+                    self.known.remove(&incarnation);
+                }
+            }
             let upto = self.forgotten.entry(incarnation).or_default();
             *upto = number.max(*upto);
             if self.forgotten.len() > FORGOTTEN_MAX
@@ -166,10 +177,10 @@ impl NodeState {
     pub(in crate::node) fn handle_call(&mut self, handle: &Handle<'_>) -> Result<(), Refusal> {
         let key = (handle.incarnation, handle.number);
         let provider = &mut self.services.provider;
-        let Entry::Vacant(unknown) = provider.known.entry(key) else {
+        if provider.known(key).is_some() {
             self.tell(handle.id, key, false);
             return Ok(());
-        };
+        }
         if !self.services.registrations.contains_key(&handle.registration) {
             let end = End::Refused { code: Code::NoProvider, text: "the provider has just withdrawn it" };
             Frame::Reply(Reply { id: handle.id, end }).encode(&mut self.lanes.calls);
@@ -181,8 +192,8 @@ impl NodeState {
         let (headers, bytes) = if handle.content.headers { read_headers(&content)? } else { (Headers::new(), content) };
         provider.last += 1;
         let (id, registration) = (provider.last, handle.registration);
-        provider.running.push(id, Running { key, hub: Some(handle.id), registration });
-        unknown.insert(Known::Running(id));
+        provider.running.insert(id, Running { key, hub: Some(handle.id), registration });
+        provider.know(key, Known::Running(id));
         provider.incoming.push(Incoming::Call(IncomingCall {
             id,
             registration,
@@ -212,9 +223,9 @@ impl NodeState {
     /// Answers for a call under this number of the hub's; if it is running, later, and now if so asked.
     fn tell(&mut self, hub: u64, key: Key, now: bool) {
         let provider = &mut self.services.provider;
-        let end = match provider.known.get(&key) {
+        let end = match provider.known(key).copied() {
             Some(Known::Running(id)) => {
-                if let Some(running) = provider.running.get_mut(*id) {
+                if let Some(running) = provider.running.get_mut(id) {
                     running.hub = Some(hub);
                 }
                 if !now {
@@ -223,7 +234,7 @@ impl NodeState {
                 End::Running
             }
             Some(Known::Kept(at)) => {
-                let place = provider.kept.partition_point(|kept| kept.start < *at);
+                let place = provider.kept.partition_point(|kept| kept.start < at);
                 let len = provider.kept[place].len;
                 let start = (at - provider.dropped) as usize;
                 let from = self.lanes.calls.len();
