@@ -128,12 +128,12 @@ pub(crate) struct NodeArguments {
     pub(crate) authority: Option<PathBuf>,
 
     /// A file with a certificate to show, instead of a token, at an address with tls://
-    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key")]
+    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key_file")]
     pub(crate) certificate: Option<PathBuf>,
 
     /// The file with its key; only its owner may be able to read it
-    #[arg(long, value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
-    pub(crate) key: Option<PathBuf>,
+    #[arg(long = "key", value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Only there to say where a token belongs: arguments can be seen by every user of the machine.
     #[arg(long, value_name = "TOKEN", hide = true)]
@@ -208,8 +208,8 @@ pub(crate) struct CommonArguments {
     pub(crate) certificate: Option<PathBuf>,
 
     /// Means nothing here: no hub is joined
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) key: Option<PathBuf>,
+    #[arg(long = "key", value_name = "FILE", hide = true)]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Means nothing here: nothing is waited for
     #[arg(long, value_name = "TIME", hide = true, value_parser = duration::parse)]

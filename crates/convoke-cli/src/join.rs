@@ -215,7 +215,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
         Some(path) => Some(Token::read(path).map_err(unusable)?),
         None => None,
     };
-    let shown = arguments.certificate.as_ref().zip(arguments.key.as_ref());
+    let shown = arguments.certificate.as_ref().zip(arguments.key_file.as_ref());
     let certificate =
         shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
     // Who has a token or a certificate of its own is who it says.
@@ -281,7 +281,7 @@ mod tests {
             token: None,
             authority: None,
             certificate: None,
-            key: None,
+            key_file: None,
             timeout: Some(timeout),
         }
     }
