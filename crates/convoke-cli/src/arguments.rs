@@ -1,7 +1,9 @@
 //! The command line: every verb, option and environment variable, with its help.
 //!
 //! Flag before environment before default. Names, patterns and addresses are checked by the verbs, in the library's words.
+//! The flags of `convoke hub` are made from the table of settings.
 
+mod config;
 mod reports;
 mod services;
 mod values;
@@ -12,11 +14,13 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
 
 use crate::duration;
+use crate::settings::Flags;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 64 usage, 65 data, or a service that answers with an error, 69 nothing there: no hub, no such \
@@ -54,6 +58,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Start a hub; it runs until it is told to stop
     Hub(HubArguments),
+    /// Check, explain or begin a hub's configuration
+    Config(ConfigArguments),
     /// Print events as they are published
     Subscribe(SubscribeArguments),
     /// Publish one event
@@ -100,7 +106,7 @@ pub(crate) struct NodeArguments {
     #[arg(long, value_name = "NAME", env = "CONVOKE_AUTHOR")]
     pub(crate) author: Option<String>,
 
-    /// A file with the token to prove; only its owner may be able to read it
+    /// A file with the token to prove; only its owner may be able to read it [else the token in CONVOKE_TOKEN]
     #[arg(long, value_name = "FILE", env = "CONVOKE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
@@ -116,25 +122,23 @@ pub(crate) struct NodeArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 For each address the hub prints a line `listening ADDRESS` on stdout as soon as programs can join there. \
-SIGTERM ends it with exit code 0, Ctrl-C with 130.
+SIGTERM ends it with exit code 0, Ctrl-C with 130. SIGHUP has it read its configuration file and open its log file again.
+
+A flag counts before its environment variable, that before the configuration file, that before the default. The file is \
+that of --config, else `convoke.toml` in the hub's folder, else /etc/convoke/convoke.toml; see `convoke config --help`.
 
 Examples:
   convoke hub
   convoke hub --listen 127.0.0.1:0 --memory     any free port, nothing kept
-  convoke hub --listen unix:///run/user/1000/convoke.sock")]
+  convoke hub --listen unix:///run/user/1000/convoke.sock
+  convoke hub --config press.toml --log-level info,store=debug")]
 pub(crate) struct HubArguments {
-    /// Listen there; may be given several times or with commas between, and replaces the defaults
-    /// [default: port 7117 of 127.0.0.1 and, where it exists, of ::1, and a Unix socket]
-    #[arg(long, visible_alias = "address", value_name = "ADDRESS", env = "CONVOKE_LISTEN", value_delimiter = ',')]
-    pub(crate) listen: Vec<String>,
+    /// Read this configuration file, and no other [env: CONVOKE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
-    /// Keep in this folder what must be kept [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// Keep nothing, whatever --data says: all is gone when the hub ends
-    #[arg(long)]
-    pub(crate) memory: bool,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,

@@ -126,7 +126,7 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() => "; give a token with --token-file",
+                Exit::Rights if arguments.token_file.is_none() && env::var_os("CONVOKE_TOKEN").is_none() => "; give a token with --token-file or CONVOKE_TOKEN",
                 _ => "",
             };
             Err(Failure { message: failure.message + hint, ..failure })
@@ -169,7 +169,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     if arguments.token.is_some() {
         return Err(Failure::usage(
             "a token is not given as an argument, where every user of the machine can read it; \
-             write it to a file and use --token-file",
+             write it to a file and use --token-file, or set CONVOKE_TOKEN",
         ));
     }
     let author = match &arguments.author {
@@ -185,7 +185,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
             let failure = Failure::from(error);
             Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
         })?),
-        None => None,
+        None => token_of_the_environment()?,
     };
     let mut options = NodeOptions::new(name);
     options.author = author.map(|author| author.to_string());
@@ -196,6 +196,15 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     options.master = MasterWish::Never;
     options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
+}
+
+/// The token in `CONVOKE_TOKEN`, which only this user and the system's administrator can read.
+fn token_of_the_environment() -> Result<Option<Token>, Failure> {
+    let Some(text) = env::var_os("CONVOKE_TOKEN").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    Token::parse(&text).map(Some).map_err(|error| {
+        Failure::new(Exit::Configuration, "Configuration", format!("`CONVOKE_TOKEN`: {error}"))
+    })
 }
 
 /// Who is logged in, if the environment says so and it can be a name.

@@ -1,10 +1,12 @@
-//! Signals that ask the program to end.
+//! Signals that ask the program to end, or a hub to read its configuration again.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::exit::Failure;
 
@@ -38,24 +40,45 @@ impl Signal {
     }
 }
 
-/// Tells once that the program shall end.
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HangUp {
+    /// That the program shall end.
+    Ends,
+    /// That it shall read its configuration again; or end, if it was started in a terminal that is gone.
+    Reloads,
+}
+
+/// Tells once that the program shall end, and whenever it shall read its configuration again.
 #[derive(Clone, Debug)]
-pub(crate) struct Signals(watch::Receiver<Option<Signal>>);
+pub(crate) struct Signals {
+    end: watch::Receiver<Option<Signal>>,
+    reload: Arc<Notify>,
+}
 
 impl Signals {
     /// Begins to listen. A second signal, or a verb that does not end in time, ends the program at once.
-    pub(crate) fn listen() -> Result<Signals, Failure> {
+    pub(crate) fn listen(meaning: HangUp) -> Result<Signals, Failure> {
         let register = |kind| signal(kind).map_err(|error| Failure::read("signals", &error));
         let mut interrupt = register(SignalKind::interrupt())?;
         let mut terminate = register(SignalKind::terminate())?;
         let mut hang_up = register(SignalKind::hangup())?;
-        let (sender, receiver) = watch::channel(None);
+        let (sender, end) = watch::channel(None);
+        let reload = Arc::new(Notify::new());
+        let (reloads, terminals) = (reload.clone(), terminals());
         tokio::spawn(async move {
             let mut next = async || {
-                tokio::select! {
-                    _ = interrupt.recv() => Signal::Interrupt,
-                    _ = terminate.recv() => Signal::Terminate,
-                    _ = hang_up.recv() => Signal::HangUp,
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => return Signal::Interrupt,
+                        _ = terminate.recv() => return Signal::Terminate,
+                        _ = hang_up.recv() => {}
+                    }
+                    // The system takes a terminal away from its programs before it tells them.
+                    if meaning == HangUp::Ends || terminals != self::terminals() {
+                        return Signal::HangUp;
+                    }
+                    reloads.notify_one();
                 }
             };
             let first = next().await;
@@ -63,12 +86,12 @@ impl Signals {
             let _ = tokio::time::timeout(LEAVE_TIME_MAX, next()).await;
             std::process::exit(i32::from(first.number()));
         });
-        Ok(Signals(receiver))
+        Ok(Signals { end, reload })
     }
 
     /// Waits for the signal; at once if it has come already. Cancel safe.
     pub(crate) async fn received(&self) -> Signal {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.end.clone();
         let signal = receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match signal {
             Some(signal) => signal,
@@ -76,4 +99,14 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+
+    /// Waits until the configuration is to be read again. Several that come close together are one. Cancel safe.
+    pub(crate) async fn reload(&self) {
+        self.reload.notified().await;
+    }
+}
+
+/// Which of stdin, stdout and stderr are terminals now.
+fn terminals() -> [bool; 3] {
+    [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()]
 }

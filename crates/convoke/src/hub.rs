@@ -41,6 +41,9 @@ pub struct HubOptions {
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
     /// hub may bring as much for one link before it can be written.
     pub link_bulk_bytes_max: usize,
+    /// What may wait for all links together before only those with less than their share of it get more, in bytes; 1 GiB
+    /// if zero.
+    pub hub_bulk_bytes_max: usize,
     /// How it judges who is alive.
     pub membership: Membership,
     /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub.
@@ -66,6 +69,7 @@ impl HubOptions {
         set(&mut config.links_max, self.links_max);
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
+        set(&mut config.hub_bulk_bytes_max, self.hub_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         config.membership = self.membership.clone();
         Ok(config)
@@ -156,6 +160,22 @@ impl Hub {
     /// Bytes that wait for slow links now.
     pub fn waiting_bytes(&self) -> usize {
         self.shared.lock().census().bulk_bytes
+    }
+
+    /// Changes what can be changed while it runs: `links_max`, `link_bulk_bytes_max`, `hub_bulk_bytes_max`, `membership` and
+    /// `select` become what they are in `options`; all else in there is not looked at. Does not wait.
+    ///
+    /// No link is cut: where there are more than there may be now, no more are let in. How often a link beats and what may
+    /// wait for it is told to it when it joins, so both change for those that join from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadName`] if `memory` has what is no name; nothing is changed then.
+    pub fn reconfigure(&self, options: &HubOptions) -> Result<(), Error> {
+        let config = options.config()?;
+        self.shared.lock().reconfigure(&config);
+        self.shared.wake();
+        Ok(())
     }
 
     /// Waits until the hub cannot keep anything any more, and says why: its disk has failed. From then on it acknowledges

@@ -3,6 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
+use super::members::Beats;
 use super::services::NO_PARTY;
 use super::sessions::Session;
 use super::{Applicant, HubState, Notice, Peer, Timer};
@@ -212,12 +213,12 @@ impl HubState {
         let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
         self.sessions.joined(incarnation, session);
         self.nodes.insert(candidate.name.clone(), id);
-        let now = self.now;
+        let (now, beats) = (self.now, self.config.membership.beats());
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let control = std::mem::take(&mut link.lanes.control);
         link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
         link.lanes.control = control;
-        link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
+        link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, beats, now)));
         self.timers.clear(Timer::Join(id));
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
@@ -301,7 +302,7 @@ impl HubState {
             // It may have lost the right to read what waits.
             link.lanes.values = Vec::new();
         }
-        let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
+        let Joined { node, incarnation, seq: received, publisher, beats, attentive, .. } = *joined;
         let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
@@ -350,7 +351,7 @@ impl HubState {
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
-        self.member_left(&node, id, attentive > 0, heard, why);
+        self.member_left(&node, id, (beats, attentive > 0), heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
     }
 
@@ -372,6 +373,7 @@ fn joined(
     incarnation: crate::frame::Incarnation,
     publisher: u32,
     received: u64,
+    beats: Beats,
     now: crate::time::Time,
 ) -> Joined {
     Joined {
@@ -381,6 +383,7 @@ fn joined(
         incarnation,
         since: now,
         publisher,
+        beats,
         attentive: 0,
         beat_sent: now,
         seq: received,
