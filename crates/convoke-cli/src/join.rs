@@ -126,7 +126,9 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() && env::var_os("CONVOKE_TOKEN").is_none() => "; give a token with --token-file or CONVOKE_TOKEN",
+                Exit::Rights if arguments.token_file.is_none() && env::var_os("CONVOKE_TOKEN").is_none() => {
+                    "; give a token with --token-file or CONVOKE_TOKEN"
+                }
                 _ => "",
             };
             Err(Failure { message: failure.message + hint, ..failure })
@@ -202,9 +204,9 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
 fn token_of_the_environment() -> Result<Option<Token>, Failure> {
     let Some(text) = env::var_os("CONVOKE_TOKEN").filter(|text| !text.is_empty()) else { return Ok(None) };
     let text = text.to_string_lossy();
-    Token::parse(&text).map(Some).map_err(|error| {
-        Failure::new(Exit::Configuration, "Configuration", format!("`CONVOKE_TOKEN`: {error}"))
-    })
+    Token::parse(&text)
+        .map(Some)
+        .map_err(|error| Failure::new(Exit::Configuration, "Configuration", format!("`CONVOKE_TOKEN`: {error}")))
 }
 
 /// Who is logged in, if the environment says so and it can be a name.

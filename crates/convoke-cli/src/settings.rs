@@ -115,8 +115,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         key: "hub.memory",
         kind: Kind::Memory,
-        default: Absent::Words("everything is kept on disk", r#"["camera", "press/1/state"]"#),
-        doc: "Keep in memory only, and lose with the hub, what is set on these names and below; true for all there is",
+        default: Absent::Words("all is kept on disk", r#"["camera", "press/1/state"]"#),
+        doc: "Keep these names and all below in memory only; true to keep nothing at all",
         change: Change::Restart,
     },
     Setting {
@@ -368,15 +368,14 @@ mod tests {
         assert_eq!(sizes, (10_000, 1 << 20, 8 << 20, 1 << 30));
         assert_eq!(SELECTS.len(), 7);
         let words: Vec<&str> = SELECTS.iter().map(|(word, _)| *word).collect();
-        assert!(matches!(Setting::of("hub.select").map(|select| select.kind), Some(Kind::Word(known)) if known == words));
+        assert!(
+            matches!(Setting::of("hub.select").map(|select| select.kind), Some(Kind::Word(known)) if known == words)
+        );
     }
 
     #[test]
     fn a_setting_that_does_not_exist_is_told_with_what_was_meant() {
-        assert_eq!(
-            unknown("limits.lnks").message,
-            "there is no setting `limits.lnks`; did you mean `limits.links`?"
-        );
+        assert_eq!(unknown("limits.lnks").message, "there is no setting `limits.lnks`; did you mean `limits.links`?");
         assert_eq!(unknown("links").message, "there is no setting `links`; did you mean `limits.links`?");
         assert!(unknown("colour").message.ends_with("; `convoke config explain` lists all"));
     }

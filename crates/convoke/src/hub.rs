@@ -246,6 +246,21 @@ mod tests {
     use crate::node::{Node, NodeOptions};
 
     #[tokio::test]
+    async fn what_can_change_of_a_hub_changes_while_it_runs() {
+        let hub = Hub::start(HubOptions::listen(["mem://changes"])).await.unwrap();
+        let first = Node::connect("mem://changes", "first").await.unwrap();
+        hub.reconfigure(&HubOptions { links_max: 1, ..HubOptions::default() }).unwrap();
+        let refused = Node::connect("mem://changes", "second").await.unwrap_err();
+        assert!(refused.to_string().contains("has 1 links, which is all it may have"), "{refused}");
+        let wrong = HubOptions { links_max: 5, memory: vec!["a/#".into()], ..HubOptions::default() };
+        assert!(matches!(hub.reconfigure(&wrong), Err(Error::BadName(_))));
+        Node::connect("mem://changes", "second").await.unwrap_err();
+        hub.reconfigure(&HubOptions { links_max: 5, ..HubOptions::default() }).unwrap();
+        let _second = Node::connect("mem://changes", "second").await.unwrap();
+        hub.stop().await;
+    }
+
+    #[tokio::test]
     async fn who_leaves_a_hub_that_stands_still_is_told_what_may_be_lost() {
         let hub = Hub::start(HubOptions::listen(["127.0.0.1:0"])).await.unwrap();
         let options = NodeOptions { token: Some(hub.token().clone()), ..NodeOptions::new("press") };

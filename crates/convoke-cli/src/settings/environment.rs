@@ -37,8 +37,7 @@ impl Environment {
 
     fn of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
         let ours = |name: &OsStr| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
-        let mut found: Vec<_> =
-            variables.into_iter().filter(|(name, value)| ours(name) && !value.is_empty()).collect();
+        let mut found: Vec<_> = variables.into_iter().filter(|(name, value)| ours(name) && !value.is_empty()).collect();
         found.sort();
         Environment(found)
     }

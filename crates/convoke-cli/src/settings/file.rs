@@ -87,7 +87,7 @@ fn bytes(path: &Path) -> Result<Option<Vec<u8>>, Mistake> {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut file = match File::options().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return cannot(&error),
     };
     let metadata = match file.metadata() {
@@ -144,6 +144,9 @@ impl Found<'_> {
     fn twice(&mut self, table: &DeTable<'_>, bytes: &Range<usize>) {
         let key = self.text.get(bytes.clone()).unwrap_or_default().trim_matches(['"', '\'']).to_owned();
         let first = last_before(table, &key, bytes.start).map(|first| Place::at(self.path, self.text, first).line);
+        // Of two sections of the same name the table has the second.
+        let before = || self.text[..bytes.start].lines().position(|line| line.trim_start() == format!("[{key}]"));
+        let first = first.or_else(|| before().map(|line| line + 1));
         let first = first.map(|line| format!(", first in line {line}")).unwrap_or_default();
         self.wrong(bytes.clone(), format!("`{key}` is there twice{first}; once is allowed"));
     }

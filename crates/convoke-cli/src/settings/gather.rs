@@ -176,7 +176,11 @@ impl Settings {
         let link_bulk = self.number("limits.link-bulk");
         let beats = |key| self.number(key);
         for (key, min, why) in [
-            ("limits.link-bulk", payload, "less than an event of the longest payload takes: twice `limits.payload`, and 4KiB"),
+            (
+                "limits.link-bulk",
+                payload,
+                "less than an event of the longest payload takes: twice `limits.payload`, and 4KiB",
+            ),
             ("limits.hub-bulk", link_bulk, "less than may wait for one link: `limits.link-bulk`"),
             ("membership.dead-beats", beats("membership.suspect-beats"), "less than `membership.suspect-beats`"),
             ("membership.removed-beats", beats("membership.dead-beats"), "less than `membership.dead-beats`"),
@@ -200,7 +204,8 @@ impl Chosen {
             Origin::Flag => Mistake::flag(format!("`--{}`{what}", setting.flag())),
             _ => {
                 let text = format!("`{}`{what}", setting.key);
-                let entry = file.and_then(|file| Some((file, file.entries.iter().find(|e| e.setting.key == setting.key)?)));
+                let entry =
+                    file.and_then(|file| Some((file, file.entries.iter().find(|e| e.setting.key == setting.key)?)));
                 match entry {
                     Some((file, entry)) => Mistake::at(&file.path, &file.text, entry.bytes.clone(), text),
                     None => Mistake::new(text),

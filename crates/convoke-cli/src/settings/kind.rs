@@ -22,10 +22,18 @@ const SHOWN_CHARS_MAX: usize = 60;
 /// What a setting can be set to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    Number { min: u64, max: u64 },
+    Number {
+        min: u64,
+        max: u64,
+    },
     /// Bytes.
-    Size { min: u64, max: u64 },
-    Time { max: Duration },
+    Size {
+        min: u64,
+        max: u64,
+    },
+    Time {
+        max: Duration,
+    },
     Word(&'static [&'static str]),
     Path,
     Addresses,
@@ -353,8 +361,11 @@ mod tests {
             assert_eq!(said(number, text), format!(" is `{text}`: it must be a whole number from 1 to 10"));
         }
         for (text, wrong) in [
-            ("1KB", " is `1KB`: it must be a size from 1KiB to 64MiB, such as `8MiB`; write `1KiB` (powers of 1024) or \
-                      `1kB` (powers of 1000)"),
+            (
+                "1KB",
+                " is `1KB`: it must be a size from 1KiB to 64MiB, such as `8MiB`; write `1KiB` (powers of 1024) or \
+                      `1kB` (powers of 1000)",
+            ),
             ("1GB", " is `1GB`: it must be a size from 1KiB to 64MiB, such as `8MiB`"),
             ("0", " is `0`: it must be a size from 1KiB to 64MiB, such as `8MiB`"),
         ] {
@@ -374,10 +385,7 @@ mod tests {
             said(Kind::Addresses, "a:65536"),
             ": `a:65536` is not an address: a port is a number from 0 to 65535"
         );
-        assert_eq!(
-            said(Kind::Addresses, "a:1,tcp://a:1"),
-            " has `tcp://a:1` twice: a hub listens once at an address"
-        );
+        assert_eq!(said(Kind::Addresses, "a:1,tcp://a:1"), " has `tcp://a:1` twice: a hub listens once at an address");
         assert!(said(Kind::Memory, "a/#").starts_with(": "));
         assert_eq!(said(Kind::Memory, "a,a"), " has `a` twice");
         assert!(said(Kind::Levels, "info,stor=debug").ends_with("; did you mean `store`?"));

@@ -129,10 +129,7 @@ mod tests {
         let start = text.find("\"gr").unwrap_or_default();
         let mistake = Mistake::at(Path::new("a.toml"), text, start..start + 9, "what is wrong");
         assert_eq!(mistake.to_string(), "a.toml:2:11: what is wrong");
-        assert_eq!(
-            mistake.below,
-            "  |\n2 |  listen = \"größe\" # \\u001b[2J\n  |           ^^^^^^^"
-        );
+        assert_eq!(mistake.below, "  |\n2 |  listen = \"größe\" # \\u001b[2J\n  |           ^^^^^^^");
     }
 
     #[test]

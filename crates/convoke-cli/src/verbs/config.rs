@@ -56,7 +56,10 @@ fn check(named: Option<&Path>, json: bool, environment: &Environment) -> Result<
         (false, Some(path), _) => format!("`{}` is right: settings: {settings}", render::escaped(path)),
         (false, None, Wanted::First(paths)) => {
             let paths: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
-            format!("there is no configuration file, and needs to be none; looked for {}", render::escaped(&paths.join(" and ")))
+            format!(
+                "there is no configuration file, and needs to be none; looked for {}",
+                render::escaped(&paths.join(" and "))
+            )
         }
         (false, None, Wanted::Named(_)) => unreachable!("a named file is there, or a mistake"),
     };
@@ -128,7 +131,12 @@ fn explained(chosen: &Chosen) -> String {
         from,
         format!("{}.", setting.doc),
         format!("It must be {}.", setting.kind.allowed()),
-        format!("Flag `--{}`, variable `{}`; a change counts {}.", setting.flag(), setting.variable(), pages::change(setting)),
+        format!(
+            "Flag `--{}`, variable `{}`; a change counts {}.",
+            setting.flag(),
+            setting.variable(),
+            pages::change(setting)
+        ),
     ];
     let lines: Vec<_> = lines.iter().map(|line| render::escaped(line)).collect();
     lines.join("\n")
@@ -197,7 +205,9 @@ fn init(file: Option<PathBuf>, json: bool, environment: &Environment) -> Result<
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
     }
     let mut made = File::options().create_new(true).write(true).mode(0o600).open(&path).map_err(cannot)?;
-    made.write_all(template.as_bytes()).and_then(|()| made.sync_all()).map_err(|error| Failure::write(&shown, &error))?;
+    made.write_all(template.as_bytes())
+        .and_then(|()| made.sync_all())
+        .map_err(|error| Failure::write(&shown, &error))?;
     let line = match json {
         true => render::json(&Written { file: &shown }),
         false => format!("wrote `{}`", render::escaped(&shown)),

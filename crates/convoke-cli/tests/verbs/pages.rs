@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
@@ -15,6 +15,7 @@ const PAGES: [&str; 9] = [
     "docs/guide/joining.md",
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
+    "docs/operating.md",
 ];
 
 fn page(name: &str) -> String {

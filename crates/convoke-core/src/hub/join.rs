@@ -218,7 +218,8 @@ impl HubState {
         let control = std::mem::take(&mut link.lanes.control);
         link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
         link.lanes.control = control;
-        link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, beats, now)));
+        link.phase =
+            Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, beats, now)));
         self.timers.clear(Timer::Join(id));
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {

@@ -240,7 +240,14 @@ impl HubState {
     }
 
     /// A link is gone: its node is suspect, or dead if it has said goodbye.
-    pub(super) fn member_left(&mut self, node: &Name, id: LinkId, (beats, attentive): (Beats, bool), heard: Time, why: &Refusal) {
+    pub(super) fn member_left(
+        &mut self,
+        node: &Name,
+        id: LinkId,
+        (beats, attentive): (Beats, bool),
+        heard: Time,
+        why: &Refusal,
+    ) {
         let Membership { dead_beats, removed_beats, .. } = self.config.membership;
         let (beat, clock) = (beats.away(attentive), self.membership_clock());
         // Without beats its silence said nothing.

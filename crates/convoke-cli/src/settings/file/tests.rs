@@ -67,10 +67,7 @@ fn what_is_no_file_is_refused_and_never_waited_for() {
     assert_eq!(said_of(&path, &folder), "not there");
     assert_eq!(said_of(folder.path(), &folder).split("`: ").last(), Some("it is no file"));
     for special in ["/dev/zero", "/dev/null", "/proc/self/fd"] {
-        assert_eq!(
-            said_of(Path::new(special), &folder),
-            format!("configuration file `{special}`: it is no file")
-        );
+        assert_eq!(said_of(Path::new(special), &folder), format!("configuration file `{special}`: it is no file"));
     }
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
     assert_eq!(said_of(&path, &folder), "configuration file `a.toml`: it is no file");
@@ -121,7 +118,9 @@ fn what_is_no_text_is_told_with_its_place() {
 #[test]
 fn what_is_no_toml_is_told_with_its_place_in_every_section() {
     for (section, _) in SECTIONS {
-        for (line, place) in [("= 1", "3:1"), ("a b = 1", "3:3"), ("a = ", "3:5"), ("a = [1, 2", "3:"), ("a = \"x", "3:")] {
+        for (line, place) in
+            [("= 1", "3:1"), ("a b = 1", "3:3"), ("a = ", "3:5"), ("a = [1, 2", "3:"), ("a = \"x", "3:")]
+        {
             let said = said(&format!("# first\n[{section}]\n{line}\n"));
             assert!(said.iter().any(|line| line.starts_with(place)), "[{section}] {line}: {said:?}");
         }
@@ -143,16 +142,16 @@ fn an_unknown_key_is_told_with_what_was_meant() {
         ("[hub]\nlinks = 5", "2:1: there is no `links` in `[hub]`; it belongs into `[limits]`"),
         ("[hub]\ncolour = 'a'", "2:1: there is no `colour` in `[hub]`; there are `listen`, `data`, `memory`, `select`"),
         ("[limit]\nlinks = 5", "1:2: there is no section `[limit]`; did you mean `[limits]`?"),
-        (
-            "[quux]",
-            "1:2: there is no section `[quux]`; there are `[hub]`, `[limits]`, `[membership]`, `[log]`",
-        ),
+        ("[quux]", "1:2: there is no section `[quux]`; there are `[hub]`, `[limits]`, `[membership]`, `[log]`"),
         ("listen = 'a'", "1:1: `listen` stands in no section; it belongs into `[hub]`"),
         ("hub = 1", "1:1: `hub` stands in no section; `hub` is a section: write `[hub]`"),
         ("[[hub]]\nlisten = 'a'", "1:3: `hub` is a section: write `[hub]`, once"),
         ("what = 1", "1:1: `what` stands in no section"),
-        ("[hub.listen]\na = 1", "1:6: `hub.listen` is a table: it must be addresses, such as `127.0.0.1:7117` or \
-                                 `unix:///run/convoke/hub.sock`"),
+        (
+            "[hub.listen]\na = 1",
+            "1:1: `hub.listen` is a table: it must be addresses, such as `127.0.0.1:7117` or \
+                                 `unix:///run/convoke/hub.sock`",
+        ),
         ("include = 'other.toml'", "1:1: `include` stands in no section"),
     ] {
         assert_eq!(said(text), [says]);
@@ -200,15 +199,33 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ("[membership]\nbeat = '5'", format!("2:8: `membership.beat` is `5`: {beat}; write `5s` for seconds")),
         ("[membership]\nbeat = '-5s'", format!("2:8: `membership.beat` is `-5s`: {beat}")),
         ("[membership]\nbeat = '9999y'", format!("2:8: `membership.beat` is `9999y`: {beat}")),
-        ("[log]\nformat = 'jsn'", "2:10: `log.format` is `jsn`: it must be `text` or `json`; did you mean `json`?".into()),
-        ("[hub]\nlisten = []", "2:10: `hub.listen` is a list: it must be addresses, such as `127.0.0.1:7117` or \
-                                `unix:///run/convoke/hub.sock`".into()),
+        (
+            "[log]\nformat = 'jsn'",
+            "2:10: `log.format` is `jsn`: it must be `text` or `json`; did you mean `json`?".into(),
+        ),
+        (
+            "[hub]\nlisten = []",
+            "2:10: `hub.listen` is a list: it must be addresses, such as `127.0.0.1:7117` or \
+                                `unix:///run/convoke/hub.sock`"
+                .into(),
+        ),
         ("[hub]\nlisten = ['127.0.0.1:0', 7]", "2:26: `hub.listen` has integer in it: it must be addresses".into()),
-        ("[hub]\nlisten = ['127.0.0.1:65536']", "2:11: `hub.listen`: `127.0.0.1:65536` is not an address: a port is a \
-                                                 number from 0 to 65535".into()),
-        ("[hub]\ndata = '~/convoke'", "2:8: `hub.data` is `~/convoke`: it must be a whole path; only a shell knows what \
-                                       `~` is".into()),
-        ("[hub]\nmemory = 'press'", "2:10: `hub.memory` is a text: it must be `true` for all, `false`, or names".into()),
+        (
+            "[hub]\nlisten = ['127.0.0.1:65536']",
+            "2:11: `hub.listen`: `127.0.0.1:65536` is not an address: a port is a \
+                                                 number from 0 to 65535"
+                .into(),
+        ),
+        (
+            "[hub]\ndata = '~/convoke'",
+            "2:8: `hub.data` is `~/convoke`: it must be a whole path; only a shell knows what \
+                                       `~` is"
+                .into(),
+        ),
+        (
+            "[hub]\nmemory = 'press'",
+            "2:10: `hub.memory` is a text: it must be `true` for all, `false`, or names".into(),
+        ),
     ] {
         assert_eq!(said(text), [says]);
     }
@@ -244,10 +261,7 @@ fn what_contradicts_itself_is_refused() {
 
 #[test]
 fn every_mistake_is_told_in_the_order_of_the_file() {
-    assert_eq!(
-        said("[limits]\nlinks = 0\nfoo = 1\npayload = 'x'\n[hub]\nlisten = 'a:b'\n").len(),
-        4
-    );
+    assert_eq!(said("[limits]\nlinks = 0\nfoo = 1\npayload = 'x'\n[hub]\nlisten = 'a:b'\n").len(), 4);
     let said = said("[hub]\nb = 1\na = 2\n");
     assert!(said[0].starts_with("2:1: ") && said[1].starts_with("3:1: "), "{said:?}");
 }

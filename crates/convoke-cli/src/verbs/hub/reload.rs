@@ -72,9 +72,7 @@ fn line(changed: &Changed<'_>) -> (bool, String) {
     let (old, new) = (shown(&from.value), shown(&to.value));
     match setting.change {
         Change::Now => (false, format!("`{}` is {new} now; it was {old}", setting.key)),
-        Change::Joining => {
-            (false, format!("`{}` is {new} for links that join from now on; it was {old}", setting.key))
-        }
+        Change::Joining => (false, format!("`{}` is {new} for links that join from now on; it was {old}", setting.key)),
         Change::Restart => {
             (true, format!("`{}` would be {new}, which takes a start of the hub; it is {old}", setting.key))
         }

@@ -582,7 +582,8 @@ fn a_link_is_judged_by_the_beats_that_it_was_told_whatever_is_set_later() {
     let (mut old, away) = (world.joined("old"), world.joined("away"));
     world.hub.closed(away.link.unwrap(), world.now);
     let beat = Duration::from_secs(1);
-    let membership = Membership { beat, beat_attentive: beat, dead_beats: 4, removed_beats: 8, ..Membership::default() };
+    let membership =
+        Membership { beat, beat_attentive: beat, dead_beats: 4, removed_beats: 8, ..Membership::default() };
     world.hub.reconfigure(&HubConfig { membership, ..HubConfig::default() });
     let new = world.joined("new");
     world.pass(Duration::from_secs(3), &mut [&mut old]);
