@@ -6,6 +6,7 @@
 mod config;
 mod reports;
 mod services;
+mod tokens;
 mod values;
 
 use std::path::PathBuf;
@@ -17,6 +18,11 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
+pub(crate) use tokens::{
+    ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,
+    ListTokensArguments, RevokeTokenArguments, RotateTokenArguments, RuleArguments, ShowTokenArguments, TokenArguments,
+    TokenVerb,
+};
 pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
 
 use crate::duration;
@@ -84,6 +90,10 @@ pub(crate) enum Verb {
     Status(StatusArguments),
     /// Print who offers a service
     Locate(LocateArguments),
+    /// Make, list, change and revoke tokens: who may join, and what they may do
+    Token(TokenArguments),
+    /// Say whether somebody may do something, and which rule decides
+    Explain(ExplainArguments),
     /// Measure how fast the hub, or a node, answers
     Ping(PingArguments),
     /// See in a few seconds what Convoke does; needs no hub

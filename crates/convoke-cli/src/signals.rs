@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,11 +50,14 @@ pub(crate) enum HangUp {
 }
 
 /// Tells once that the program shall end, and whenever it shall read its configuration again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Signals {
-    end: watch::Receiver<Option<Signal>>,
+    asked: watch::Receiver<Option<Signal>>,
     reload: Arc<Notify>,
+    last: Arc<Mutex<Option<Last>>>,
 }
+
+type Last = Box<dyn FnOnce() + Send>;
 
 impl Signals {
     /// Begins to listen. A second signal, or a verb that does not end in time, ends the program at once.
@@ -63,9 +66,11 @@ impl Signals {
         let mut interrupt = register(SignalKind::interrupt())?;
         let mut terminate = register(SignalKind::terminate())?;
         let mut hang_up = register(SignalKind::hangup())?;
-        let (sender, end) = watch::channel(None);
+        let (sender, asked) = watch::channel(None);
         let reload = Arc::new(Notify::new());
         let (reloads, terminals) = (reload.clone(), terminals());
+        let last = Arc::<Mutex<Option<Last>>>::default();
+        let signals = Signals { asked, reload, last: last.clone() };
         tokio::spawn(async move {
             let mut next = async || {
                 loop {
@@ -84,14 +89,22 @@ impl Signals {
             let first = next().await;
             sender.send_replace(Some(first));
             let _ = tokio::time::timeout(LEAVE_TIME_MAX, next()).await;
+            if let Some(last) = last.lock().ok().and_then(|mut last| last.take()) {
+                last();
+            }
             std::process::exit(i32::from(first.number()));
         });
-        Ok(Signals { end, reload })
+        Ok(signals)
+    }
+
+    /// What is still done if the program ends at once.
+    pub(crate) fn at_last(&self, last: impl FnOnce() + Send + 'static) {
+        *self.last.lock().expect("nothing in it panics") = Some(Box::new(last));
     }
 
     /// Waits for the signal; at once if it has come already. Cancel safe.
     pub(crate) async fn received(&self) -> Signal {
-        let mut receiver = self.end.clone();
+        let mut receiver = self.asked.clone();
         let signal = receiver.wait_for(Option::is_some).await.ok().and_then(|signal| *signal);
         match signal {
             Some(signal) => signal,

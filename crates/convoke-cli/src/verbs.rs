@@ -4,6 +4,7 @@ mod call;
 mod config;
 mod delete;
 mod demo;
+mod explain;
 mod get;
 mod hub;
 mod list;
@@ -14,6 +15,7 @@ mod serve;
 mod set;
 mod status;
 mod subscribe;
+mod token;
 mod wait;
 mod watch;
 
@@ -44,6 +46,8 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,
+        Verb::Token(arguments) => token::run(arguments, json, &signals).await,
+        Verb::Explain(arguments) => explain::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
         Verb::Demo(_) => demo::run(json, &signals).await,
     }

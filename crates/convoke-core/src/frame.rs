@@ -16,12 +16,10 @@ mod long;
 mod preface;
 mod values;
 
-use std::fmt;
-
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{read_headers, write_event, write_headers};
-pub use fields::Reader;
+pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
@@ -141,23 +139,6 @@ kinds! {
     /// Hub to provider: what became of this call?
     Recall = 0x35, "Recall";
 }
-
-/// Where and how bytes stopped being a frame. It ends the link they came on, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameError {
-    /// Bytes from the start of the frame.
-    pub offset: usize,
-    /// What should have been there.
-    pub expected: &'static str,
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {} at byte {} of a frame", self.expected, self.offset)
-    }
-}
-
-impl std::error::Error for FrameError {}
 
 /// The head that every frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -429,12 +410,14 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// Any byte that is not as docs/protocol.md says, bytes left over after the last field included.
+    #[inline]
     pub fn decode(input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, FrameError> {
         let Some(head) = Head::peek(input)? else { return Ok(None) };
         let Some(bytes) = input.get(..head.len) else { return Ok(None) };
         Ok(Some((Frame::decode_whole(head, bytes)?, head.len)))
     }
 
+    #[inline]
     fn decode_whole(head: Head, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let Some(kind) = Kind::from_number(head.kind) else {
             return match head.kind & KIND_OPTIONAL {
@@ -560,6 +543,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Reads a frame of a kind that may be cut into fragments, from its whole body.
+    #[inline]
     fn read_long(head: Head, body: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let mut fields = Reader::new(body, HEAD_BYTES);
         let (encoding, flags) = (head.encoding, head.flags);

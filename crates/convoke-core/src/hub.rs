@@ -5,8 +5,9 @@
 //! [`HubState::deadline`] has come. Nothing else happens by itself; nothing waits. A bad frame closes its own link with
 //! one sentence and is never anybody else's trouble.
 //!
-//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
+//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers
+//! names, `requests` answers, `links` holds the links, `sessions` remembers who may come back, `members` knows who is
+//! alive, `report` tells it.
 
 mod events;
 mod foundation;
@@ -78,6 +79,8 @@ pub struct HubConfig {
     pub memory: Vec<Name>,
     /// Other hubs append to the same foundation: a get waits until what they had committed before it is known here.
     pub shared_foundation: bool,
+    /// What gets may have found that their links have not yet taken, all together, in bytes; one is always let in.
+    pub gets_bytes_max: usize,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
 }
@@ -92,6 +95,7 @@ impl Default for HubConfig {
             membership: Membership::default(),
             memory: Vec::new(),
             shared_foundation: false,
+            gets_bytes_max: limits::GETS_BYTES_MAX,
             select: SelectDefault::default(),
         }
     }
@@ -181,8 +185,10 @@ pub struct Census {
     pub values: usize,
     /// Names and payloads of all values, in bytes.
     pub values_bytes: usize,
-    /// Watches.
+    /// Watches, and gets that are not answered.
     pub watches: usize,
+    /// What gets have found and their links have not taken, in bytes.
+    pub gets_bytes: usize,
     /// Services that are offered, or that calls wait for.
     pub services: usize,
     /// Registrations, with those that are withdrawn and have open calls.
@@ -354,7 +360,8 @@ impl HubState {
         None
     }
 
-    /// Moves what leaves next on `link` to `transmit`, if that is empty; and tells in it when the link shall be closed.
+    /// Moves what leaves next on `link` to `transmit`, if that is empty; and tells in it when the link shall be closed. The
+    /// deadline may have come nearer then.
     pub fn transmit(&mut self, link: LinkId, transmit: &mut Transmit) {
         let Some(state) = self.links.get_mut(link) else {
             (transmit.close, transmit.abort) = (true, true);
@@ -448,6 +455,7 @@ impl HubState {
             values: self.kept.values.len() + self.memory.values.len(),
             values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
             watches: self.watches.len(),
+            gets_bytes: self.watches.gets_bytes,
             services,
             registrations,
             calls,
@@ -592,6 +600,7 @@ impl HubState {
             Timer::Ping(number) => self.expire_ping(number),
             Timer::Members => self.expire_members(),
             Timer::Report => self.expire_report(),
+            Timer::Look => self.expire_look(),
             Timer::Expire => self.expire_values(),
             Timer::Owner(owner) => {
                 if !self.may_live(owner) {

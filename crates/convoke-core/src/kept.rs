@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 pub(crate) use changes::Reach;
 pub(crate) use rows::{CHANGES, Rows, change_from_row, place_key};
-pub(crate) use values::{Place, Slot, Values, name_in};
+pub(crate) use values::{NEXT_MAX, Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window};
 
 use crate::bug::{Bug, planted};

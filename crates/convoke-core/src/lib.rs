@@ -26,6 +26,7 @@ mod kept;
 pub mod limits;
 pub mod name;
 pub mod node;
+mod numbered;
 mod operation;
 mod outgoing;
 pub mod payload;
@@ -49,6 +50,7 @@ pub use node::{
     CallEnd, CallRequest, Change, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
     PublishLoss, Selector, Standing,
 };
+pub use numbered::Numbered;
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;

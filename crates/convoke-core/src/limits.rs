@@ -156,6 +156,17 @@ pub const DELETED_MAX: usize = 1 << 17;
 /// Watches of one link.
 pub const WATCHES_PER_LINK_MAX: usize = 10_000;
 
+/// What gets have found, and their links have not yet taken, in bytes: each holds what there was at one moment, whatever
+/// changes meanwhile. One is always let in, and so is one that its link can take at once.
+pub const GETS_BYTES_MAX: usize = 256 << 20;
+
+/// Values that do not match and are looked at for the watches of one link before others have their turn: less than a
+/// millisecond.
+pub const LOOKED_AT_MAX: usize = 4096;
+
+/// How long others have their turn then.
+pub const LOOKED_AT_PAUSE: Duration = Duration::from_millis(1);
+
 /// Bytes of Value frames that wait for one link. The rest waits as a cursor, which costs nothing.
 pub const LINK_VALUES_BYTES_MAX: usize = 256 << 10;
 
@@ -180,8 +191,12 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Open calls of one caller.
 pub const CALLS_PER_CALLER_MAX: usize = 4096;
 
-/// Calls that one provider has and has not yet answered.
+/// Calls that one provider has and has not yet answered, of all services that it offers.
 pub const CALLS_PER_PROVIDER_MAX: usize = 4096;
+
+/// Registrations that a call is given to, one after the other, while each refuses it. Mostly one that has just been withdrawn
+/// is the first and the last; so many refuse whatever they are given.
+pub const CALL_REFUSALS_MAX: usize = 16;
 
 /// The longest name of a service, in bytes, and its words: what the hub knows about it has a name too, three words longer.
 pub const SERVICE_NAME_BYTES_MAX: usize = 480;
@@ -197,6 +212,13 @@ pub const LINK_REPLIES_BYTES_MAX: usize = 64 << 20;
 
 /// Registrations of one link.
 pub const SERVICES_PER_LINK_MAX: usize = 10_000;
+
+/// Registrations of one name by one node. One would do: more are parts of a program that each offer it, without knowing of
+/// each other. Each that is new is compared with all calls that wait for the name.
+pub const REGISTRATIONS_PER_NAME_MAX: usize = 16;
+
+/// Calls that wait for one name: so many the first provider that comes can be given.
+pub const CALLS_WAITING_PER_NAME_MAX: usize = CALLS_PER_PROVIDER_MAX;
 
 /// After the last byte of a provider whose link is lost, how long its calls wait for it to come back.
 pub const PROVIDER_AWAY_TIME_MAX: Duration = Duration::from_secs(5);

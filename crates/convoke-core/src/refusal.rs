@@ -79,7 +79,7 @@ codes! {
     LinkLost = 17, "LinkLost";
     /// The node cannot be reached at its address.
     Unreachable = 18, "Unreachable";
-    /// Nobody offers the service.
+    /// Nobody offers the service, or nobody who was selected.
     NoProvider = 19, "NoProvider";
     /// The provider was lost while it had the call.
     ProviderLost = 20, "ProviderLost";

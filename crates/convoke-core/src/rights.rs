@@ -55,7 +55,7 @@ verbs! {
     Call = "call";
     /// To join as a node of a name.
     Join = "join";
-    /// To do things in the name of an author. A node is always its own author.
+    /// To do things in the name of an author, other than the node itself and its principal.
     Author = "author";
     /// To read what the hub tells about itself, under `$hub/`, and to ping nodes.
     Status = "status";
@@ -75,9 +75,9 @@ pub struct Principal {
 impl Principal {
     /// The refusal of what this principal may not do; `what` says what was tried. Whether the name exists is not said.
     pub(crate) fn forbidden(&self, what: &str, verb: Verb, name: &str) -> Refusal {
-        let text = match self.rights.judge(verb, name) {
-            Verdict::Reserved => format!("{what}: names that begin with `$` are the hub's own"),
-            _ => format!("{what}: the rights of `{}` do not allow `{} {name}`", self.name, verb.word()),
+        let text = match asked(verb, name) {
+            None => format!("{what}: names that begin with `$` are the hub's own"),
+            Some(verb) => format!("{what}: the rights of `{}` do not allow `{} {name}`", self.name, verb.word()),
         };
         Refusal::new(Code::Forbidden, text)
     }

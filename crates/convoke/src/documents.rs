@@ -17,5 +17,6 @@ pages! {
     Services = "docs/guide/services.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";
+    Rights = "docs/guide/rights.md";
     InOneProgram = "docs/guide/in-one-program.md";
 }

@@ -32,7 +32,7 @@
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
 //! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
-//! * [`Token`]: how a program shows that it may join.
+//! * [`Token`]: how a program shows that it may join. [`Rule`], [`Rights`]: what it may do there.
 //! * [`Error`]: what can go wrong, by what can be done about it.
 //!
 //! The rules, without any IO, are in the crate `convoke-core`.
@@ -54,7 +54,7 @@ pub use convoke_core::frame::{Expect, Incarnation};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
-    Payload, PayloadError, Refusal, Rev, SelectDefault, SlowPolicy, Standing,
+    Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};

@@ -7,6 +7,7 @@ mod load;
 mod members;
 mod serve;
 mod subscription;
+mod tokens;
 mod tree;
 mod values;
 mod watch;
@@ -386,6 +387,7 @@ impl Node {
     ///
     /// # Errors
     ///
+    /// [`Error::Refused`] if the hub has refused one of those that were not confirmed yet: the first of these is told.
     /// [`Error::Offline`] without a link; [`Error::Unanswered`] if the link is cut before the answer: what was published
     /// may have arrived or not.
     ///

@@ -87,7 +87,9 @@ fn bytes(path: &Path) -> Result<Option<Vec<u8>>, Mistake> {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut file = match File::options().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return cannot(&error),
     };
     let metadata = match file.metadata() {
@@ -118,9 +120,9 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, Mistake> {
         let valid = String::from_utf8_lossy(&error.as_bytes()[..end]);
         Mistake::at(path, &valid, end..end, "this is not UTF-8, which a configuration file must be")
     })?;
-    if text.starts_with('\u{feff}') {
+    if let Some(text) = text.strip_prefix('\u{feff}') {
         let what = "the file begins with a byte order mark: save it as UTF-8 without one";
-        return Err(Mistake::at(path, &text[3..], 0..0, what));
+        return Err(Mistake::at(path, text, 0..0, what));
     }
     if let Some(at) = text.find('\0') {
         return Err(Mistake::at(path, &text, at..at + 1, "there is a NUL in the file, which no text has"));

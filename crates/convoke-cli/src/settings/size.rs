@@ -49,7 +49,7 @@ fn hint(number: &str, unit: &str) -> String {
 
 /// The shortest form that is exact.
 pub(super) fn shown(bytes: u64) -> String {
-    let exact = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    let exact = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     exact.map_or_else(|| format!("{bytes}B"), |(unit, size)| format!("{}{unit}", bytes / size))
 }
 

@@ -46,8 +46,28 @@ fn the_caller_says_who_shall_do_it() {
     for select in ["random", "least-busy", "cpu-usage", "free-ram"] {
         assert_eq!(story.run(["call", "who", "--select", select]).code(), 0, "{select}");
     }
-    assert_eq!(story.run(["call", "who", "--select", "node:three"]).code(), 69);
+    story.run(["call", "who", "--select", "node:three"]).is(
+        69,
+        "",
+        "convoke: call to `who`: 2 nodes offer it, and none fits `node:three`; select otherwise, or wait for one that fits\n",
+    );
     assert_eq!(story.run(["call", "who", "--select", "fastest"]).code(), 64);
+}
+
+#[test]
+fn a_master_is_who_was_started_as_one_that_may_be() {
+    let story = Story::with_hub();
+    let _one = story.serve(["who", "--name", "one", "--", "echo", "1"]);
+    let nobody = "1 node offers it, and does not fit `master`; select otherwise, or wait for one that fits";
+    story.run(["call", "who", "--select", "master"]).is(69, "", &format!("convoke: call to `who`: {nobody}\n"));
+    let _two = story.serve(["who", "--name", "two", "--master", "may", "--", "echo", "2"]);
+    let _three = story.serve(["who", "--name", "three", "--master", "may", "--", "echo", "3"]);
+    story.run(["call", "who", "--select", "master"]).is(0, "2\n", "");
+    let _four = story.serve(["who", "--name", "four", "--master", "must", "--", "echo", "4"]);
+    story.run(["call", "who", "--select", "master"]).is(0, "4\n", "");
+    let wrong = story.run(["serve", "who", "--master", "perhaps", "--", "cat"]);
+    assert_eq!(wrong.code(), 64);
+    assert!(wrong.stderr().contains("may, must, never"), "{}", wrong.stderr());
 }
 
 #[test]

@@ -21,5 +21,6 @@ mod status;
 mod story;
 mod subscribe;
 mod terminal;
+mod token;
 mod wait;
 mod watch;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
@@ -13,6 +13,7 @@ const PAGES: [&str; 10] = [
     "docs/guide/services.md",
     "docs/guide/permanent-links.md",
     "docs/guide/joining.md",
+    "docs/guide/rights.md",
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
     "docs/operating.md",

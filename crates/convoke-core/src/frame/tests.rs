@@ -1,6 +1,6 @@
 //! The codec on its own: bytes written out by hand. The parts, each a file: `values`, `calls`, `info` and `grant` are the
-//! frames of these, `long` is what is cut into fragments, `arbitrary` what arbitrary frames and arbitrary bytes do, `sentences` what
-//! each kind of bad frame is told.
+//! frames of these, `long` is what is cut into fragments, `arbitrary` what arbitrary frames and arbitrary bytes do,
+//! `sentences` what each kind of bad frame is told.
 
 mod arbitrary;
 mod calls;

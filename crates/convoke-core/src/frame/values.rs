@@ -232,6 +232,7 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    #[inline(always)]
     pub(super) fn read(encoding: u8, flags: u16, mut fields: Reader<'a>) -> Result<Value<'a>, FrameError> {
         let encoding =
             Encoding::from_number(encoding).ok_or(FrameError { offset: 5, expected: "an encoding that exists" })?;

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::sessions::Session;
-use super::watches::WatchKey;
+use super::watches::{GetKey, WatchKey};
 use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
 use crate::kept::{Applied, Outcome};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
-use crate::name::Pattern;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -35,7 +34,7 @@ pub(super) struct Conversation {
     /// Changes of rights, and who asked for them.
     grants: BTreeMap<Ticket, (LinkId, u32)>,
     /// Gets that wait until everything is known that was committed before them.
-    barriers: BTreeMap<Ticket, (LinkId, u32, Pattern)>,
+    barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
     failed: Option<Refusal>,
 }
@@ -75,22 +74,24 @@ impl Conversation {
         self.grants.insert(ticket, (link, number));
     }
 
-    pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) {
+    pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
         let ticket = self.ticket();
         self.reads.insert(ticket, watch);
         self.asks.push(Ask::Read { ticket, table, from, bytes_max });
+        ticket
     }
 
     /// A get is answered when all is known that anybody was told to be committed before it.
-    pub(super) fn barrier(&mut self, link: LinkId, number: u32, pattern: Pattern) {
+    pub(super) fn barrier(&mut self, get: GetKey) -> Ticket {
         let ticket = self.ticket();
-        self.barriers.insert(ticket, (link, number, pattern));
+        self.barriers.insert(ticket, get);
         self.asks.push(Ask::Barrier { ticket });
+        ticket
     }
 
-    /// The link has ended.
-    pub(super) fn forget_barriers(&mut self, link: LinkId) {
-        self.barriers.retain(|_, (other, ..)| *other != link);
+    /// The get has ended: what it waits for is nobody's.
+    pub(super) fn forget_barrier(&mut self, ticket: Ticket) {
+        self.barriers.remove(&ticket);
     }
 
     /// The watch has ended: what it has asked for is nobody's.
@@ -207,8 +208,8 @@ impl HubState {
                 }
             }
             Told::BarrierDone { ticket } => {
-                if let Some((link, number, pattern)) = self.conversation.barriers.remove(&ticket) {
-                    self.get(link, number, pattern);
+                if let Some(get) = self.conversation.barriers.remove(&ticket) {
+                    self.get_may_begin(get);
                 }
             }
             Told::Failed(why) => self.foundation_failed(why),

@@ -225,9 +225,11 @@ impl HubState {
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
             self.begin_party(id, &node, incarnation);
+            if self.kept.values.is_owner(incarnation) || self.memory.values.is_owner(incarnation) {
+                self.attend_ephemeral(id);
+            }
             self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
         }
-        let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         let welcome = Welcome {
             hub: self.identity.hub,
             history: self.identity.history,
@@ -236,8 +238,8 @@ impl HubState {
             resumed: resumed.is_some(),
             publisher,
             received,
-            beat_ms: millis(self.config.membership.beat),
-            beat_attentive_ms: millis(self.config.membership.beat_attentive),
+            beat_ms: beats.usual_ms,
+            beat_attentive_ms: beats.attentive_ms,
             payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
             subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
             bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
@@ -277,7 +279,7 @@ impl HubState {
         if !allow(&principal, Verb::Join, node.as_str()) {
             return Err(principal.forbidden(&format!("`{node}` may not join"), Verb::Join, node.as_str()));
         }
-        if author != node && !allow(&principal, Verb::Author, author.as_str()) {
+        if author != node && *author != principal.name && !allow(&principal, Verb::Author, author.as_str()) {
             let what = format!("`{node}` may not join as author `{author}`");
             return Err(principal.forbidden(&what, Verb::Author, author.as_str()));
         }
@@ -304,7 +306,7 @@ impl HubState {
             link.lanes.values = Vec::new();
         }
         let Joined { node, incarnation, seq: received, publisher, beats, attentive, .. } = *joined;
-        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
+        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
         }
@@ -347,8 +349,7 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
-        self.end_watches(watches.into_values());
-        self.conversation.forget_barriers(id);
+        self.end_watches(watches, &turns);
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
@@ -386,6 +387,7 @@ fn joined(
         publisher,
         beats,
         attentive: 0,
+        ephemeral: false,
         beat_sent: now,
         seq: received,
         fresh: true,
@@ -401,7 +403,7 @@ fn joined(
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),
-        hungry: Default::default(),
+        turns: Default::default(),
     }
 }
 

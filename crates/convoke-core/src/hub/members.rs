@@ -61,7 +61,8 @@ impl Membership {
 
     /// What a link that joins now is told.
     pub(super) fn beats(&self) -> Beats {
-        Beats { usual: self.beat, attentive: self.beat_attentive }
+        let millis = |beat: Duration| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX);
+        Beats { usual_ms: millis(self.beat), attentive_ms: millis(self.beat_attentive) }
     }
 
     /// How long a node that was there before the hub started may take to come back.
@@ -73,14 +74,15 @@ impl Membership {
 /// How often a link beats, as its node was told when it joined: what is set later holds for those that join later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beats {
-    usual: Duration,
-    attentive: Duration,
+    pub(super) usual_ms: u32,
+    pub(super) attentive_ms: u32,
 }
 
 impl Beats {
     /// How often a link says that it is alive; `None` for never.
     fn of(self, attentive: bool) -> Option<Duration> {
-        beat_of(self.usual, self.attentive, attentive)
+        let time = |ms: u32| Duration::from_millis(ms.into());
+        beat_of(time(self.usual_ms), time(self.attentive_ms), attentive)
     }
 
     /// By which beat a node without a link is judged.
@@ -124,7 +126,8 @@ pub(super) struct Member {
 /// Every node that the hub has heard of lately.
 #[derive(Default)]
 pub(super) struct Members {
-    all: BTreeMap<Name, Member>,
+    /// Boxed, since a tree keeps room for more than it holds.
+    all: BTreeMap<Name, Box<Member>>,
     /// Suspects without a link, by the time at which they are dead; by the clock of membership.
     fading: BTreeSet<(Time, Name)>,
     /// The dead, by the time at which they are removed; by the clock of membership.
@@ -142,7 +145,7 @@ impl Members {
     }
 
     pub(super) fn get(&self, node: &Name) -> Option<&Member> {
-        self.all.get(node)
+        self.all.get(node).map(|member| &**member)
     }
 
     /// Who is master, if anybody is.
@@ -209,21 +212,23 @@ impl HubState {
             self.members.all.remove(&node);
         }
         let now = self.now;
-        let member = self.members.all.entry(node.clone()).or_insert_with(|| Member {
-            incarnation,
-            author: author.clone(),
-            principal: principal.clone(),
-            state: MemberState::Dead,
-            reason: None,
-            since: now,
-            view: 0,
-            info: None,
-            told: false,
-            link: None,
-            heard: Time::START,
-            beat: Duration::ZERO,
-            dead: Time::START,
-            removed: Time::START,
+        let member = self.members.all.entry(node.clone()).or_insert_with(|| {
+            Box::new(Member {
+                incarnation,
+                author: author.clone(),
+                principal: principal.clone(),
+                state: MemberState::Dead,
+                reason: None,
+                since: now,
+                view: 0,
+                info: None,
+                told: false,
+                link: None,
+                heard: Time::START,
+                beat: Duration::ZERO,
+                dead: Time::START,
+                removed: Time::START,
+            })
         });
         (member.author, member.principal) = (author, principal);
         (member.link, member.told) = (Some(id), false);
@@ -249,6 +254,8 @@ impl HubState {
         why: &Refusal,
     ) {
         let Membership { dead_beats, removed_beats, .. } = self.config.membership;
+        // Who has said goodbye is missed by nobody: programs that come and go are not to pile up.
+        let attentive = attentive || why.code == Code::Left;
         let (beat, clock) = (beats.away(attentive), self.membership_clock());
         // Without beats its silence said nothing.
         let heard = if beats.of(attentive).is_some() { heard } else { clock };
@@ -292,6 +299,14 @@ impl HubState {
         joined.attentive += 1;
         if joined.attentive == 1 {
             self.arm_silence(id);
+        }
+    }
+
+    /// The link's node has values that go with it: it is judged as one that offers something, until the link ends.
+    pub(super) fn attend_ephemeral(&mut self, id: LinkId) {
+        let Some(joined) = self.links.joined(id) else { return };
+        if !std::mem::replace(&mut joined.ephemeral, true) {
+            self.attend(id);
         }
     }
 
@@ -408,7 +423,7 @@ impl HubState {
         member.view = self.members.view;
         let after = candidate(node, member);
         self.elect(before, after);
-        self.show_node(node);
+        self.node_changed(node);
         if dies {
             self.node_dead(incarnation);
         }
@@ -426,7 +441,7 @@ impl HubState {
         let after = candidate(&node, member);
         self.elect(before, after);
         if first {
-            self.show_node(&node);
+            self.node_changed(&node);
         } else {
             self.node_is_stale(&node, lasting);
         }

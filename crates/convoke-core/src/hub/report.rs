@@ -1,5 +1,5 @@
-//! What the hub tells about itself, as values under `$hub/…`: the state of nodes at once, and what changes all the time
-//! only while somebody looks.
+//! What the hub tells about itself, as values under `$hub/…`: how a node is once somebody has looked, and from then on at
+//! once; and what changes all the time only while somebody looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use crate::time::Time;
 pub(super) struct Reports {
     /// Patterns that are watched, and by how many.
     watched: BTreeMap<Pattern, u32>,
-    /// Nodes whose values are not up to date; true if that has to be told also if nobody looks.
+    /// Nodes whose values are not up to date, or not there yet; true if that has to be told also if nobody looks.
     stale: BTreeMap<Name, bool>,
     /// Values that are there only while somebody looks.
     pub(super) shown: BTreeSet<String>,
@@ -58,7 +58,9 @@ impl HubState {
             return;
         }
         self.refresh(std::slice::from_ref(pattern), false);
-        self.arm_report();
+        if !self.reports.shown.is_empty() {
+            self.arm_report();
+        }
     }
 
     /// From now on somebody watches values of the hub's own.
@@ -66,6 +68,7 @@ impl HubState {
         if pattern.is_reserved() {
             *self.reports.watched.entry(pattern.clone()).or_insert(0) += 1;
             self.refresh_hub_values(pattern);
+            self.arm_report();
         }
     }
 
@@ -101,12 +104,23 @@ impl HubState {
         for node in stale {
             self.show_node(&node);
         }
-        if patterns.iter().any(|pattern| behind(pattern, NODES).is_some()) {
-            let stale: Vec<Name> = self.reports.stale.keys().cloned().collect();
-            for node in stale {
-                let name = Name::parse(&format!("{NODES}{node}"));
-                if name.is_ok_and(|name| patterns.iter().any(|pattern| pattern.matches(&name))) {
-                    self.show_node(&node);
+        for pattern in patterns {
+            match behind(pattern, NODES) {
+                None => {}
+                // One of them: the others need not be looked at, of which there may be as many as there are links.
+                Some(node) if !node.contains(['+', '#']) => {
+                    if let Some((node, _)) = self.reports.stale.get_key_value(node) {
+                        let node = node.clone();
+                        self.show_node(&node);
+                    }
+                }
+                Some(_) => {
+                    let stale: Vec<Name> = self.reports.stale.keys().cloned().collect();
+                    for node in stale {
+                        if Name::parse(&node_report(&node)).is_ok_and(|name| pattern.matches(&name)) {
+                            self.show_node(&node);
+                        }
+                    }
                 }
             }
         }
@@ -199,12 +213,30 @@ impl HubState {
         fresh.insert(name);
     }
 
+    /// How a node is has changed. Its value is set now if somebody has looked at it before, or looks; of a node that nobody
+    /// has asked about there is none, which spares a hub of many links half a KiB for each.
+    pub(super) fn node_changed(&mut self, node: &Name) {
+        if self.is_told(node) {
+            self.show_node(node);
+        } else {
+            self.reports.stale.entry(node.clone()).or_insert(false);
+        }
+    }
+
     /// What a node has told about itself has changed; `lasting` says that more than its load has.
     pub(super) fn node_is_stale(&mut self, node: &Name, lasting: bool) {
+        let lasting = lasting && self.is_told(node);
         *self.reports.stale.entry(node.clone()).or_insert(false) |= lasting;
         if lasting || self.reports.is_watched(&node_report(node)) {
             self.arm_report();
         }
+    }
+
+    /// Whether the value that says how a node is has been set, or is watched.
+    fn is_told(&self, node: &Name) -> bool {
+        let name = node_report(node);
+        let values = &self.memory.values;
+        values.find(&name).is_some_and(|slot| values.rev(slot).is_some()) || self.reports.is_watched(&name)
     }
 
     /// Sets the value that says how a node is.
@@ -232,13 +264,13 @@ impl HubState {
             free_memory: info.free_memory,
             master: info.master,
         };
-        self.set_hub_value(&format!("{NODES}{node}"), Some(&json(&report)));
+        self.set_hub_value(&node_report(node), Some(&json(&report)));
     }
 
     /// Takes back the value that says how a node is.
     pub(super) fn unshow_node(&mut self, node: &Name) {
         self.reports.stale.remove(node);
-        self.set_hub_value(&format!("{NODES}{node}"), None);
+        self.set_hub_value(&node_report(node), None);
     }
 
     /// Sets the value that says who is master.

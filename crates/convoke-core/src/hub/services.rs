@@ -26,7 +26,10 @@ use calls::{Calls, List};
 pub use choose::SelectDefault;
 
 use crate::frame::{Frame, Incarnation};
-use crate::limits::{PROVIDERS_LISTED_MAX, SERVICE_NAME_BYTES_MAX, SERVICE_NAME_WORDS_MAX, SERVICES_PER_LINK_MAX};
+use crate::limits::{
+    PROVIDERS_LISTED_MAX, REGISTRATIONS_PER_NAME_MAX, SERVICE_NAME_BYTES_MAX, SERVICE_NAME_WORDS_MAX,
+    SERVICES_PER_LINK_MAX,
+};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::report::{ProviderReport, ServiceReport};
@@ -40,9 +43,11 @@ pub(super) const NO_PARTY: u32 = calls::NONE;
 /// A name that is offered, or that calls wait for.
 struct Service {
     name: Name,
-    /// The registrations, oldest first.
+    /// The registrations, oldest first: in the order of their ages.
     listed: Vec<u32>,
-    /// Whose turn it is.
+    /// Of how many nodes they are.
+    nodes: usize,
+    /// Whose turn it is, as a place in `listed`.
     next: usize,
     /// Calls that wait for a provider.
     waiting: List,
@@ -56,6 +61,8 @@ struct Offer {
     party: u32,
     /// The provider's number for it.
     number: u32,
+    /// Which of all registrations that ever were it is: it tells apart those that have had the same place.
+    age: u64,
     idempotent: bool,
     /// Calls that it has and has not yet answered.
     open: usize,
@@ -82,8 +89,17 @@ struct Party {
     kept_bytes: usize,
     /// Its registrations on this link, by its own numbers.
     offers: BTreeMap<u32, u32>,
+    /// The same by their services and ages. What is here is listed there, so no number of a service changes hands meanwhile.
+    by_service: BTreeMap<(u32, u64), u32>,
     /// The calls that it has, in the order in which they were given to it.
     handling: List,
+}
+
+impl Party {
+    /// Its registrations of this service, oldest first.
+    fn offers_of(&self, service: u32) -> impl Iterator<Item = u32> + Clone {
+        self.by_service.range((service, 0)..=(service, u64::MAX)).map(|(_, offer)| *offer)
+    }
 }
 
 /// Everything about services. See the module's documentation.
@@ -92,6 +108,8 @@ pub(super) struct Services {
     names: HashTable<u32>,
     all: Slab<Service>,
     offers: Slab<Offer>,
+    /// Registrations that ever were.
+    offered: u64,
     parties: Slab<Party>,
     /// Parties without a link.
     away: BTreeMap<Name, u32>,
@@ -112,6 +130,7 @@ impl Services {
             names: HashTable::new(),
             all: Slab::new(),
             offers: Slab::new(),
+            offered: 0,
             parties: Slab::new(),
             away: BTreeMap::new(),
             calls: Calls::new(),
@@ -161,7 +180,7 @@ impl Services {
         ServiceReport {
             providers: providers.collect(),
             more: listed.len().saturating_sub(PROVIDERS_LISTED_MAX),
-            waiting: self.calls.of(*waiting).len(),
+            waiting: waiting.len(),
         }
     }
 
@@ -183,8 +202,14 @@ impl Services {
         if let Some(service) = self.find(name.as_str().as_bytes()) {
             return service;
         }
-        let service =
-            Service { name: name.clone(), listed: Vec::new(), next: 0, waiting: List::EMPTY, sought: List::EMPTY };
+        let service = Service {
+            name: name.clone(),
+            listed: Vec::new(),
+            nodes: 0,
+            next: 0,
+            waiting: List::EMPTY,
+            sought: List::EMPTY,
+        };
         let service = self.all.insert(service);
         let hash = self.hash(name.as_str().as_bytes());
         let Services { names, all, seed, .. } = self;
@@ -214,9 +239,18 @@ impl Services {
         if !std::mem::take(&mut self.offers[offer].listed) {
             return;
         }
-        let name = self.offers[offer].name.clone();
+        let Offer { name, party, age, .. } = &self.offers[offer];
+        let (party, age) = (*party, *age);
         if let Some(service) = self.find(name.as_str().as_bytes()) {
-            self.all[service].listed.retain(|other| *other != offer);
+            self.parties[party].by_service.remove(&(service, age));
+            let last = self.parties[party].offers_of(service).next().is_none();
+            let Service { listed, nodes, next, .. } = &mut self.all[service];
+            let at = listed.partition_point(|other| self.offers[*other].age < age);
+            debug_assert_eq!(listed.get(at), Some(&offer), "what is listed is in its place");
+            listed.remove(at);
+            *nodes -= usize::from(last);
+            // Nobody misses a turn because an older one goes.
+            *next -= usize::from(at < *next);
             self.drop_unused(service);
         }
         if self.offers[offer].open == 0 {
@@ -254,6 +288,7 @@ impl HubState {
             kept: BTreeMap::new(),
             kept_bytes: 0,
             offers: BTreeMap::new(),
+            by_service: BTreeMap::new(),
             handling: List::EMPTY,
         });
         joined.party = party;
@@ -263,15 +298,15 @@ impl HubState {
     /// A node offers a service.
     pub(super) fn serve(&mut self, id: LinkId, number: u32, idempotent: bool, service: &[u8]) {
         match self.try_serve(id, number, idempotent, service) {
-            Ok(service) => {
+            Ok((service, offer)) => {
                 self.control(id, &Frame::Done { id: number, value: 0 });
-                self.offered(id, service);
+                self.offered(id, service, offer);
             }
             Err(refusal) => self.refuse(id, number, &refusal),
         }
     }
 
-    fn try_serve(&mut self, id: LinkId, number: u32, idempotent: bool, service: &[u8]) -> Result<u32, Refusal> {
+    fn try_serve(&mut self, id: LinkId, number: u32, idempotent: bool, service: &[u8]) -> Result<(u32, u32), Refusal> {
         let name = Name::from_bytes(service).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
         let refused = |code, why: &str| Err(Refusal::new(code, format!("service `{name}`: {why}")));
         if name.as_str().len() > SERVICE_NAME_BYTES_MAX || name.words().count() > SERVICE_NAME_WORDS_MAX {
@@ -286,21 +321,30 @@ impl HubState {
         {
             return Err(joined.principal.forbidden(&format!("service `{name}`"), Verb::Serve, name.as_str()));
         }
-        let offers = &self.services.parties[party].offers;
+        let Party { node, offers, .. } = &self.services.parties[party];
         if offers.contains_key(&number) {
             return refused(Code::BadFrame, &format!("the number {number} is in use on this link"));
         }
         if offers.len() >= SERVICES_PER_LINK_MAX {
-            let node = &self.services.parties[party].node;
             return refused(Code::Limit, &format!("`{node}` offers {SERVICES_PER_LINK_MAX}, which is all it may"));
         }
+        let before = self.services.find(name.as_str().as_bytes());
+        let same = before.map_or(0, |service| self.services.parties[party].offers_of(service).count());
+        if same >= REGISTRATIONS_PER_NAME_MAX {
+            let why = format!("`{node}` offers it {REGISTRATIONS_PER_NAME_MAX} times, which is all it may");
+            return refused(Code::Limit, &why);
+        }
         let services = &mut self.services;
-        let service = services.find_or_insert(&name);
-        let offer = services.offers.insert(Offer { name, party, number, idempotent, open: 0, listed: true });
+        let service = before.unwrap_or_else(|| services.find_or_insert(&name));
+        services.offered += 1;
+        let age = services.offered;
+        let offer = services.offers.insert(Offer { name, party, number, age, idempotent, open: 0, listed: true });
         services.all[service].listed.push(offer);
+        services.all[service].nodes += usize::from(same == 0);
         services.parties[party].offers.insert(number, offer);
+        services.parties[party].by_service.insert((service, age), offer);
         self.attend(id);
-        Ok(service)
+        Ok((service, offer))
     }
 
     /// Withdraws a registration; calls that its provider has go on. False if there is no such registration.

@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Members,
     /// Those who watch the hub are told what has changed.
     Report,
+    /// The watches of the next link may look further.
+    Look,
     /// Values whose time is over go.
     Expire,
     /// The incarnation must have come back, or what belongs to it goes.

@@ -17,6 +17,10 @@ impl HubState {
     pub(super) fn write(&mut self, id: LinkId, write: Write<'_>) {
         let Some(joined) = self.links.joined(id) else { return };
         let (incarnation, cseq) = (joined.incarnation, write.cseq);
+        // Whatever becomes of it: the node counts from when it sends it, and does not count back.
+        if write.items.iter().any(|item| item.set.is_some_and(|set| set.ephemeral)) {
+            self.attend_ephemeral(id);
+        }
         for epoch in [0, self.memory_epoch] {
             let kept = if epoch == 0 { &self.kept } else { &self.memory };
             let Some(window) = kept.window(incarnation) else { continue };

@@ -7,6 +7,9 @@ use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::refusal::{Code, Refusal};
 
+/// What a confirmation is called in errors.
+pub(super) const CONFIRMATION: &str = "confirmation of an event";
+
 /// A subscription of the node's own.
 pub(super) struct Subscription {
     pub(super) pattern: Pattern,
@@ -93,13 +96,14 @@ impl NodeState {
         self.subscriptions.get_mut(&id)?.inbox.take()
     }
 
-    /// Asks when the hub has taken all events published so far, and to how many nodes the last of them went.
+    /// Asks when the hub has taken all events published so far, and to how many nodes the last of them went. If the hub has
+    /// refused one of those that were not confirmed yet, the answer is why it has refused the first.
     ///
     /// # Errors
     ///
     /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next three.
     pub fn confirm(&mut self) -> Result<RequestId, Refusal> {
-        let id = self.request("confirmation of an event", self.seq)?;
+        let id = self.request(CONFIRMATION, self.seq)?;
         self.lanes.bulk.append(|out| Frame::Confirm { id }.encode(out));
         Ok(id)
     }

@@ -3,10 +3,11 @@
 mod chaos;
 mod lost;
 #[path = "../pair/mod.rs"]
-#[allow(dead_code, reason = "shared by tests, none of which uses all of it")]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod pair;
+mod refusing;
 mod remembered;
+mod waiting;
 mod world;
 
 use std::time::Duration;
@@ -238,6 +239,25 @@ fn a_selector_chooses_the_provider() {
 }
 
 #[test]
+fn nobody_misses_a_turn_because_another_goes() {
+    let mut world = three(HubConfig::default());
+    let turn = |world: &mut World| {
+        let ann = world.sides.len() - 1;
+        world.call(ann, "s", "x");
+        let at = (0..3).find(|at| !world.sides[*at].given.is_empty()).expect("somebody has it");
+        world.handle(at);
+        at
+    };
+    assert_eq!([turn(&mut world), turn(&mut world)], [0, 1]);
+    // Who had its turn goes; then another, and the first comes back, as the last.
+    world.cut(0);
+    assert_eq!([turn(&mut world), turn(&mut world)], [2, 1]);
+    world.cut(2);
+    world.join(0);
+    assert_eq!([turn(&mut world), turn(&mut world), turn(&mut world)], [0, 1, 0]);
+}
+
+#[test]
 fn a_selector_knows_what_nodes_tell_about_themselves() {
     let mut world = three(HubConfig::default());
     for (at, host, cpu_permille, free_memory, master) in
@@ -261,6 +281,45 @@ fn a_selector_knows_what_nodes_tell_about_themselves() {
     request.select = Selector::Host("c".into());
     let number = world.call_with(3, request);
     assert_eq!(world.not_done(3, number).code, Code::NoProvider);
+}
+
+#[test]
+fn who_selects_nobody_of_those_who_offer_it_is_told_how_many_they_are() {
+    let mut world = World::new();
+    let (calc, ann) = (world.node("calc"), world.node("ann"));
+    world.serve(calc, "s", false);
+    world.serve(calc, "s", false);
+    let selected = |world: &mut World, select: Selector, wait: bool| {
+        let mut request = world.request("s", "x");
+        (request.select, request.wait) = (select, wait);
+        let number = world.call_with(ann, request);
+        if wait {
+            world.pass(Duration::from_secs(11));
+        }
+        let why = world.not_done(ann, number);
+        (why.code, why.to_string())
+    };
+    let otherwise = "; select otherwise, or wait for one that fits";
+    assert_eq!(
+        selected(&mut world, Selector::Node("press-1".into()), false),
+        (Code::NoProvider, format!("call to `s`: 1 node offers it, and does not fit `node:press-1`{otherwise}"))
+    );
+    world.provider("calc-2", "s");
+    for (select, word) in [
+        (Selector::Node("press-1".into()), "node:press-1"),
+        (Selector::Host("hall".into()), "host:hall"),
+        (Selector::Master, "master"),
+    ] {
+        let text = format!("call to `s`: 2 nodes offer it, and none fits `{word}`{otherwise}");
+        assert_eq!(selected(&mut world, select.clone(), false), (Code::NoProvider, text));
+        let text = format!("call to `s`: nobody who fits `{word}` has offered it in time");
+        assert_eq!(selected(&mut world, select, true), (Code::TimedOut, text));
+    }
+    world.cut(2);
+    assert!(selected(&mut world, Selector::Master, false).1.contains("1 node offers it"));
+    world.cut(calc);
+    let text = "call to `s`: nobody offers it; start a provider, or wait for one".to_owned();
+    assert_eq!(selected(&mut world, Selector::Node("press-1".into()), false), (Code::NoProvider, text));
 }
 
 fn tell(world: &mut World, at: usize, frame: &Frame<'_>) {
@@ -298,6 +357,38 @@ fn a_provider_with_too_many_calls_is_passed_over_and_then_the_call_is_refused() 
     world.handle(two);
     world.call(callers[0], "s", "more");
     assert_eq!(world.given(two).last().map(String::as_str), Some("more"));
+}
+
+#[test]
+fn what_a_provider_has_counts_over_all_its_services() {
+    let mut world = World::new();
+    let (calc, ann, ben) = (world.node("calc"), world.node("ann"), world.node("ben"));
+    for service in ["a", "b", "b"] {
+        world.serve(calc, service, false);
+    }
+    let patient: Vec<u64> = (0..3)
+        .map(|n| {
+            let mut request = world.request("c", &n.to_string());
+            request.wait = true;
+            world.call_with(ben, request)
+        })
+        .collect();
+    let now = world.now;
+    for n in 1..limits::CALLS_PER_PROVIDER_MAX {
+        let request = world.request(["a", "b"][n % 2], "x");
+        world.sides[ann].node.call(&request, now).expect("joined");
+    }
+    world.run();
+    world.serve(calc, "c", false);
+    assert_eq!(world.sides[calc].given.len(), limits::CALLS_PER_PROVIDER_MAX);
+    assert!(world.is_open(ben, patient[0]));
+    for number in [patient[1], patient[2], world.call(ben, "a", "x"), world.call(ben, "b", "x")] {
+        let why = world.not_done(ben, number);
+        assert_eq!(why.code, Code::Busy, "{why}");
+    }
+    world.handle(calc);
+    let number = world.call(ben, "a", "x");
+    assert!(world.is_open(ben, number));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use convoke_core::frame::{Frame, Preface};
 use convoke_core::{
     CallEnd, CallRequest, Code, Headers, HubConfig, HubIdentity, HubState, Incoming, IncomingCall, LinkId, Name,
     NodeConfig, NodeState, Payload, Peer, Refusal, Selector, Time, Transmit,
@@ -20,6 +21,8 @@ pub(crate) struct Side {
     pub(crate) cancelled: Vec<u64>,
     pub(crate) ended: Vec<(u64, CallEnd)>,
     pub(crate) answers: Vec<(u32, Result<u64, Refusal>)>,
+    /// What the hub says to it, if that is to be looked at.
+    pub(crate) tapped: Option<Vec<u8>>,
 }
 
 pub(crate) struct World {
@@ -64,6 +67,7 @@ impl World {
             cancelled: Vec::new(),
             ended: Vec::new(),
             answers: Vec::new(),
+            tapped: None,
         });
         let at = self.sides.len() - 1;
         self.join(at);
@@ -153,6 +157,9 @@ impl World {
                 self.hub.transmit(link, &mut transmit);
                 while let Some(bytes) = transmit.pop() {
                     moved = true;
+                    if let Some(tapped) = &mut side.tapped {
+                        tapped.extend_from_slice(&bytes);
+                    }
                     if !side.deaf {
                         side.node.receive(&mut BytesMut::from(&bytes[..]), self.now);
                     }
@@ -271,6 +278,20 @@ impl World {
             CallEnd::Uncertain(why) => why,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// How often the hub has asked this node what became of a call, since it is tapped.
+    pub(crate) fn recalls(&self, at: usize) -> usize {
+        let mut bytes = self.sides[at].tapped.as_deref().expect("it is tapped");
+        if bytes.starts_with(&Preface::MAGIC) {
+            bytes = &bytes[Preface::BYTES..];
+        }
+        let mut recalls = 0;
+        while let Some((frame, len)) = Frame::decode(bytes).expect("a frame") {
+            recalls += usize::from(matches!(frame, Frame::Recall { .. }));
+            bytes = &bytes[len..];
+        }
+        recalls
     }
 
     /// How many calls are open in the hub, and how many registrations and parties there are.

@@ -306,9 +306,6 @@ impl Loop {
         let mut buffers = self.buffers.borrow_mut();
         let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(rest) };
         let turn = buffers.read(&open.stream, &mut input);
-        if turn == Turn::Emptied {
-            open.stream.set_emptied();
-        }
         if open.closing.get() {
             input.clear();
         } else if !input.is_empty() {
@@ -353,7 +350,7 @@ impl Loop {
         self.unwritten.set(0);
         let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
         loop {
-            let notices = {
+            let (notices, deadline) = {
                 let links = self.links.borrow();
                 let mut state = self.shared.lock();
                 let handed_over = std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
@@ -366,8 +363,9 @@ impl Loop {
                         state.transmit(*id, &mut open.transmit.borrow_mut());
                     }
                 }
-                state.notices()
+                (state.notices(), state.deadline())
             };
+            self.retime_to(deadline);
             for notice in notices {
                 self.log(&notice);
             }
@@ -427,8 +425,15 @@ impl Loop {
                     return self.linger(open);
                 }
                 Ok(true) => {
-                    self.shared.lock().transmit(id, &mut transmit);
+                    let deadline = {
+                        let mut state = self.shared.lock();
+                        state.transmit(id, &mut transmit);
+                        state.deadline()
+                    };
+                    self.retime_to(deadline);
                     if transmit.is_empty() && !transmit.close && !transmit.abort {
+                        // An idle link holds no memory for what it may write.
+                        *transmit = Transmit::default();
                         return;
                     }
                 }

@@ -142,11 +142,13 @@ impl World {
         self.hub.memory.values.matched(&pattern(start)).len()
     }
 
-    fn report(&self, text: &str) -> Option<NodeReport> {
+    /// What somebody gets who asks how a node is.
+    fn report(&mut self, text: &str) -> Option<NodeReport> {
+        self.hub.refresh_hub_values(&pattern(&format!("$hub/nodes/{text}")));
         self.told(&format!("$hub/nodes/{text}"))
     }
 
-    fn why(&self, text: &str) -> (MemberState, String) {
+    fn why(&mut self, text: &str) -> (MemberState, String) {
         let report = self.report(text).unwrap();
         let reason = report.reason.unwrap();
         (report.state, format!("{}: {}", reason.code, reason.text))
@@ -223,8 +225,10 @@ fn a_goodbye_is_dead_at_once() {
     world.carry(&mut press);
     assert_eq!(world.why("press"), (MemberState::Dead, "Left: it has left".into()));
     world.hub.closed(press.link.unwrap(), world.now);
-    world.pass(BEAT * 30, &mut []);
-    assert_eq!(world.hub.census().members, 0);
+    world.pass(Duration::from_secs(29), &mut []);
+    assert_eq!(world.hub.census().members, 1, "whoever watches is told");
+    world.pass(Duration::from_secs(1), &mut []);
+    assert_eq!(world.hub.census().members, 0, "nobody misses it");
 }
 
 #[test]
@@ -354,11 +358,19 @@ fn what_lived_with_a_node_goes_when_it_is_dead() {
     world.carry(&mut press);
     let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#")).len();
     assert_eq!(there(&world), 1);
+    world.pass(Duration::from_secs(60), &mut [&mut press]);
+    assert_eq!(there(&world), 1, "it is alive");
     world.cut(&mut press);
-    world.pass(Duration::from_secs(80), &mut []);
+    world.pass(Duration::from_secs(4), &mut []);
     assert_eq!(there(&world), 1, "it may come back");
-    world.pass(Duration::from_secs(10), &mut []);
-    assert_eq!(there(&world), 0);
+    world.join(&mut press);
+    world.pass(Duration::from_secs(60), &mut [&mut press]);
+    assert_eq!((there(&world), world.state("press")), (1, Some(MemberState::Alive)), "it has come back");
+    // Its machine is lost: nobody ends the link.
+    world.pass(Duration::from_millis(5500), &mut []);
+    assert_eq!((there(&world), world.state("press")), (1, Some(MemberState::Suspect)));
+    world.pass(Duration::from_millis(500), &mut []);
+    assert_eq!((there(&world), world.state("press")), (0, Some(MemberState::Dead)));
 }
 
 #[test]
@@ -478,28 +490,29 @@ fn the_load_of_a_node_is_told_only_to_those_who_look() {
     };
     load(&mut press, &mut world, 100, "hall");
     world.pass(Duration::from_secs(5), &mut [&mut press]);
-    assert_eq!(world.report("press").unwrap().cpu_permille, 0, "nobody has asked");
+    let told = |world: &World| world.told::<NodeReport>("$hub/nodes/press");
+    assert_eq!(told(&world), None, "nobody has asked");
     assert!(!world.hub.timers.is_set(Timer::Report));
     world.hub.refresh_hub_values(&pattern("$hub/nodes/other"));
-    assert_eq!(world.report("press").unwrap().cpu_permille, 0);
+    assert_eq!(told(&world), None, "nobody has asked about this one");
     world.hub.refresh_hub_values(&pattern("$hub/nodes/press"));
-    assert_eq!(world.report("press").unwrap().cpu_permille, 100);
+    assert_eq!(told(&world).unwrap().cpu_permille, 100);
     // Who watches is told every second.
     let watched = pattern("$hub/nodes/#");
     world.hub.hub_watch_begins(&watched);
     load(&mut press, &mut world, 200, "hall");
-    assert_eq!(world.report("press").unwrap().cpu_permille, 100);
+    assert_eq!(told(&world).unwrap().cpu_permille, 100);
     world.pass(Duration::from_secs(1), &mut [&mut press]);
-    assert_eq!(world.report("press").unwrap().cpu_permille, 200);
+    assert_eq!(told(&world).unwrap().cpu_permille, 200);
     world.hub.hub_watch_ends(&watched);
     world.pass(Duration::from_secs(2), &mut [&mut press]);
     load(&mut press, &mut world, 300, "hall");
     world.pass(Duration::from_secs(2), &mut [&mut press]);
-    assert_eq!(world.report("press").unwrap().cpu_permille, 200);
+    assert_eq!(told(&world).unwrap().cpu_permille, 200);
     // Another host is told in any case.
     load(&mut press, &mut world, 300, "yard");
     world.pass(Duration::from_secs(1), &mut [&mut press]);
-    let report = world.report("press").unwrap();
+    let report = told(&world).unwrap();
     assert_eq!((report.cpu_permille, report.host.as_str()), (300, "yard"));
     assert!(!world.hub.timers.is_set(Timer::Report));
 }

@@ -50,6 +50,8 @@ pub(super) struct Call {
     pub(super) doubtful: bool,
     /// How its provider is chosen.
     pub(super) select: Selected,
+    /// The ages of the registrations that it was given to and that have refused it.
+    pub(super) refused_by: Vec<u64>,
     /// What it is called with, while the hub must be able to give it to another.
     pub(super) kept: Option<Box<Kept>>,
 }
@@ -112,13 +114,19 @@ impl Selected {
 pub(super) struct List {
     first: u32,
     last: u32,
+    len: u32,
 }
 
 impl List {
-    pub(super) const EMPTY: List = List { first: NONE, last: NONE };
+    pub(super) const EMPTY: List = List { first: NONE, last: NONE, len: 0 };
 
     pub(super) fn is_empty(self) -> bool {
-        self.first == NONE
+        self.len == 0
+    }
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        self.len as usize
     }
 }
 
@@ -163,6 +171,7 @@ impl Calls {
             wait: false,
             doubtful: false,
             select: Selected::Simple(Select::Default),
+            refused_by: Vec::new(),
             kept: None,
         };
         if self.free == NONE {
@@ -184,7 +193,7 @@ impl Calls {
         debug_assert!(call.state != State::Free, "a call ends once");
         call.state = State::Free;
         call.generation = call.generation.wrapping_add(1);
-        (call.select, call.kept) = (Selected::Simple(Select::Default), None);
+        (call.select, call.refused_by, call.kept) = (Selected::Simple(Select::Default), Vec::new(), None);
         call.next = self.free;
         self.free = place;
         self.open -= 1;
@@ -227,6 +236,7 @@ impl Calls {
             last => self.places[last as usize].next = place,
         }
         list.last = place;
+        list.len += 1;
     }
 
     /// Takes a call out of the list that it is in.
@@ -241,6 +251,7 @@ impl Calls {
             NONE => list.last = previous,
             next => self.places[next as usize].previous = previous,
         }
+        list.len -= 1;
     }
 
     /// The calls of a list, in their order.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::calls::State;
-use super::{HubState, LinkId, Services};
+use super::{HubState, LinkId, Service, Services};
 use crate::frame::{End, HEAD_BYTES, Head, Kind, REST};
 use crate::refusal::Code;
 use crate::time::Time;
@@ -73,7 +73,17 @@ impl HubState {
         match call.state {
             State::Free => {}
             State::Waiting => {
-                let text = format!("call to `{}`: nobody has offered it in time", all[call.place].name);
+                let Service { name, listed, .. } = &all[call.place];
+                let text = match (listed.is_empty(), call.refused_by.is_empty()) {
+                    (true, _) => format!("call to `{name}`: nobody has offered it in time"),
+                    (_, true) => {
+                        let select = self.selected(place).word();
+                        format!("call to `{name}`: nobody who fits `{select}` has offered it in time")
+                    }
+                    (_, false) => {
+                        format!("call to `{name}`: who offers it has refused it, and nobody else has come in time")
+                    }
+                };
                 self.finish(place, End::Refused { code: Code::TimedOut, text: &text });
             }
             State::Sought => {

@@ -2,13 +2,14 @@
 
 use super::calls::{self, Kept, NONE, Selected, State};
 use super::choose::Missing;
-use super::{HubState, LinkId, NO_PARTY, Services};
+use super::{HubState, LinkId, NO_PARTY, Offer, Services};
 use crate::bug::{Bug, planted};
-use crate::frame::{Call, Content, End, Frame, Handle, Reply};
+use crate::frame::{Call, Content, End, Frame, Handle, Reply, Select};
 use crate::hub::links::Joined;
 use crate::limits::{
-    CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX,
-    LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX,
+    CALL_REFUSALS_MAX, CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX,
+    CALLS_WAITING_PER_NAME_MAX, LINK_CALLS_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX,
+    REPLIES_KEPT_BYTES_MAX,
 };
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
@@ -70,23 +71,23 @@ impl HubState {
                 // Whether somebody offers it is told to those who may call it.
                 check_call(self.links.joined(id), name.as_str())?;
                 if !call.wait {
-                    return Err(missing(&name, Missing::Provider));
+                    return Err(missing(&name, call.select, Missing::Provider));
                 }
                 self.services.find_or_insert(&name)
             }
         };
-        match self.choose(service, call.select) {
+        match self.choose(service, call.select, &[]) {
             Ok(offer) => {
                 let place = self.insert(caller, call);
                 self.give(place, offer, call.content);
                 Ok(())
             }
-            Err(Missing::Provider) if call.wait => {
+            Err(why) if call.wait && why.can_be_waited_for() => {
                 let place = self.insert(caller, call);
                 self.wait(place, service, call.content);
                 Ok(())
             }
-            Err(why) => Err(missing(&self.services.all[service].name, why)),
+            Err(why) => Err(missing(&self.services.all[service].name, self.meant(call.select), why)),
         }
     }
 
@@ -146,10 +147,17 @@ impl HubState {
         let Services { calls, all, kept_bytes, .. } = &mut self.services;
         let call = &mut calls[place];
         (call.state, call.place) = (State::Waiting, service);
-        let fits = call.kept.is_some() || keep(&mut call.kept, kept_bytes, content);
+        let why = if all[service].waiting.len() >= CALLS_WAITING_PER_NAME_MAX {
+            Some(format!(
+                "{CALLS_WAITING_PER_NAME_MAX} calls wait for a provider, which is all that can; try again later"
+            ))
+        } else if call.kept.is_none() && !keep(&mut call.kept, kept_bytes, content) {
+            Some(format!("no more than {CALLS_KEPT_BYTES_MAX} bytes of calls can wait for providers"))
+        } else {
+            None
+        };
         calls.push(&mut all[service].waiting, place);
-        if !fits {
-            let why = format!("no more than {CALLS_KEPT_BYTES_MAX} bytes of calls can wait for providers");
+        if let Some(why) = why {
             let refused = refusal(Code::Busy, all[service].name.as_str().as_bytes(), &why);
             self.refuse_call(place, &refused);
         }
@@ -160,41 +168,56 @@ impl HubState {
     pub(super) fn give_again(&mut self, place: u32, name: &Name, content: Content<'_>) {
         let wait = self.services.calls[place].wait;
         let simple = Selected::Simple(Default::default());
-        let select = std::mem::replace(&mut self.services.calls[place].select, simple);
+        let call = &mut self.services.calls[place];
+        let select = std::mem::replace(&mut call.select, simple);
+        let refused_by = std::mem::take(&mut call.refused_by);
         let service = match self.services.find(name.as_str().as_bytes()) {
             Some(service) => Some(service),
             None if wait => Some(self.services.find_or_insert(name)),
             None => None,
         };
         let chosen = match service {
-            Some(service) => self.choose(service, select.select()),
+            Some(service) => self.choose(service, select.select(), &refused_by),
             None => Err(Missing::Provider),
         };
-        self.services.calls[place].select = select;
+        let call = &mut self.services.calls[place];
+        (call.select, call.refused_by) = (select, refused_by);
         match (chosen, service) {
             (Ok(offer), _) => self.give(place, offer, content),
-            (Err(Missing::Provider), Some(service)) if wait => self.wait(place, service, content),
+            (Err(why), Some(service)) if wait && why.can_be_waited_for() => self.wait(place, service, content),
             (Err(why), _) => {
-                let refused = missing(name, why);
-                self.finish(place, End::Refused { code: refused.code, text: &refused.text });
+                let refused = missing(name, self.selected(place), why);
+                self.refuse_call(place, &refused);
             }
         }
     }
 
-    /// A service is offered on this link from now on: what waits for it is given out, and what is sought may be there.
-    pub(super) fn offered(&mut self, id: LinkId, service: u32) {
-        let Services { calls, all, .. } = &self.services;
+    /// How the provider of a call is chosen.
+    pub(super) fn selected(&self, place: u32) -> Select<'_> {
+        self.meant(self.services.calls[place].select.select())
+    }
+
+    /// A service is offered on this link from now on, by this registration: what is sought may be there, and what waits for
+    /// a provider waits for this one, if for any.
+    pub(super) fn offered(&mut self, id: LinkId, service: u32, offer: u32) {
+        let Services { calls, all, parties, offers, .. } = &self.services;
         let (waiting, sought) = (calls.of(all[service].waiting), calls.of(all[service].sought));
-        for place in sought {
-            self.recall(id, place);
+        if parties[offers[offer].party].offers_of(service).next() == Some(offer) {
+            for place in sought {
+                self.recall(id, place);
+            }
         }
-        if waiting.is_empty() {
-            return;
-        }
-        let name = self.services.all[service].name.clone();
         for place in waiting {
+            if !self.fits(offer, self.selected(place)) {
+                continue;
+            }
             let Some(kept) = self.detach(place) else { unreachable!("a call that waits is kept") };
-            self.give_again(place, &name, kept.content());
+            if self.has_room(offer) {
+                self.give(place, offer, kept.content());
+            } else {
+                let refused = missing(&self.services.all[service].name, self.selected(place), Missing::Room(1));
+                self.refuse_call(place, &refused);
+            }
         }
     }
 
@@ -265,9 +288,14 @@ impl HubState {
         let until = open.sought;
         services.calls.push(&mut services.all[service].sought, place);
         services.due_by(until);
-        for offer in services.all[service].listed.clone() {
-            let link = self.services.parties[self.services.offers[offer].party].link;
-            if let Some(link) = link {
+        for at in 0..services.all[service].listed.len() {
+            let Services { all, offers, parties, .. } = &self.services;
+            let offer = all[service].listed[at];
+            let party = &parties[offers[offer].party];
+            // Who offers it twice is asked once.
+            if party.offers_of(service).next() == Some(offer)
+                && let Some(link) = party.link
+            {
                 self.recall(link, place);
             }
         }
@@ -286,9 +314,7 @@ impl HubState {
             (State::Given, End::Refused { code: Code::NoProvider, .. }) => self.not_handled(place),
             (State::Given, end) => self.finish(place, end),
             (State::Sought, end) => {
-                let service = &self.services.all[call.place];
-                let own = |offer: &&u32| self.services.offers[**offer].party == provider;
-                let Some(&offer) = service.listed.iter().find(own) else { return };
+                let Some(offer) = self.services.parties[provider].offers_of(call.place).next() else { return };
                 match end {
                     End::Running => self.found(place, offer),
                     End::Refused { code: Code::NoProvider, .. } => {}
@@ -310,11 +336,18 @@ impl HubState {
         calls.push(&mut parties[provider].handling, place);
     }
 
-    /// The provider that a call was given to has certainly not handled it.
+    /// The provider that a call was given to has certainly not handled it, and is not given it again.
     fn not_handled(&mut self, place: u32) {
-        let name = self.services.offers[self.services.calls[place].place].name.clone();
+        let Services { calls, offers, .. } = &mut self.services;
+        let Offer { name, age, .. } = &offers[calls[place].place];
+        let name = name.clone();
+        calls[place].refused_by.push(*age);
         match self.detach(place) {
             _ if self.services.calls[place].caller == NONE => self.services.calls.remove(place),
+            Some(_) if self.services.calls[place].refused_by.len() >= CALL_REFUSALS_MAX => {
+                let refused = missing(&name, self.selected(place), Missing::Willing);
+                self.refuse_call(place, &refused);
+            }
             Some(kept) => self.give_again(place, &name, kept.content()),
             None => {
                 let text = format!("call to `{name}`: it did not reach its provider; call again");
@@ -470,10 +503,25 @@ fn refusal(code: Code, service: &[u8], why: &str) -> Refusal {
     Refusal::new(code, format!("call to `{}`: {why}", service.escape_debug()))
 }
 
-fn missing(name: &Name, why: Missing) -> Refusal {
+fn missing(name: &Name, select: Select<'_>, why: Missing) -> Refusal {
     match why {
         Missing::Provider => {
             let text = format!("call to `{name}`: nobody offers it; start a provider, or wait for one");
+            Refusal::new(Code::NoProvider, text)
+        }
+        Missing::Fitting(nodes) => {
+            let offered = match nodes {
+                1 => "1 node offers it, and does not fit".to_owned(),
+                _ => format!("{nodes} nodes offer it, and none fits"),
+            };
+            let select = select.word();
+            let text = format!("call to `{name}`: {offered} `{select}`; select otherwise, or wait for one that fits");
+            Refusal::new(Code::NoProvider, text)
+        }
+        Missing::Willing => {
+            let text = format!(
+                "call to `{name}`: whoever could be chosen has refused it; start another provider, or wait for one"
+            );
             Refusal::new(Code::NoProvider, text)
         }
         Missing::Room(count) => {

@@ -1,9 +1,9 @@
 //! The calls that a node was given: which it handles, and how they ended, so that none is handled twice and each can be
 //! answered again.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::super::{NodeState, Phase, RequestId, named};
@@ -11,6 +11,7 @@ use super::caller::CallEnd;
 use crate::frame::{Content, End, Frame, HEAD_BYTES, Handle, Incarnation, Reply, read_headers};
 use crate::limits::{REPLIES_KEPT_BYTES_MAX, REPLIES_KEPT_MAX, REPLIES_KEPT_TIME_MAX};
 use crate::name::Name;
+use crate::numbered::Numbered;
 use crate::payload::{Headers, Payload};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -86,7 +87,7 @@ struct Kept {
 #[derive(Default)]
 pub(super) struct Provider {
     last: u64,
-    running: BTreeMap<u64, Running>,
+    running: Numbered<Running>,
     known: HashMap<Key, Known, FixedState>,
     /// Replies as frames, one after the other, with whatever number.
     replies: VecDeque<u8>,
@@ -164,24 +165,24 @@ impl NodeState {
     /// The hub gives this node a call.
     pub(in crate::node) fn handle_call(&mut self, handle: &Handle<'_>) -> Result<(), Refusal> {
         let key = (handle.incarnation, handle.number);
-        if self.services.provider.known.contains_key(&key) {
+        let provider = &mut self.services.provider;
+        let Entry::Vacant(unknown) = provider.known.entry(key) else {
             self.tell(handle.id, key, false);
             return Ok(());
-        }
+        };
         if !self.services.registrations.contains_key(&handle.registration) {
             let end = End::Refused { code: Code::NoProvider, text: "the provider has just withdrawn it" };
             Frame::Reply(Reply { id: handle.id, end }).encode(&mut self.lanes.calls);
             return Ok(());
         }
-        let provider = &mut self.services.provider;
         let caller = Provider::name(&mut provider.caller, handle.caller)?;
         let author = Provider::name(&mut provider.author, handle.author)?;
-        let content = Bytes::copy_from_slice(handle.content.bytes);
+        let content = self.copies.copy(handle.content.bytes);
         let (headers, bytes) = if handle.content.headers { read_headers(&content)? } else { (Headers::new(), content) };
         provider.last += 1;
         let (id, registration) = (provider.last, handle.registration);
-        provider.running.insert(id, Running { key, hub: Some(handle.id), registration });
-        provider.known.insert(key, Known::Running(id));
+        provider.running.push(id, Running { key, hub: Some(handle.id), registration });
+        unknown.insert(Known::Running(id));
         provider.incoming.push(Incoming::Call(IncomingCall {
             id,
             registration,
@@ -199,7 +200,7 @@ impl NodeState {
         let provider = &mut self.services.provider;
         // Rare enough to search for.
         if let Some((id, running)) = provider.running.iter().find(|(_, running)| running.hub == Some(hub)) {
-            provider.incoming.push(Incoming::Cancel { registration: running.registration, id: *id });
+            provider.incoming.push(Incoming::Cancel { registration: running.registration, id });
         }
     }
 
@@ -213,7 +214,7 @@ impl NodeState {
         let provider = &mut self.services.provider;
         let end = match provider.known.get(&key) {
             Some(Known::Running(id)) => {
-                if let Some(running) = provider.running.get_mut(id) {
+                if let Some(running) = provider.running.get_mut(*id) {
                     running.hub = Some(hub);
                 }
                 if !now {
@@ -243,10 +244,12 @@ impl NodeState {
         std::mem::take(&mut self.services.provider.incoming)
     }
 
-    /// The program has handled a call, with this end. The hub is told, now or when it asks.
+    /// The program has handled a call, with this end. The hub is told, now or when it asks. Of a refusal with
+    /// [`Code::NoProvider`] the code becomes [`Code::ProviderLost`]: on a link the first says that the call never came to a
+    /// program, and the hub would give it to another.
     pub fn finish(&mut self, id: u64, end: &CallEnd, now: Time) {
         self.now = self.now.max(now);
-        let Some(Running { key, hub, .. }) = self.services.provider.running.remove(&id) else { return };
+        let Some(Running { key, hub, .. }) = self.services.provider.running.remove(id) else { return };
         let content = |payload: &'_ Payload| payload.bytes.len();
         let max = self.welcome.payload_bytes_max as usize;
         let long = match end {
@@ -261,6 +264,9 @@ impl NodeState {
             }
             CallEnd::Done(payload) => End::Done(borrowed(payload)),
             CallEnd::Failed { kind, message, payload } => End::Failed { kind, message, content: borrowed(payload) },
+            CallEnd::Refused(why) if why.code == Code::NoProvider => {
+                End::Refused { code: Code::ProviderLost, text: &why.text }
+            }
             CallEnd::Refused(why) => End::Refused { code: why.code, text: &why.text },
             CallEnd::Uncertain(why) => End::Uncertain { code: why.code, text: &why.text },
         };

@@ -1,6 +1,8 @@
 //! Values from one node to another, through a real hub whose foundation the test holds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod many;
+#[path = "../pair/mod.rs"]
 mod pair;
 
 use std::time::Duration;
