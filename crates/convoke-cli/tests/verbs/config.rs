@@ -56,6 +56,7 @@ fn the_file_to_begin_with_names_every_setting() {
     }
 }
 
+/// C: nothing is started, and the data folder is untouched.
 #[test]
 fn each_mistake_is_a_line_with_its_place() {
     let story = Story::without_hub();
@@ -82,6 +83,7 @@ fn on_a_terminal_a_mistake_is_shown_where_it_stands() {
     assert!(shown.ends_with("without quotes\n  |\n2 | links = \"5\"\n  |         ^^^\n"), "{shown}");
 }
 
+/// C24.
 #[test]
 fn a_flag_counts_before_the_environment_before_the_file_before_the_default() {
     let story = Story::without_hub();
@@ -127,6 +129,7 @@ fn the_file_is_that_of_the_flag_or_the_environment_or_the_hubs_folder() {
     assert!(run(elsewhere).stdout().starts_with("limits.links = 10000\n"));
 }
 
+/// C1.
 #[test]
 fn a_file_that_is_named_must_be_there() {
     let story = Story::without_hub();

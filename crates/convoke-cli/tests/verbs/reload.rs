@@ -51,6 +51,7 @@ fn what_can_change_changes_and_what_cannot_is_named() {
     assert_eq!((ended.code(), ended.stderr()), (0, String::new()));
 }
 
+/// C20.
 #[test]
 fn a_configuration_that_is_wrong_changes_nothing() {
     let story = Story::without_hub();

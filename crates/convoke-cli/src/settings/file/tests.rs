@@ -37,6 +37,7 @@ fn said_of(path: &Path, folder: &TempDir) -> String {
     }
 }
 
+/// C2, C4: defaults count; carriage returns are fine.
 #[test]
 fn an_empty_file_says_nothing() {
     for text in ["", "\n", "# nothing\r\n", "[hub]\n[limits]\r\n"] {
@@ -60,6 +61,7 @@ fn what_is_said_in_a_file_counts() {
     assert_eq!(settings.log().file, Some("/etc/convoke/logs/hub.log".into()));
 }
 
+/// C3, C19: what was opened is looked at, wherever a link leads.
 #[test]
 fn what_is_no_file_is_refused_and_never_waited_for() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -76,6 +78,7 @@ fn what_is_no_file_is_refused_and_never_waited_for() {
     assert_eq!(said_of(&link, &folder), "configuration file `link.toml`: it is no file");
 }
 
+/// C3.
 #[test]
 fn a_file_that_is_too_long_is_not_read_to_its_end() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -103,6 +106,7 @@ fn a_file_that_everybody_can_write_is_refused() {
     );
 }
 
+/// C4.
 #[test]
 fn what_is_no_text_is_told_with_its_place() {
     for (bytes, says) in [
@@ -115,6 +119,7 @@ fn what_is_no_text_is_told_with_its_place() {
     }
 }
 
+/// C5.
 #[test]
 fn what_is_no_toml_is_told_with_its_place_in_every_section() {
     for (section, _) in SECTIONS {
@@ -135,6 +140,7 @@ fn deep_nesting_is_refused() {
     assert!(!said.is_empty() && said.iter().all(|line| line.len() < 300), "{said:?}");
 }
 
+/// C6; C17: there is no include.
 #[test]
 fn an_unknown_key_is_told_with_what_was_meant() {
     for (text, says) in [
@@ -158,6 +164,7 @@ fn an_unknown_key_is_told_with_what_was_meant() {
     }
 }
 
+/// C7, C10.
 #[test]
 fn what_is_there_twice_is_told_with_both_places() {
     for (text, says) in [
@@ -173,6 +180,7 @@ fn what_is_there_twice_is_told_with_both_places() {
     }
 }
 
+/// C8, C9, C10, C17.
 #[test]
 fn a_wrong_value_is_told_with_what_is_allowed() {
     let links = "it must be a whole number from 1 to 1000000";
@@ -231,11 +239,13 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
     }
 }
 
+/// C10.
 #[test]
 fn any_free_port_may_be_listened_on_twice() {
     assert_eq!(said("[hub]\nlisten = ['127.0.0.1:0', '127.0.0.1:0']"), [""; 0]);
 }
 
+/// C16.
 #[test]
 fn what_contradicts_itself_is_refused() {
     for (text, says) in [
