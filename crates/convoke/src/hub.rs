@@ -43,6 +43,9 @@ pub struct HubOptions {
     pub link_bulk_bytes_max: usize,
     /// How long a link may take to join, TLS included; 5 s if zero.
     pub join_time: Duration,
+    /// What may wait for all links together before only those with less than their share of it get more, in bytes; 1 GiB
+    /// if zero.
+    pub hub_bulk_bytes_max: usize,
     /// How it judges who is alive.
     pub membership: Membership,
     /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub.
@@ -72,6 +75,7 @@ impl HubOptions {
         set(&mut config.links_max, self.links_max);
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
+        set(&mut config.hub_bulk_bytes_max, self.hub_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         if !self.join_time.is_zero() {
             config.join_time = self.join_time;
@@ -191,6 +195,22 @@ impl Hub {
         self.shared.lock().census().bulk_bytes
     }
 
+    /// Changes what can be changed while it runs: `links_max`, `link_bulk_bytes_max`, `hub_bulk_bytes_max`, `membership` and
+    /// `select` become what they are in `options`; all else in there is not looked at. Does not wait.
+    ///
+    /// No link is cut: where there are more than there may be now, no more are let in. How often a link beats and what may
+    /// wait for it is told to it when it joins, so both change for those that join from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadName`] if `memory` has what is no name; nothing is changed then.
+    pub fn reconfigure(&self, options: &HubOptions) -> Result<(), Error> {
+        let config = options.config()?;
+        self.shared.lock().reconfigure(&config);
+        self.shared.wake();
+        Ok(())
+    }
+
     /// Waits until the hub cannot keep anything any more, and says why: its disk has failed. From then on it acknowledges
     /// no change, and what was acknowledged before is safe; stop it, look after the disk, and start it again. A full disk is
     /// no such failure. Cancel safe.
@@ -250,6 +270,21 @@ fn defaults() -> Vec<Address> {
 mod tests {
     use super::*;
     use crate::node::{Node, NodeOptions};
+
+    #[tokio::test]
+    async fn what_can_change_of_a_hub_changes_while_it_runs() {
+        let hub = Hub::start(HubOptions::listen(["mem://changes"])).await.unwrap();
+        let _first = Node::connect("mem://changes", "first").await.unwrap();
+        hub.reconfigure(&HubOptions { links_max: 1, ..HubOptions::default() }).unwrap();
+        let refused = Node::connect("mem://changes", "second").await.unwrap_err();
+        assert!(refused.to_string().contains("has 1 links, which is all it may have"), "{refused}");
+        let wrong = HubOptions { links_max: 5, memory: vec!["a/#".into()], ..HubOptions::default() };
+        assert!(matches!(hub.reconfigure(&wrong), Err(Error::BadName(_))));
+        Node::connect("mem://changes", "second").await.unwrap_err();
+        hub.reconfigure(&HubOptions { links_max: 5, ..HubOptions::default() }).unwrap();
+        let _second = Node::connect("mem://changes", "second").await.unwrap();
+        hub.stop().await;
+    }
 
     #[tokio::test]
     async fn who_leaves_a_hub_that_stands_still_is_told_what_may_be_lost() {

@@ -3,6 +3,7 @@
 
 mod call;
 mod command_line;
+mod config;
 mod delete;
 mod demo;
 mod get;
@@ -13,11 +14,13 @@ mod locate;
 mod pages;
 mod ping;
 mod publish;
+mod reload;
 mod serve;
 mod set;
 mod status;
 mod story;
 mod subscribe;
+mod terminal;
 mod tls;
 mod token;
 mod wait;

@@ -107,7 +107,7 @@ fn a_program_joins_with_a_certificate_as_the_one_that_it_was_issued_to() {
         "{}",
         ended.stderr()
     );
-    let granted = story.run(["token", "create", "press/1", "--certificate", "--allow", "publish press/#"]);
+    let granted = story.run(["token", "create", "press/1", "--no-secret", "--allow", "publish press/#"]);
     assert_eq!((granted.code(), granted.stderr()), (0, String::new()));
     assert_eq!(publish("press/1/opened").code(), 0);
     assert_eq!(publish("recipe").code(), 77);

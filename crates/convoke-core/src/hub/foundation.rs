@@ -84,7 +84,8 @@ impl Conversation {
         ticket
     }
 
-    /// Changes rights. Appended twice it is done twice, which is the same.
+    /// Changes rights. A foundation that does not know whether it has kept one is asked again, and may do it twice: the
+    /// second time a new token is told to be there already, and another's later change is undone.
     pub(super) fn append_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
         let ticket = self.append(operation);
         self.grants.insert(ticket, (link, number));

@@ -23,6 +23,9 @@ impl HubState {
             services.unlist(offer);
         }
         self.take_back(party, unsent);
+        if why.code == Code::RightsChanged {
+            self.recant(party);
+        }
         let services = &mut self.services;
         // What is left was written.
         for place in services.calls.of(services.parties[party].handling) {
@@ -39,6 +42,19 @@ impl HubState {
         if let Some(before) = services.away.insert(node, party) {
             debug_assert!(before != party, "a party goes away once");
             self.lose(before);
+        }
+    }
+
+    /// The rights of a node's principal have changed: whether it may still call what it has called, and be told what came of
+    /// it, is asked when it asks for that again.
+    fn recant(&mut self, party: u32) {
+        let caller = &mut self.services.parties[party];
+        caller.kept.clear();
+        caller.kept_bytes = 0;
+        let mut open: Vec<(u64, u32)> = std::mem::take(&mut caller.numbers).into_iter().collect();
+        open.sort_unstable();
+        for (_, place) in open {
+            self.give_up(place);
         }
     }
 
