@@ -28,6 +28,12 @@ fn open_on(disk: &Faulty, history: [u8; 16]) -> Result<Store, Error> {
     Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history, SPARE_BYTES_MAX)
 }
 
+/// An empty store that begins with what it is asked for when the second of these is dropped.
+pub(crate) fn that_waits() -> (StoreThread, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel();
+    (StoreThread::after(wait, open(&Faulty::default())), go)
+}
+
 /// A store whose next sync fails, on a thread of its own.
 pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
     let disk = Faulty::default();
