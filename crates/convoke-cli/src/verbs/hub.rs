@@ -2,16 +2,19 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use convoke::{Code, Error, Hub, HubOptions};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::arguments::HubArguments;
 use crate::exit::{Exit, Failure, address};
 use crate::output::{self, Reader};
 use crate::render;
-use crate::signals::{Signal, Signals};
+use crate::signals::{Signal, Signals, take_long_files_as_errors};
 
 #[derive(Serialize)]
 struct Listening {
@@ -27,6 +30,7 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
         true => None,
         false => Some(arguments.data.map_or_else(state_folder, Ok)?),
     };
+    take_long_files_as_errors()?;
     let hub = Hub::start(options).await.map_err(not_started)?;
     for address in hub.addresses() {
         let listening = address.to_string();
@@ -39,18 +43,23 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
             break;
         }
     }
-    let signal = tokio::select! {
-        signal = signals.received() => signal,
-        why = hub.failed() => {
-            hub.stop().await;
-            return Err(Failure::new(Exit::InputOutput, why.code.word(), why.text));
-        }
+    let mut failed = pin!(hub.failed());
+    let ended = tokio::select! {
+        signal = signals.received() => Ok(signal),
+        why = &mut failed => Err(why),
     };
     hub.stop().await;
-    Ok(match signal {
-        Signal::Terminate => ExitCode::SUCCESS,
-        other => other.exit_code(),
-    })
+    match ended {
+        Err(why) => Err(why.into()),
+        Ok(signal) => match timeout(Duration::ZERO, failed).await {
+            // At the very end.
+            Ok(why) => Err(why.into()),
+            Err(_) => Ok(match signal {
+                Signal::Terminate => ExitCode::SUCCESS,
+                other => other.exit_code(),
+            }),
+        },
+    }
 }
 
 /// Where a hub keeps what it must keep, by the rules of the desktop: a relative path in the variable counts as none.
@@ -66,12 +75,14 @@ fn state_folder() -> Result<PathBuf, Failure> {
         })
 }
 
-/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket. What it has kept and
-/// cannot read is data.
+/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket; unless it is a device
+/// that fails. What the hub has kept and cannot read is data.
 fn not_started(error: Error) -> Failure {
-    let (system, corrupt) = (matches!(error, Error::Io { .. }), error.code() == Code::StorageFailed);
+    let broken = Some(rustix::io::Errno::IO.raw_os_error());
+    let what_to_make = matches!(&error, Error::Io { source, .. } if source.raw_os_error() != broken);
+    let corrupt = error.code() == Code::StorageFailed;
     let failure = Failure::from(error);
-    match (system, corrupt) {
+    match (what_to_make, corrupt) {
         (true, _) => Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure },
         (_, true) => Failure { exit: Exit::Data, ..failure },
         _ => failure,

@@ -5,6 +5,7 @@ mod call;
 mod command_line;
 mod delete;
 mod demo;
+mod disk;
 mod get;
 mod hub;
 mod kept;
