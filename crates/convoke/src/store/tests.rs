@@ -545,7 +545,9 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
     assert!(no_file.to_string().starts_with("`store.redb` is corrupt: "), "{no_file}");
     let cut = disk.state().bytes_mut()[..30_000].to_vec();
     let half = refused(&Faulty::of(cut), HISTORY);
-    assert!(half.to_string().starts_with("`store.redb` is corrupt: "), "{half}");
+    assert!(half.to_string().starts_with("`store.redb` is corrupt: redb says `file truncated"), "{half}");
+    let remedy = "`; put a copy of it back, or start with another folder; nothing was changed in it";
+    assert!(half.to_string().ends_with(remedy), "{half}");
 }
 
 #[test]
