@@ -40,6 +40,14 @@ impl Signal {
     }
 }
 
+/// From now on a file that may not become longer is an error for whoever writes it. By default the system kills a program
+/// for that, without a word.
+pub(crate) fn take_long_files_as_errors() -> Result<(), Failure> {
+    // What the system does by default is not restored when nobody listens any more.
+    let listening = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    listening.map(drop).map_err(|error| Failure::read("signals", &error))
+}
+
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HangUp {

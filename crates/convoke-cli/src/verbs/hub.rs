@@ -3,10 +3,13 @@
 mod reload;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use convoke::{Code, Error, Hub};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::config::first;
 use crate::arguments::HubArguments;
@@ -15,7 +18,7 @@ use crate::log::Log;
 use crate::output::{self, Reader};
 use crate::render;
 use crate::settings::{Environment, Settings, Wanted};
-use crate::signals::{Signal, Signals};
+use crate::signals::{Signal, Signals, take_long_files_as_errors};
 use reload::Reload;
 
 #[derive(Serialize)]
@@ -45,6 +48,7 @@ pub(crate) async fn run(
     if options.data.is_none() && !settings.keeps_nothing() {
         options.data = Some(state_folder()?);
     }
+    take_long_files_as_errors()?;
     let hub = Hub::start(options).await.map_err(not_started)?;
     for address in hub.addresses() {
         let listening = address.to_string();
@@ -58,21 +62,26 @@ pub(crate) async fn run(
         }
     }
     let mut reload = Reload { flags, environment, wanted, settings };
-    let signal = loop {
+    let mut failed = pin!(hub.failed());
+    let ended = loop {
         tokio::select! {
-            signal = signals.received() => break signal,
+            signal = signals.received() => break Ok(signal),
             () = signals.reload() => reload.run(&hub, log),
-            why = hub.failed() => {
-                hub.stop().await;
-                return Err(Failure::new(Exit::InputOutput, why.code.word(), why.text));
-            }
+            why = &mut failed => break Err(why),
         }
     };
     hub.stop().await;
-    Ok(match signal {
-        Signal::Terminate => ExitCode::SUCCESS,
-        other => other.exit_code(),
-    })
+    match ended {
+        Err(why) => Err(why.into()),
+        Ok(signal) => match timeout(Duration::ZERO, failed).await {
+            // At the very end.
+            Ok(why) => Err(why.into()),
+            Err(_) => Ok(match signal {
+                Signal::Terminate => ExitCode::SUCCESS,
+                other => other.exit_code(),
+            }),
+        },
+    }
 }
 
 /// The folder of a hub: that which was given, else the usual one.
@@ -88,12 +97,14 @@ fn state_folder() -> Result<PathBuf, Failure> {
     })
 }
 
-/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket. What it has kept and
-/// cannot read is data.
+/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket; unless it is a device
+/// that fails. What the hub has kept and cannot read is data.
 pub(super) fn not_started(error: Error) -> Failure {
-    let (system, corrupt) = (matches!(error, Error::Io { .. }), error.code() == Code::StorageFailed);
+    let broken = Some(rustix::io::Errno::IO.raw_os_error());
+    let what_to_make = matches!(&error, Error::Io { source, .. } if source.raw_os_error() != broken);
+    let corrupt = error.code() == Code::StorageFailed;
     let failure = Failure::from(error);
-    match (system, corrupt) {
+    match (what_to_make, corrupt) {
         (true, _) => Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure },
         (_, true) => Failure { exit: Exit::Data, ..failure },
         _ => failure,

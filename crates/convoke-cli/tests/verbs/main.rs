@@ -6,6 +6,7 @@ mod command_line;
 mod config;
 mod delete;
 mod demo;
+mod disk;
 mod get;
 mod hub;
 mod kept;

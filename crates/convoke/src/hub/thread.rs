@@ -144,6 +144,10 @@ pub(super) fn run(
         // Last, with the lock of the folder: until then it may be asked for more.
         if let Some(store) = store {
             store.finish();
+            // It may have failed now.
+            for notice in loops.shared.lock().notices() {
+                loops.log(&notice);
+            }
         }
     });
     // Dropping it would not wait, and who stops a hub wants its connections to be closed.
