@@ -2,6 +2,7 @@
 //!
 //! Adding one: a file, a variant, and an arm in each function here for what it can do.
 
+mod async_nats;
 mod client;
 mod convoke;
 mod floor;
@@ -89,6 +90,11 @@ pub(crate) enum Peer {
         /// What it says of itself.
         version: String,
     },
+    /// A nats-server, driven by the client library of its users.
+    AsyncNats {
+        /// Its path.
+        program: String,
+    },
     /// A redis-server.
     Redis {
         /// Its path.
@@ -102,14 +108,18 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// Every kind there is, installed or not.
-    pub(crate) const KINDS: [&str; 5] = ["floor", "convoke", "nats", "redis", "tonic"];
+    pub(crate) const KINDS: [&str; 6] = ["floor", "convoke", "nats", "async-nats", "redis", "tonic"];
 
     /// What can be measured on this machine, in the table's order; `kinds` chooses, and all are chosen if it is empty.
     pub(crate) fn available(kinds: &[String]) -> Vec<Self> {
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
-        let nats = nats::installed().into_iter().map(|(path, version)| Self::Nats { program: text(path), version });
+        let servers = nats::installed();
+        // With the first of them: what is compared is the library.
+        let async_nats = servers.first().map(|(path, _)| Self::AsyncNats { program: text(path.clone()) });
+        let nats = servers.into_iter().map(|(path, version)| Self::Nats { program: text(path), version });
         let redis = redis::installed().into_iter().map(|(path, version)| Self::Redis { program: text(path), version });
-        let peers = [Self::Floor, Self::Convoke].into_iter().chain(nats).chain(redis).chain([Self::Tonic]);
+        let peers =
+            [Self::Floor, Self::Convoke].into_iter().chain(nats).chain(async_nats).chain(redis).chain([Self::Tonic]);
         peers.filter(|peer| kinds.is_empty() || kinds.iter().any(|kind| kind == peer.kind())).collect()
     }
 
@@ -119,6 +129,7 @@ impl Peer {
             Self::Floor => "floor",
             Self::Convoke => "convoke",
             Self::Nats { .. } => "nats",
+            Self::AsyncNats { .. } => "async-nats",
             Self::Redis { .. } => "redis",
             Self::Tonic => "tonic",
         }
@@ -129,6 +140,7 @@ impl Peer {
         match self {
             Self::Floor | Self::Convoke => self.kind().to_owned(),
             Self::Nats { version, .. } => format!("nats {version}"),
+            Self::AsyncNats { .. } => "nats + async-nats".to_owned(),
             Self::Redis { version, .. } => format!("redis {version}"),
             Self::Tonic => "tonic, no hub".to_owned(),
         }
@@ -138,7 +150,7 @@ impl Peer {
     pub(crate) fn program(&self) -> &str {
         match self {
             Self::Floor | Self::Convoke | Self::Tonic => "",
-            Self::Nats { program, .. } | Self::Redis { program, .. } => program,
+            Self::Nats { program, .. } | Self::AsyncNats { program } | Self::Redis { program, .. } => program,
         }
     }
 
@@ -146,8 +158,8 @@ impl Peer {
     pub(crate) fn can(&self, workload: Workload) -> bool {
         match (self, workload) {
             (Self::Convoke, _)
-            | (Self::Tonic | Self::Floor | Self::Nats { .. }, Workload::Calls(_))
-            | (Self::Floor | Self::Nats { .. }, Workload::Events(_) | Workload::Echo)
+            | (Self::Tonic | Self::Floor | Self::Nats { .. } | Self::AsyncNats { .. }, Workload::Calls(_))
+            | (Self::Floor | Self::Nats { .. } | Self::AsyncNats { .. }, Workload::Events(_) | Workload::Echo)
             | (Self::Floor | Self::Redis { .. }, Workload::Sets(_))
             | (Self::Redis { .. } | Self::Nats { .. }, Workload::Values(_) | Workload::SetAndGet)
             | (Self::Floor | Self::Redis { .. } | Self::Nats { .. }, Workload::Idle(_)) => true,
@@ -161,7 +173,7 @@ impl Peer {
         match self {
             Self::Floor => holding == Holding::Nothing,
             Self::Nats { .. } | Self::Redis { .. } => holding != Holding::Watch,
-            Self::Convoke | Self::Tonic => true,
+            Self::Convoke | Self::AsyncNats { .. } | Self::Tonic => true,
         }
     }
 
@@ -182,7 +194,7 @@ pub(crate) fn serve(
     match kind {
         "floor" => floor::serve(|addr| ready(addr, std::process::id())),
         "convoke" => convoke::serve(keeps, folder, |addr| ready(addr, std::process::id())),
-        "nats" => nats::serve(program, keeps, folder, ready),
+        "nats" | "async-nats" => nats::serve(program, keeps, folder, ready),
         "redis" => redis::serve(program, keeps, folder, ready),
         "tonic" => tonic::serve(|addr| ready(addr, std::process::id())),
         _ => Err(unknown(kind)),
@@ -195,6 +207,7 @@ pub(crate) fn publish(kind: &str, addr: &str, size: usize, seconds: Duration) ->
         "floor" => client::publish::<Floor>(addr, size, seconds),
         "convoke" => convoke::publish(addr, size, seconds),
         "nats" => client::publish::<Nats>(addr, size, seconds),
+        "async-nats" => async_nats::publish(addr, size, seconds),
         _ => Err(unknown(kind)),
     }
 }
@@ -205,6 +218,7 @@ pub(crate) fn subscribe(kind: &str, addr: &str, size: usize, ready: impl FnOnce(
         "floor" => client::subscribe::<Floor>(addr, size, ready),
         "convoke" => convoke::subscribe(addr, size, ready),
         "nats" => client::subscribe::<Nats>(addr, size, ready),
+        "async-nats" => async_nats::subscribe(addr, size, ready),
         _ => Err(unknown(kind)),
     }
 }
@@ -215,6 +229,7 @@ pub(crate) fn ping(kind: &str, addr: &str, seconds: Duration) -> io::Result<Roun
         "floor" => client::ping::<Floor>(addr, seconds),
         "convoke" => convoke::ping(addr, seconds),
         "nats" => client::ping::<Nats>(addr, seconds),
+        "async-nats" => async_nats::ping(addr, seconds),
         _ => Err(unknown(kind)),
     }
 }
@@ -225,6 +240,7 @@ pub(crate) fn echo(kind: &str, addr: &str, ready: impl FnOnce()) -> io::Result<(
         "floor" => client::echo::<Floor>(addr, ready),
         "convoke" => convoke::echo(addr, ready),
         "nats" => client::echo::<Nats>(addr, ready),
+        "async-nats" => async_nats::echo(addr, ready),
         _ => Err(unknown(kind)),
     }
 }
@@ -235,6 +251,7 @@ pub(crate) fn answer(kind: &str, addr: &str, ready: impl FnOnce()) -> io::Result
         "floor" => client::answer::<Floor>(addr, ready),
         "convoke" => convoke::answer(addr, ready),
         "nats" => client::answer::<Nats>(addr, ready),
+        "async-nats" => async_nats::answer(addr, ready),
         _ => Err(unknown(kind)),
     }
 }
@@ -245,6 +262,7 @@ pub(crate) fn call(kind: &str, addr: &str, in_flight: usize, seconds: Duration) 
         "floor" => client::call::<Floor>(addr, in_flight, seconds),
         "convoke" => convoke::call(addr, in_flight, seconds),
         "nats" => client::call::<Nats>(addr, in_flight, seconds),
+        "async-nats" => async_nats::call(addr, in_flight, seconds),
         "tonic" => tonic::call(addr, in_flight, seconds),
         _ => Err(unknown(kind)),
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const WINDOW_BYTES_MAX: usize = 2 << 20;
 
 /// The same in messages, so that tiny payloads do not make the window a second long.
-const WINDOW_MESSAGES_MAX: usize = 64 << 10;
+pub(crate) const WINDOW_MESSAGES_MAX: usize = 64 << 10;
 
 /// How many acknowledgements fit a window: often enough that the publisher does not run dry, too seldom to cost anything.
 const ACKS_PER_WINDOW: u64 = 8;

@@ -24,7 +24,7 @@ const CONNECT: &str = r#"CONNECT {"verbose":false,"pedantic":false,"tls_required
 /// The NATS client protocol.
 pub(crate) struct Nats;
 
-pub(super) fn subject(topic: Topic) -> &'static str {
+pub(super) const fn subject(topic: Topic) -> &'static str {
     match topic {
         Topic::Data => "bench.data",
         Topic::Ack => "bench.ack",

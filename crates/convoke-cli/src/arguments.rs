@@ -4,6 +4,8 @@
 
 mod reports;
 mod services;
+mod tls;
+mod tokens;
 mod values;
 
 use std::path::PathBuf;
@@ -14,9 +16,20 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
+pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
+pub(crate) use tokens::{
+    ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,
+    ListTokensArguments, RevokeTokenArguments, RotateTokenArguments, RuleArguments, ShowTokenArguments, TokenArguments,
+    TokenVerb,
+};
 pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
 
 use crate::duration;
+
+/// Reads how many of something are wanted.
+fn at_least_one(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it is a whole number, at least 1".to_owned())
+}
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 64 usage, 65 data, or a service that answers with an error, 69 nothing there: no hub, no such \
@@ -78,8 +91,14 @@ pub(crate) enum Verb {
     Status(StatusArguments),
     /// Print who offers a service
     Locate(LocateArguments),
+    /// Make, list, change and revoke tokens: who may join, and what they may do
+    Token(TokenArguments),
+    /// Say whether somebody may do something, and which rule decides
+    Explain(ExplainArguments),
     /// Measure how fast the hub, or a node, answers
     Ping(PingArguments),
+    /// Make certificates, so that a hub can listen beyond its own machine
+    Tls(TlsArguments),
     /// See in a few seconds what Convoke does; needs no hub
     Demo(DemoArguments),
 }
@@ -88,7 +107,7 @@ pub(crate) enum Verb {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Joining")]
 pub(crate) struct NodeArguments {
-    /// Where the hub is: HOST:PORT, tcp://HOST:PORT or unix:///PATH
+    /// Where the hub is: HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH
     #[arg(long, value_name = "ADDRESS", env = "CONVOKE_ADDRESS", default_value = "127.0.0.1:7117")]
     pub(crate) address: String,
 
@@ -104,6 +123,18 @@ pub(crate) struct NodeArguments {
     #[arg(long, value_name = "FILE", env = "CONVOKE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
+    /// A file with the authority that has signed the hub's certificate, for an address with tls://
+    #[arg(long, value_name = "FILE", env = "CONVOKE_AUTHORITY")]
+    pub(crate) authority: Option<PathBuf>,
+
+    /// A file with a certificate to show, instead of a token, at an address with tls://
+    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key_file")]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// The file with its key; only its owner may be able to read it
+    #[arg(long = "key", value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
+    pub(crate) key_file: Option<PathBuf>,
+
     /// Only there to say where a token belongs: arguments can be seen by every user of the machine.
     #[arg(long, value_name = "TOKEN", hide = true)]
     pub(crate) token: Option<String>,
@@ -116,7 +147,8 @@ pub(crate) struct NodeArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 For each address the hub prints a line `listening ADDRESS` on stdout as soon as programs can join there. \
-SIGTERM ends it with exit code 0, Ctrl-C with 130.
+SIGTERM ends it with exit code 0, Ctrl-C with 130. Beyond this machine it listens only if it has a certificate (see \
+`convoke tls --help`), and takes links over TLS only; SIGHUP then reads the certificate again.
 
 Examples:
   convoke hub
@@ -136,6 +168,18 @@ pub(crate) struct HubArguments {
     #[arg(long)]
     pub(crate) memory: bool,
 
+    /// Show this certificate on links over TLS [default: what `convoke tls init` has made]
+    #[arg(long, value_name = "FILE", env = "CONVOKE_TLS_CERTIFICATE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+
+    /// The file with its key; only its owner may be able to read it
+    #[arg(long, value_name = "FILE", env = "CONVOKE_TLS_KEY", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Let programs in that show a certificate of this authority
+    #[arg(long, value_name = "FILE", env = "CONVOKE_TLS_CLIENT_AUTHORITY", requires = "tls_certificate")]
+    pub(crate) tls_client_authority: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
 }
@@ -154,6 +198,18 @@ pub(crate) struct CommonArguments {
     /// Means nothing here: no hub is joined
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) token_file: Option<PathBuf>,
+
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) authority: Option<PathBuf>,
+
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// Means nothing here: no hub is joined
+    #[arg(long = "key", value_name = "FILE", hide = true)]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Means nothing here: nothing is waited for
     #[arg(long, value_name = "TIME", hide = true, value_parser = duration::parse)]
@@ -182,7 +238,7 @@ pub(crate) struct SubscribeArguments {
     pub(crate) patterns: Vec<String>,
 
     /// End after so many events
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// End when no event came for so long
@@ -243,7 +299,7 @@ pub(crate) struct PingArguments {
     pub(crate) target: Option<String>,
 
     /// How often, once a second
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
     pub(crate) count: u64,
 
     #[command(flatten)]

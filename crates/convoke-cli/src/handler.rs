@@ -1,7 +1,8 @@
 //! What handles the calls of `serve`: a process for each, or one for all.
 //!
-//! Each process is the first of a group of its own, and is killed with all that it has started when nobody waits for its
-//! answer any more. Whoever is killed is also waited for, so that nothing is left behind when the program ends.
+//! Each process is the first of a group of its own, and is ended with all that it has started when it has answered, or
+//! when nobody waits for its answer any more. Whoever is ended is also waited for, so that nothing is left behind when the
+//! program ends.
 
 mod lines;
 mod process;
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::render;
 use lines::Lines;
-use process::Process;
+use process::{Groups, Process};
 
 /// What there is to do, and for whom.
 pub(crate) struct Job {
@@ -36,12 +37,27 @@ const GRACE: Duration = Duration::from_secs(1);
 type Answer = Result<Payload, Failure>;
 
 /// What is started.
-#[derive(Debug)]
 struct Command {
     program: OsString,
     arguments: Vec<OsString>,
     /// Variables of the environment, beside those of this program.
     variables: Vec<(&'static str, String)>,
+    /// What runs of it.
+    groups: Groups,
+}
+
+/// How much of a program's name a sentence shows, in characters.
+const SHOWN_CHARS_MAX: usize = 200;
+
+impl Command {
+    /// The program in a sentence.
+    fn shown(&self) -> String {
+        let program = self.program.to_string_lossy();
+        match program.char_indices().nth(SHOWN_CHARS_MAX) {
+            Some((end, _)) => format!("`{}…`", &program[..end]),
+            None => format!("`{program}`"),
+        }
+    }
 }
 
 /// Handles calls until it is dropped.
@@ -60,10 +76,17 @@ pub(crate) struct Ending {
     stop: watch::Sender<bool>,
     alive: mpsc::Sender<()>,
     dead: mpsc::Receiver<()>,
+    groups: Groups,
 }
 
 impl Ending {
-    /// Kills what still runs, and returns when all is gone.
+    /// For an end that cannot be waited for: kills what still runs, at once.
+    pub(crate) fn kill(&self) -> impl FnOnce() + Send + 'static {
+        let groups = self.groups.clone();
+        move || groups.kill()
+    }
+
+    /// Ends what still runs, and returns when all is gone.
     pub(crate) async fn ended(mut self) {
         self.stop.send_replace(true);
         drop(self.alive);
@@ -80,12 +103,13 @@ impl Handler {
         let mut words = command.into_iter();
         let program = words.next().unwrap_or_default();
         let variables = vec![("CONVOKE_SERVICE", service.to_owned()), ("CONVOKE_ADDRESS", address.to_owned())];
-        let command = Arc::new(Command { program, arguments: words.collect(), variables });
+        let groups = Groups::default();
+        let command = Arc::new(Command { program, arguments: words.collect(), variables, groups: groups.clone() });
         let lines = lines.then(|| Lines::new(command.clone(), stopping.clone(), alive.clone()));
-        (Handler { command, lines, stopping, alive: alive.downgrade() }, Ending { stop, alive, dead })
+        (Handler { command, lines, stopping, alive: alive.downgrade() }, Ending { stop, alive, dead, groups })
     }
 
-    /// Handles one call. When the future is dropped, or the time of the call is over, its process is killed.
+    /// Handles one call. When the future is dropped, or the time of the call is over, its process is ended.
     pub(crate) async fn handle(&self, job: Job) -> Answer {
         let stopped = || Failure::new("stopped", "what handles the calls was stopped");
         let (answer, answered) = oneshot::channel();
@@ -125,11 +149,11 @@ async fn handle_alone(
         done = process.exchange(&input) => Some(done),
         () = over(&mut answer, job.left, &mut stopping) => None,
     };
-    match done {
+    if let Some(done) = done {
         // Who asked may have given up in this moment.
-        Some(done) => drop(answer.send(done.map(reply))),
-        None => process.kill().await,
+        let _ = answer.send(done.map(reply));
     }
+    process.end().await;
 }
 
 /// Returns when nobody waits for the answer any more.

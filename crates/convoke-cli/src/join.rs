@@ -8,12 +8,17 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Address, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token};
+use convoke::{
+    Address, Authority, Certificate, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token,
+};
 
 use crate::arguments::NodeArguments;
 use crate::duration;
 use crate::exit::{Exit, Failure, address};
 use crate::signals::Signals;
+
+/// The name of the hub's own token, with which everybody may be the author.
+const ADMIN: &str = "admin";
 
 /// How long to wait for an answer unless told otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -21,6 +26,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// A person who waits longer than this for a hub that is not there is told so, while it is still waited for: the same
 /// script may have started it a moment ago.
 const NOTE_TIME: Duration = Duration::from_secs(1);
+
+/// How much longer than its time limit a verb may take: for what the hub says about a call whose time is over, and for a
+/// goodbye, which a hub that stands still does not read anyway.
+pub(crate) const MOMENT: Duration = Duration::from_millis(100);
 
 /// Joins, does `work`, and leaves, whether the work succeeds, fails or is ended by a signal.
 pub(crate) async fn with_node(
@@ -54,11 +63,20 @@ async fn join(
     let ended = tokio::select! {
         ended = async {
             joined(&node, arguments).await?;
-            work(&node).await
+            tokio::select! {
+                ended = work(&node) => ended,
+                why = shut_out(&node) => Err(why),
+            }
         } => ended,
         signal = signals.received() => Ok(signal.exit_code()),
     };
-    node.leave().await;
+    match &ended {
+        Err(failure) if failure.exit == Exit::Unavailable => {
+            // Who has not answered by now is not waited for any more.
+            let _ = tokio::time::timeout(MOMENT, node.leave()).await;
+        }
+        _ => node.leave().await,
+    }
     ended
 }
 
@@ -109,6 +127,20 @@ pub(crate) async fn ended(node: &Node) -> Failure {
     }
 }
 
+/// Waits until the hub does not let the node in any more, since it has lost its rights. A program might wait until it
+/// has them again; who typed a verb wants to know.
+async fn shut_out(node: &Node) -> Failure {
+    let mut standing = node.watch_standing();
+    let shut_out = |standing: &Standing| match standing {
+        Standing::Offline(Some(why)) => matches!(why.code, Code::Unauthorized | Code::Forbidden),
+        _ => false,
+    };
+    if let Ok(Standing::Offline(Some(why))) = standing.wait_for(shut_out).await.as_deref() {
+        return why.clone().into();
+    }
+    std::future::pending().await
+}
+
 /// How long the answer is waited for.
 pub(crate) fn patience(arguments: &NodeArguments) -> Duration {
     arguments.timeout.unwrap_or(ANSWER_TIME)
@@ -127,7 +159,13 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() => "; give a token with --token-file",
+                Exit::Rights
+                    if failure.kind == Code::Unauthorized.word()
+                        && arguments.token_file.is_none()
+                        && !failure.message.contains("certificate") =>
+                {
+                    "; give a token with --token-file"
+                }
                 _ => "",
             };
             Err(Failure { message: failure.message + hint, ..failure })
@@ -173,30 +211,43 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
              write it to a file and use --token-file",
         ));
     }
-    let author = match &arguments.author {
-        Some(author) => Some(Name::parse(author)?),
-        None => login_name(),
+    let token = match &arguments.token_file {
+        Some(path) => Some(Token::read(path).map_err(unusable)?),
+        None => None,
+    };
+    let shown = arguments.certificate.as_ref().zip(arguments.key_file.as_ref());
+    let certificate =
+        shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
+    // Who has a token or a certificate of its own is who it says.
+    let principal = match (&certificate, &token) {
+        (Some(certificate), _) => certificate.name(),
+        (None, token) => token.as_ref().map(|token| token.name().clone()),
+    };
+    let author = match (&arguments.author, principal) {
+        (Some(author), _) => Some(Name::parse(author)?),
+        (None, Some(principal)) if principal.as_str() != ADMIN => Some(principal),
+        (None, _) => login_name(),
     };
     let name = match &arguments.name {
         Some(name) => Name::parse(name)?.to_string(),
         None => passing_name(author.as_ref()),
-    };
-    let token = match &arguments.token_file {
-        Some(path) => Some(Token::read(path).map_err(|error| {
-            let failure = Failure::from(error);
-            Failure { exit: Exit::Configuration, kind: "Configuration", ..failure }
-        })?),
-        None => None,
     };
     let mut options = NodeOptions::new(name);
     options.author = author.map(|author| author.to_string());
     // A token that was given is to be proved.
     options.prefer_unix = token.is_none();
     options.token = token;
+    options.authority = arguments.authority.as_ref().map(Authority::read).transpose().map_err(unusable)?;
+    options.certificate = certificate;
     // Nobody who types looks after all others.
     options.master = MasterWish::Never;
     options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
+}
+
+/// A file that the command line names cannot be used.
+fn unusable(error: Error) -> Failure {
+    Failure { exit: Exit::Configuration, kind: "Configuration", ..Failure::from(error) }
 }
 
 /// Who is logged in, if the environment says so and it can be a name.
@@ -219,6 +270,42 @@ fn passing_name(author: Option<&Name>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What joins at this address, and waits for so long.
+    fn arguments(address: &str, timeout: Duration) -> NodeArguments {
+        NodeArguments {
+            address: address.to_owned(),
+            name: None,
+            author: None,
+            token_file: None,
+            token: None,
+            authority: None,
+            certificate: None,
+            key_file: None,
+            timeout: Some(timeout),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_stands_still_is_not_waited_for_beyond_the_time_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub");
+        let hub = tokio::net::UnixListener::bind(&path).expect("it listens");
+        let limit = Duration::from_secs(60);
+        let arguments = arguments(&format!("unix://{}", path.display()), limit);
+        let signals = Signals::listen().expect("signals");
+        let verb = with_node(&arguments, &signals, async |_| Ok(ExitCode::SUCCESS));
+        let stand_still = async {
+            let (link, _) = hub.accept().await.expect("it dials");
+            link.readable().await.expect("it says hello");
+            // From here on nothing happens any more but that time passes.
+            tokio::time::pause();
+            (link, tokio::time::Instant::now())
+        };
+        let (ended, (_link, stood_still)) = tokio::join!(verb, stand_still);
+        assert_eq!(ended.expect_err("it never joined").exit, Exit::Unavailable);
+        assert!(stood_still.elapsed() < limit + MOMENT * 2, "{:?}", stood_still.elapsed());
+    }
 
     #[test]
     fn verbs_that_come_and_go_have_names_of_their_own() {

@@ -34,6 +34,8 @@ enum Line {
 /// Begins to log: of a hub, which runs for long, with the time.
 pub(crate) fn begin(arguments: &Arguments) -> Log {
     let level = match arguments.verbose {
+        // It tells itself, and once, what became of its event.
+        0 if matches!(arguments.verb, Verb::Publish(_)) => LevelFilter::ERROR,
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,

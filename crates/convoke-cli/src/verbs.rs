@@ -3,6 +3,7 @@
 mod call;
 mod delete;
 mod demo;
+mod explain;
 mod get;
 mod hub;
 mod list;
@@ -13,6 +14,8 @@ mod serve;
 mod set;
 mod status;
 mod subscribe;
+mod tls;
+mod token;
 mod wait;
 mod watch;
 
@@ -39,7 +42,10 @@ pub(crate) async fn run(Arguments { verb, json, .. }: Arguments) -> Result<ExitC
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,
+        Verb::Token(arguments) => token::run(arguments, json, &signals).await,
+        Verb::Explain(arguments) => explain::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
+        Verb::Tls(arguments) => tls::run(arguments, json),
         Verb::Demo(_) => demo::run(json, &signals).await,
     }
 }

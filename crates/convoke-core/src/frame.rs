@@ -8,6 +8,7 @@
 mod calls;
 mod event;
 mod fields;
+mod grant;
 mod info;
 mod join;
 mod lagged;
@@ -15,12 +16,11 @@ mod long;
 mod preface;
 mod values;
 
-use std::fmt;
-
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{read_headers, write_event, write_headers};
-pub use fields::Reader;
+pub use fields::{FrameError, Reader};
+pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
 pub use lagged::Lagged;
@@ -86,6 +86,8 @@ kinds! {
     Beat = 0x06, "Beat";
     /// Node to hub: what it tells about itself.
     Info = 0x07, "Info";
+    /// Node to hub: change who may do what.
+    Grant = 0x08, "Grant";
     /// Either: an event.
     Event = 0x10, "Event";
     /// Node to hub: deliver what is published on names that match.
@@ -137,23 +139,6 @@ kinds! {
     /// Hub to provider: what became of this call?
     Recall = 0x35, "Recall";
 }
-
-/// Where and how bytes stopped being a frame. It ends the link they came on, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameError {
-    /// Bytes from the start of the frame.
-    pub offset: usize,
-    /// What should have been there.
-    pub expected: &'static str,
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {} at byte {} of a frame", self.expected, self.offset)
-    }
-}
-
-impl std::error::Error for FrameError {}
 
 /// The head that every frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,6 +281,8 @@ pub enum Frame<'a> {
     },
     /// See [`Kind::Info`].
     Info(Info<'a>),
+    /// See [`Kind::Grant`].
+    Grant(Grant<'a>),
     /// See [`Kind::Write`].
     Write(Write<'a>),
     /// See [`Kind::Written`].
@@ -423,12 +410,14 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// Any byte that is not as docs/protocol.md says, bytes left over after the last field included.
+    #[inline]
     pub fn decode(input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, FrameError> {
         let Some(head) = Head::peek(input)? else { return Ok(None) };
         let Some(bytes) = input.get(..head.len) else { return Ok(None) };
         Ok(Some((Frame::decode_whole(head, bytes)?, head.len)))
     }
 
+    #[inline]
     fn decode_whole(head: Head, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let Some(kind) = Kind::from_number(head.kind) else {
             return match head.kind & KIND_OPTIONAL {
@@ -458,6 +447,7 @@ impl<'a> Frame<'a> {
             Kind::Event | Kind::Write | Kind::Value | Kind::Call | Kind::Handle | Kind::Reply => {
                 unreachable!("handled above")
             }
+            Kind::Grant => return Ok(Frame::Grant(Grant::read(fields)?)),
             Kind::Info => return Ok(Frame::Info(Info::read(fields)?)),
             Kind::Hello => return Ok(Frame::Hello(Hello::read(fields)?)),
             Kind::Welcome => return Ok(Frame::Welcome(Welcome::read(fields)?)),
@@ -553,6 +543,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Reads a frame of a kind that may be cut into fragments, from its whole body.
+    #[inline]
     fn read_long(head: Head, body: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let mut fields = Reader::new(body, HEAD_BYTES);
         let (encoding, flags) = (head.encoding, head.flags);
@@ -617,6 +608,7 @@ impl<'a> Frame<'a> {
             Frame::Ping { id, node } => write(out, Kind::Ping, |out| put_named(out, *id, node)),
             Frame::Pong { id } => write(out, Kind::Pong, |out| put_u32(out, *id)),
             Frame::Info(info) => write(out, Kind::Info, |out| info.write(out)),
+            Frame::Grant(grant) => grant.write(out),
             Frame::Write(write) => write.write(out),
             Frame::Written { cseq, rev, count } => write(out, Kind::Written, |out| {
                 out.extend_from_slice(&cseq.to_le_bytes());

@@ -5,11 +5,13 @@
 //! [`HubState::deadline`] has come. Nothing else happens by itself; nothing waits. A bad frame closes its own link with
 //! one sentence and is never anybody else's trouble.
 //!
-//! The parts, each a file: `join` lets a link in, `events` routes, `topics` numbers names, `requests` answers,
-//! `links` holds the links, `sessions` remembers who may come back, `members` knows who is alive, `report` tells it.
+//! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers
+//! names, `requests` answers, `links` holds the links, `sessions` remembers who may come back, `members` knows who is
+//! alive, `report` tells it.
 
 mod events;
 mod foundation;
+mod grants;
 mod join;
 mod links;
 mod members;
@@ -30,6 +32,7 @@ use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use foundation::Conversation;
+pub use grants::{Admission, Applicant};
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use members::Members;
@@ -42,6 +45,8 @@ use services::Services;
 use sessions::Sessions;
 use timers::{Timer, Timers};
 use topics::Topics;
+#[cfg(feature = "sim")]
+pub(crate) use watches::LookBounds;
 use watches::Watches;
 
 use crate::bug::{Bug, planted};
@@ -70,12 +75,16 @@ pub struct HubConfig {
     pub link_bulk_bytes_max: usize,
     /// What may wait in all bulk lanes together, in bytes, before only links with less than their share of it get more.
     pub hub_bulk_bytes_max: usize,
+    /// How long a link may take to join.
+    pub join_time: Duration,
     /// How it judges who is alive.
     pub membership: Membership,
     /// Values of these names, and of all below them, are kept in memory only.
     pub memory: Vec<Name>,
     /// Other hubs append to the same foundation: a get waits until what they had committed before it is known here.
     pub shared_foundation: bool,
+    /// What gets may have found that their links have not yet taken, all together, in bytes; one is always let in.
+    pub gets_bytes_max: usize,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
 }
@@ -87,9 +96,11 @@ impl Default for HubConfig {
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
+            join_time: limits::JOIN_TIME_MAX,
             membership: Membership::default(),
             memory: Vec::new(),
             shared_foundation: false,
+            gets_bytes_max: limits::GETS_BYTES_MAX,
             select: SelectDefault::default(),
         }
     }
@@ -107,10 +118,12 @@ pub struct HubIdentity {
 }
 
 /// What the transport knows about the other end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// The same user: in this process, or by the uid of a Unix socket. Needs no token.
     Owner,
+    /// Whoever has this name: the transport has proved it, by a certificate. Needs no token, but rights.
+    Known(Name),
     /// Anybody: must prove a token.
     Stranger,
 }
@@ -168,8 +181,10 @@ pub struct Census {
     pub values: usize,
     /// Names and payloads of all values, in bytes.
     pub values_bytes: usize,
-    /// Watches.
+    /// Watches, and gets that are not answered.
     pub watches: usize,
+    /// What gets have found and their links have not taken, in bytes.
+    pub gets_bytes: usize,
     /// Services that are offered, or that calls wait for.
     pub services: usize,
     /// Registrations, with those that are withdrawn and have open calls.
@@ -185,7 +200,9 @@ pub struct HubState {
     config: HubConfig,
     identity: HubIdentity,
     random: Random,
+    /// Tokens of its owner, who may do everything.
     tokens: BTreeMap<Name, TokenKey>,
+    admission: Option<Box<Admission>>,
     links: Links,
     nodes: BTreeMap<Name, LinkId>,
     sessions: Sessions,
@@ -243,9 +260,10 @@ impl HubState {
             topics: Topics::new(random.number()),
             sessions: Sessions::default(),
             members: Members::default(),
-            reports: Reports::default(),
+            reports: Reports::new(random.number()),
             links: Links::default(),
             tokens: BTreeMap::new(),
+            admission: None,
             subscriptions: 0,
             pings: Pings::default(),
             services: Services::new(random.number()),
@@ -273,7 +291,13 @@ impl HubState {
         }
     }
 
-    /// Lets in who proves this token.
+    /// How much watches look at, and in which way, before anybody has joined.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_look_bounds(&mut self, bounds: LookBounds) {
+        self.watches.bounds = bounds;
+    }
+
+    /// Lets in who proves this token, to do everything.
     pub fn add_token(&mut self, name: Name, key: TokenKey) {
         self.tokens.insert(name, key);
     }
@@ -291,8 +315,22 @@ impl HubState {
         }
         let heard = self.membership_clock();
         let link = self.links.insert(Link::new(peer, heard));
-        self.timers.set(self.now + limits::JOIN_TIME_MAX, Timer::Join(link));
+        self.timers.set(self.now + self.config.join_time, Timer::Join(link));
         Ok(link)
+    }
+
+    /// The transport has found out who is on the other end of a link: to be told before anything that came on it.
+    pub fn vouch(&mut self, link: LinkId, name: Name) {
+        if let Some(link) = self.links.get_mut(link).filter(|link| matches!(link.phase, Phase::Preface)) {
+            link.peer = Peer::Known(name);
+        }
+    }
+
+    /// The transport cannot carry a link, or must not: it is told why, as far as it can be, and closed.
+    pub fn turn_away(&mut self, link: LinkId, why: Refusal, now: Time) {
+        self.advance(now);
+        self.close(link, why);
+        self.close_doomed();
     }
 
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
@@ -328,7 +366,8 @@ impl HubState {
         None
     }
 
-    /// Moves what leaves next on `link` to `transmit`, if that is empty; and tells in it when the link shall be closed.
+    /// Moves what leaves next on `link` to `transmit`, if that is empty; and tells in it when the link shall be closed. The
+    /// deadline may have come nearer then.
     pub fn transmit(&mut self, link: LinkId, transmit: &mut Transmit) {
         let Some(state) = self.links.get_mut(link) else {
             (transmit.close, transmit.abort) = (true, true);
@@ -422,6 +461,7 @@ impl HubState {
             values: self.kept.values.len() + self.memory.values.len(),
             values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
             watches: self.watches.len(),
+            gets_bytes: self.watches.gets_bytes,
             services,
             registrations,
             calls,
@@ -540,7 +580,7 @@ impl HubState {
         match timer {
             Timer::Join(id) => {
                 if self.links.get_mut(id).is_some_and(|link| !link.is_joined() && !link.is_closing()) {
-                    let text = format!("the link did not join within {} s", limits::JOIN_TIME_MAX.as_secs());
+                    let text = format!("the link did not join within {} s", self.config.join_time.as_secs_f64());
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }
@@ -566,7 +606,9 @@ impl HubState {
             Timer::Ping(number) => self.expire_ping(number),
             Timer::Members => self.expire_members(),
             Timer::Report => self.expire_report(),
+            Timer::Look => self.expire_look(),
             Timer::Expire => self.expire_values(),
+            Timer::Forget => self.forget_idle(),
             Timer::Owner(owner) => {
                 if !self.may_live(owner) {
                     self.node_dead(owner);

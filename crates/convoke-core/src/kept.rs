@@ -5,9 +5,10 @@
 //! in a hub: one for what is kept durably, fed by the foundation, and one for values in memory, fed directly.
 //!
 //! The parts, each a file: `values` is the table of values, `changes` the changes that are still known, `windows` what each
-//! incarnation was answered, `rows` the form in which all that is kept.
+//! incarnation was answered, `principals` who may do what, `rows` the form in which all that is kept.
 
 mod changes;
+mod principals;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 pub(crate) use changes::Reach;
 pub(crate) use rows::{CHANGES, Rows, change_from_row, place_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
-pub(crate) use windows::{Outcome, Window};
+pub(crate) use windows::{Outcome, Window, answer_bytes};
 
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
@@ -32,7 +33,9 @@ use crate::operation::Operation;
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
 use changes::Changes;
+pub(crate) use principals::Principals;
 use values::New;
+use windows::Windows;
 
 /// The state that comes of operations.
 pub(crate) struct Kept {
@@ -41,7 +44,8 @@ pub(crate) struct Kept {
     pos: u64,
     pub(crate) values: Values,
     pub(crate) changes: Changes,
-    windows: BTreeMap<Incarnation, Window>,
+    windows: Windows,
+    pub(crate) principals: Principals,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
     rows: Rows,
@@ -54,6 +58,8 @@ pub(crate) struct Applied {
     pub(crate) answer: Option<(Incarnation, u64, Outcome)>,
     /// The places of what has changed, in their order.
     pub(crate) changed: Vec<Place>,
+    /// The principal that was to change, and whether it did.
+    pub(crate) granted: Option<(Name, Result<(), Refusal>)>,
 }
 
 /// One item of a write, checked.
@@ -70,7 +76,8 @@ impl Kept {
             pos: 0,
             values: Values::new(epoch, seed),
             changes: Changes::default(),
-            windows: BTreeMap::new(),
+            windows: Windows::default(),
+            principals: Principals::default(),
             forgotten: Incarnation::default(),
             rows: Rows::new(epoch == 0),
         }
@@ -83,17 +90,22 @@ impl Kept {
 
     /// What an incarnation was answered, if it ever asked for something to be kept.
     pub(crate) fn window(&self, incarnation: Incarnation) -> Option<&Window> {
-        self.windows.get(&incarnation)
+        self.windows.get(incarnation)
+    }
+
+    /// What the answers to all incarnations take, in bytes.
+    pub(crate) fn windows_bytes(&self) -> usize {
+        self.windows.bytes()
     }
 
     /// All incarnations with what they were answered.
     pub(crate) fn windows(&self) -> impl Iterator<Item = (Incarnation, &Window)> {
-        self.windows.iter().map(|(incarnation, window)| (*incarnation, window))
+        self.windows.iter()
     }
 
     /// Whether it is certain that nothing was ever kept for this incarnation, which is not known.
     pub(crate) fn never_kept(&self, incarnation: Incarnation) -> bool {
-        incarnation > self.forgotten && !self.windows.contains_key(&incarnation)
+        incarnation > self.forgotten && self.windows.get(incarnation).is_none()
     }
 
     /// Rows that have changed since the last call, with the position that they reach.
@@ -121,14 +133,16 @@ impl Kept {
                 }
                 rows::WINDOWS => {
                     let (incarnation, window) = Window::from_row(&key.key, row)?;
-                    let results = self.windows.remove(&incarnation).map(|window| window.results);
-                    self.windows.insert(incarnation, Window { results: results.unwrap_or_default(), ..window });
+                    let Window { node, secret, settled, .. } = window;
+                    let known = self.windows.open(incarnation);
+                    (known.node, known.secret, known.settled) = (node, secret, settled);
                 }
                 rows::RESULTS if planted(Bug::AnswersForgotten) => {}
                 rows::RESULTS => {
                     let (incarnation, cseq, outcome) = windows::result_from_row(&key.key, row)?;
-                    self.windows.entry(incarnation).or_default().results.insert(cseq, outcome);
+                    self.windows.answered(incarnation, cseq, outcome);
                 }
+                rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::MARKS => {
                     let marks = rows::marks_from_row(row)?;
                     self.values.set_floor(marks.floor);
@@ -157,12 +171,12 @@ impl Kept {
         let mut applied = Applied::default();
         match operation {
             Operation::Begin { incarnation, node, secret } => {
-                let window = self.windows.entry(incarnation).or_default();
+                let window = self.windows.open(incarnation);
                 (window.node, window.secret) = (Name::from_bytes(node).ok(), Some(secret));
                 self.rows.put_window(incarnation, window);
             }
             Operation::Forget { incarnation, unsettled } => {
-                if let Some(window) = self.windows.remove(&incarnation) {
+                if let Some(window) = self.windows.remove(incarnation) {
                     self.rows.delete_window(incarnation, &window);
                     if unsettled && incarnation > self.forgotten {
                         self.forgotten = incarnation;
@@ -178,6 +192,14 @@ impl Kept {
                     }
                 }
                 self.trim();
+            }
+            Operation::Grant { name, wall_ms, change } => {
+                let name = Name::from_bytes(name).map_err(|_| FrameError { offset: 0, expected: "a name" })?;
+                let done = self.principals.change(&name, &change, wall_ms);
+                if done.is_ok() {
+                    self.rows.put_principal(&name, self.principals.get(&name));
+                }
+                applied.granted = Some((name, done));
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
                 let outcome = self.write(incarnation, cseq, settled, author, wall_ms, items, &mut applied.changed);
@@ -200,8 +222,8 @@ impl Kept {
         items: Items<'_>,
         changed: &mut Vec<Place>,
     ) -> Option<Outcome> {
-        let is_new = !self.windows.contains_key(&incarnation);
-        let window = self.windows.entry(incarnation).or_default();
+        let is_new = self.windows.get(incarnation).is_none();
+        let window = self.windows.open(incarnation);
         if cseq <= window.settled {
             return None;
         }
@@ -228,22 +250,24 @@ impl Kept {
             }
             Err(refusal) => Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() },
         };
-        let window = self.windows.entry(incarnation).or_default();
-        let settled = settled.min(cseq.saturating_sub(1));
-        let is_settled = settled > window.settled;
-        if is_settled {
-            window.settled = settled;
-            let left = window.results.split_off(&(settled + 1));
-            for (cseq, _) in std::mem::replace(&mut window.results, left) {
-                self.rows.delete_result(incarnation, cseq);
-            }
-        }
+        let is_settled = self.settle(incarnation, settled.min(cseq.saturating_sub(1)));
         self.rows.put_result(incarnation, cseq, &outcome);
-        window.results.insert(cseq, outcome.clone());
+        self.windows.answered(incarnation, cseq, outcome.clone());
         if is_new || is_settled {
-            self.rows.put_window(incarnation, window);
+            self.rows.put_window(incarnation, self.windows.open(incarnation));
         }
         Some(outcome)
+    }
+
+    /// An incarnation has every answer up to this one. False if that was known.
+    pub(crate) fn settle(&mut self, incarnation: Incarnation, settled: u64) -> bool {
+        if self.windows.get(incarnation).is_none_or(|window| settled <= window.settled) {
+            return false;
+        }
+        for cseq in self.windows.settle(incarnation, settled) {
+            self.rows.delete_result(incarnation, cseq);
+        }
+        true
     }
 
     /// Decides whether a write happens: all of it, or nothing. Gives what is to change, by slot where the key is known.
@@ -257,7 +281,9 @@ impl Kept {
         for item in items.iter() {
             if item.every {
                 let pattern = Pattern::from_bytes(item.name).map_err(|error| bad_name(&error))?;
-                let slots = self.values.matched(&pattern);
+                let Some(slots) = self.values.matched(&pattern, EVERY_KEYS_MAX - every_keys) else {
+                    return Err(too_many(&pattern));
+                };
                 every_keys += slots.len();
                 every_bytes += slots.len() * item.set.as_ref().map_or(0, |set| set.payload.len());
                 check_every(&pattern, &item, every_keys, every_bytes)?;
@@ -395,14 +421,16 @@ fn conflict(name: &Name, expect: Expect, rev: Option<crate::rev::Rev>) -> Refusa
     Refusal::new(Code::Conflict, text)
 }
 
+fn too_many(pattern: &Pattern) -> Refusal {
+    let text = format!(
+        "change of every `{pattern}`: more keys match than the {EVERY_KEYS_MAX} that are changed together at most; change \
+         them in parts"
+    );
+    Refusal::new(Code::Limit, text)
+}
+
 fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize, bytes: usize) -> Result<(), Refusal> {
     let payload = item.set.as_ref().map_or(0, |set| set.payload.len());
-    if keys > EVERY_KEYS_MAX {
-        let text = format!(
-            "change of every `{pattern}`: {keys} keys match, and at most {EVERY_KEYS_MAX} are changed together"
-        );
-        return Err(Refusal::new(Code::Limit, text));
-    }
     if payload > VALUE_BYTES_MAX || bytes > EVERY_BYTES_MAX {
         let text = format!(
             "change of every `{pattern}`: {keys} keys with {bytes} bytes in all are too much to change together"

@@ -26,6 +26,7 @@ mod kept;
 pub mod limits;
 pub mod name;
 pub mod node;
+mod numbered;
 mod operation;
 mod outgoing;
 pub mod payload;
@@ -41,16 +42,20 @@ pub mod time;
 mod tree;
 
 pub use frame::{InfoOwned, MasterWish};
-pub use hub::{Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault};
+pub use hub::{
+    Admission, Applicant, Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault,
+};
 pub use name::{Name, NameError, Pattern};
 pub use node::{
     CallEnd, CallRequest, Change, Delivery, Event, Gap, Incoming, IncomingCall, NodeConfig, NodeState, Publication,
     PublishLoss, Selector, Standing,
 };
+pub use numbered::Numbered;
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;
 pub use refusal::{Code, Refusal};
 pub use report::MemberState;
 pub use rev::Rev;
+pub use rights::{Principal, Rights, Rule, RuleError, Verb, Verdict};
 pub use time::Time;

@@ -126,6 +126,12 @@ pub const EVERY_KEYS_MAX: usize = 10_000;
 /// Payloads of one such change, over all keys that match, in bytes.
 pub const EVERY_BYTES_MAX: usize = 16 << 20;
 
+/// Principals of a hub beside its owner.
+pub const PRINCIPALS_MAX: usize = 10_000;
+
+/// Rules of one principal. Each is looked at whenever its rights are asked.
+pub const RULES_MAX: usize = 64;
+
 /// Values of a hub, in memory and on disk.
 pub const VALUES_MAX: usize = 1_000_000;
 
@@ -150,6 +156,17 @@ pub const DELETED_MAX: usize = 1 << 17;
 /// Watches of one link.
 pub const WATCHES_PER_LINK_MAX: usize = 10_000;
 
+/// What gets have found, and their links have not yet taken, in bytes: each holds what there was at one moment, whatever
+/// changes meanwhile. One is always let in, and so is one that its link can take at once.
+pub const GETS_BYTES_MAX: usize = 256 << 20;
+
+/// Values that do not match and are looked at for the watches of one link before others have their turn: less than a
+/// millisecond.
+pub const LOOKED_AT_MAX: i64 = 4096;
+
+/// How long others have their turn then.
+pub const LOOKED_AT_PAUSE: Duration = Duration::from_millis(1);
+
 /// Bytes of Value frames that wait for one link. The rest waits as a cursor, which costs nothing.
 pub const LINK_VALUES_BYTES_MAX: usize = 256 << 10;
 
@@ -159,7 +176,12 @@ pub const WATCH_WINDOW_BYTES: usize = 1 << 20;
 /// Operations that the foundation has not yet answered, in bytes. What comes then is refused with `Backpressure`.
 pub const APPENDING_BYTES_MAX: usize = 64 << 20;
 
-/// Writes of one node that the hub has not yet answered, those kept while offline included.
+/// What a hub keeps of its answers to writes until their nodes say that they have them, in bytes, those included that are
+/// on their way. Who never says so must not fill the hub: nobody may have more of it than what is left for all others.
+pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
+
+/// Writes of one node that the hub has not yet answered, those kept while offline included; and in a hub those whose answer
+/// the node has not said to have.
 pub const WRITES_MAX: usize = 65_536;
 
 /// The same, in bytes.

@@ -5,10 +5,11 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
-//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `values` what is written
-//! and watched, `services` what is called.
+//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
+//! payloads are put, `values` what is written and watched, `services` what is called.
 
 mod alive;
+mod copies;
 mod deliver;
 mod inbox;
 mod join;
@@ -164,6 +165,10 @@ pub struct NodeState {
     parts: Parts,
     /// What was asked for, and the last event that its answer tells the hub to have received.
     requests: BTreeMap<u32, (&'static str, u64)>,
+    /// The first event that the hub has refused since a confirmation was answered.
+    unconfirmed: Option<(u64, Refusal)>,
+
+    copies: copies::Copies,
 
     // What the shell takes out.
     answers: Vec<(RequestId, Result<u64, Refusal>)>,
@@ -216,6 +221,8 @@ impl NodeState {
             fragments: Vec::new(),
             parts: Parts::default(),
             requests: BTreeMap::new(),
+            unconfirmed: None,
+            copies: copies::Copies::default(),
             answers: Vec::new(),
             woken: Vec::new(),
             losses: Vec::new(),
@@ -333,6 +340,7 @@ impl NodeState {
             self.fragments.clear();
         }
         self.parts.clear();
+        self.unconfirmed = None;
         for (id, (what, _)) in std::mem::take(&mut self.requests) {
             let text = format!("{what} got no answer: {why}");
             self.answers.push((id, Err(Refusal::new(Code::LinkLost, text))));
@@ -473,7 +481,14 @@ impl NodeState {
                 let refusal = Refusal::new(code, text.to_owned());
                 match about {
                     crate::frame::About::Request(id) => self.answer(id, Err(refusal)),
-                    crate::frame::About::Event(seq) => self.refused.push((seq, refusal)),
+                    crate::frame::About::Event(seq) => {
+                        let asked = |(what, behind): &(&str, u64)| *what == requests::CONFIRMATION && *behind >= seq;
+                        // Whoever has asked is told there.
+                        if self.unconfirmed.is_some() || !self.requests.values().any(asked) {
+                            self.refused.push((seq, refusal.clone()));
+                        }
+                        self.unconfirmed.get_or_insert((seq, refusal));
+                    }
                     crate::frame::About::Write(cseq) => self.write_refused(cseq, refusal),
                 }
             }
@@ -511,9 +526,16 @@ impl NodeState {
                     self.end_subscription(id, refusal);
                 }
             }
-        } else if let Some((_, behind)) = self.requests.remove(&id) {
+        } else if let Some((what, behind)) = self.requests.remove(&id) {
+            let mut result = result;
             if result.is_ok() {
                 self.received = self.received.max(behind);
+            }
+            if result.is_ok()
+                && what == requests::CONFIRMATION
+                && let Some((_, why)) = self.unconfirmed.take_if(|(seq, _)| *seq <= behind)
+            {
+                result = Err(why);
             }
             self.answers.push((id, result));
         } else if self.services.has_registration(id) {

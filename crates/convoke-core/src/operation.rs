@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::frame::{FrameError, Incarnation, Items, Reader};
+use crate::frame::{Change, FrameError, Incarnation, Items, Reader};
 use crate::proof::TokenKey;
 
 /// The form in which operations are encoded. It is part of what is kept on disk.
@@ -15,6 +15,7 @@ const WRITE: u8 = 0;
 const BEGIN: u8 = 1;
 const EXPIRE: u8 = 2;
 const FORGET: u8 = 3;
+const GRANT: u8 = 4;
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,13 @@ pub(crate) enum Operation<'a> {
         incarnation: Incarnation,
         /// It was not known to have all its answers.
         unsettled: bool,
+    },
+    /// A principal gets or loses rights, or proves who it is in another way.
+    Grant {
+        /// The principal.
+        name: &'a [u8],
+        wall_ms: u64,
+        change: Change<'a>,
     },
 }
 
@@ -86,6 +94,12 @@ impl<'a> Operation<'a> {
                 out.push(FORGET);
                 put_incarnation(&mut out, incarnation);
                 out.push(u8::from(*unsettled));
+            }
+            Operation::Grant { name, wall_ms, change } => {
+                out.push(GRANT);
+                out.extend_from_slice(&wall_ms.to_le_bytes());
+                put_short(&mut out, name);
+                change.write(&mut out);
             }
         }
         out.into()
@@ -130,6 +144,11 @@ impl<'a> Operation<'a> {
                 incarnation: incarnation(&mut fields)?,
                 unsettled: fields.u8("whether it was unsettled")? != 0,
             },
+            GRANT => Operation::Grant {
+                wall_ms: fields.u64("milliseconds")?,
+                name: fields.short_bytes("a name")?,
+                change: Change::read(&mut fields)?,
+            },
             _ => return Err(FrameError { offset: 1, expected: "a kind of operation that this version knows" }),
         };
         fields.end()?;
@@ -157,6 +176,8 @@ mod tests {
             Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
             Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
             Operation::Forget { incarnation, unsettled: true },
+            Operation::Grant { name: b"cam", wall_ms: 9, change: Change::Rules(vec!["allow publish cam/#"]) },
+            Operation::Grant { name: b"cam", wall_ms: 9, change: Change::Key(TokenKey::from_bytes([9; 32])) },
         ] {
             let bytes = operation.encode();
             assert_eq!(Operation::decode(&bytes).unwrap(), operation);

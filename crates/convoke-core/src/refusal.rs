@@ -97,6 +97,8 @@ codes! {
     StorageFailed = 26, "StorageFailed";
     /// Well formed, but it makes no sense.
     BadRequest = 27, "BadRequest";
+    /// The rights of this node's principal have changed; it comes back with those that it has now.
+    RightsChanged = 28, "RightsChanged";
 }
 
 /// A refusal: its code, and one lowercase sentence that says what was tried, on which name, why not and what to do.

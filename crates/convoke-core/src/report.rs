@@ -12,6 +12,7 @@
 //! | `$hub/links/<number>` | [`LinkReport`]; only while somebody looks |
 //! | `$hub/services/<service>` | [`ServiceReport`]; only while somebody looks |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
+//! | `$hub/tokens/<name>` | [`TokenReport`] |
 //!
 //! Times are milliseconds since 1970 by the wall clock that the hub read once, when it started: a clock that is set
 //! later changes nothing.
@@ -35,6 +36,9 @@ pub const SERVICES: &str = "$hub/services/";
 
 /// Where the reports on topics are: followed by the topic's name.
 pub const TOPICS: &str = "$hub/topics/";
+
+/// Where the reports on principals that have tokens are: followed by the name.
+pub const TOKENS: &str = "$hub/tokens/";
 
 /// Where the hub tells how much it holds.
 pub const STATUS: &str = "$hub/status";
@@ -74,6 +78,17 @@ pub struct Reason {
     pub code: String,
     /// The sentence.
     pub text: String,
+}
+
+/// What a principal may do. Its secret is not told to anybody, and the hub does not know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReport {
+    /// Its rules, as a [`Rule`](crate::Rule) is written.
+    pub rules: Vec<String>,
+    /// It proves who it is by a secret; if not, the transport does that.
+    pub secret: bool,
+    /// When it was created, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// What the hub knows about a node.

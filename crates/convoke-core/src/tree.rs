@@ -10,6 +10,7 @@
 //! the next; the memory goes back when the last entry is removed.
 
 use std::hash::Hasher;
+use std::ops::ControlFlow;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -19,7 +20,7 @@ use crate::name::NAME_WORDS_MAX;
 
 pub(crate) mod slab;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
 use slab::Slab;
@@ -149,9 +150,24 @@ impl<T> Tree<T> {
     ///
     /// Looks only at nodes whose words match a beginning of the pattern. Allocates nothing.
     pub(crate) fn matched_by<'a>(&'a self, pattern: &str, mut visit: impl FnMut(&'a T)) {
+        let all = self.search(pattern, &mut { usize::MAX }, |value| {
+            visit(value);
+            ControlFlow::Continue(())
+        });
+        debug_assert!(all.is_continue(), "nobody has broken it off");
+    }
+
+    /// The same, until `visit` breaks it off, or until so many nodes as `steps` says were looked at, from which these are
+    /// taken: then it breaks too.
+    pub(crate) fn search<'a>(
+        &'a self,
+        pattern: &str,
+        steps: &mut usize,
+        visit: impl FnMut(&'a T) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let mut ids = [None; NAME_WORDS_MAX];
-        let Some(words) = self.look_up(pattern, &mut ids) else { return };
-        self.matched_below(ROOT, words, &mut visit);
+        let Some(words) = self.look_up(pattern, &mut ids) else { return ControlFlow::Continue(()) };
+        self.matched_below(ROOT, words, &mut Walk { steps, visit })
     }
 
     /// Recurses at most [`NAME_WORDS_MAX`] deep.
@@ -176,28 +192,35 @@ impl<T> Tree<T> {
     }
 
     /// Recurses at most [`NAME_WORDS_MAX`] deep.
-    fn matched_below<'a>(&'a self, node: NodeId, words: &[Option<WordId>], visit: &mut impl FnMut(&'a T)) {
+    fn matched_below<'a, F: FnMut(&'a T) -> ControlFlow<()>>(
+        &'a self,
+        node: NodeId,
+        words: &[Option<WordId>],
+        walk: &mut Walk<'_, F>,
+    ) -> ControlFlow<()> {
         self.step();
-        let Some((&word, words)) = words.split_first() else { return self.visit_value(node, visit) };
+        walk.step()?;
+        let Some((&word, words)) = words.split_first() else { return self.show(node, walk) };
         match word {
             Some(REST) if node == ROOT => {
                 for child in self.visible_children(ROOT) {
-                    self.visit_all(child, visit);
+                    self.show_all(child, walk)?;
                 }
             }
-            Some(REST) => self.visit_all(node, visit),
+            Some(REST) => self.show_all(node, walk)?,
             Some(PLUS) => {
                 for child in self.visible_children(node) {
-                    self.matched_below(child, words, visit);
+                    self.matched_below(child, words, walk)?;
                 }
             }
             Some(word) => {
                 if let Some(child) = self.child(node, word) {
-                    self.matched_below(child, words, visit);
+                    self.matched_below(child, words, walk)?;
                 }
             }
             None => {}
         }
+        ControlFlow::Continue(())
     }
 
     /// The children that a wildcard stands for: all, but of the root not the hub's own.
@@ -211,11 +234,16 @@ impl<T> Tree<T> {
     }
 
     /// Visits the values of a node and of everything below it, parents first.
-    fn visit_all<'a>(&'a self, top: NodeId, visit: &mut impl FnMut(&'a T)) {
+    fn show_all<'a, F: FnMut(&'a T) -> ControlFlow<()>>(
+        &'a self,
+        top: NodeId,
+        walk: &mut Walk<'_, F>,
+    ) -> ControlFlow<()> {
         let mut node = top;
         loop {
             self.step();
-            self.visit_value(node, visit);
+            walk.step()?;
+            self.show(node, walk)?;
             if self.nodes[node].first_child != NONE {
                 node = self.nodes[node].first_child;
                 continue;
@@ -224,10 +252,15 @@ impl<T> Tree<T> {
                 node = self.nodes[node].parent;
             }
             if node == top {
-                return;
+                return ControlFlow::Continue(());
             }
             node = self.nodes[node].next;
         }
+    }
+
+    fn show<'a, F: FnMut(&'a T) -> ControlFlow<()>>(&'a self, node: NodeId, walk: &mut Walk<'_, F>) -> ControlFlow<()> {
+        let value = self.nodes[node].value;
+        if value == NONE { ControlFlow::Continue(()) } else { (walk.visit)(&self.values[value]) }
     }
 
     fn visit_value<'a>(&'a self, node: NodeId, visit: &mut impl FnMut(&'a T)) {
@@ -327,6 +360,23 @@ impl<T> Tree<T> {
     fn step(&self) {
         #[cfg(test)]
         tests::count_step();
+    }
+}
+
+/// A walk through the names that a pattern matches.
+struct Walk<'s, F> {
+    /// How many nodes may still be looked at.
+    steps: &'s mut usize,
+    visit: F,
+}
+
+impl<F> Walk<'_, F> {
+    fn step(&mut self) -> ControlFlow<()> {
+        match self.steps.checked_sub(1) {
+            Some(left) => *self.steps = left,
+            None => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -20,6 +20,14 @@ pub enum Address {
         /// The port; 7117 if none is given, any free one for a hub that listens on 0.
         port: u16,
     },
+    /// `tls://HOST:PORT`: the same, encrypted, and with a certificate that says that the hub is the one of this host. A hub
+    /// that listens there takes no other links.
+    Tls {
+        /// A name, an IPv4 or an IPv6 address (without brackets).
+        host: String,
+        /// As for TCP.
+        port: u16,
+    },
     /// `unix:///path`: a Unix socket.
     Unix(PathBuf),
     /// `mem://NAME`: a hub in this process.
@@ -40,7 +48,7 @@ impl Address {
             Err(Error::Configuration(format!("`{shown}` is not an address: {why}")))
         };
         match scheme {
-            "tcp" => {
+            "tcp" | "tls" => {
                 if rest.contains('@') {
                     return bad("a user and a password have no place in it; give a token file instead");
                 }
@@ -71,13 +79,17 @@ impl Address {
                 if host.is_empty() || host.len() > 253 || host.bytes().any(odd) {
                     return bad("it names no host; `127.0.0.1:7117` would be one");
                 }
-                Ok(Address::Tcp { host: host.to_owned(), port })
+                let host = host.to_owned();
+                Ok(if scheme == "tls" { Address::Tls { host, port } } else { Address::Tcp { host, port } })
             }
             "unix" if rest.starts_with('/') && !rest.contains('\0') => Ok(Address::Unix(rest.into())),
             "unix" => bad("a Unix socket has an absolute path, as in `unix:///run/convoke.sock`"),
+            "mem" if cfg!(not(feature = "hub")) => {
+                bad("no hub is in this program, which was built without the feature `hub`")
+            }
             "mem" if !rest.is_empty() && rest.len() <= 256 => Ok(Address::Mem(rest.to_owned())),
             "mem" => bad("a hub in memory has a name, as in `mem://test`"),
-            _ => bad("it begins with `tcp://`, `unix://` or `mem://`, or is just `HOST:PORT`"),
+            _ => bad("it begins with `tcp://`, `tls://`, `unix://` or `mem://`, or is just `HOST:PORT`"),
         }
     }
 }
@@ -95,6 +107,8 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Address::Tls { host, port } if host.contains(':') => write!(f, "tls://[{host}]:{port}"),
+            Address::Tls { host, port } => write!(f, "tls://{host}:{port}"),
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
             Address::Mem(name) => write!(f, "mem://{name}"),
         }
@@ -112,6 +126,8 @@ mod tests {
             ("localhost", "tcp://localhost:7117"),
             ("tcp://[::1]:80", "tcp://[::1]:80"),
             ("[::1]", "tcp://[::1]:7117"),
+            ("tls://press-hall", "tls://press-hall:7117"),
+            ("tls://[::1]:80", "tls://[::1]:80"),
             ("unix:///run/hub.sock", "unix:///run/hub.sock"),
             ("mem://a", "mem://a"),
         ] {
@@ -134,6 +150,7 @@ mod tests {
             ("ftp://a", "begins with"),
             ("unix://relative", "absolute path"),
             ("mem://", "has a name"),
+            ("tls://:1", "names no host"),
             ("a b:1", "names no host"),
             ("http://a/b", "begins with"),
         ] {

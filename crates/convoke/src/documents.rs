@@ -17,5 +17,7 @@ pages! {
     Services = "docs/guide/services.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";
+    Rights = "docs/guide/rights.md";
+    TwoMachines = "docs/guide/two-machines.md";
     InOneProgram = "docs/guide/in-one-program.md";
 }

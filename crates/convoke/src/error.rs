@@ -2,7 +2,7 @@
 
 use std::io;
 
-use convoke_core::{Code, NameError, Payload, PayloadError, Refusal};
+use convoke_core::{Code, NameError, Payload, PayloadError, Refusal, RuleError};
 
 /// Why something did not work: one sentence that says what was tried, on which name, why not, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -169,5 +169,12 @@ impl From<Refusal> for Error {
             }
             _ => Error::Refused(refusal),
         }
+    }
+}
+
+/// A rule is configuration, wherever it is written.
+impl From<RuleError> for Error {
+    fn from(error: RuleError) -> Error {
+        Error::Configuration(error.to_string())
     }
 }

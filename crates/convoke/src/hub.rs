@@ -1,30 +1,30 @@
 //! A hub inside a program. The `convoke` program starts the same.
 
 mod announce;
-mod folder;
+pub(crate) mod folder;
 mod shared;
 mod thread;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault, Time};
+use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault};
 use tokio::sync::oneshot;
 
-pub(crate) use announce::{Announced, find};
 pub(crate) use shared::HubShared;
 
 use crate::address::{Address, PORT};
+use crate::announced;
+use crate::clock::now;
 use crate::error::Error;
 use crate::store::StoreThread;
-use crate::token::Token;
+use crate::tls::TlsOptions;
+use crate::tls::hub::HubTls;
+use crate::token::{OWNER, Token};
 use shared::Foundation;
 use thread::{Listening, Presence};
-
-/// The name of the token that is made with a hub.
-const ADMIN: &str = "admin";
 
 /// How a hub is started.
 #[derive(Clone, Debug, Default)]
@@ -41,12 +41,18 @@ pub struct HubOptions {
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
     /// hub may bring as much for one link before it can be written.
     pub link_bulk_bytes_max: usize,
+    /// How long a link may take to join, TLS included; 5 s if zero.
+    pub join_time: Duration,
     /// How it judges who is alive.
     pub membership: Membership,
     /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub.
     pub memory: Vec<String>,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
+    /// What it shows on links over TLS. If `None`, what `convoke tls init` has made in the folder `tls` of `data`, if there
+    /// is any. With it the hub listens on other addresses than those of this machine alone too; there, and on `tls://`, it
+    /// takes links over TLS only, and on others both.
+    pub tls: Option<TlsOptions>,
 }
 
 impl HubOptions {
@@ -67,6 +73,9 @@ impl HubOptions {
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
+        if !self.join_time.is_zero() {
+            config.join_time = self.join_time;
+        }
         config.membership = self.membership.clone();
         Ok(config)
     }
@@ -78,6 +87,7 @@ pub struct Hub {
     shared: Arc<HubShared>,
     addresses: Vec<Address>,
     token: Token,
+    tls: Option<Arc<HubTls>>,
     /// Dropped before `stop`.
     presence: Presence,
     stop: Option<oneshot::Sender<()>>,
@@ -95,11 +105,15 @@ impl Hub {
     /// # Errors
     ///
     /// [`Error::InUse`] if another hub has the address or the folder; [`Error::Configuration`] for what is no address or
-    /// not one of this machine's own, or a folder that is not a hub's; [`Error::Refused`] with
+    /// not one of this machine alone although the hub has no certificate, a certificate that cannot be used, or a folder that
+    /// is not a hub's; [`Error::Refused`] with
     /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what was kept is corrupt: it is left as it is; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
         let config = options.config()?;
+        let join_time = config.join_time;
+        let tls = options.tls.or_else(|| crate::tls::default_options(options.data.as_deref()?));
+        let tls = tls.map(HubTls::open).transpose()?.map(Arc::new);
         let folder = folder::open(options.data.as_deref())?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
@@ -128,14 +142,15 @@ impl Hub {
 
         let (started, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let (thread_shared, thread_token) = (shared.clone(), token.clone());
+        let thread_hub =
+            thread::Owned { shared: shared.clone(), token: token.clone(), tls: tls.clone(), store, join_time };
         let thread = std::thread::Builder::new()
             .name("convoke-hub".into())
-            .spawn(move || thread::run(thread_shared, given, thread_token, store, started, stopped))
+            .spawn(move || thread::run(thread_hub, given, started, stopped))
             .map_err(|error| Error::io("thread of a hub", error))?;
         let Listening { addresses, presence } =
             listening.await.map_err(|_| Error::Configuration("the hub's thread ended at once".into()))??;
-        Ok(Hub { shared, addresses, token, presence, stop: Some(stop), thread: Some(thread) })
+        Ok(Hub { shared, addresses, token, tls, presence, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens, in the order asked for, with the ports that it got.
@@ -146,6 +161,24 @@ impl Hub {
     /// The token that lets a program in over TCP.
     pub fn token(&self) -> &Token {
         &self.token
+    }
+
+    /// Reads the files of [`HubOptions::tls`] again, for the links that come from now on; those that are there stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] or [`Error::Io`] if they cannot be used, or the hub was started without any: then all stays as
+    /// it was.
+    pub fn reload_tls(&self) -> Result<(), Error> {
+        match &self.tls {
+            Some(tls) => tls.reload(),
+            None => Err(Error::Configuration("the hub was started without a certificate; start it again".into())),
+        }
+    }
+
+    /// Whether it was started with a certificate, so that links over TLS are taken.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// How many nodes are joined now.
@@ -177,13 +210,6 @@ impl Hub {
     }
 }
 
-/// The time of this process, the same for all hubs and nodes in it.
-pub(crate) fn now() -> Time {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    let start = START.get_or_init(std::time::Instant::now);
-    Time::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// The wall clock, in milliseconds since 1970.
 fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -204,7 +230,7 @@ fn raise_open_files() {
 }
 
 fn admin() -> Name {
-    Name::parse(ADMIN).expect("it is a name")
+    Name::parse(OWNER).expect("it is a name")
 }
 
 /// The addresses of a hub that is not told any.
@@ -214,7 +240,7 @@ fn defaults() -> Vec<Address> {
         addresses.push(Address::Tcp { host: "::1".into(), port: PORT });
     }
     #[cfg(unix)]
-    if let Some(folder) = announce::folder() {
+    if let Some(folder) = announced::folder() {
         addresses.push(Address::Unix(folder.join("hub.sock")));
     }
     addresses

@@ -31,21 +31,33 @@
 //! * [`Node`], [`Subscription`], [`Watch`]: what a program holds. [`Value`], [`Change`], [`Batch`]: what is kept.
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
-//! * [`Address`]: which transport, and where: `tcp://`, `unix://`, `mem://`.
-//! * [`Token`]: how a program shows that it may join.
+//! * [`Address`]: which transport, and where: `tcp://`, `tls://`, `unix://`, `mem://`.
+//! * [`Token`], [`Certificate`]: how a program shows that it may join. [`Rule`], [`Rights`]: what it may do there.
+//! * [`Authority`]: how a program knows its hub over TLS.
 //! * [`Error`]: what can go wrong, by what can be done about it.
 //!
 //! The rules, without any IO, are in the crate `convoke-core`.
+//!
+//! # Features
+//!
+//! `hub`, on unless `default-features = false`: [`Hub`] and links in memory. A program that only joins needs neither, and
+//! does without the store's database.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "hub"), allow(dead_code, reason = "what only hubs use stands beside what nodes use"))]
 
 mod address;
+mod announced;
+mod clock;
 #[cfg(doctest)]
 mod documents;
 mod error;
+#[cfg(feature = "hub")]
 mod hub;
 mod json;
 mod node;
+#[cfg(feature = "hub")]
 mod store;
+mod tls;
 mod token;
 mod transport;
 
@@ -54,13 +66,17 @@ pub use convoke_core::frame::{Expect, Incarnation};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
-    Payload, PayloadError, Refusal, Rev, SelectDefault, SlowPolicy, Standing,
+    Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
+#[cfg(feature = "hub")]
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
     Batch, Call, CallOptions, Choose, Member, Members, Missed, Node, NodeOptions, Provider, Registration, Selector,
     ServeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
 };
+pub use tls::{Authority, Certificate};
+#[cfg(feature = "hub")]
+pub use tls::{OwnAuthority, TlsOptions};
 pub use token::Token;

@@ -7,6 +7,7 @@ mod load;
 mod members;
 mod serve;
 mod subscription;
+mod tokens;
 mod tree;
 mod values;
 mod watch;
@@ -35,8 +36,10 @@ pub use values::{SetOptions, Value};
 pub use watch::{Watch, WatchOptions};
 
 use crate::address::Address;
+use crate::clock::now;
 use crate::error::Error;
-use crate::hub::now;
+use crate::tls::node::NodeTls;
+use crate::tls::{Authority, Certificate};
 use crate::token::Token;
 use crate::transport::mem::{self, MemLink};
 use link::Link;
@@ -58,6 +61,12 @@ pub struct NodeOptions {
     /// The token that it joins with over TCP. If `None`, the one that the hub has announced to this user's programs on
     /// this machine.
     pub token: Option<Token>,
+    /// Whose certificates are believed: that of a hub at `tls://…` must be signed by one of these authorities, and be for the
+    /// host in the address. Without, a node joins nobody there: the authorities of the system are not asked.
+    pub authority: Option<Authority>,
+    /// What it shows to a hub at `tls://…` that asks for certificates. Such a hub wants no token, and rights are those of the
+    /// name in the certificate.
+    pub certificate: Option<Certificate>,
     /// Where a hub of this user on this machine also listens on a Unix socket, take that instead of TCP: it is faster.
     pub prefer_unix: bool,
     /// Take the name over from a live node of the same principal, instead of being refused.
@@ -94,6 +103,8 @@ impl Default for NodeOptions {
             name: String::new(),
             author: None,
             token: None,
+            authority: None,
+            certificate: None,
             prefer_unix: false,
             takeover: false,
             slow: SlowPolicy::default(),
@@ -137,6 +148,7 @@ pub(crate) struct NodeShared {
     address: Address,
     /// The token given; otherwise it is looked up for every link.
     token: Option<Token>,
+    tls: Option<NodeTls>,
     prefer_unix: bool,
     /// The link task shall look.
     wake: Notify,
@@ -177,7 +189,7 @@ struct Inner {
 impl Node {
     /// Joins the hub at `address` under `name`; waits until it has, 10 s at most. From then on the link is permanent.
     ///
-    /// An address is `HOST:PORT`, `tcp://…`, `unix:///path` or `mem://name`; or an [`Address`], such as one of
+    /// An address is `HOST:PORT`, `tcp://…`, `tls://…`, `unix:///path` or `mem://name`; or an [`Address`], such as one of
     /// [`Hub::addresses`](crate::Hub::addresses). A hub of the same user on the same machine
     /// needs no token: over a Unix socket both ends see who the other is, and over TCP the token is found in a file that
     /// the hub wrote for this user.
@@ -223,9 +235,11 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Configuration`] for what is no address, [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
+    /// [`Error::Configuration`] for what is no address, and for one over TLS without [`NodeOptions::authority`];
+    /// [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
+        let tls = NodeTls::of(&address, options.authority, options.certificate)?;
         let mut config = NodeConfig::new(Name::parse(&options.name)?);
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
@@ -259,6 +273,7 @@ impl Node {
             runtime: runtime.clone(),
             address,
             token: options.token,
+            tls,
             prefer_unix: options.prefer_unix,
             wake: Notify::new(),
             room: Notify::new(),
@@ -386,6 +401,7 @@ impl Node {
     ///
     /// # Errors
     ///
+    /// [`Error::Refused`] if the hub has refused one of those that were not confirmed yet: the first of these is told.
     /// [`Error::Offline`] without a link; [`Error::Unanswered`] if the link is cut before the answer: what was published
     /// may have arrived or not.
     ///
@@ -675,6 +691,9 @@ impl Inner {
             shared.room.notify_waiters();
             shared.standing.send_if_modified(|before| {
                 let changed = *before != standing;
+                if changed {
+                    link::tell(self.state.name(), before, &standing);
+                }
                 *before = standing;
                 changed
             });

@@ -12,7 +12,9 @@
 
 mod disk;
 mod file;
+mod full;
 mod pending;
+mod pieces;
 #[cfg(test)]
 pub(crate) mod tests;
 mod thread;
@@ -27,8 +29,9 @@ use convoke_core::foundation::{Ask, RowKey, Ticket, Told};
 use convoke_core::{Code, Refusal};
 
 use crate::error::Error;
-use disk::{Disk, FileDisk, is_full};
+use disk::{Disk, Failed, FileDisk, WatchedDisk};
 use file::{Fault, Reach, StoreFile, Unusable};
+use full::FullDisk;
 use pending::Pending;
 pub(crate) use thread::{Queue, StoreThread, Tell};
 
@@ -46,12 +49,9 @@ const ROWS_WAITING_BYTES_MAX: usize = 4 << 20;
 /// them, in bytes: while they are told the hub does nothing else.
 const TOLD_BYTES: usize = 1 << 20;
 
-/// How long a full disk is left alone when nobody wants anything of it.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
-
-/// An attempt on a full disk that took longer than this is not made again for as long as it took, so that refusing costs
-/// at most half of the store's time.
-const ATTEMPT_CHEAP: Duration = Duration::from_millis(500);
+/// A file with more room to spare than this, in bytes, and more than what it holds, is made smaller when it is opened.
+/// Less is soon needed again, and not worth the wait.
+const SPARE_BYTES_MAX: u64 = 128 << 20;
 
 /// What an ask is answered with once the transaction before it is durable.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ enum Answer {
 /// A store, and what has been asked of it. Whoever runs it gives it asks and tells what it says; see the module.
 #[derive(Debug)]
 pub(crate) struct Store {
-    disk: Box<dyn Disk>,
+    disk: WatchedDisk,
     /// How the file is called in sentences.
     shown: String,
     history: [u8; 16],
@@ -85,18 +85,8 @@ pub(crate) struct Store {
     /// The transaction at hand takes the rows along. Most do not: a row that changes often is then written once for many
     /// operations, and the disk is given little at a time.
     with_rows: bool,
-    /// The last attempt found the disk full; what is known of when to try again.
-    full: Option<Full>,
+    full: FullDisk,
     failed: bool,
-}
-
-/// What is known of a full disk.
-#[derive(Clone, Copy, Debug)]
-struct Full {
-    /// When it was last tried.
-    tried: Instant,
-    /// How long that took.
-    took: Duration,
 }
 
 /// A sentence about what is wrong with the file, as the error that a start ends with.
@@ -107,7 +97,7 @@ fn refuse(shown: &str, why: Unusable) -> Error {
             Error::Refused(Refusal::new(Code::StorageFailed, text))
         }
         Unusable::Format(text) => Error::Configuration(format!("{shown}: {text}")),
-        Unusable::Io(error) => Error::io(shown, error),
+        Unusable::Io(Failed { tried, error }) => Error::io(format!("{tried} {shown}"), error),
     }
 }
 
@@ -121,12 +111,41 @@ impl Store {
     pub(crate) fn open(path: &Path, history: [u8; 16]) -> Result<Store, Error> {
         let shown = format!("`{}`", path.display());
         StoreFile::make(path, history).map_err(|why| refuse(&shown, why))?;
-        Store::open_on(Box::new(FileDisk(path.to_owned())), shown, history)
+        Store::open_on(Box::new(FileDisk(path.to_owned())), shown, history, SPARE_BYTES_MAX)
     }
 
     /// Opens the store on any disk.
-    fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16]) -> Result<Store, Error> {
-        let (file, reach) = StoreFile::open(&*disk, history).map_err(|why| refuse(&shown, why))?;
+    fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16], spare_bytes_max: u64) -> Result<Store, Error> {
+        let disk = WatchedDisk::new(disk);
+        let refused = |why| refuse(&shown, why);
+        let (mut file, mut reach) = StoreFile::open(&disk, history).map_err(refused)?;
+        let room = disk.room().map_err(|failed| refused(failed.into()))?;
+        // Only a large one can have so much to spare, and finding out takes a look at all of it.
+        if room > spare_bytes_max {
+            let spare = file.spare(room).map_err(refused)?;
+            if spare > spare_bytes_max.max(room / 2) {
+                tracing::warn!(
+                    "the hub starts when {shown} is made smaller: it takes {} MiB on the disk, and holds {}",
+                    room >> 20,
+                    (room - spare) >> 20
+                );
+                let smaller = file.compact().and_then(StoreFile::close);
+                match smaller.map_err(|why| Fault::of(why, disk.watch())) {
+                    Ok(()) => {}
+                    Err(Fault::Full(_)) => {
+                        tracing::warn!(
+                            "{shown} stays as large as it is: making it smaller needs more room on the disk"
+                        );
+                    }
+                    Err(Fault::Grave(why)) => return Err(refused(why)),
+                }
+                let known = reach;
+                (file, reach) = StoreFile::open(&disk, history).map_err(refused)?;
+                if reach != known {
+                    return Err(refused(Unusable::Corrupt("it was changed while it was made smaller".into())));
+                }
+            }
+        }
         Ok(Store {
             disk,
             shown,
@@ -140,7 +159,7 @@ impl Store {
             pending: Pending::default(),
             pending_since: None,
             with_rows: false,
-            full: None,
+            full: FullDisk::default(),
             failed: false,
         })
     }
@@ -152,10 +171,15 @@ impl Store {
 
     /// When [`turn`](Store::turn) must be called although nothing was asked.
     pub(crate) fn due(&self) -> Option<Instant> {
-        match (&self.file, self.full) {
-            (None, Some(full)) => Some(full.tried + FULL_PAUSE),
-            (_, Some(full)) => self.pending_since.map(|_| full.tried + FULL_PAUSE),
-            (_, None) => self.pending_since.map(|since| since + ROWS_WAIT),
+        [self.write_due(), self.full.due()].into_iter().flatten().min()
+    }
+
+    /// When something is to be written, or the file opened, although nothing was asked.
+    fn write_due(&self) -> Option<Instant> {
+        let rows = self.pending_since.map(|since| since + ROWS_WAIT);
+        match (&self.file, self.full.retry()) {
+            (None, retry) => retry,
+            (Some(_), retry) => rows.map(|rows| retry.unwrap_or(rows)),
         }
     }
 
@@ -165,16 +189,19 @@ impl Store {
             return;
         }
         self.asks.extend(asks);
-        if self.file.is_none() && self.is_due() {
+        if self.file.is_none() && self.must_write() {
             self.open_again(tell);
         }
         while self.file.is_some() {
             let Some(ask) = self.asks.pop_front() else { break };
             self.take(ask, tell);
         }
-        let rows_are_due = self.pending.bytes() > ROWS_WAITING_BYTES_MAX || self.is_due();
+        let rows_are_due = self.pending.bytes() > ROWS_WAITING_BYTES_MAX || self.must_write();
         if self.file.is_some() && (!self.operations.is_empty() || !self.answers.is_empty() || rows_are_due) {
             self.commit(rows_are_due, tell);
+        }
+        if let Some(news) = self.full.news(&self.shown, Instant::now()) {
+            tracing::warn!("{news}");
         }
     }
 
@@ -185,8 +212,16 @@ impl Store {
         }
     }
 
-    fn is_due(&self) -> bool {
-        self.due().is_some_and(|due| due <= Instant::now())
+    /// Closes the file. Nobody is told anything any more, so what goes wrong now is logged only.
+    pub(crate) fn close(self) {
+        if let Some(Err(why)) = self.file.map(StoreFile::close) {
+            let shown = self.shown;
+            tracing::error!("{shown} was not closed: {why}; what was acknowledged is in it, but look after the disk");
+        }
+    }
+
+    fn must_write(&self) -> bool {
+        self.write_due().is_some_and(|due| due <= Instant::now())
     }
 
     fn take(&mut self, ask: Ask, tell: &mut dyn FnMut(Vec<Told>)) {
@@ -198,8 +233,9 @@ impl Store {
                     None => self.asks.push_front(Ask::Snapshot),
                 }
             }
-            Ask::Append { ticket, .. } if self.is_resting() => {
-                self.answers.push(Answer::Told(Told::NotDone { ticket, why: full() }));
+            Ask::Append { ticket, .. } if self.full.is_resting(Instant::now()) => {
+                let why = self.full.refuse(Instant::now());
+                self.answers.push(Answer::Told(Told::NotDone { ticket, why }));
             }
             Ask::Append { ticket, operation } => {
                 self.operations.push((ticket, operation));
@@ -215,11 +251,6 @@ impl Store {
         }
     }
 
-    /// The disk was full a moment ago, and finding that out took long.
-    fn is_resting(&self) -> bool {
-        self.full.is_some_and(|full| full.took > ATTEMPT_CHEAP && full.tried.elapsed() < full.took)
-    }
-
     /// Makes durable what was appended, with the rows that wait if `rows_are_due`, and tells what became of everything.
     fn commit(&mut self, rows_are_due: bool, tell: &mut dyn FnMut(Vec<Told>)) {
         if self.operations.is_empty() && !(rows_are_due && self.pending.pos().is_some()) {
@@ -227,23 +258,19 @@ impl Store {
         }
         let Some(file) = &self.file else { return };
         // On a full disk always: what was refused together with rows must not be taken without them a moment later.
-        self.with_rows = rows_are_due || self.full.is_some();
+        self.with_rows = rows_are_due || self.full.is_full();
         let rows = self.with_rows.then_some(&self.pending);
         let began = Instant::now();
         match file.write(self.reach.last, &self.operations, rows) {
             Ok(()) => {
-                if self.full.take().is_some() {
-                    tracing::info!("there is room again for {}", self.shown);
-                }
+                self.full.wrote();
                 self.written(tell);
             }
-            Err(Fault::Full) => {
-                if self.full.is_none() {
-                    tracing::warn!("the disk is full: nothing new is kept in {} until there is room", self.shown);
-                }
+            Err(Fault::Full(want)) => {
+                self.full.found(want, began, Instant::now());
                 self.open_again(tell);
-                let now = Instant::now();
-                self.full = Some(Full { tried: now, took: now - began });
+                // That took its time too.
+                self.full.found(want, began, Instant::now());
             }
             Err(Fault::Grave(why)) => self.fail(&why, tell),
         }
@@ -271,8 +298,9 @@ impl Store {
     /// After a disk was found full redb does not go on. What was being written may be on the disk wholly or not at all;
     /// opened again it is durably the one or the other, and only then can anybody be told which.
     fn open_again(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        // A sync that fails now is known to the disk.
         self.file = None;
-        match StoreFile::open(&*self.disk, self.history) {
+        match StoreFile::open(&self.disk, self.history) {
             Ok((file, reach)) => {
                 self.file = Some(file);
                 if reach == self.reach_next() {
@@ -280,14 +308,13 @@ impl Store {
                 } else if reach == self.reach {
                     self.answer(false, tell);
                 } else {
-                    self.fail("after the disk was full it is not what it was", tell);
+                    self.fail(&Unusable::Corrupt("after the disk was full it is not what it was".into()), tell);
                 }
             }
-            Err(Unusable::Io(error)) if is_full(&error) => {
-                let now = Instant::now();
-                self.full = Some(Full { tried: now, took: Duration::ZERO });
-            }
-            Err(why) => self.fail(&why.to_string(), tell),
+            Err(why) => match Fault::of(why, self.disk.watch()) {
+                Fault::Full(want) => self.full.found(want, Instant::now(), Instant::now()),
+                Fault::Grave(why) => self.fail(&why, tell),
+            },
         }
     }
 
@@ -298,7 +325,8 @@ impl Store {
         }
         let mut pos = self.reach.last;
         let mut operations = mem::take(&mut self.operations).into_iter();
-        let told = mem::take(&mut self.answers).into_iter().map(|answer| match answer {
+        let answers = mem::take(&mut self.answers);
+        let told = answers.into_iter().map(|answer| match answer {
             Answer::Told(told) => told,
             Answer::Appended => {
                 let (ticket, operation) = operations.next().expect("there is one for each answer");
@@ -306,7 +334,7 @@ impl Store {
                     pos += 1;
                     Told::Committed { pos, ticket: Some(ticket), operation }
                 } else {
-                    Told::NotDone { ticket, why: full() }
+                    Told::NotDone { ticket, why: self.full.refuse(Instant::now()) }
                 }
             }
         });
@@ -315,7 +343,7 @@ impl Store {
         tell(told);
     }
 
-    fn fail(&mut self, why: &str, tell: &mut dyn FnMut(Vec<Told>)) {
+    fn fail(&mut self, why: &Unusable, tell: &mut dyn FnMut(Vec<Told>)) {
         self.failed = true;
         self.file = None;
         self.operations.clear();
@@ -346,8 +374,7 @@ impl Store {
                     self.commit(false, tell);
                 }
             }
-            Err(Fault::Full) => unreachable!("reading needs no room"),
-            Err(Fault::Grave(why)) => self.fail(&why, tell),
+            Err(why) => self.fail(&why, tell),
         }
     }
 
@@ -386,12 +413,7 @@ impl Store {
                 told.push(Told::Ready);
                 tell(told);
             }
-            Err(Fault::Full) => unreachable!("reading needs no room"),
-            Err(Fault::Grave(why)) => self.fail(&why, tell),
+            Err(why) => self.fail(&why, tell),
         }
     }
-}
-
-fn full() -> Refusal {
-    Refusal::new(Code::StorageFull, "the hub's disk is full, so nothing was kept; make room on it and try again")
 }

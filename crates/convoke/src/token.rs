@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use convoke_core::{Name, TokenKey};
 
 use crate::error::Error;
+
+/// The name of the token that is made with a hub, and of its owner.
+pub(crate) const OWNER: &str = "admin";
 
 /// Bytes of randomness in a token that we make.
 const SECRET_BYTES: usize = 32;
@@ -83,9 +87,30 @@ impl Token {
         TokenKey::derive(self.secret.as_bytes())
     }
 
-    /// `NAME:SECRET`, to be written to a file that only its owner can read.
-    pub(crate) fn reveal(&self) -> String {
+    /// `NAME:SECRET`, as [`read`](Token::read) and [`parse`](Token::parse) take it. Whoever has it may join: it belongs into a
+    /// file that only its owner can read, and into no log.
+    pub fn reveal(&self) -> String {
         format!("{}:{}", self.name, self.secret)
+    }
+
+    /// Writes it into a new file that only its owner can read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be written, or is there already: what is in it is not overwritten.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let at = |error| Error::io(format!("token file `{}`", path.display()), error);
+        let mut options = fs::File::options();
+        options.create_new(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path).map_err(at)?;
+        let written = file.write_all(format!("{}\n", self.reveal()).as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(|error| {
+            let _ = fs::remove_file(path);
+            at(error)
+        })
     }
 }
 
@@ -104,6 +129,17 @@ mod tests {
         let token = Token::parse("admin:0123456789abcdef0").unwrap();
         assert_eq!(format!("{token:?}"), "Token(admin:…)");
         assert_eq!(token.reveal(), "admin:0123456789abcdef0");
+    }
+
+    #[test]
+    fn a_token_is_saved_for_its_owner_alone_and_overwrites_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cam.token");
+        let token = Token::generate(Name::parse("cam").unwrap()).unwrap();
+        token.save(&path).unwrap();
+        assert_eq!(Token::read(&path).unwrap().reveal(), token.reveal());
+        assert!(matches!(token.save(&path), Err(Error::Io { .. })));
+        assert_eq!(Token::read(&path).unwrap().reveal(), token.reveal());
     }
 
     #[test]

@@ -2,16 +2,22 @@
 //! [`Stream`] or a [`Listener`]. Links in memory have neither: see `mem`.
 
 pub(crate) mod buffers;
+#[cfg(feature = "hub")]
 pub(crate) mod mem;
+#[cfg(not(feature = "hub"))]
+#[path = "transport/without_mem.rs"]
+pub(crate) mod mem;
+pub(crate) mod pipe;
 pub(crate) mod tcp;
 #[cfg(unix)]
 pub(crate) mod unix;
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 
 use buffers::{Buffers, Turn};
 use bytes::BytesMut;
-use convoke_core::{Peer, Transmit};
+use convoke_core::{Peer, Refusal, Transmit};
 
 /// What is written with one call at most, in pieces.
 const PIECES_MAX: usize = 64;
@@ -21,6 +27,8 @@ pub(crate) enum Stream {
     Tcp(tokio::net::TcpStream),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
+    /// To a task that carries it further.
+    Pipe(pipe::End),
 }
 
 /// Calls the same method whatever the transport.
@@ -30,31 +38,40 @@ macro_rules! each {
             Stream::Tcp($stream) => $call,
             #[cfg(unix)]
             Stream::Unix($stream) => $call,
+            Stream::Pipe($stream) => $call,
         }
     };
 }
 
 impl Stream {
+    /// Waits until there may be something to read. One task at a time may wait for it: that needs no memory but the
+    /// runtime's, of which a hub of many idle links has one for each.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        each!(self, stream => stream.readable().await)
+        poll_fn(|context| each!(self, stream => stream.poll_read_ready(context))).await
     }
 
+    /// Waits until the socket may take more. One task at a time may wait for it.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        each!(self, stream => stream.writable().await)
+        poll_fn(|context| each!(self, stream => stream.poll_write_ready(context))).await
     }
 
     /// Reads once what is there, as far as `input` has room. Zero means that the other side has ended.
-    pub(crate) fn try_read(&self, input: &mut BytesMut) -> io::Result<usize> {
-        each!(self, stream => stream.try_read_buf(input))
-    }
-
-    /// Says that the last read has emptied the socket, which otherwise a further call would have to find out.
     ///
-    /// Only for a stream whose runtime has one thread: elsewhere the news of more could come in between, and be lost.
-    pub(crate) fn set_emptied(&self) {
-        let nothing = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
-        // It does what it is asked by failing.
-        let _ = each!(self, stream => stream.try_io(tokio::io::Interest::READABLE, nothing));
+    /// A read that leaves room has emptied the socket. The runtime is told so, which would otherwise let a further read
+    /// find it out: with one frame under way that were a third of all system calls. What arrives while this reads is not
+    /// missed, since the runtime takes back only the readiness that it had before.
+    pub(crate) fn try_read(&self, input: &mut BytesMut) -> io::Result<usize> {
+        let room = input.capacity() - input.len();
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
+        // It is told by an error; what was read is in `read`.
+        let _ = each!(self, stream => stream.try_io(tokio::io::Interest::READABLE, || {
+            read = stream.try_read_buf(input);
+            match &read {
+                Ok(len) if *len < room => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        }));
+        read
     }
 
     /// Writes until all is written or the socket takes no more; tells which.
@@ -84,7 +101,23 @@ impl Stream {
     /// Tells the other side that nothing more comes, but still reads.
     pub(crate) fn end(&self) {
         // It fails only if the connection is gone already.
-        let _ = each!(self, stream => rustix::net::shutdown(stream, rustix::net::Shutdown::Write));
+        let _ = match self {
+            Stream::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
+            #[cfg(unix)]
+            Stream::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Write),
+            Stream::Pipe(stream) => {
+                stream.end();
+                Ok(())
+            }
+        };
+    }
+
+    /// Why the other side has ended the connection, if what carries it knows.
+    pub(crate) fn why(&self) -> Option<Refusal> {
+        match self {
+            Stream::Pipe(stream) => stream.why(),
+            _ => None,
+        }
     }
 }
 

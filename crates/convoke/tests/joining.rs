@@ -111,7 +111,7 @@ on_every_transport! {
         let start = format!("no hub has let `press` in at {address} within 300ms: no ");
         assert!(text.starts_with(&start), "{text}");
         let why = match address.split("://").next().unwrap() {
-            "tcp" => "connection refused",
+            "tcp" | "tls" => "connection refused",
             "unix" => "no such file or directory",
             _ => "no hub of this process listens on",
         };
@@ -191,7 +191,7 @@ on_every_transport! {
 #[test]
 fn a_node_whose_runtime_has_ended_has_left() {
     let new = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for transport in [Transport::Mem, Transport::Tcp, Transport::Unix] {
+    for transport in [Transport::Mem, Transport::Tcp, Transport::Tls, Transport::Unix] {
         let runtime = new();
         runtime.block_on(async {
             let stage = Stage::new(transport).await;
@@ -286,7 +286,7 @@ async fn what_is_no_link_is_closed_and_nobody_else_feels_it() {
 #[tokio::test]
 async fn a_hub_that_is_full_says_so_and_lets_in_when_there_is_room() {
     let options = HubOptions { links_max: 2, ..HubOptions::default() };
-    for transport in [Transport::Mem, Transport::Tcp, Transport::Unix] {
+    for transport in [Transport::Mem, Transport::Tcp, Transport::Tls, Transport::Unix] {
         let stage = Stage::with(transport, options.clone()).await;
         let one = stage.node("one").await;
         let _two = stage.node("two").await;
@@ -301,9 +301,10 @@ async fn a_hub_that_is_full_says_so_and_lets_in_when_there_is_room() {
 
 #[tokio::test]
 async fn an_address_belongs_to_one_hub_at_a_time() {
-    for transport in [Transport::Mem, Transport::Tcp, Transport::Unix] {
+    for transport in [Transport::Mem, Transport::Tcp, Transport::Tls, Transport::Unix] {
         let stage = Stage::new(transport).await;
-        let error = soon(Hub::start(HubOptions::listen([stage.address.clone()]))).await.unwrap_err();
+        let options = HubOptions { tls: stage.tls(), ..HubOptions::listen([stage.address.clone()]) };
+        let error = soon(Hub::start(options)).await.unwrap_err();
         assert!(matches!(error, Error::InUse(_)), "{error}");
         stage.node("press").await;
         let stopped = stage.stop().await;

@@ -7,7 +7,7 @@ use super::NodeArguments;
 /// What can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listed {
-    /// Programs that are joined, or were lost lately
+    /// Programs that are joined, or whose link was lost a moment ago
     Nodes,
     /// Services that are offered
     Services,
@@ -22,17 +22,21 @@ pub(crate) enum Listed {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A line for each, in columns; on a terminal a line above says what they are. Times are those of UTC. With --json each is \
-an object with all that the hub tells. What the hub tells are values under `$hub/`: `get` and `watch` show them too, \
-also of nodes that have left and of the one that asks, which are not listed.
+an object with all that the hub tells. What the hub tells are values under `$hub/`: `get` and `watch` show them too.
 
 Examples:
   convoke list nodes
+  convoke list nodes --all                      also those that were lost lately, and why
   convoke list values --json | jq -r .name
   convoke watch '$hub/nodes/#'                  the same, live")]
 pub(crate) struct ListArguments {
     /// What to list
     #[arg(value_enum)]
     pub(crate) what: Listed,
+
+    /// Of nodes: also those that are dead or have left, for as long as the hub remembers them, and the one that asks
+    #[arg(long)]
+    pub(crate) all: bool,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,

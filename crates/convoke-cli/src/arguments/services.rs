@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 use convoke::MasterWish;
 
-use super::NodeArguments;
 use super::values::PayloadArguments;
+use super::{NodeArguments, at_least_one};
 use crate::select::Select;
 
 /// Whether a node can be master.
@@ -33,18 +33,19 @@ impl From<Wish> for MasterWish {
 For each call the command is started: the payload is its stdin (JSON, also for what a program has sent as MessagePack; \
 text and bytes as they are), and what it writes to stdout is the reply: JSON where it is JSON, else text without the \
 line break at its end. Another exit code than 0 is an error of the service, told to the caller as `exit N` with the \
-last line of its stderr. When the caller gives up or its time is over, the command is killed, with all that it has \
-started.
+last line of its stderr. When the caller gives up or its time is over, the command is ended, with all that it has \
+started: asked to by SIGTERM, and killed a second later. What it leaves running when it has answered is ended too; a \
+program that shall go on needs a session of its own (`setsid`).
 
 The environment has CONVOKE_SERVICE (the name), CONVOKE_CALLER (the node that calls), CONVOKE_AUTHOR (who is answerable) \
 and CONVOKE_DEADLINE_MS (the time that is left); with --lines only the first.
 
 With --lines the command is started once and goes on: it reads a line of JSON for each call and writes one as the \
-reply, one call after the other; raw bytes are {\"base64\": …}. If it ends, the call that it had is an error of the \
-service, and it is started again for the next one; if a call is given up, it is killed and started again too.
+reply, one call after the other; raw bytes are {\"base64\": …}. If it ends, stderr says how, the call that it had is an \
+error of the service, and it is started again for the next one; if a call is given up, it is ended and started again too.
 
 `serving NAME` on stderr says that calls arrive from now on. It runs until Ctrl-C; calls that it has then are not \
-finished.
+finished, and what handles them is ended.
 
 Examples:
   convoke serve math/add -- ./add.sh
@@ -64,7 +65,7 @@ pub(crate) struct ServeArguments {
     pub(crate) concurrency: u32,
 
     /// Withdraw the service after so many calls, and end when those that it has are answered
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// Whether this node can be master, whom `call --select master` goes to: the one that is alive the longest of those that
@@ -87,8 +88,9 @@ With --all it is a line `NODE PAYLOAD` for each, in the order of their names, an
 stderr for each that has not answered; with --json all are lines on stdout.
 
 What the service itself answers as an error is exit code 65, and printed as `TYPE: MESSAGE`. 69 is that nobody offers \
-it, or nobody whom --select fits, or that no answer came: the message says if it may have been done all the same. 75 is that who offers it \
-has too much to do. A call takes at most 1h: a longer --timeout is refused.
+it, or nobody whom --select fits, or that no answer came: the message says if it may have been done all the same. \
+75 is that who offers it has too much to do. A call takes at most 1h: a longer --timeout is \
+refused.
 
 Examples:
   convoke call math/add '[1,2]'

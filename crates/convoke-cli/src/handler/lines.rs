@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncReadExt as _, Asyn
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::process::{ANSWER_BYTES_MAX, Process, too_long};
+use super::process::{ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX, Process, too_long};
 use super::{Answer, Command, Job, over, reply};
 use crate::render;
 
@@ -58,10 +58,18 @@ impl Worker {
         let mut stopping = self.stopping.clone();
         loop {
             let next = tokio::select! {
-                next = waiting.recv() => next,
-                _ = stopping.wait_for(|stopping| *stopping) => None,
+                next = waiting.recv() => Ok(next),
+                _ = stopping.wait_for(|stopping| *stopping) => Ok(None),
+                how = ended(&mut self.process) => Err(how),
             };
-            let Some((job, came, mut answer)) = next else { break };
+            let (job, came, mut answer) = match next {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(how) => {
+                    self.has_ended_idly(&how).await;
+                    continue;
+                }
+            };
             let left = job.left.saturating_sub(came.elapsed());
             let mut stopping = self.stopping.clone();
             let done = tokio::select! {
@@ -71,35 +79,54 @@ impl Worker {
             match done {
                 Some(done) => drop(answer.send(done)),
                 // What it would still answer would be taken for the answer to the next call.
-                None => self.kill().await,
+                None => self.end().await,
             }
         }
-        self.kill().await;
+        self.end().await;
     }
 
     async fn exchange(&mut self, payload: &Payload) -> Answer {
         let mut line = render::json_alone(payload).into_bytes();
         line.push(b'\n');
         let process = self.running().await?;
-        let answer = match exchange(process, &line).await {
+        let failure = match exchange(process, &line).await {
             Ok(Some(answer)) => return Ok(reply(answer)),
-            Ok(None) => process.ended().await,
             Err(failure) => failure,
+            Ok(None) => {
+                // It has closed its output; it sees that nothing more comes, and ends.
+                process.stdin = None;
+                let how = process.ended().await;
+                let words = process.last_words().await;
+                let sentence = self.has_ended(&how, "without an answer");
+                tracing::warn!("{sentence}");
+                Failure::new(how, with_words(words, &sentence))
+            }
         };
-        self.kill().await;
-        Err(answer)
+        self.end().await;
+        Err(failure)
+    }
+
+    /// That it has ended, and what now.
+    fn has_ended(&self, how: &str, when: &str) -> String {
+        let (command, pause) = (self.command.shown(), RESTART_PAUSE.as_millis());
+        format!("{command} has ended ({how}) {when}; it is started again for the next call, at most once in {pause} ms")
+    }
+
+    async fn has_ended_idly(&mut self, how: &str) {
+        tracing::warn!("{}", self.has_ended(how, "between two calls"));
+        self.end().await;
     }
 
     /// The process, started if there is none.
     async fn running(&mut self) -> Result<&mut Process, Failure> {
         if let Some(process) = &mut self.process {
-            let more = has_said_more(process).await;
-            if more {
+            if has_said_more(process).await {
                 // Taken for the answer to this call, it would give everybody that of somebody else from now on.
-                tracing::warn!("what handles the calls has written more than one line for a call: it is started again");
-            }
-            if more || !process.is_running() {
-                self.kill().await;
+                let command = self.command.shown();
+                tracing::warn!("{command} has written more than one line for a call: it is started again");
+                self.end().await;
+            } else if let Some(how) = process.has_ended() {
+                self.has_ended_idly(&how).await;
             }
         }
         if self.process.is_none() {
@@ -112,11 +139,29 @@ impl Worker {
         Ok(self.process.as_mut().expect("it was started above"))
     }
 
-    async fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().await;
+    async fn end(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.end().await;
         }
     }
+}
+
+/// Waits until the process ends, if there is one, and tells how.
+async fn ended(process: &mut Option<Process>) -> String {
+    match process {
+        Some(process) => process.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The last words of a process before a sentence about it, as far as there is room.
+pub(super) fn with_words(mut words: String, sentence: &str) -> String {
+    const BETWEEN: &str = "; ";
+    if words.is_empty() {
+        return sentence.to_owned();
+    }
+    words.truncate(words.floor_char_boundary(MESSAGE_BYTES_MAX - sentence.len() - BETWEEN.len()));
+    words + BETWEEN + sentence
 }
 
 /// Whether there is output that no call has asked for.

@@ -1,12 +1,14 @@
-//! One process: started, fed, read, and killed with all that it has started.
+//! One process: started, fed, read, and ended with all that it has started.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use convoke::Failure;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
@@ -17,16 +19,90 @@ use super::Command;
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The longest sentence of an error, in bytes: what the library takes.
-const MESSAGE_BYTES_MAX: usize = 4 << 10;
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
-/// A process that runs.
+/// How long a process, and what it has started, may take to end when it is asked to. Then it is killed.
+const END_TIME: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether it has ended.
+const END_PAUSE: Duration = Duration::from_millis(5);
+
+/// How much longer than the process itself others may write its answer: those of a pipe that the shell has not waited for.
+/// Who only holds its output open does not hold up the answer for longer.
+const LAST_OUTPUT_TIME: Duration = Duration::from_secs(1);
+
+/// How long the last words of a process are waited for after its end.
+const LAST_WORDS_TIME: Duration = Duration::from_millis(500);
+
+/// The groups of processes that run.
+#[derive(Clone, Default)]
+pub(super) struct Groups(Arc<Mutex<HashSet<Pid>>>);
+
+impl Groups {
+    /// Kills them all, now.
+    pub(super) fn kill(&self) {
+        for group in self.lock().iter() {
+            let _ = kill_process_group(*group, Signal::KILL);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Pid>> {
+        self.0.lock().expect("nothing in it panics")
+    }
+}
+
+/// A process, and all that it has started and that has not made a group of its own. Dropping it kills them.
 pub(super) struct Process {
     child: Child,
-    group: Option<Pid>,
+    group: Group,
     pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: Option<BufReader<ChildStdout>>,
     said: Arc<Mutex<LastLine>>,
     saying: JoinHandle<()>,
+}
+
+/// A group that may have somebody in it. Its number is that of its first process, also when that has ended: the system
+/// gives it to no other while any of the group is left, and afterwards only when it has gone through all the others, which
+/// takes longer than anything here.
+struct Group {
+    number: Option<Pid>,
+    all: Groups,
+}
+
+impl Group {
+    fn new(number: Option<u32>, all: Groups) -> Group {
+        let number = number.and_then(|number| i32::try_from(number).ok()).and_then(Pid::from_raw);
+        all.lock().extend(number);
+        Group { number, all }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(number) = self.number {
+            // That there is nobody any more is what is wanted.
+            let _ = kill_process_group(number, signal);
+        }
+    }
+
+    /// Returns when nobody is left in it.
+    async fn empty(&self) {
+        while self.number.is_some_and(|number| test_kill_process_group(number).is_ok()) {
+            tokio::time::sleep(END_PAUSE).await;
+        }
+    }
+
+    /// It is no business of ours any more.
+    fn forget(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.all.lock().remove(&number);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        self.forget();
+    }
 }
 
 impl Process {
@@ -37,13 +113,13 @@ impl Process {
         starting.env_remove("CONVOKE_NAME");
         starting.envs(command.variables.iter().chain(more).map(|(name, value)| (name, value)));
         starting.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Killed together with what it starts; and Ctrl-C is for us alone, who tell it.
+        // Ended together with what it starts; and Ctrl-C is for us alone, who tell it.
         starting.process_group(0).kill_on_drop(true);
         let mut child = starting.spawn().map_err(|error| {
-            let program = command.program.to_string_lossy();
-            Failure::new("not started", format!("`{program}` cannot be started: {}", crate::exit::reason(&error)))
+            let why = crate::exit::reason(&error);
+            Failure::new("not started", format!("{} cannot be started: {why}", command.shown()))
         })?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = Group::new(child.id(), command.groups.clone());
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
         let said = Arc::default();
         let saying = tokio::spawn(pass_on(child.stderr.take(), Arc::clone(&said)));
@@ -60,79 +136,78 @@ impl Process {
                 let _ = stdin.shutdown().await;
             }
         };
+        let mut output = Vec::new();
         let read = async {
-            let mut output = Vec::new();
-            let limit = ANSWER_BYTES_MAX as u64 + 1;
-            let read = match stdout {
-                Some(stdout) => stdout.take(limit).read_to_end(&mut output).await.map(drop),
+            match stdout {
+                Some(stdout) => stdout.take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut output).await.map(drop),
                 None => Ok(()),
-            };
-            read.map(|()| output)
+            }
         };
-        let ((), output) = tokio::join!(write, read);
-        let output = output.map_err(|error| unreadable(&error))?;
+        let ended = async {
+            let _ = self.child.wait().await;
+            tokio::time::sleep(LAST_OUTPUT_TIME).await;
+        };
+        let read = tokio::select! {
+            ((), read) = async { tokio::join!(write, read) } => read,
+            () = ended => {
+                tracing::warn!("what a command has left running holds its output open: the call is answered without it");
+                Ok(())
+            }
+        };
+        read.map_err(|error| unreadable(&error))?;
         if output.len() > ANSWER_BYTES_MAX {
-            self.kill().await;
             return Err(too_long());
         }
         match self.child.wait().await {
             Ok(status) if status.success() => Ok(output),
-            Ok(status) => Err(self.failure(status).await),
+            Ok(status) => Err(Failure::new(how(status), self.last_words().await)),
             Err(error) => Err(unreadable(&error)),
         }
     }
 
-    /// Whether it still runs.
-    pub(super) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// It has closed its output: waits until it ends, for why.
-    pub(super) async fn ended(&mut self) -> Failure {
-        self.stdin = None;
+    /// Waits until the process itself ends, and tells how. Cancel safe.
+    pub(super) async fn ended(&mut self) -> String {
         match self.child.wait().await {
-            Ok(status) => self.failure(status).await,
-            Err(error) => unreadable(&error),
+            Ok(status) => how(status),
+            Err(error) => crate::exit::reason(&error),
         }
     }
 
-    /// Kills it and all that it has started, and waits until it is gone.
-    pub(super) async fn kill(&mut self) {
-        // Not after it was waited for: its number may be another's by then.
-        if self.child.id().is_some()
-            && let Some(group) = self.group
-        {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.child.start_kill();
-        let _ = self.child.wait().await;
-        self.saying.abort();
+    /// How it has ended, if it has.
+    pub(super) fn has_ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(how)
     }
 
-    /// How it has ended, with what it said last.
-    async fn failure(&mut self, status: ExitStatus) -> Failure {
-        let kind = match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit {code}"),
-            (None, Some(signal)) => format!("signal {signal}"),
-            (None, None) => "ended".to_owned(),
-        };
+    /// What it has said last on stderr, once it has ended.
+    pub(super) async fn last_words(&mut self) -> String {
         // What it has started may hold its stderr open; what it said itself has been read by then.
         let _ = tokio::time::timeout(LAST_WORDS_TIME, &mut self.saying).await;
-        let said = self.said.lock().map(|mut said| said.take()).unwrap_or_default();
-        Failure::new(kind, said)
+        self.said.lock().map(|mut said| said.take()).unwrap_or_default()
+    }
+
+    /// Ends it and all that it has started: asks, and after a moment kills who is still there.
+    pub(super) async fn end(mut self) {
+        self.stdin = None;
+        self.group.signal(Signal::TERM);
+        let gone = async {
+            let _ = self.child.wait().await;
+            self.group.empty().await;
+        };
+        if tokio::time::timeout(END_TIME, gone).await.is_err() {
+            self.group.signal(Signal::KILL);
+            let _ = self.child.wait().await;
+        }
+        self.group.forget();
+        self.saying.abort();
     }
 }
 
-/// How long the last words of a process are waited for after its end.
-const LAST_WORDS_TIME: std::time::Duration = std::time::Duration::from_millis(500);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.child.id().is_some()
-            && let Some(group) = self.group
-        {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+/// `exit 3`, `signal 9`.
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "ended".to_owned(),
     }
 }
 

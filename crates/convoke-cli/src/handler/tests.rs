@@ -1,6 +1,6 @@
-//! Processes that answer, fail, and are killed.
+//! Processes that answer, fail, and are ended.
 
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 use super::*;
@@ -99,6 +99,55 @@ async fn who_is_given_up_is_killed_with_all_that_it_has_started() {
 }
 
 #[tokio::test]
+async fn what_a_command_leaves_behind_when_it_has_answered_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("cd {}; sleep 1000 >&- 2>&- & echo $! > child; echo done", folder.path().display());
+    let (handler, ending) = shell(&script, false);
+    assert_eq!(handler.handle(job(json("1"))).await.unwrap(), Payload::text("done"));
+    let child = pid(&folder, "child").await;
+    until(|| !runs(&child)).await;
+    ending.ended().await;
+}
+
+#[tokio::test]
+async fn what_holds_the_output_open_does_not_hold_up_the_answer() {
+    let (handler, ending) = shell("sleep 1000 & echo done", false);
+    let answer = tokio::time::timeout(PATIENCE / 2, handler.handle(job(json("1")))).await;
+    assert_eq!(answer.expect("it is not waited for").unwrap(), Payload::text("done"));
+    ending.ended().await;
+}
+
+#[tokio::test]
+async fn what_is_written_after_the_command_has_ended_belongs_to_the_answer() {
+    let (handler, ending) = shell("(while kill -0 $$ 2>&-; do sleep 0.01; done; echo done) & exit 0", false);
+    assert_eq!(handler.handle(job(json("1"))).await.unwrap(), Payload::text("done"));
+    ending.ended().await;
+}
+
+#[tokio::test]
+async fn who_is_given_up_may_tidy_up_and_is_killed_if_that_takes_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let trap = "trap 'echo asked > asked' TERM; echo $$ > own; while :; do sleep 0.01; done";
+    let (handler, ending) = shell(&format!("cd {}; {trap}", folder.path().display()), false);
+    let call = tokio::spawn(async move { handler.handle(job(json("1"))).await });
+    let own = pid(&folder, "own").await;
+    call.abort();
+    until(|| folder.path().join("asked").exists() && !runs(&own)).await;
+    ending.ended().await;
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_waited_for_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("cd {}; trap '' TERM; sleep 1000 & echo $! > child; wait; wait", folder.path().display());
+    let (handler, ending) = shell(&script, false);
+    let _call = tokio::spawn(async move { handler.handle(job(json("1"))).await });
+    let child = pid(&folder, "child").await;
+    ending.kill()();
+    until(|| !runs(&child)).await;
+}
+
+#[tokio::test]
 async fn who_takes_too_long_is_killed() {
     let (handler, ending) = shell("sleep 1000", false);
     let call = Job { left: Duration::from_millis(50), ..job(json("1")) };
@@ -132,13 +181,46 @@ async fn one_process_answers_line_by_line() {
     assert_eq!(handler.handle(job(Payload::raw(&b"\xff"[..]))).await.unwrap(), json("[3,{\"base64\":\"/w==\"}]"));
 }
 
+/// What is told of a process that has ended before it has answered.
+const NO_ANSWER: &str = "without an answer; it is started again for the next call, at most once in 250 ms";
+
 #[tokio::test]
 async fn a_process_that_dies_fails_the_call_it_has_and_is_there_for_the_next() {
     let (handler, _ending) =
         shell("read line; [ $line = 1 ] && echo 'no more' >&2 && exit 3; echo $line; read line", true);
     let failure = handler.handle(job(json("1"))).await.unwrap_err();
-    assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("exit 3", "no more"));
+    assert_eq!(failure.kind, "exit 3");
+    assert_eq!(failure.message, format!("no more; `sh` has ended (exit 3) {NO_ANSWER}"));
     assert_eq!(handler.handle(job(json("2"))).await.unwrap(), json("2"));
+}
+
+#[tokio::test]
+async fn a_process_that_ends_without_a_word_is_told_all_the_same() {
+    let (handler, _ending) = shell("read line; exit 0", true);
+    let failure = handler.handle(job(json("1"))).await.unwrap_err();
+    assert_eq!(failure.to_string(), format!("exit 0: `sh` has ended (exit 0) {NO_ANSWER}"));
+    let (handler, _ending) = shell("read line; kill -9 $$", true);
+    let failure = handler.handle(job(json("1"))).await.unwrap_err();
+    assert_eq!(failure.to_string(), format!("signal 9: `sh` has ended (signal 9) {NO_ANSWER}"));
+}
+
+#[tokio::test]
+async fn a_process_that_dies_between_two_calls_fails_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("echo $$ > {}; while read line; do echo $line; done", folder.path().join("own").display());
+    let (handler, _ending) = shell(&script, true);
+    assert_eq!(handler.handle(job(json("1"))).await.unwrap(), json("1"));
+    let own = pid(&folder, "own").await;
+    kill_process(Pid::from_raw(own.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    // That it is waited for although nobody calls is how it is noticed.
+    until(|| !runs(&own)).await;
+    assert_eq!(handler.handle(job(json("2"))).await.unwrap(), json("2"));
+}
+
+#[test]
+fn last_words_that_are_too_long_leave_room_for_the_sentence() {
+    let message = lines::with_words("ö".repeat(4096), "it has ended");
+    assert!(message.len() <= 4096 && message.ends_with("ö; it has ended"), "{} bytes", message.len());
 }
 
 #[tokio::test]

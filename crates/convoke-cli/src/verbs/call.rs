@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::arguments::CallArguments;
 use crate::exit::{Exit, Failure};
-use crate::join::{patience, with_node};
+use crate::join::{MOMENT, patience, with_node};
 use crate::output::{self, Output, Reader};
 use crate::payload::{self, Given};
-use crate::render;
 use crate::signals::Signals;
+use crate::{duration, render};
 
 /// That a node has not answered, as `--json` shows it.
 #[derive(Serialize)]
@@ -46,11 +46,18 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
         wait_for_provider: arguments.wait,
         headers,
     };
+    // The hub ends a call when its time is over, and knows more of it.
+    let limit = patience(&arguments.node) + MOMENT;
     with_node(&arguments.node, signals, async |node| {
         if arguments.all {
             return call_all(node, &service, payload, options, json).await;
         }
-        let reply = node.call_payload(service.as_str(), payload, options).await;
+        let reply = node.call_payload(service.as_str(), payload, options);
+        let Ok(reply) = tokio::time::timeout(limit, reply).await else {
+            let time = duration::shown(patience(&arguments.node));
+            let message = format!("call of `{service}`: the hub has not answered within {time}; {MAY_BE_DONE}");
+            return Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message));
+        };
         let reply = reply.map_err(|error| Failure { message: sentence(&error), ..Failure::from(error) })?;
         if arguments.raw_reply {
             let mut output = Output::default();
@@ -65,10 +72,13 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
     .await
 }
 
+/// What is known of a call whose end nobody has told.
+const MAY_BE_DONE: &str = "it may have been done all the same";
+
 /// An error, with what is known of the call.
 fn sentence(error: &Error) -> String {
     match error.outcome() {
-        Outcome::Indeterminate => format!("{error}; it may have been done all the same"),
+        Outcome::Indeterminate => format!("{error}; {MAY_BE_DONE}"),
         _ => error.to_string(),
     }
 }

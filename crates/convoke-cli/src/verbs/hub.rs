@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use convoke::{Code, Error, Hub, HubOptions};
+use convoke::{Code, Error, Hub, HubOptions, TlsOptions};
 use serde::Serialize;
 
 use crate::arguments::HubArguments;
@@ -25,9 +25,17 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
     let mut options = HubOptions::listen(arguments.listen);
     options.data = match arguments.memory {
         true => None,
-        false => Some(arguments.data.map_or_else(state_folder, Ok)?),
+        false => Some(folder(arguments.data)?),
     };
+    options.tls = arguments.tls_certificate.zip(arguments.tls_key).map(|(certificate, key)| TlsOptions {
+        certificate,
+        key,
+        client_authority: arguments.tls_client_authority,
+    });
     let hub = Hub::start(options).await.map_err(not_started)?;
+    if hub.has_tls() {
+        signals.keep_hang_ups();
+    }
     for address in hub.addresses() {
         let listening = address.to_string();
         let line = match json {
@@ -39,11 +47,20 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
             break;
         }
     }
-    let signal = tokio::select! {
-        signal = signals.received() => signal,
-        why = hub.failed() => {
-            hub.stop().await;
-            return Err(Failure::new(Exit::InputOutput, why.code.word(), why.text));
+    let signal = loop {
+        tokio::select! {
+            signal = signals.received() => break signal,
+            () = signals.hung_up() => match hub.reload_tls() {
+                Ok(()) => tracing::info!("links that come from now on are shown the certificate that is there now"),
+                Err(error) => {
+                    let why = Failure::from(error).message;
+                    tracing::error!("the hub goes on with the certificate that it has: {why}");
+                }
+            },
+            why = hub.failed() => {
+                hub.stop().await;
+                return Err(Failure::new(Exit::InputOutput, why.code.word(), why.text));
+            }
         }
     };
     hub.stop().await;
@@ -51,6 +68,11 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
         Signal::Terminate => ExitCode::SUCCESS,
         other => other.exit_code(),
     })
+}
+
+/// The folder of a hub: that which was given, else the usual one.
+pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    given.map_or_else(state_folder, Ok)
 }
 
 /// Where a hub keeps what it must keep, by the rules of the desktop: a relative path in the variable counts as none.
@@ -68,7 +90,7 @@ fn state_folder() -> Result<PathBuf, Failure> {
 
 /// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket. What it has kept and
 /// cannot read is data.
-fn not_started(error: Error) -> Failure {
+pub(super) fn not_started(error: Error) -> Failure {
     let (system, corrupt) = (matches!(error, Error::Io { .. }), error.code() == Code::StorageFailed);
     let failure = Failure::from(error);
     match (system, corrupt) {

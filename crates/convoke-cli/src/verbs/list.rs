@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use convoke::{Code, Node, Value};
+use convoke::{Node, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::arguments::{ListArguments, Listed, NodeArguments};
@@ -14,15 +14,18 @@ use crate::signals::Signals;
 use crate::table::{Table, moment};
 
 pub(crate) async fn run(arguments: ListArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    if arguments.all && arguments.what != Listed::Nodes {
+        return Err(Failure::usage("--all is for `list nodes`; of everything else all are listed anyway"));
+    }
     with_node(&arguments.node, signals, async |node| {
         match arguments.what {
             Listed::Values => values(node, &arguments.node, json).await?,
             what => {
                 let kind = Kind::of(what);
                 let mut reports = reports(node, &arguments.node, kind.prefix).await?;
-                if what == Listed::Nodes {
-                    // Nobody misses who has said goodbye, or looks for who asks.
-                    reports.retain(|report| !report.has_left() && report.name != node.name().as_str());
+                if what == Listed::Nodes && !arguments.all {
+                    // Who asks is not looking for itself.
+                    reports.retain(|report| report.is_there() && report.name != node.name().as_str());
                 }
                 if json { lines(&reports)? } else { (kind.table)(&reports).print()? }
             }
@@ -51,6 +54,7 @@ impl Kind {
 }
 
 pub(super) const NODES: &str = "$hub/nodes/";
+pub(super) const TOKENS: &str = "$hub/tokens/";
 pub(super) const SERVICES: &str = "$hub/services/";
 const LINKS: &str = "$hub/links/";
 const TOPICS: &str = "$hub/topics/";
@@ -83,10 +87,15 @@ impl Report {
         }
     }
 
-    /// Whether a node has left on purpose.
-    fn has_left(&self) -> bool {
-        let reason = self.about.get("reason").and_then(|reason| reason.get("code")).and_then(Json::as_str);
-        reason == Some(Code::Left.word())
+    /// Whether a node is alive, or may be.
+    fn is_there(&self) -> bool {
+        self.text("state") != DEAD
+    }
+
+    /// Why a node is no longer alive.
+    fn reason(&self) -> String {
+        let text = self.about.get("reason").and_then(|reason| reason.get("text")).and_then(Json::as_str);
+        text.unwrap_or_default().to_owned()
     }
 
     /// A number; zero for what is not told.
@@ -126,15 +135,24 @@ pub(super) fn print(lines: impl IntoIterator<Item = String>) -> Result<(), Failu
     output.flush().map(|_| ())
 }
 
+/// The state of a node that has left, or was not heard for long.
+const DEAD: &str = "dead";
+
 /// What a program that has not told its process has instead of its number.
 const NO_PROCESS: &str = "0";
 
 fn nodes(reports: &[Report]) -> Table {
-    let mut table = Table::new(&["NODE", "STATE", "SINCE", "HOST", "PROCESS", "PROGRAM"]);
+    let mut titles = vec!["NODE", "STATE", "SINCE", "HOST", "PROCESS", "PROGRAM"];
+    // Where all are alive there is nothing to explain.
+    if reports.iter().any(|node| !node.reason().is_empty()) {
+        titles.push("WHY");
+    }
+    let mut table = Table::new(&titles);
     for node in reports {
         let process = Some(node.text("pid")).filter(|pid| pid != NO_PROCESS).unwrap_or_default();
         let since = node.moment("since_ms");
-        table.row([node.name.clone(), node.text("state"), since, node.text("host"), process, node.text("program")]);
+        let about = [node.name.clone(), node.text("state"), since, node.text("host"), process, node.text("program")];
+        table.row(about.into_iter().chain([node.reason()]).take(titles.len()));
     }
     table
 }

@@ -34,6 +34,7 @@ pub(crate) async fn run(arguments: ServeArguments, json: bool, signals: &Signals
     }
     let address = &arguments.node.address;
     let (handler, ending) = Handler::new(arguments.command.clone(), arguments.lines, service.as_str(), address);
+    signals.at_last(ending.kill());
     let serving = async |node: &Node| serve(node, &service, handler, &arguments, json).await;
     let ended = with_provider(&arguments.node, arguments.master.into(), signals, serving).await;
     ending.ended().await;

@@ -67,6 +67,7 @@ fn a_hub_does_not_listen_where_others_could_listen_in() {
     let ended = Story::without_hub().run(["hub", "--memory", "--listen", "0.0.0.0:0"]);
     assert_eq!((ended.code(), ended.stdout()), (78, String::new()));
     assert!(ended.stderr().contains("not a loopback address"), "{}", ended.stderr());
+    assert!(ended.stderr().contains("`convoke tls init`"), "{}", ended.stderr());
 }
 
 #[test]

@@ -33,6 +33,23 @@ fn nodes_are_listed_with_how_they_are() {
 }
 
 #[test]
+fn nodes_that_have_left_are_listed_if_asked_for() {
+    let story = Story::with_hub();
+    let _press = story.subscribe(["#", "--name", "press-1"]);
+    assert_eq!(story.run(["set", "a", "1", "--name", "gone"]).code(), 0);
+    let listed = |arguments: &[&str]| {
+        let lines = story.run(["list", "nodes", "--name", "me"].iter().chain(arguments)).stdout();
+        lines.lines().map(|line| columns(line)[..2].join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&[]), ["press-1 alive"]);
+    assert_eq!(listed(&["--all"]), ["gone dead", "me alive", "press-1 alive"]);
+    let why = story.run(["list", "nodes", "--all"]).stdout();
+    assert!(why.lines().any(|line| line.starts_with("gone ") && line.ends_with("  it has left")), "{why}");
+    let refused = "convoke: --all is for `list nodes`; of everything else all are listed anyway\n";
+    story.run(["list", "values", "--all"]).is(64, "", refused);
+}
+
+#[test]
 fn services_are_listed_with_how_many_offer_them() {
     let story = Story::with_hub();
     let _one = story.serve(["math/add", "--", "cat"]);

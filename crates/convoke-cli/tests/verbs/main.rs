@@ -18,5 +18,7 @@ mod set;
 mod status;
 mod story;
 mod subscribe;
+mod tls;
+mod token;
 mod wait;
 mod watch;

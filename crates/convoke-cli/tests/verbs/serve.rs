@@ -110,6 +110,28 @@ fn ctrl_c_leaves_no_process_behind() {
 }
 
 #[test]
+fn what_a_command_has_left_running_ends_with_it() {
+    let story = Story::with_hub();
+    let _serve = story.serve(["start", "--", "sh", "-c", "sleep 1000 & echo $! > child; echo started"]);
+    story.run(["call", "start", "--timeout", "30s"]).is(0, "started\n", "");
+    gone(&written(&story, "child"));
+}
+
+#[test]
+fn who_is_in_a_hurry_leaves_no_process_behind_either() {
+    let story = Story::with_hub();
+    let script = "trap 'echo asked > asked' TERM; echo $$ > own; while :; do sleep 0.01; done";
+    let serve = story.serve(["stubborn", "--", "sh", "-c", script]);
+    let _call = story.start(["call", "stubborn", "--timeout", "1h"]);
+    let own = written(&story, "own");
+    serve.signal(Signal::INT);
+    written(&story, "asked");
+    serve.signal(Signal::INT);
+    assert_eq!(serve.ended().code(), 130);
+    gone(&own);
+}
+
+#[test]
 fn one_process_answers_line_by_line() {
     let story = Story::with_hub();
     let script = "n=0; while read -r line; do n=$((n + 1)); echo \"[$n,$line]\"; done";
@@ -122,10 +144,24 @@ fn one_process_answers_line_by_line() {
 fn one_process_that_dies_is_started_again() {
     let story = Story::with_hub();
     let script = "while read -r line; do [ $line = 0 ] && echo no zero >&2 && exit 3; echo $line; done";
-    let _serve = story.serve(["divide", "--lines", "--", "sh", "-c", script]);
+    let serve = story.serve(["divide", "--lines", "--", "sh", "-c", script]);
     story.run(["call", "divide", "1"]).is(0, "1\n", "");
-    story.run(["call", "divide", "0"]).is(65, "", "convoke: exit 3: no zero\n");
+    let told =
+        "`sh` has ended (exit 3) without an answer; it is started again for the next call, at most once in 250 ms\n";
+    story.run(["call", "divide", "0"]).is(65, "", &format!("convoke: exit 3: no zero; {told}"));
+    serve.says(&format!(" WARN {told}"));
     story.run(["call", "divide", "2"]).is(0, "2\n", "");
+}
+
+#[test]
+fn one_process_that_dies_while_nobody_calls_is_told() {
+    let story = Story::with_hub();
+    let serve = story.serve(["echo", "--lines", "--", "sh", "-c", "read -r line; echo $line; kill -9 $$"]);
+    story.run(["call", "echo", "1"]).is(0, "1\n", "");
+    serve.says(
+        " WARN `sh` has ended (signal 9) between two calls; it is started again for the next call, at most once in 250 ms\n",
+    );
+    story.run(["call", "echo", "2"]).is(0, "2\n", "");
 }
 
 #[test]

@@ -202,6 +202,11 @@ impl Running {
         self
     }
 
+    /// All that it has printed so far.
+    pub(crate) fn printed(&self) -> String {
+        self.stdout.wait(|state| Some(String::from_utf8_lossy(&state.bytes).into_owned()))
+    }
+
     /// Waits until it has said this on stderr.
     pub(crate) fn says(&self, text: &str) -> &Running {
         self.stderr.wait_for(text);

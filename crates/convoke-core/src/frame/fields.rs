@@ -1,6 +1,23 @@
 //! Reading the fields of a frame, one after the other, without ever reading past its end.
 
-use super::FrameError;
+use std::fmt;
+
+/// Where and how bytes stopped being a frame. It ends the link they came on, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameError {
+    /// Bytes from the start of the frame.
+    pub offset: usize,
+    /// What should have been there.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {} at byte {} of a frame", self.expected, self.offset)
+    }
+}
+
+impl std::error::Error for FrameError {}
 
 /// A cursor over the fields of one frame. Every read says what it expects, for the error.
 #[derive(Clone, Debug)]

@@ -1,9 +1,10 @@
-//! The codec on its own: bytes written out by hand. The parts, each a file: `values`, `calls` and `info` are the frames of
-//! these, `long` is what is cut into fragments, `arbitrary` what arbitrary frames and arbitrary bytes do, `sentences` what
-//! each kind of bad frame is told.
+//! The codec on its own: bytes written out by hand. The parts, each a file: `values`, `calls`, `info` and `grant` are the
+//! frames of these, `long` is what is cut into fragments, `arbitrary` what arbitrary frames and arbitrary bytes do,
+//! `sentences` what each kind of bad frame is told.
 
 mod arbitrary;
 mod calls;
+mod grant;
 mod info;
 mod long;
 mod sentences;
@@ -112,7 +113,7 @@ fn every_kind_of_frame_is_these_bytes() {
         (Frame::Pong { id: 1 }, "0c000000 1c 00 0000 01000000".to_owned()),
     ];
     let mut kinds = Vec::new();
-    let others = [values::golden(), calls::golden(), info::golden()].concat();
+    let others = [values::golden(), calls::golden(), info::golden(), grant::golden()].concat();
     for (frame, text) in golden.into_iter().chain(others) {
         let bytes = hex(&text);
         assert_eq!(encoded(&frame), bytes, "{frame:?}");

@@ -204,7 +204,12 @@ impl<'a> Item<'a> {
 
 impl<'a> Write<'a> {
     pub(super) fn read(fields: &mut Reader<'a>) -> Result<Write<'a>, FrameError> {
-        Ok(Write { cseq: fields.u64("a cseq")?, settled: fields.u64("a cseq")?, items: Items::read(fields)? })
+        let offset = fields.offset();
+        let cseq = fields.u64("a cseq")?;
+        if cseq == 0 {
+            return Err(FrameError { offset, expected: "a cseq from 1" });
+        }
+        Ok(Write { cseq, settled: fields.u64("a cseq")?, items: Items::read(fields)? })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -232,6 +237,7 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    #[inline(always)]
     pub(super) fn read(encoding: u8, flags: u16, mut fields: Reader<'a>) -> Result<Value<'a>, FrameError> {
         let encoding =
             Encoding::from_number(encoding).ok_or(FrameError { offset: 5, expected: "an encoding that exists" })?;

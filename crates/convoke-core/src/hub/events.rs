@@ -386,8 +386,8 @@ impl HubState {
 
     fn refuse_publish(&mut self, id: LinkId, seq: u64, name: &Name) {
         let Some(joined) = self.links.joined(id) else { return };
-        let text = format!("`{}` may not publish on `{name}`", joined.node);
-        self.refuse_event(id, seq, Code::Forbidden, &text);
+        let why = joined.principal.forbidden(&format!("publish on `{name}`"), Verb::Publish, name.as_str());
+        self.refuse_event(id, seq, why.code, &why.text);
     }
 
     fn refuse_event(&mut self, id: LinkId, seq: u64, code: Code, text: &str) {

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::sessions::Session;
-use super::watches::WatchKey;
+use super::watches::{GetKey, WatchKey};
 use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
-use crate::kept::{Applied, Outcome};
+use crate::kept::{self, Applied, Outcome};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
-use crate::name::Pattern;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -27,15 +26,28 @@ pub(super) struct Conversation {
     appending_bytes: usize,
     /// Writes among them: one that is sent again meanwhile is not appended twice.
     writes: BTreeSet<(Incarnation, u64)>,
-    /// How many operations of an incarnation are on their way.
-    busy: BTreeMap<Incarnation, usize>,
+    /// What of each incarnation is on its way.
+    busy: BTreeMap<Incarnation, OnTheWay>,
+    /// What the answers to all writes that are on their way may take, in bytes.
+    pub(super) answers_bytes: usize,
     /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
     forgetting: BTreeMap<Incarnation, bool>,
     reads: BTreeMap<Ticket, WatchKey>,
+    /// Changes of rights, and who asked for them.
+    grants: BTreeMap<Ticket, (LinkId, u32)>,
     /// Gets that wait until everything is known that was committed before them.
-    barriers: BTreeMap<Ticket, (LinkId, u32, Pattern)>,
+    barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
     failed: Option<Refusal>,
+}
+
+/// What of an incarnation is on its way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct OnTheWay {
+    operations: usize,
+    pub(super) writes: usize,
+    /// What the answers to these writes may take, in bytes.
+    pub(super) answers_bytes: usize,
 }
 
 impl Conversation {
@@ -52,41 +64,55 @@ impl Conversation {
         self.writes.contains(&(incarnation, cseq))
     }
 
-    pub(super) fn append(&mut self, operation: &Operation<'_>) {
+    pub(super) fn append(&mut self, operation: &Operation<'_>) -> Ticket {
         let ticket = self.ticket();
-        if let Operation::Write { incarnation, cseq, .. } = operation {
-            self.writes.insert((*incarnation, *cseq));
-        }
         if let Some(incarnation) = of(operation) {
-            *self.busy.entry(incarnation).or_default() += 1;
+            let bytes = answer_bytes(operation);
+            let busy = self.busy.entry(incarnation).or_default();
+            busy.operations += 1;
+            busy.answers_bytes += bytes;
+            self.answers_bytes += bytes;
+            if let Operation::Write { cseq, .. } = operation {
+                busy.writes += 1;
+                self.writes.insert((incarnation, *cseq));
+            }
         }
         let operation = operation.encode();
         self.appending_bytes += operation.len();
         self.appending.insert(ticket, operation.clone());
         self.asks.push(Ask::Append { ticket, operation });
+        ticket
     }
 
-    pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) {
+    /// Changes rights. Appended twice it is done twice, which is the same.
+    pub(super) fn append_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
+        let ticket = self.append(operation);
+        self.grants.insert(ticket, (link, number));
+    }
+
+    pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
         let ticket = self.ticket();
         self.reads.insert(ticket, watch);
         self.asks.push(Ask::Read { ticket, table, from, bytes_max });
+        ticket
     }
 
     /// A get is answered when all is known that anybody was told to be committed before it.
-    pub(super) fn barrier(&mut self, link: LinkId, number: u32, pattern: Pattern) {
+    pub(super) fn barrier(&mut self, get: GetKey) -> Ticket {
         let ticket = self.ticket();
-        self.barriers.insert(ticket, (link, number, pattern));
+        self.barriers.insert(ticket, get);
         self.asks.push(Ask::Barrier { ticket });
+        ticket
     }
 
-    /// The link has ended.
-    pub(super) fn forget_barriers(&mut self, link: LinkId) {
-        self.barriers.retain(|_, (other, ..)| *other != link);
+    /// The get has ended: what it waits for is nobody's.
+    pub(super) fn forget_barrier(&mut self, ticket: Ticket) {
+        self.barriers.remove(&ticket);
     }
 
     /// The watch has ended: what it has asked for is nobody's.
-    pub(super) fn forget_reads(&mut self, watch: WatchKey) {
-        self.reads.retain(|_, other| *other != watch);
+    pub(super) fn forget_read(&mut self, ticket: Ticket) {
+        self.reads.remove(&ticket);
     }
 
     /// Whether more may be appended now.
@@ -107,19 +133,36 @@ impl Conversation {
     fn answered(&mut self, ticket: Ticket) -> Option<Bytes> {
         let operation = self.appending.remove(&ticket)?;
         self.appending_bytes -= operation.len();
-        let decoded = Operation::decode(&operation).ok();
-        if let Some(Operation::Write { incarnation, cseq, .. }) = &decoded {
-            self.writes.remove(&(*incarnation, *cseq));
-        }
-        if let Some(incarnation) = decoded.as_ref().and_then(of)
-            && let Some(count) = self.busy.get_mut(&incarnation)
+        if let Ok(decoded) = Operation::decode(&operation)
+            && let Some(incarnation) = of(&decoded)
+            && let Some(busy) = self.busy.get_mut(&incarnation)
         {
-            *count -= 1;
-            if *count == 0 {
+            let bytes = answer_bytes(&decoded);
+            busy.operations -= 1;
+            busy.answers_bytes -= bytes;
+            self.answers_bytes -= bytes;
+            if let Operation::Write { cseq, .. } = decoded {
+                busy.writes -= 1;
+                self.writes.remove(&(incarnation, cseq));
+            }
+            if busy.operations == 0 {
                 self.busy.remove(&incarnation);
             }
         }
         Some(operation)
+    }
+
+    /// What of this incarnation is on its way.
+    pub(super) fn on_the_way(&self, incarnation: Incarnation) -> OnTheWay {
+        self.busy.get(&incarnation).copied().unwrap_or_default()
+    }
+}
+
+/// What the answer to an operation may take, in bytes.
+fn answer_bytes(operation: &Operation<'_>) -> usize {
+    match operation {
+        Operation::Write { items, .. } => kept::answer_bytes(*items),
+        _ => 0,
     }
 }
 
@@ -127,7 +170,7 @@ impl Conversation {
 fn of(operation: &Operation<'_>) -> Option<Incarnation> {
     match operation {
         Operation::Begin { incarnation, .. } | Operation::Write { incarnation, .. } => Some(*incarnation),
-        Operation::Expire { .. } | Operation::Forget { .. } => None,
+        Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => None,
     }
 }
 
@@ -147,7 +190,8 @@ impl HubState {
                     None => deletes.push(key),
                 }
             }
-            // First, so that what is read afterwards is among them.
+            // Before the reads of the same turn: a watch reads up to where the changes are in memory, and these are among
+            // them as soon as they are applied.
             asks.push(Ask::Tables { pos, puts, deletes });
         }
         asks.append(&mut self.conversation.asks);
@@ -168,12 +212,16 @@ impl HubState {
             }
             Told::Ready => self.ready(),
             Told::Committed { pos, ticket, operation } => {
-                if let Some(ticket) = ticket {
+                let asked = ticket.and_then(|ticket| {
                     self.conversation.answered(ticket);
-                }
-                self.apply(pos, &operation);
+                    self.conversation.grants.remove(&ticket)
+                });
+                self.apply(pos, &operation, asked);
             }
             Told::NotDone { ticket, why } => {
+                if let Some((link, number)) = self.conversation.grants.remove(&ticket) {
+                    self.refuse(link, number, &why);
+                }
                 if let Some(operation) = self.conversation.answered(ticket) {
                     self.not_done(&operation, why);
                 }
@@ -194,8 +242,8 @@ impl HubState {
                 }
             }
             Told::BarrierDone { ticket } => {
-                if let Some((link, number, pattern)) = self.conversation.barriers.remove(&ticket) {
-                    self.get(link, number, pattern);
+                if let Some(get) = self.conversation.barriers.remove(&ticket) {
+                    self.get_may_begin(get);
                 }
             }
             Told::Failed(why) => self.foundation_failed(why),
@@ -219,7 +267,7 @@ impl HubState {
         wall_ms.saturating_add(u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn foundation_failed(&mut self, why: Refusal) {
+    pub(super) fn foundation_failed(&mut self, why: Refusal) {
         if self.conversation.failed.is_none() {
             self.conversation.failed = Some(why.clone());
             self.notices.push(Notice::Failed(why));
@@ -230,6 +278,7 @@ impl HubState {
     fn ready(&mut self) {
         self.kept.restored();
         self.conversation.ready = true;
+        self.tell_tokens();
         let known: Vec<_> = self
             .kept
             .windows()
@@ -242,6 +291,10 @@ impl HubState {
                 let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
                 self.sessions.joined(incarnation, session);
                 self.forget_sessions_of(incarnation);
+            } else if !self.config.shared_foundation {
+                // The disk was full when it began, and had room for what it wrote then: nobody can come back as it. Where
+                // hubs share a foundation it may be joined to another, which will say so.
+                self.forget_kept(incarnation, true);
             }
         }
         for owner in self.kept.values.owners() {
@@ -260,12 +313,17 @@ impl HubState {
     }
 
     /// Applies what was ordered, and tells whom it concerns.
-    fn apply(&mut self, pos: u64, operation: &[u8]) {
+    fn apply(&mut self, pos: u64, operation: &[u8], asked: Option<(LinkId, u32)>) {
         if self.conversation.failed.is_some() {
             return;
         }
         match self.kept.apply(pos, operation) {
-            Ok(applied) => self.applied(applied, 0),
+            Ok(mut applied) => {
+                if let Some((name, done)) = applied.granted.take() {
+                    self.granted(&name, done, asked);
+                }
+                self.applied(applied, 0);
+            }
             Err(error) => self.foundation_failed(Refusal::new(
                 Code::StorageFailed,
                 format!("an operation cannot be applied: {error}; was it written by a newer program?"),
@@ -302,13 +360,14 @@ impl HubState {
                 self.answer_write(incarnation, cseq, &outcome, 0);
             }
             Ok(Operation::Expire { keys, .. }) => {
+                let mut owners = BTreeSet::new();
                 for (name, _) in keys {
                     if let Some(slot) = std::str::from_utf8(name).ok().and_then(|name| self.kept.values.find(name)) {
-                        self.kept.values.stay(slot);
+                        owners.extend(self.kept.values.stay(slot));
                     }
                 }
                 self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Expire);
-                for owner in self.kept.values.owners() {
+                for owner in owners {
                     // One that is set is that of an owner who may still come back.
                     if !self.timers.is_set(Timer::Owner(owner)) {
                         self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Owner(owner));
@@ -322,8 +381,8 @@ impl HubState {
                     joined.begun = false;
                 }
             }
-            // What is kept too long hurts nobody.
-            Ok(Operation::Forget { .. }) | Err(_) => {}
+            Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
+            Ok(Operation::Grant { .. }) | Err(_) => {}
         }
     }
 
@@ -333,9 +392,9 @@ impl HubState {
     }
 
     /// Forgets those of whom nothing is on its way any more.
-    fn forget_idle(&mut self) {
+    pub(super) fn forget_idle(&mut self) {
         let Conversation { busy, forgetting, .. } = &mut self.conversation;
-        if forgetting.is_empty() {
+        if forgetting.is_empty() || self.timers.is_set(Timer::Forget) {
             return;
         }
         let idle: Vec<(Incarnation, bool)> =
@@ -361,8 +420,43 @@ impl HubState {
         }
         if self.conversation.busy.contains_key(&incarnation) {
             self.conversation.forgetting.insert(incarnation, unsettled);
-        } else if self.kept.window(incarnation).is_some() && self.conversation.check_room().is_ok() {
-            self.conversation.append(&operation);
+        } else if self.kept.window(incarnation).is_some() {
+            if self.conversation.check_room().is_ok() {
+                self.conversation.append(&operation);
+            } else {
+                self.forget_later(incarnation, unsettled);
+            }
         }
+    }
+
+    /// There was no room for that: it is tried again, since nobody else will ever ask for it.
+    fn forget_later(&mut self, incarnation: Incarnation, unsettled: bool) {
+        self.conversation.forgetting.insert(incarnation, unsettled);
+        if !self.timers.is_set(Timer::Forget) {
+            self.timers.set(self.now + APPEND_RETRY_TIME, Timer::Forget);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{HubConfig, HubIdentity};
+    use crate::proof::TokenKey;
+
+    /// Else a watch of every change could read past what was just applied, and never be told of it.
+    #[test]
+    fn what_is_read_in_a_turn_is_read_behind_the_rows_of_that_turn() {
+        let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 3 };
+        let mut hub = HubState::new(HubConfig::default(), identity, [4; 32], Time::START);
+        assert!(matches!(hub.asks()[..], [Ask::Snapshot]));
+        hub.told(Told::Ready, Time::START);
+        let incarnation = Incarnation { epoch: 1, counter: 1 };
+        let begin = Operation::Begin { incarnation, node: b"press", secret: TokenKey::from_bytes([7; 32]) };
+        hub.conversation.append(&begin);
+        hub.conversation.read(0, 2, Bytes::new(), 100);
+        hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);
+        let asks = hub.asks();
+        assert!(matches!(asks[..], [Ask::Tables { pos: 1, .. }, Ask::Append { .. }, Ask::Read { .. }]), "{asks:?}");
     }
 }

@@ -5,7 +5,8 @@ use bytes::{Buf, BytesMut};
 use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
 use super::services::NO_PARTY;
 use super::sessions::Session;
-use super::{HubState, Notice, Peer, Timer};
+use super::watches::Turns;
+use super::{Applicant, HubState, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Hello, Preface, Welcome};
 use crate::limits::{
@@ -15,7 +16,7 @@ use crate::name::Name;
 use crate::outgoing::Lanes;
 use crate::proof::{TokenKey, Transcript, same};
 use crate::refusal::{Code, Refusal};
-use crate::rights::Principal;
+use crate::rights::{Principal, Rights, Verb, allow};
 
 /// Refusals for a bad proof are free of delay so often, then each takes [`DELAY`].
 const FAILURES_FREE: u32 = 3;
@@ -24,7 +25,7 @@ const FAILURES_FREE: u32 = 3;
 const DELAY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// The principal of those whom the transport vouches for.
-const OWNER: &str = "admin";
+pub(super) const OWNER: &str = "admin";
 
 impl HubState {
     /// Reads the next thing a link says before it has joined. False if it is not all there yet.
@@ -86,14 +87,16 @@ impl HubState {
         let author = if hello.author.is_empty() { name.clone() } else { named(hello.author)? };
         let nonce = self.random.bytes();
         let transcript = Transcript::new(&preface, &Preface::OURS.encode(), frame, &nonce);
+        let peer = link.peer.clone();
         let token = String::from_utf8_lossy(hello.token).into_owned();
-        let key = match link.peer {
-            Peer::Owner => Some(TokenKey::TRUSTED),
-            Peer::Stranger => Name::from_bytes(hello.token).ok().and_then(|name| self.tokens.get(&name).cloned()),
+        let key = match peer {
+            Peer::Owner | Peer::Known(_) => Some(TokenKey::TRUSTED),
+            Peer::Stranger => Name::from_bytes(hello.token).ok().and_then(|name| self.key_of(&name).cloned()),
         };
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         // Without such a token the proof is random, so that nobody learns which tokens there are.
-        let proof = match (link.peer, &key) {
-            (Peer::Owner, _) => [0; 32],
+        let proof = match (&peer, &key) {
+            (Peer::Owner | Peer::Known(_), _) => [0; 32],
             (_, Some(key)) => key.hub(&transcript),
             (_, None) => self.random.bytes(),
         };
@@ -115,9 +118,10 @@ impl HubState {
     fn admit(&mut self, id: LinkId, candidate: Candidate, token: [u8; 32], resume: [u8; 32]) -> Result<(), Refusal> {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         link.phase = Phase::Hello { preface: Preface::OURS.encode() };
-        let owner = link.peer == Peer::Owner;
+        let peer = link.peer.clone();
         let opened = link.opened;
-        let proved = candidate.key.as_ref().filter(|key| owner || same(&token, &key.node(&candidate.transcript)));
+        let vouched = peer != Peer::Stranger;
+        let proved = candidate.key.as_ref().filter(|key| vouched || same(&token, &key.node(&candidate.transcript)));
         let Some(key) = proved.cloned() else {
             self.failures = self.failures.saturating_add(1);
             if self.failures > FAILURES_FREE {
@@ -131,12 +135,10 @@ impl HubState {
             };
             return Err(Refusal::new(Code::Unauthorized, text));
         };
-        if !owner {
+        if !vouched {
             self.failures = 0;
         }
-        let name = Name::parse(if owner { OWNER } else { &candidate.token })
-            .map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
-        let principal = Principal { name };
+        let principal = self.principal(&peer, &candidate, &key)?;
 
         let session = candidate.resume.and_then(|incarnation| {
             let session = self.sessions.get(incarnation)?;
@@ -190,7 +192,7 @@ impl HubState {
         }
         if let Some(&other) = self.nodes.get(&candidate.name) {
             let Some(joined) = self.links.joined(other) else { unreachable!("a name in use belongs to a joined link") };
-            if !(candidate.takeover && joined.principal == principal) {
+            if !(candidate.takeover && joined.principal.name == principal.name) {
                 let since = self.now.since(joined.since).as_secs();
                 let text = format!(
                     "the name `{}` is in use by a node that joined {since} s ago; choose another, or take it over",
@@ -216,12 +218,17 @@ impl HubState {
         let control = std::mem::take(&mut link.lanes.control);
         link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
         link.lanes.control = control;
-        link.phase = Phase::Joined(Box::new(joined(candidate, principal, incarnation, publisher, received, now)));
+        let turns = Turns::new(self.watches.bounds.at_once);
+        let joined = joined(candidate, principal, incarnation, publisher, received, turns, now);
+        link.phase = Phase::Joined(Box::new(joined));
         self.timers.clear(Timer::Join(id));
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
             self.begin_party(id, &node, incarnation);
+            if self.kept.values.is_owner(incarnation) || self.memory.values.is_owner(incarnation) {
+                self.attend_ephemeral(id);
+            }
             self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
         }
         let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
@@ -244,6 +251,48 @@ impl HubState {
         Ok(())
     }
 
+    /// Who has proved itself, with the rights that it has as this node.
+    fn principal(&self, peer: &Peer, candidate: &Candidate, key: &TokenKey) -> Result<Principal, Refusal> {
+        let Candidate { name: node, author, token, .. } = candidate;
+        let principal = match peer {
+            Peer::Owner => {
+                let name = Name::parse(OWNER).expect("it is a name");
+                Principal { name, rights: Rights::everything() }
+            }
+            Peer::Known(name) => {
+                let rights = self.rights_of(name, node, author).ok_or_else(|| {
+                    let text =
+                        format!("`{node}` may not join: its certificate is that of `{name}`, who has no rights here");
+                    Refusal::new(Code::Unauthorized, text)
+                })?;
+                Principal { name: name.clone(), rights }
+            }
+            Peer::Stranger => {
+                let name = Name::from_bytes(token.as_bytes())
+                    .map_err(|error| Refusal::new(Code::Unauthorized, error.to_string()))?;
+                let same_key = self.key_of(&name) == Some(key);
+                let rights = self.rights_of(&name, node, author).filter(|_| same_key).ok_or_else(|| {
+                    let text = format!("`{node}` may not join: the token `{name}` was revoked");
+                    Refusal::new(Code::Unauthorized, text)
+                })?;
+                Principal { name, rights }
+            }
+        };
+        if !allow(&principal, Verb::Join, node.as_str()) {
+            return Err(principal.forbidden(&format!("`{node}` may not join"), Verb::Join, node.as_str()));
+        }
+        if author != node && *author != principal.name && !allow(&principal, Verb::Author, author.as_str()) {
+            let what = format!("`{node}` may not join as author `{author}`");
+            return Err(principal.forbidden(&what, Verb::Author, author.as_str()));
+        }
+        let Some(admission) = &self.admission else { return Ok(principal) };
+        let applicant = Applicant { node, author, principal: &principal.name, rights: &principal.rights };
+        match admission(applicant)? {
+            Some(rights) => Ok(Principal { rights, ..principal }),
+            None => Ok(principal),
+        }
+    }
+
     /// Forgets what a joined link's node had: its name, subscriptions, numbers and place in routes. What waits to be
     /// written stays, so that the link can still be told why.
     pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
@@ -254,8 +303,12 @@ impl HubState {
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
+        if why.code == Code::RightsChanged {
+            // It may have lost the right to read what waits.
+            link.lanes.values = Vec::new();
+        }
         let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
-        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, .. } = *joined;
+        let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
         }
@@ -298,8 +351,7 @@ impl HubState {
                 publisher.known_by.remove(&id);
             }
         }
-        self.end_watches(watches.into_values());
-        self.conversation.forget_barriers(id);
+        self.end_watches(watches, &turns);
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
@@ -325,6 +377,7 @@ fn joined(
     incarnation: crate::frame::Incarnation,
     publisher: u32,
     received: u64,
+    turns: Turns,
     now: crate::time::Time,
 ) -> Joined {
     Joined {
@@ -335,6 +388,7 @@ fn joined(
         since: now,
         publisher,
         attentive: 0,
+        ephemeral: false,
         beat_sent: now,
         seq: received,
         fresh: true,
@@ -350,7 +404,7 @@ fn joined(
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),
-        hungry: Default::default(),
+        turns,
     }
 }
 

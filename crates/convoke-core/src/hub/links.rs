@@ -1,12 +1,12 @@
 //! The links of a hub, each with what is known about its node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
-use super::watches::WatchKey;
+use super::watches::{Asked, Turns};
 use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::{Name, Pattern};
@@ -74,6 +74,8 @@ pub(super) struct Joined {
     pub(super) publisher: u32,
     /// How many things it offers or follows.
     pub(super) attentive: u32,
+    /// Its node has values that go with it, or wanted to: what lives as long as the node is something that it offers.
+    pub(super) ephemeral: bool,
     /// When it was last sent a Beat.
     pub(super) beat_sent: Time,
     /// The last event received from this incarnation.
@@ -99,9 +101,10 @@ pub(super) struct Joined {
     pub(super) subscriptions: BTreeMap<u32, Pattern>,
     /// The foundation was asked to remember its incarnation.
     pub(super) begun: bool,
-    pub(super) watches: BTreeMap<u32, WatchKey>,
-    /// Those of its watches that something waits for, and that may take it.
-    pub(super) hungry: VecDeque<WatchKey>,
+    /// What it watches, and what it has asked for once and was not yet told.
+    pub(super) watches: BTreeMap<u32, Asked>,
+    /// Those of them that something waits for, and that may take it.
+    pub(super) turns: Turns,
     /// What it is among those who call and offer; [`NO_PARTY`](super::services::NO_PARTY) until it does.
     pub(super) party: u32,
 }
@@ -156,6 +159,11 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// How many were ever opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
     }
 
     pub(super) fn insert(&mut self, mut link: Link) -> LinkId {

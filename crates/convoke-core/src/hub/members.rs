@@ -107,7 +107,8 @@ pub(super) struct Member {
 /// Every node that the hub has heard of lately.
 #[derive(Default)]
 pub(super) struct Members {
-    all: BTreeMap<Name, Member>,
+    /// Boxed, since a tree keeps room for more than it holds.
+    all: BTreeMap<Name, Box<Member>>,
     /// Suspects without a link, by the time at which they are dead; by the clock of membership.
     fading: BTreeSet<(Time, Name)>,
     /// The dead, by the time at which they are removed; by the clock of membership.
@@ -125,7 +126,7 @@ impl Members {
     }
 
     pub(super) fn get(&self, node: &Name) -> Option<&Member> {
-        self.all.get(node)
+        self.all.get(node).map(|member| &**member)
     }
 
     /// Who is master, if anybody is.
@@ -192,19 +193,21 @@ impl HubState {
             self.members.all.remove(&node);
         }
         let now = self.now;
-        let member = self.members.all.entry(node.clone()).or_insert_with(|| Member {
-            incarnation,
-            author: author.clone(),
-            principal: principal.clone(),
-            state: MemberState::Dead,
-            reason: None,
-            since: now,
-            view: 0,
-            info: None,
-            told: false,
-            link: None,
-            heard: Time::START,
-            beat: Duration::ZERO,
+        let member = self.members.all.entry(node.clone()).or_insert_with(|| {
+            Box::new(Member {
+                incarnation,
+                author: author.clone(),
+                principal: principal.clone(),
+                state: MemberState::Dead,
+                reason: None,
+                since: now,
+                view: 0,
+                info: None,
+                told: false,
+                link: None,
+                heard: Time::START,
+                beat: Duration::ZERO,
+            })
         });
         (member.author, member.principal) = (author, principal);
         (member.link, member.told) = (Some(id), false);
@@ -223,6 +226,8 @@ impl HubState {
     /// A link is gone: its node is suspect, or dead if it has said goodbye.
     pub(super) fn member_left(&mut self, node: &Name, id: LinkId, attentive: bool, heard: Time, why: &Refusal) {
         let membership = &self.config.membership;
+        // Who has said goodbye is missed by nobody: programs that come and go are not to pile up.
+        let attentive = attentive || why.code == Code::Left;
         let (beat, clock) = (membership.beat_away(attentive), self.membership_clock());
         // Without beats its silence said nothing.
         let heard = if membership.beat_of(attentive).is_some() { heard } else { clock };
@@ -265,6 +270,14 @@ impl HubState {
         joined.attentive += 1;
         if joined.attentive == 1 {
             self.arm_silence(id);
+        }
+    }
+
+    /// The link's node has values that go with it: it is judged as one that offers something, until the link ends.
+    pub(super) fn attend_ephemeral(&mut self, id: LinkId) {
+        let Some(joined) = self.links.joined(id) else { return };
+        if !std::mem::replace(&mut joined.ephemeral, true) {
+            self.attend(id);
         }
     }
 
@@ -382,7 +395,7 @@ impl HubState {
         member.view = self.members.view;
         let after = candidate(node, member);
         self.elect(before, after);
-        self.show_node(node);
+        self.node_changed(node);
         if dies {
             self.node_dead(incarnation);
         }
@@ -400,7 +413,7 @@ impl HubState {
         let after = candidate(&node, member);
         self.elect(before, after);
         if first {
-            self.show_node(&node);
+            self.node_changed(&node);
         } else {
             self.node_is_stale(&node, lasting);
         }

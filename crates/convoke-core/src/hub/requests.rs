@@ -9,6 +9,8 @@ use crate::frame::{About, Frame};
 use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
 use crate::name::{Name, Pattern};
 use crate::refusal::{Code, Refusal};
+use crate::report::NODES;
+use crate::rights::{Verb, allow};
 
 /// The links that subscribe one pattern, in their order, and how often each does. Searched by halves: a link that
 /// subscribes ten thousand times what ten thousand others do must not cost the hub a search through them all each time.
@@ -108,6 +110,7 @@ impl HubState {
                 self.touch(id);
             }
             Frame::Info(info) => self.info(id, &info),
+            Frame::Grant(grant) => self.grant(id, &grant),
             Frame::Write(write) => self.write(id, write),
             Frame::Watch { .. } => self.watch(id, frame),
             Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),
@@ -141,6 +144,10 @@ impl HubState {
         let pattern = Pattern::from_bytes(pattern).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
         let all = self.subscriptions;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        if !joined.principal.rights.allow_some(Verb::Subscribe, &pattern) {
+            let what = format!("subscription to `{pattern}`");
+            return Err(joined.principal.forbidden(&what, Verb::Subscribe, pattern.as_str()));
+        }
         let limit = |count: usize, whose: &str| {
             let text =
                 format!("subscription to `{pattern}`: {whose} has {count} subscriptions, which is all it may have");
@@ -177,6 +184,12 @@ impl HubState {
 
     fn ping(&mut self, id: LinkId, number: u32, node: &[u8]) -> Result<(), Refusal> {
         let node = Name::from_bytes(node).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let report = format!("{NODES}{node}");
+        if let Some(joined) = self.links.joined(id)
+            && !allow(&joined.principal, Verb::Status, &report)
+        {
+            return Err(joined.principal.forbidden(&format!("ping to `{node}`"), Verb::Status, &report));
+        }
         let Some(&to) = self.nodes.get(&node) else {
             let text = format!("ping to `{node}`: no node of this name is joined to the hub");
             return Err(Refusal::new(Code::NoNode, text));

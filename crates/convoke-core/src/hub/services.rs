@@ -121,6 +121,8 @@ pub(super) struct Services {
     due: Option<Time>,
     /// Bytes of what calls are called with that are kept here.
     kept_bytes: usize,
+    /// Counts what is offered, and what is not any more.
+    changes: u64,
 }
 
 impl Services {
@@ -137,7 +139,18 @@ impl Services {
             orphans: BTreeMap::new(),
             due: None,
             kept_bytes: 0,
+            changes: 0,
         }
+    }
+
+    /// Another number than before if something is offered, or is not any more.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Whether it is offered or waited for.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        self.find(name.as_str().as_bytes()).is_some()
     }
 
     /// The highest number of a party's calls.
@@ -214,6 +227,7 @@ impl Services {
             sought: List::EMPTY,
         };
         let service = self.all.insert(service);
+        self.changes += 1;
         let hash = self.hash(name.as_str().as_bytes());
         let Services { names, all, seed, .. } = self;
         names.insert_unique(hash, service, |other| {
@@ -235,6 +249,7 @@ impl Services {
             entry.remove();
         }
         self.all.remove(service);
+        self.changes += 1;
     }
 
     /// No new call goes to this registration.
@@ -242,6 +257,7 @@ impl Services {
         if !std::mem::take(&mut self.offers[offer].listed) {
             return;
         }
+        self.changes += 1;
         let Offer { name, party, age, .. } = &self.offers[offer];
         let (party, age) = (*party, *age);
         if let Some(service) = self.find(name.as_str().as_bytes()) {
@@ -319,8 +335,10 @@ impl HubState {
             return refused(Code::BadName, &why);
         }
         let Some(party) = self.party(id) else { return refused(Code::Left, "the node has left") };
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Serve, name.as_str())) {
-            return refused(Code::Forbidden, "names that begin with `$` are the hub's own");
+        if let Some(joined) = self.links.joined(id)
+            && !allow(&joined.principal, Verb::Serve, name.as_str())
+        {
+            return Err(joined.principal.forbidden(&format!("service `{name}`"), Verb::Serve, name.as_str()));
         }
         let Party { node, offers, .. } = &self.services.parties[party];
         if offers.contains_key(&number) {
@@ -341,6 +359,7 @@ impl HubState {
         let age = services.offered;
         let offer = services.offers.insert(Offer { name, party, number, age, idempotent, open: 0, listed: true });
         services.all[service].listed.push(offer);
+        services.changes += 1;
         services.all[service].nodes += usize::from(same == 0);
         services.parties[party].offers.insert(number, offer);
         services.parties[party].by_service.insert((service, age), offer);

@@ -28,7 +28,8 @@ pub(super) struct Session {
 /// All incarnations, with a bound on those that are away.
 #[derive(Default)]
 pub(super) struct Sessions {
-    all: BTreeMap<Incarnation, Session>,
+    /// Boxed, since a tree that only ever grows at its end is half empty.
+    all: BTreeMap<Incarnation, Box<Session>>,
     away: BTreeSet<(Time, Incarnation)>,
     counter: u64,
 }
@@ -44,7 +45,7 @@ impl Sessions {
     }
 
     pub(super) fn get(&self, incarnation: Incarnation) -> Option<&Session> {
-        self.all.get(&incarnation)
+        self.all.get(&incarnation).map(|session| &**session)
     }
 
     /// The highest number of its calls.
@@ -56,7 +57,7 @@ impl Sessions {
 
     /// A node has joined as this incarnation.
     pub(super) fn joined(&mut self, incarnation: Incarnation, session: Session) {
-        if let Some(Session { at: Err(since), .. }) = self.all.insert(incarnation, session) {
+        if let Some(Err(since)) = self.all.insert(incarnation, Box::new(session)).map(|before| before.at) {
             self.away.remove(&(since, incarnation));
         }
     }
@@ -79,7 +80,7 @@ impl Sessions {
 
     /// It left for good, or is fenced.
     pub(super) fn forget(&mut self, incarnation: Incarnation) {
-        if let Some(Session { at: Err(since), .. }) = self.all.remove(&incarnation) {
+        if let Some(Err(since)) = self.all.remove(&incarnation).map(|before| before.at) {
             self.away.remove(&(since, incarnation));
         }
     }

@@ -24,8 +24,12 @@ pub(super) enum Timer {
     Members,
     /// Those who watch the hub are told what has changed.
     Report,
+    /// The watches of the next link may look further.
+    Look,
     /// Values whose time is over go.
     Expire,
+    /// What nobody will ask for again is to be forgotten, and there was no room to keep that.
+    Forget,
     /// The incarnation must have come back, or what belongs to it goes.
     Owner(Incarnation),
 }

@@ -3,6 +3,8 @@
 //! A number is valid on every link that was told it, for the life of that link, and is not given to another topic while
 //! any of them lives.
 
+use std::ops::ControlFlow;
+
 use super::LinkId;
 use crate::limits::TOPICS_MAX;
 use crate::name::{Name, Pattern};
@@ -143,18 +145,28 @@ impl Topics {
         }
     }
 
-    /// The topics that match, `max` of them at most, each with how many links its events go to, if that is known.
-    pub(super) fn matched_by(&self, pattern: &str, max: usize) -> Vec<(Name, Option<usize>)> {
-        let mut found = Vec::new();
-        self.by_name.matched_by(pattern, |number| {
-            if found.len() < max {
-                found.push(*number);
-            }
-        });
-        let topic = |number: u32| self.slots.get((number as usize).wrapping_sub(1))?.as_ref();
+    /// The topics that match and are wanted, `max` of them at most, each with how many links its events go to, if that is
+    /// known.
+    pub(super) fn matched_by(
+        &self,
+        pattern: &str,
+        max: usize,
+        wants: impl Fn(&Name) -> bool,
+    ) -> Vec<(Name, Option<usize>)> {
         let links = |route: &Route| route.numbered.len() + route.named.len();
-        let topics = found.into_iter().filter_map(topic);
-        topics.map(|topic| (topic.name.clone(), topic.route.as_ref().map(links))).collect()
+        let mut found = Vec::new();
+        // Broken off or not: these are they.
+        let _ = self.by_name.search(pattern, &mut { usize::MAX }, |number| {
+            if found.len() >= max {
+                return ControlFlow::Break(());
+            }
+            let topic = self.slots.get((*number as usize).wrapping_sub(1)).and_then(Option::as_ref);
+            if let Some(topic) = topic.filter(|topic| wants(&topic.name)) {
+                found.push((topic.name.clone(), topic.route.as_ref().map(links)));
+            }
+            ControlFlow::Continue(())
+        });
+        found
     }
 
     /// The routes of all topics that match are no longer right. Costs a step for each that has one, which its next event

@@ -3,8 +3,8 @@
 use super::{HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
-use crate::kept::{Outcome, Slot};
-use crate::limits::{BATCH_ITEMS_MAX, WRITES_MAX};
+use crate::kept::{Kept, Outcome, Slot, answer_bytes};
+use crate::limits::{ANSWERS_BYTES_MAX, BATCH_ITEMS_MAX, WRITES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::payload::Encoding;
@@ -17,6 +17,10 @@ impl HubState {
     pub(super) fn write(&mut self, id: LinkId, write: Write<'_>) {
         let Some(joined) = self.links.joined(id) else { return };
         let (incarnation, cseq) = (joined.incarnation, write.cseq);
+        // Whatever becomes of it: the node counts from when it sends it, and does not count back.
+        if write.items.iter().any(|item| item.set.is_some_and(|set| set.ephemeral)) {
+            self.attend_ephemeral(id);
+        }
         for epoch in [0, self.memory_epoch] {
             let kept = if epoch == 0 { &self.kept } else { &self.memory };
             let Some(window) = kept.window(incarnation) else { continue };
@@ -47,6 +51,7 @@ impl HubState {
             let text = "write: values that are kept in memory only cannot be changed together with others";
             return Err(Refusal::new(Code::BadRequest, text));
         }
+        self.check_answers(id, write, in_memory != 0)?;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let incarnation = joined.incarnation;
         let author = joined.author.clone();
@@ -58,12 +63,7 @@ impl HubState {
             wall_ms,
             items: write.items,
         };
-        let kept = if in_memory == 0 { &self.kept } else { &self.memory };
-        let unsettled = kept.window(incarnation).map_or(0, |window| window.results.len());
-        if unsettled >= WRITES_MAX {
-            let text = format!("write: `{}` has had {unsettled} answers, and has not said so", joined.node);
-            return Err(Refusal::new(Code::Limit, text));
-        }
+        let begun = &mut joined.begun;
         if in_memory != 0 {
             let pos = self.memory.pos() + 1;
             let applied = self.memory.apply(pos, &operation.encode());
@@ -72,8 +72,7 @@ impl HubState {
             return Ok(());
         }
         self.conversation.check_room()?;
-        if !joined.begun {
-            joined.begun = true;
+        if !std::mem::replace(begun, true) {
             if self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
                 && let Some(session) = self.sessions.get(incarnation)
             {
@@ -94,18 +93,69 @@ impl HubState {
         Ok(())
     }
 
+    /// Whether the hub can keep one more answer for a node until it says that it has it. Nobody may have more than what is
+    /// left for all others: so who never says so is refused long before those who do.
+    fn check_answers(&mut self, id: LinkId, write: Write<'_>, in_memory: bool) -> Result<(), Refusal> {
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let (node, incarnation) = (&joined.node, joined.incarnation);
+        let settled = write.settled.min(write.cseq.saturating_sub(1));
+        // This is decided by no operation, and need not wait for one.
+        self.memory.settle(incarnation, settled);
+        let kept = [&self.kept, &self.memory];
+        let windows = kept.map(|kept| kept.window(incarnation));
+        let on_the_way = self.conversation.on_the_way(incarnation);
+        let mut count = windows[usize::from(in_memory)].map_or(0, |window| window.results.len());
+        count += if in_memory { 0 } else { on_the_way.writes };
+        let mut own =
+            on_the_way.answers_bytes + windows.into_iter().flatten().map(|window| window.bytes).sum::<usize>();
+        let mut all = self.conversation.answers_bytes + kept.map(Kept::windows_bytes).iter().sum::<usize>();
+        let more = answer_bytes(write.items);
+        let is_full =
+            |count: usize, own, all| count >= WRITES_MAX || own + more > ANSWERS_BYTES_MAX.saturating_sub(all);
+        if !is_full(count, own, all) {
+            return Ok(());
+        }
+        if let Some(window) = windows[0].filter(|_| !in_memory) {
+            // These go when the write is ordered: else nobody who has too many could ever say so.
+            let gone = window.results.range(..=settled).map(|(_, outcome)| outcome.bytes());
+            let (fewer, less) = gone.fold((0, 0), |(count, bytes), more| (count + 1, bytes + more));
+            (count, own, all) = (count - fewer, own - less, all - less);
+        }
+        if !is_full(count, own, all) {
+            return Ok(());
+        }
+        let (code, text) = if count >= WRITES_MAX {
+            (
+                Code::Limit,
+                format!(
+                    "write: `{node}` has not said that it has its answers to {count} writes; it may have {WRITES_MAX}"
+                ),
+            )
+        } else {
+            let text = format!(
+                "write: `{node}` has not said that it has answers of {own} bytes, and all nodes together have not said so \
+                 of {all}, of {ANSWERS_BYTES_MAX} that the hub keeps; try again later"
+            );
+            (Code::Backpressure, text)
+        };
+        Err(Refusal::new(code, text))
+    }
+
     /// Whether the item is of a value in memory.
     fn check_item(&mut self, id: LinkId, item: &Item<'_>) -> Result<bool, Refusal> {
         let bad = |error: crate::name::NameError| Refusal::new(Code::BadName, error.to_string());
-        let name = if item.every {
-            crate::name::Pattern::from_bytes(item.name).map_err(bad)?.as_str().to_owned()
+        let verb = if item.set.is_some() { Verb::Set } else { Verb::Delete };
+        let Some(principal) = self.links.joined(id).map(|joined| joined.principal.clone()) else { return Ok(false) };
+        let (name, allowed) = if item.every {
+            // Which keys it will change is not known before it is ordered: all that it may change must be allowed.
+            let pattern = crate::name::Pattern::from_bytes(item.name).map_err(bad)?;
+            (pattern.as_str().to_owned(), principal.rights.allow_all(verb, &pattern))
         } else {
-            Name::from_bytes(item.name).map_err(bad)?.as_str().to_owned()
+            let name = Name::from_bytes(item.name).map_err(bad)?;
+            (name.as_str().to_owned(), allow(&principal, verb, name.as_str()))
         };
-        let Some(joined) = self.links.joined(id) else { return Ok(false) };
-        if !allow(&joined.principal, Verb::Set, &name) {
-            let text = format!("change of `{name}`: names that begin with `$` are the hub's own");
-            return Err(Refusal::new(Code::Forbidden, text));
+        if !allowed {
+            return Err(principal.forbidden(&format!("change of `{name}`"), verb, &name));
         }
         Ok(self.is_in_memory(&name))
     }
@@ -196,7 +246,9 @@ impl HubState {
             if self.conversation.check_room().is_ok() {
                 self.conversation.append(&expiry(&self.kept.values, slots, wall_ms));
             } else {
-                slots.iter().for_each(|slot| self.kept.values.stay(*slot));
+                for slot in slots {
+                    self.kept.values.stay(*slot);
+                }
                 all = false;
             }
         }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::principals::Granted;
 use super::values::{Row, author_in, encode, name_in};
 use super::windows::{self, Outcome, Window};
 use super::{Place, Slot, Values};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, FrameError, Incarnation, Reader};
+use crate::name::Name;
 use crate::payload::Encoding;
 
 /// Values by their names, deleted ones too.
@@ -21,6 +23,8 @@ pub(super) const WINDOWS: u8 = 3;
 pub(super) const RESULTS: u8 = 4;
 /// Up to where things are forgotten.
 pub(super) const MARKS: u8 = 5;
+/// Principals by their names.
+pub(super) const PRINCIPALS: u8 = 6;
 
 /// In the place of an encoding: the key was deleted.
 const DELETED: u8 = 0xff;
@@ -103,6 +107,11 @@ impl Rows {
 
     pub(super) fn delete_result(&mut self, incarnation: Incarnation, cseq: u64) {
         self.put(RESULTS, || windows::result_key(incarnation, cseq), || None);
+    }
+
+    /// Puts what a principal may do, or that there is none.
+    pub(super) fn put_principal(&mut self, name: &Name, granted: Option<&Granted>) {
+        self.put(PRINCIPALS, || Bytes::copy_from_slice(name.as_str().as_bytes()), || granted.map(Granted::to_row));
     }
 
     pub(super) fn put_marks(&mut self, marks: Marks) {

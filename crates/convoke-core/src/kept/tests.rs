@@ -125,6 +125,84 @@ fn several_patterns_change_no_more_together_than_one_may() {
     assert_eq!(done(&mut kept, &write(1, 101, 100, &[every("b/#")])).unwrap().1, 6000);
 }
 
+/// Once all that matched were listed and put in order, before they were counted.
+#[test]
+fn a_change_of_too_many_keys_is_refused_without_looking_at_all_of_them() {
+    let mut kept = Kept::new(0, 1);
+    let names: Vec<String> = (0..25_000).map(|n| format!("a/{n}")).collect();
+    for (cseq, names) in names.chunks(250).enumerate() {
+        let items: Vec<_> = names.iter().map(|name| item(name, Some(b"0"), Expect::Anything)).collect();
+        done(&mut kept, &write(1, cseq as u64 + 1, cseq as u64, &items)).unwrap();
+    }
+    let every = |payload| Item { every: true, ..item("a/#", payload, Expect::Anything) };
+    let steps = crate::tree::tests::steps_of(|| {
+        assert_eq!(done(&mut kept, &write(1, 1000, 999, &[every(Some(b"1"))])), Err(Code::Limit));
+    });
+    assert!(steps < EVERY_KEYS_MAX + 100, "{steps} nodes");
+    for names in names[EVERY_KEYS_MAX..].chunks(250) {
+        let items: Vec<_> = names.iter().map(|name| item(name, None, Expect::Anything)).collect();
+        let cseq = kept.pos() + 2000;
+        done(&mut kept, &write(1, cseq, cseq - 1, &items)).unwrap();
+    }
+    let (_, count) = done(&mut kept, &write(1, 90_000, 89_999, &[every(Some(b"1"))])).unwrap();
+    assert_eq!(count as usize, EVERY_KEYS_MAX, "as many as may be");
+}
+
+/// Once what was looked up in parts could be cut within what had changed together.
+#[test]
+fn what_is_next_is_found_in_whole_positions_and_none_is_left_out() {
+    const MAX: usize = 1000;
+    let mut kept = Kept::new(0, 1);
+    let names: Vec<String> = (0..7000).map(|n| format!("{}/{n}", ["a", "b", "c"][n % 3])).collect();
+    for (cseq, names) in names.chunks(250).enumerate() {
+        let items: Vec<_> = names.iter().map(|name| item(name, Some(b"0"), Expect::Anything)).collect();
+        done(&mut kept, &write(1, cseq as u64 + 1, cseq as u64, &items)).unwrap();
+    }
+    // More than are found at a time change together; some go.
+    let every = Item { every: true, ..item("b/#", Some(b"1"), Expect::Anything) };
+    assert_eq!(done(&mut kept, &write(1, 100, 99, &[every])).unwrap().1, 2333);
+    for n in 0..100 {
+        done(&mut kept, &write(1, 101 + n, 100, &[item(&names[n as usize * 50], None, Expect::Anything)])).unwrap();
+    }
+    for (pattern, deletions) in [("a/#", true), ("b/#", true), ("+/1", true), ("#", false), ("#", true), ("c/#", false)]
+    {
+        let pattern = Pattern::parse(pattern).unwrap();
+        let end = (kept.pos() - 10, 0);
+        let naive = |from| {
+            let rows = kept.values.from(from).take_while(|(place, _)| *place < end);
+            let matches =
+                |slot| pattern.matches_text(kept.values.name(slot)) && (deletions || kept.values.has_value(slot));
+            rows.filter(|(_, slot)| matches(*slot)).collect::<Vec<_>>()
+        };
+        let (mut from, mut found) = ((7, 0), Vec::new());
+        loop {
+            let next = kept.values.next(&pattern, from..end, deletions, MAX, &mut { usize::MAX }).unwrap();
+            assert!(next.places.len() <= MAX);
+            let last = next.places.last().map(|((pos, _), _)| *pos);
+            found.extend(next.places);
+            match (next.rest, last) {
+                (None, _) => break,
+                (Some(rest), Some(last)) => {
+                    assert!(last < rest.0, "`{pattern}`: what changed together is found together");
+                    from = rest;
+                }
+                (Some(rest), None) => {
+                    // Too many that changed together: whoever asks goes through them one by one.
+                    let group: Vec<_> = naive(rest).into_iter().take_while(|((pos, _), _)| *pos == rest.0).collect();
+                    assert!(group.len() > MAX, "`{pattern}`");
+                    found.extend(group);
+                    from = (rest.0 + 1, 0);
+                }
+            }
+        }
+        assert!(found == naive((7, 0)), "`{pattern}`: {} found", found.len());
+        assert!(
+            kept.values.next(&pattern, from..end, deletions, MAX, &mut 3).is_none(),
+            "`{pattern}`: too much to look at"
+        );
+    }
+}
+
 #[test]
 fn what_comes_twice_is_done_once_and_answered_twice() {
     let mut kept = Kept::new(0, 1);
@@ -258,9 +336,9 @@ proptest! {
         prop_assert_eq!(again.values.next_expiry(), once.values.next_expiry());
         prop_assert_eq!(again.values.owners(), once.values.owners());
         prop_assert_eq!(again.changes.first(), once.changes.first());
-        let all = Pattern::parse("#").unwrap();
-        prop_assert_eq!(again.values.places(&all, (0, 0), true), once.values.places(&all, (0, 0), true));
-        for place in once.values.places(&all, (0, 0), true) {
+        let places = |kept: &Kept| kept.values.from((0, 0)).map(|(place, _)| place).collect::<Vec<Place>>();
+        prop_assert_eq!(places(&again), places(&once));
+        for place in places(&once) {
             let frames = |kept: &Kept| kept.values.frames(kept.values.at(place).unwrap()).clone();
             prop_assert_eq!(frames(&again), frames(&once));
         }

@@ -1,6 +1,7 @@
 //! The table of values: found by name, by pattern, and by the place of their last change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 
@@ -22,6 +23,14 @@ pub(crate) type Slot = u32;
 
 /// Where the name begins in the first frame of a value: behind the head, the number of the watch and the revision.
 const NAMES_OFFSET: usize = crate::frame::HEAD_BYTES + 4 + 16;
+
+/// Changes that come next for somebody.
+pub(crate) struct Next {
+    /// Whole positions, in order.
+    pub(crate) places: Vec<(Place, Slot)>,
+    /// Where there is more.
+    pub(crate) rest: Option<Place>,
+}
 
 /// What a key is to get.
 pub(crate) struct New<'a> {
@@ -95,6 +104,11 @@ impl Values {
         self.by_place.len() - self.deleted.len()
     }
 
+    /// How many rows there are to look through: keys with a value, and those whose deletion is still known.
+    pub(crate) fn rows(&self) -> usize {
+        self.by_place.len()
+    }
+
     /// Names and payloads of all values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -104,27 +118,71 @@ impl Values {
         self.names.get(name).copied()
     }
 
-    /// The keys with a value that match, in the order of their last changes.
-    pub(crate) fn matched(&self, pattern: &Pattern) -> Vec<Slot> {
+    /// The keys with a value that match, in the order of their last changes; `None` if there are more than `max`, which is found
+    /// out without looking at all of them.
+    pub(crate) fn matched(&self, pattern: &Pattern, max: usize) -> Option<Vec<Slot>> {
         let mut found = Vec::new();
-        self.names.matched_by(pattern.as_str(), |slot| found.push(*slot));
-        found.retain(|slot| self.entries[*slot].set);
-        found.sort_unstable_by_key(|slot| self.entries[*slot].place);
-        found
-    }
-
-    /// The places of the last changes of all keys that match, from a place on, in order; of those without a value only
-    /// with `deleted`.
-    pub(crate) fn places(&self, pattern: &Pattern, from: Place, deleted: bool) -> Vec<Place> {
-        let mut found = Vec::new();
-        self.names.matched_by(pattern.as_str(), |slot| {
-            let entry = &self.entries[*slot];
-            if entry.place >= from && (entry.set || deleted) {
-                found.push(entry.place);
-            }
+        let all = self.search(pattern, &mut { usize::MAX }, |place, slot| {
+            found.push((place, slot));
+            if found.len() > max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         found.sort_unstable();
-        found
+        all.is_continue().then(|| found.into_iter().map(|(_, slot)| slot).collect())
+    }
+
+    /// Looks through the keys with a value that match, in no order, until `visit` breaks it off. Takes from `steps` how much
+    /// there was to look at.
+    pub(crate) fn search(
+        &self,
+        pattern: &Pattern,
+        steps: &mut usize,
+        mut visit: impl FnMut(Place, Slot) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.names.search(pattern.as_str(), steps, |slot| match &self.entries[*slot] {
+            entry if entry.set => visit(entry.place, *slot),
+            _ => ControlFlow::Continue(()),
+        })
+    }
+
+    /// The first of the last changes of keys that match, from a place on and before another, in order, `max` of them at
+    /// most; those of keys without a value only with `deletions`. `None` if there is more to look at than `steps` says, from
+    /// which that is taken.
+    pub(crate) fn next(
+        &self,
+        pattern: &Pattern,
+        range: Range<Place>,
+        deletions: bool,
+        max: usize,
+        steps: &mut usize,
+    ) -> Option<Next> {
+        let mut first = BinaryHeap::new();
+        let mut rest: Option<Place> = None;
+        let all = self.names.search(pattern.as_str(), steps, |slot| {
+            let entry = &self.entries[*slot];
+            if range.contains(&entry.place) && (entry.set || deletions) {
+                first.push((entry.place, *slot));
+                if first.len() > max {
+                    let last = first.pop().map(|(place, _)| place);
+                    rest = rest.min(last).or(last);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        if all.is_break() {
+            return None;
+        }
+        let mut places = first.into_sorted_vec();
+        let rest = rest.map(|(pos, _)| {
+            // Of its position not all are here, and nobody is told a part.
+            places.truncate(places.partition_point(|((of, _), _)| *of < pos));
+            range.start.max((pos, 0))
+        });
+        Some(Next { places, rest })
+    }
+
+    /// Whether the key has a value.
+    pub(crate) fn has_value(&self, slot: Slot) -> bool {
+        self.entries[slot].set
     }
 
     /// The revision of the key's value, if it has one.
@@ -354,9 +412,10 @@ impl Values {
         slots
     }
 
-    /// It was not done: they may be given again.
-    pub(crate) fn stay(&mut self, slot: Slot) {
+    /// It was not done: it may be given again. Gives with whom it goes.
+    pub(crate) fn stay(&mut self, slot: Slot) -> Option<Incarnation> {
         self.entries[slot].going = false;
+        self.entries[slot].owner
     }
 }
 

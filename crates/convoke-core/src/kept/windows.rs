@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::frame::{FrameError, Incarnation, Reader};
+use crate::frame::{FrameError, Incarnation, Items, Reader};
 use crate::name::Name;
 use crate::proof::TokenKey;
 use crate::refusal::Code;
@@ -23,6 +23,27 @@ pub(crate) enum Outcome {
     Refused { code: Code, text: String },
 }
 
+/// What is held of an answer beside the text of a refusal, in bytes, for the bound.
+const OVERHEAD_BYTES: usize = 64;
+
+/// The longest text of a refusal without the name that it is about, in bytes.
+const TEXT_BYTES: usize = 256;
+
+/// What the answer to a write of this may take, in bytes.
+pub(crate) fn answer_bytes(items: Items<'_>) -> usize {
+    OVERHEAD_BYTES + TEXT_BYTES + items.iter().map(|item| item.name.len()).max().unwrap_or(0)
+}
+
+impl Outcome {
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Outcome::Done { .. } => OVERHEAD_BYTES,
+            Outcome::Refused { text, .. } => OVERHEAD_BYTES + text.len(),
+        }
+    }
+}
+
 /// What one incarnation was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -32,6 +53,62 @@ pub(crate) struct Window {
     pub(crate) settled: u64,
     /// What it may ask for again.
     pub(crate) results: BTreeMap<u64, Outcome>,
+    /// What these take, in bytes.
+    pub(crate) bytes: usize,
+}
+
+/// What all incarnations were answered. That it is bounded is seen to before a write is ordered: what was ordered is
+/// decided the same way by everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Windows {
+    all: BTreeMap<Incarnation, Window>,
+    bytes: usize,
+}
+
+impl Windows {
+    pub(super) fn get(&self, incarnation: Incarnation) -> Option<&Window> {
+        self.all.get(&incarnation)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Incarnation, &Window)> {
+        self.all.iter().map(|(incarnation, window)| (*incarnation, window))
+    }
+
+    /// What all answers take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// That of an incarnation, made now if there was none. Answers are put and settled by the functions below.
+    pub(super) fn open(&mut self, incarnation: Incarnation) -> &mut Window {
+        self.all.entry(incarnation).or_default()
+    }
+
+    pub(super) fn remove(&mut self, incarnation: Incarnation) -> Option<Window> {
+        let window = self.all.remove(&incarnation)?;
+        self.bytes -= window.bytes;
+        Some(window)
+    }
+
+    pub(super) fn answered(&mut self, incarnation: Incarnation, cseq: u64, outcome: Outcome) {
+        let window = self.all.entry(incarnation).or_default();
+        let more = outcome.bytes();
+        let less = window.results.insert(cseq, outcome).map_or(0, |before| before.bytes());
+        window.bytes = window.bytes + more - less;
+        self.bytes = self.bytes + more - less;
+    }
+
+    /// The incarnation has every answer up to this one. Gives the numbers of those that are forgotten.
+    pub(super) fn settle(&mut self, incarnation: Incarnation, settled: u64) -> Vec<u64> {
+        let window = self.all.entry(incarnation).or_default();
+        window.settled = settled;
+        let left = window.results.split_off(&(settled + 1));
+        let gone = std::mem::replace(&mut window.results, left);
+        let bytes: usize = gone.values().map(Outcome::bytes).sum();
+        window.bytes -= bytes;
+        self.bytes -= bytes;
+        gone.into_keys().collect()
+    }
 }
 
 impl Window {
@@ -48,10 +125,7 @@ impl Window {
         let secret = fields.array("a secret of 32 bytes")?;
         let node = Name::from_bytes(fields.rest()).ok();
         let secret = node.as_ref().map(|_| TokenKey::from_bytes(secret));
-        Ok((
-            incarnation_from_key(&mut Reader::new(key, 0))?,
-            Window { node, secret, settled, results: BTreeMap::new() },
-        ))
+        Ok((incarnation_from_key(&mut Reader::new(key, 0))?, Window { node, secret, settled, ..Window::default() }))
     }
 }
 

@@ -13,11 +13,34 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, NameError> {
 
 /// Whether text is a name.
 pub(super) fn name(text: &str) -> Result<(), NameError> {
+    if is_plain(text) {
+        return Ok(());
+    }
     words(text)?;
     match text.chars().find(|&c| is_wildcard(c)) {
         Some(character) => Err(NameError::Wildcard { text: shown(text), character }),
         None => Ok(()),
     }
+}
+
+/// Whether text is a name for certain, as most are: ASCII, looked at once. A program that calls names a service with
+/// every call.
+fn is_plain(text: &str) -> bool {
+    if text.len() > NAME_BYTES_MAX || text.starts_with(URL_SCHEME) {
+        return false;
+    }
+    let (mut words, mut before) = (1, b'/');
+    for byte in text.bytes() {
+        match byte {
+            b'/' if before == b'/' => return false,
+            b'/' => words += 1,
+            b'+' | b'#' => return false,
+            b' '..=b'~' => {}
+            _ => return false,
+        }
+        before = byte;
+    }
+    before != b'/' && words <= NAME_WORDS_MAX
 }
 
 /// Whether text is a pattern.

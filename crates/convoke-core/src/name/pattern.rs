@@ -57,6 +57,44 @@ impl Pattern {
         words.next().is_none()
     }
 
+    /// Whether there is a name that both patterns stand for. Takes time in proportion to the shorter of the two.
+    pub fn overlaps(&self, other: &Pattern) -> bool {
+        if self.leaves_out(other) || other.leaves_out(self) {
+            return false;
+        }
+        let (mut mine, mut theirs) = (self.words(), other.words());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+                (Some(one), Some(other)) if one == other => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether this pattern stands for every name that `other` stands for. Takes time in proportion to the shorter of the
+    /// two.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        if self.leaves_out(other) {
+            return false;
+        }
+        let (mut mine, mut theirs) = (self.words(), other.words());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some("#"), _) | (None, None) => return true,
+                (Some("+"), Some(word)) if word != "#" => {}
+                (Some(one), Some(other)) if one == other => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// It begins with a wildcard, and the other stands for names of the hub's own only.
+    fn leaves_out(&self, other: &Pattern) -> bool {
+        other.is_reserved() && self.0.starts_with(['+', '#'])
+    }
+
     /// The one name this pattern stands for; none if it has a wildcard. Shares the text.
     pub fn as_name(&self) -> Option<Name> {
         if self.0.contains(['+', '#']) { None } else { Some(Name(Arc::clone(&self.0))) }

@@ -296,3 +296,47 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn patterns_that_stand_for_one_name_overlap(one in some_pattern(), other in some_pattern(), name in some_name()) {
+        let both = stands_for(&one, &name) && stands_for(&other, &name);
+        let (one, other) = (Pattern::parse(&one).unwrap(), Pattern::parse(&other).unwrap());
+        prop_assert_eq!(one.overlaps(&other), other.overlaps(&one));
+        prop_assert!(!both || one.overlaps(&other), "{} {} {}", one, other, name);
+    }
+
+    #[test]
+    fn a_pattern_that_covers_another_stands_for_all_of_its_names(
+        one in some_pattern(), other in some_pattern(), name in some_name(),
+    ) {
+        let (one, other) = (Pattern::parse(&one).unwrap(), Pattern::parse(&other).unwrap());
+        if one.covers(&other) {
+            prop_assert!(one.overlaps(&other));
+            let name = Name::parse(&name).unwrap();
+            prop_assert!(!other.matches(&name) || one.matches(&name), "{} {} {}", one, other, name);
+        }
+        prop_assert!(one.covers(&one));
+    }
+}
+
+#[test]
+fn patterns_overlap_and_cover() {
+    let cases = [
+        ("a/#", "a/+", true, true),
+        ("a/+", "a/#", true, false),
+        ("a/#", "a", true, true),
+        ("a", "a/#", true, false),
+        ("a/+/c", "a/b/+", true, false),
+        ("a/+", "b/+", false, false),
+        ("a/+", "a/b/c", false, false),
+        ("#", "a/b", true, true),
+        ("#", "$hub/#", false, false),
+        ("$hub/#", "#", false, false),
+        ("$hub/#", "$hub/nodes/+", true, true),
+    ];
+    for (one, other, overlaps, covers) in cases {
+        let (one, other) = (Pattern::parse(one).unwrap(), Pattern::parse(other).unwrap());
+        assert_eq!((one.overlaps(&other), one.covers(&other)), (overlaps, covers), "{one} {other}");
+    }
+}

@@ -2,10 +2,13 @@
 
 use super::inbox::{Delivery, Inbox};
 use super::{NodeState, Phase, RequestId};
-use crate::frame::Frame;
+use crate::frame::{Change, Frame, Grant};
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::refusal::{Code, Refusal};
+
+/// What a confirmation is called in errors.
+pub(super) const CONFIRMATION: &str = "confirmation of an event";
 
 /// A subscription of the node's own.
 pub(super) struct Subscription {
@@ -93,13 +96,14 @@ impl NodeState {
         self.subscriptions.get_mut(&id)?.inbox.take()
     }
 
-    /// Asks when the hub has taken all events published so far, and to how many nodes the last of them went.
+    /// Asks when the hub has taken all events published so far, and to how many nodes the last of them went. If the hub has
+    /// refused one of those that were not confirmed yet, the answer is why it has refused the first.
     ///
     /// # Errors
     ///
-    /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next two.
+    /// [`Code::Offline`] without a link, [`Code::Backpressure`] with too many open requests; so do the next three.
     pub fn confirm(&mut self) -> Result<RequestId, Refusal> {
-        let id = self.request("confirmation of an event", self.seq)?;
+        let id = self.request(CONFIRMATION, self.seq)?;
         self.lanes.bulk.append(|out| Frame::Confirm { id }.encode(out));
         Ok(id)
     }
@@ -117,6 +121,15 @@ impl NodeState {
         let id = self.request("ping", 0)?;
         let node = node.map_or("", Name::as_str).as_bytes();
         Frame::Ping { id, node }.encode(&mut self.lanes.calls);
+        Ok(id)
+    }
+
+    /// Asks the hub to change who may do what: a new principal, its rules, the key by which it proves who it is, or that
+    /// there is none any more. Answered when the change is kept and in force.
+    pub fn grant(&mut self, name: &Name, change: &Change<'_>) -> Result<RequestId, Refusal> {
+        let id = self.request("change of rights", 0)?;
+        Frame::Grant(Grant { id, name: name.as_str().as_bytes(), change: change.clone() })
+            .encode(&mut self.lanes.control);
         Ok(id)
     }
 

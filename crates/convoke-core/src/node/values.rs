@@ -16,6 +16,7 @@ use crate::payload::Payload;
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
 
+use super::copies::Copies;
 use super::{NodeState, Phase, RequestId, named};
 use watch::Watch;
 pub use watch::{Change, Watched};
@@ -27,6 +28,8 @@ pub use writes::{NotWritten, WriteId, Wrote};
 pub(super) struct Values {
     writes: Writes,
     watches: BTreeMap<RequestId, Watch>,
+    /// It has written a value that goes with it. Whether it still has one is not known here, as others can set and delete it.
+    ephemeral: bool,
     /// What is asked for once, with what has come of it.
     gets: BTreeMap<RequestId, Get>,
     got: Vec<(RequestId, Result<Vec<Change>, Refusal>)>,
@@ -102,7 +105,8 @@ impl NodeState {
     /// name must not come twice. It is answered by [`written_writes`](NodeState::written_writes), and until then kept and
     /// sent again as often as links come: it happens once. Without a link it waits for one.
     ///
-    /// Writes of one node happen in the order in which they were given.
+    /// Writes of one node happen in the order in which they were given. From the first on that sets an ephemeral value its
+    /// link beats as often as that of a node that offers a service, so that the value goes as soon.
     ///
     /// # Errors
     ///
@@ -110,6 +114,7 @@ impl NodeState {
     /// [`Code::TooLarge`]; [`Code::Forbidden`] for a name of the hub's own; [`Code::BadRequest`]; the node has ended.
     pub fn write(&mut self, items: &[Item<'_>]) -> Result<WriteId, Refusal> {
         writes::check(items)?;
+        let ephemeral = items.iter().any(|item| item.set.is_some_and(|set| set.ephemeral));
         let items = Items::encode(items);
         if let Phase::Ended = self.phase {
             return Err(self.offline(&writes::what(&items)));
@@ -120,6 +125,9 @@ impl NodeState {
             writes::fits(&items, payload_bytes_max)?;
         }
         let id = self.values.writes.push(items)?;
+        if ephemeral && !std::mem::replace(&mut self.values.ephemeral, true) {
+            self.attend();
+        }
         if self.is_joined() {
             self.values.writes.send(&mut self.lanes, payload_bytes_max);
         }
@@ -235,7 +243,7 @@ impl NodeState {
         let id = value.id;
         if let Some(get) = self.values.gets.get_mut(&id) {
             let author = author(value.author, get.found.last().map(|last| &last.author))?;
-            get.found.push(change(value, author)?);
+            get.found.push(change(value, author, &mut self.copies)?);
             return Ok(());
         }
         // Otherwise it was on its way when the watch was ended.
@@ -243,7 +251,7 @@ impl NodeState {
         if watch.begins() {
             self.answers.push((id, Ok(0)));
         }
-        if watch.arrived(value, &mut self.lanes.control)? {
+        if watch.arrived(value, &mut self.lanes.control, &mut self.copies)? {
             self.woken.push(id);
         }
         Ok(())
@@ -303,9 +311,8 @@ impl NodeState {
 }
 
 /// A value as it came; its author was read before.
-fn change(value: &Value<'_>, author: Name) -> Result<Change, Refusal> {
-    let payload =
-        value.payload.map(|(encoding, bytes)| Payload { encoding, bytes: bytes::Bytes::copy_from_slice(bytes) });
+fn change(value: &Value<'_>, author: Name, copies: &mut Copies) -> Result<Change, Refusal> {
+    let payload = value.payload.map(|(encoding, bytes)| Payload { encoding, bytes: copies.copy(bytes) });
     Ok(Change { name: named(value.name)?, payload, rev: value.rev, author })
 }
 

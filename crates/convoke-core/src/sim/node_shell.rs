@@ -37,9 +37,9 @@ impl World {
             self.shared.insert(name.clone());
         }
         let slow = self.dice.pick(&SlowPolicy::ALL);
-        let peer = self.dice.pick(&[Peer::Owner, Peer::Stranger]);
+        let peer = if self.dice.pick(&[true, false]) { Peer::Owner } else { Peer::Stranger };
         let wrong_token = peer == Peer::Stranger && self.dice.once_in(8);
-        let token = match (peer, wrong_token) {
+        let token = match (&peer, wrong_token) {
             (Peer::Owner, _) => None,
             (_, false) => Some((token_name(), right_key())),
             // Sometimes none at all.
@@ -111,7 +111,8 @@ impl World {
         if !program.node.wants_link() {
             return;
         }
-        let peer = program.peer;
+        let peer = program.peer.clone();
+        let trusted = peer == Peer::Owner;
         let fails = !self.calm && self.dice.once_in(12);
         let conn = if fails { None } else { self.connect(tag, peer) };
         let Some(program) = self.programs.get_mut(&tag) else { return };
@@ -123,7 +124,7 @@ impl World {
                     self.excuse(tag, PAUSE_MAX);
                 }
                 // Who has no token believes whoever it found.
-                self.with_node(tag, |node, now| node.connected(peer == Peer::Owner, now));
+                self.with_node(tag, |node, now| node.connected(trusted, now));
             }
             None => {
                 let why = Refusal::new(Code::Unreachable, "nobody listens there");

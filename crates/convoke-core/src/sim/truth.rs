@@ -97,6 +97,7 @@ impl Truth {
                 self.begun.insert(*incarnation);
                 self.done.entry(*incarnation).or_default();
             }
+            Operation::Grant { .. } => {}
             Operation::Forget { incarnation, .. } => {
                 self.begun.remove(incarnation);
                 self.done.remove(incarnation);
@@ -318,6 +319,7 @@ pub(super) fn marks(items: Items<'_>) -> BTreeSet<(Tag, u64)> {
 fn what(operation: &Operation<'_>) -> String {
     match operation {
         Operation::Begin { incarnation, .. } => format!("the begin of {incarnation:?}"),
+        Operation::Grant { name, .. } => format!("the rights of {}", String::from_utf8_lossy(name)),
         Operation::Forget { incarnation, .. } => format!("the end of {incarnation:?}"),
         Operation::Expire { keys, .. } => format!("the time of {} keys", keys.len()),
         Operation::Write { incarnation, cseq, .. } => format!("write {cseq} of {incarnation:?}"),

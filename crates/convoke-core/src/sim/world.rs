@@ -18,7 +18,7 @@ use super::truth::{Life, Truth};
 use super::values::{Sign, User};
 use super::{Checker, Failure, Report};
 use crate::frame::Incarnation;
-use crate::hub::{HubConfig, HubIdentity, HubState, LinkId, Membership, Peer};
+use crate::hub::{HubConfig, HubIdentity, HubState, LinkId, LookBounds, Membership, Peer};
 use crate::name::Name;
 use crate::node::NodeState;
 use crate::outgoing::{SlowPolicy, Transmit};
@@ -394,6 +394,13 @@ impl World {
         let mut hub = HubState::new(self.config.clone(), identity, self.dice.bytes32(), self.now);
         hub.add_token(token_name(), right_key());
         hub.set_wall(self.wall_ms(), self.now);
+        // There are few values: with the bounds of the real world nobody would ever look in parts.
+        match self.seed % 4 {
+            0 => hub.set_look_bounds(LookBounds { at_once: 1, scan: 1, look_up: 3, next: 1 }),
+            1 => hub.set_look_bounds(LookBounds { at_once: 3, scan: 0, look_up: 100, next: 2 }),
+            2 => hub.set_look_bounds(LookBounds { at_once: 2, scan: 100, look_up: 1, next: 1 }),
+            _ => {}
+        }
         self.hub = Some(hub);
         self.signs.clear();
         self.away.clear();

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 
@@ -17,7 +18,8 @@ pub(super) fn count_step() {
     STEPS.set(STEPS.get() + 1);
 }
 
-fn steps_of(walk: impl FnOnce()) -> usize {
+/// How many nodes a walk looks at.
+pub(crate) fn steps_of(walk: impl FnOnce()) -> usize {
     STEPS.set(0);
     walk();
     STEPS.get()
@@ -70,6 +72,26 @@ fn a_pattern_finds_the_names_in_the_order_they_came() {
     assert_eq!(matched_by(&tree, "b/1"), ["b/1"]);
     assert_eq!(matched_by(&tree, "$hub/#"), ["$hub/nodes"]);
     assert_eq!(matched_by(&tree, "c/#"), [""; 0]);
+}
+
+#[test]
+fn a_search_ends_where_it_is_broken_off() {
+    let tree = tree_of(&["b/2", "a", "b/1", "b/2/x", "a/1", "b"]);
+    let search = |pattern: &str, mut steps: usize, max: usize| {
+        let mut found = Vec::new();
+        let all = tree.search(pattern, &mut steps, |name| {
+            found.push(*name);
+            if found.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        (found, all.is_continue(), steps)
+    };
+    assert_eq!(search("#", 100, 100), (vec!["b", "b/2", "b/2/x", "b/1", "a", "a/1"], true, 93));
+    assert_eq!(search("#", 100, 3), (vec!["b", "b/2", "b/2/x"], false, 96));
+    assert_eq!(search("#", 7, 100), (vec!["b", "b/2", "b/2/x", "b/1", "a", "a/1"], true, 0));
+    assert_eq!(search("#", 6, 100), (vec!["b", "b/2", "b/2/x", "b/1", "a"], false, 0));
+    assert_eq!(search("+/1", 5, 100), (vec!["b/1", "a/1"], true, 0));
+    assert_eq!(search("+/1", 4, 100), (vec!["b/1"], false, 0));
+    assert_eq!(search("b/+/y", 9, 100).0, [""; 0]);
 }
 
 #[test]

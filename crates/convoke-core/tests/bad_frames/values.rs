@@ -5,10 +5,13 @@ use convoke_core::frame::{
     About, Call, Content, End, Expect, Frame, Handle, Incarnation, Item, Items, Kind, MORE, REST, Reply, Select, Set,
     Value, WatchMode,
 };
-use convoke_core::limits::{BEAT_ATTENTIVE, BEATS_DEAD, FRAGMENT_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_LINK_MAX};
+use convoke_core::limits::{
+    ANSWERS_BYTES_MAX, BEAT_ATTENTIVE, BEATS_DEAD, FRAGMENT_BYTES_MAX, VALUE_BYTES_MAX, WATCHES_PER_LINK_MAX,
+    WRITES_MAX,
+};
 use convoke_core::{Code, Encoding, HubConfig, Name, Rev};
 
-use super::bench::{Answer, Bench, PORTIONS, Stage, encoded};
+use super::bench::{Answer, Bench, PORTIONS, Stage, answers, encoded};
 
 const CONTENT: Content<'static> = Content { encoding: Encoding::Raw, headers: false, bytes: b"x" };
 
@@ -46,7 +49,11 @@ fn set(payload: &[u8]) -> Option<Set<'_>> {
 }
 
 fn write(cseq: u64, items: &[Item<'_>]) -> Vec<u8> {
-    let body = [&cseq.to_le_bytes()[..], &[0; 8], &Items::encode(items)].concat();
+    write_settled(cseq, 0, items)
+}
+
+fn write_settled(cseq: u64, settled: u64, items: &[Item<'_>]) -> Vec<u8> {
+    let body = [&cseq.to_le_bytes()[..], &settled.to_le_bytes(), &Items::encode(items)].concat();
     let last = (body.len() - 1) / FRAGMENT_BYTES_MAX;
     let flags = |index| if index < last { MORE } else { 0 } | if index > 0 { REST } else { 0 };
     let fragments = body.chunks(FRAGMENT_BYTES_MAX).enumerate();
@@ -99,6 +106,7 @@ fn flags_and_numbers_that_do_not_exist_end_their_link() {
     let table: Vec<(Vec<u8>, &str)> = vec![
         (frame(Kind::Write, 1, 0, &number), "no encoding and no flags in a Write"),
         (frame(Kind::Write, 0, 1, &number), "no encoding and no flags in a Write"),
+        (write(0, &[item(b"a", b"1")]), "a cseq from 1"),
         (frame(Kind::Call, 0, 1, &number), "flags of this kind of frame"),
         (frame(Kind::Call, 9, 0, &[&[0; 16][..], &[0; 4]].concat()), "an encoding that exists"),
         (frame(Kind::Call, 0, 0, &[&[0; 12][..], &[77, 0, 0, 0, 0]].concat()), "a selector that exists"),
@@ -208,6 +216,71 @@ fn a_write_that_is_not_allowed_is_refused_and_the_link_stays() {
     }
 }
 
+/// Once a node that never said that it had its answers filled the hub with them, and could not say so any more either.
+#[test]
+fn who_does_not_say_that_it_has_its_answers_is_refused_before_anybody_else() {
+    for prefix in ["kept", "memory"] {
+        let memory = vec![Name::parse("memory").expect("a name")];
+        let mut bench = Bench::with(HubConfig { memory, ..HubConfig::default() });
+        bench.reach(Stage::Joined);
+        // Each is refused with a long sentence, which must be kept.
+        let name = format!("{prefix}/{}", "x".repeat(500));
+        let wanting = Item { expect: Expect::Present, ..item(name.as_bytes(), b"1") };
+        let mut last = 0;
+        let refusal = loop {
+            let some: Vec<u8> = (last + 1..=last + 500).flat_map(|cseq| write(cseq, &[wanting])).collect();
+            bench.say(&some);
+            let answers = bench.answers();
+            let refused = answers.iter().find_map(|answer| match answer {
+                Answer::Refused(About::Write(cseq), code, text) if *code != Code::Conflict => {
+                    Some((*cseq, *code, text.clone()))
+                }
+                _ => None,
+            });
+            last += 500;
+            if let Some(refused) = refused {
+                break refused;
+            }
+            assert!(last < WRITES_MAX as u64, "nothing stops it");
+        };
+        assert_eq!(refusal.1, Code::Backpressure, "{}", refusal.2);
+        assert!(refusal.2.contains("`bad` has not said that it has answers of"), "{}", refusal.2);
+        // It may have half, since then there is as much left for all others.
+        let each = 570..700;
+        let bytes = ANSWERS_BYTES_MAX as u64 / 2;
+        assert!((bytes / each.end..bytes / each.start).contains(&refusal.0), "after {}", refusal.0);
+        let other = format!("{prefix}/other");
+        let Bench { hub, witness, now, .. } = &mut bench;
+        witness.say(hub, &write(1, &[item(other.as_bytes(), b"1")]), *now);
+        bench.say(&[]);
+        bench.witness.listen(&mut bench.hub);
+        assert_eq!(answers(&bench.witness.heard.split_off(0)), [Answer::Other("Written")], "others may");
+        // It may again as soon as it says that it has them.
+        bench.say(&write(last + 1, &[wanting]));
+        assert!(matches!(&bench.answers()[..], [Answer::Refused(_, Code::Backpressure, _)]));
+        bench.say(&write_settled(last + 2, last + 1, &[item(other.as_bytes(), b"2")]));
+        assert_eq!(bench.answers(), [Answer::Other("Written")]);
+        bench.say(&write(last + 3, &[item(other.as_bytes(), b"3")]));
+        assert_eq!(bench.answers(), [Answer::Other("Written")]);
+    }
+}
+
+/// Once a node that had as many answers as it may could not say that it had them.
+#[test]
+fn who_has_had_all_answers_that_it_may_goes_on_when_it_says_so() {
+    let mut bench = Bench::at(Stage::Joined);
+    let max = WRITES_MAX as u64;
+    for first in (1..=max).step_by(4096) {
+        let some: Vec<u8> = (first..first + 4096).flat_map(|cseq| write(cseq, &[item(b"a", b"1")])).collect();
+        bench.say(&some);
+        bench.answers();
+    }
+    bench.say(&write(max + 1, &[item(b"a", b"1")]));
+    bench.expect_refused(About::Write(max + 1), Code::Limit, "it may have 65536", &"one too many");
+    bench.say(&write_settled(max + 2, max + 1, &[item(b"a", b"1")]));
+    assert_eq!(bench.answers(), [Answer::Other("Written")]);
+}
+
 #[test]
 fn a_watch_that_is_not_allowed_is_refused_and_the_link_stays() {
     for (pattern, sentence) in [(&b""[..], "cannot be empty"), (b"a/#/b", "goes on after `#`"), (b"\xff", "UTF-8")] {
@@ -230,6 +303,39 @@ fn a_watch_that_is_not_allowed_is_refused_and_the_link_stays() {
     bench.say(&encoded(&Frame::Unsubscribe { id: 7 }));
     bench.say(&encoded(&Frame::Unsubscribe { id: 7 }));
     bench.expect_refused(About::Request(7), Code::BadFrame, "there is no", &"ended twice");
+    assert_eq!(bench.hub.census().watches, 0);
+}
+
+/// Once gets that waited for what other hubs had committed had neither a limit nor a number of their own.
+#[test]
+fn gets_that_wait_for_a_shared_foundation_count_like_all_others() {
+    let mut bench = Bench::with(HubConfig { shared_foundation: true, ..HubConfig::default() });
+    bench.reach(Stage::Joined);
+    let get = |id, pattern: &'static [u8]| {
+        let (mode, after_memory) = (WatchMode::Once, Rev::default());
+        encoded(&Frame::Watch { id, mode, window: 0, after: 0, after_memory, pattern })
+    };
+    // All of this comes before the foundation has answered anything.
+    let mut said =
+        [get(7, b"a"), get(7, b"b"), watch(7, b"b"), encoded(&Frame::Subscribe { id: 7, pattern: b"b" })].concat();
+    said.extend(encoded(&Frame::Unsubscribe { id: 7 }));
+    said.extend(get(7, b"c"));
+    bench.say(&said);
+    let answers = bench.answers();
+    let in_use = |answer: &Answer| match answer {
+        Answer::Refused(About::Request(7), Code::BadFrame, text) => text.contains("the number 7 is in use"),
+        _ => false,
+    };
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    assert!(answers[..3].iter().all(in_use) && matches!(answers[3], Answer::Done(7, _)), "{answers:?}");
+    let count = WATCHES_PER_LINK_MAX as u32;
+    let many: Vec<u8> = (0..=count).flat_map(|id| get(id, b"a/#")).collect();
+    bench.say(&many);
+    let mut refused = bench.answers();
+    refused.retain(|answer| !matches!(answer, Answer::Done(..)));
+    let [Answer::Refused(About::Request(last), Code::Limit, _)] = &refused[..] else { panic!("{refused:?}") };
+    assert_eq!(*last, count);
+    bench.expect_alive(&"one too many");
     assert_eq!(bench.hub.census().watches, 0);
 }
 

@@ -1,4 +1,5 @@
 //! One hub, some nodes and a foundation, carried by hand: no bytes move before the test says so.
+#![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +7,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use convoke_core::foundation::{Ask, RowKey, Told};
 use convoke_core::{
-    Code, HubConfig, HubIdentity, HubState, LinkId, Name, NodeConfig, NodeState, Peer, Refusal, Time, Transmit,
+    Code, HubConfig, HubIdentity, HubState, LinkId, Name, NodeConfig, NodeState, Peer, Refusal, Standing, Time,
+    Transmit,
 };
 
 pub(crate) struct Node {
@@ -16,6 +18,10 @@ pub(crate) struct Node {
     pub(crate) deaf: bool,
     /// What the hub has written and it has not read.
     unread: Vec<Bytes>,
+    /// As whom the transport knows it.
+    peer: Peer,
+    /// Why it is not let in; it does not try again.
+    pub(crate) refused: Option<Refusal>,
 }
 
 impl Node {
@@ -67,6 +73,8 @@ impl World {
             link: None,
             deaf: false,
             unread: Vec::new(),
+            peer: Peer::Owner,
+            refused: None,
         };
         let mut world = World {
             hub: hub(&config, 7),
@@ -85,9 +93,22 @@ impl World {
         world
     }
 
+    /// One more node, which joins.
+    pub(crate) fn join(&mut self, config: NodeConfig, peer: Peer) -> usize {
+        let state = NodeState::new(config, [self.nodes.len() as u8; 32], self.now);
+        self.nodes.push(Node { state, link: None, deaf: false, unread: Vec::new(), peer, refused: None });
+        self.settle();
+        self.nodes.len() - 1
+    }
+
     /// The foundation tells the hub.
     pub(crate) fn tell(&mut self, told: Told) {
         self.hub.told(told, self.now);
+    }
+
+    /// How many rows the foundation keeps in this table.
+    pub(crate) fn rows_kept(&self, table: u8) -> usize {
+        self.rows.keys().filter(|key| key.table == table).count()
     }
 
     /// The foundation keeps an operation, and tells it.
@@ -156,13 +177,16 @@ impl World {
 
     fn carry(&mut self, place: usize) -> bool {
         let node = &mut self.nodes[place];
+        if node.refused.is_some() {
+            return false;
+        }
         if node.link.is_none() {
             if let Some(due) = node.state.deadline().filter(|_| !node.state.wants_link()) {
                 self.now = self.now.max(due);
                 node.state.tick(self.now);
             }
-            node.link = Some(self.hub.open(Peer::Owner, self.now).unwrap());
-            node.state.connected(true, self.now);
+            node.link = Some(self.hub.open(node.peer.clone(), self.now).unwrap());
+            node.state.connected(node.peer != Peer::Stranger, self.now);
         }
         let link = node.link.expect("it was made above");
         let mut moved = false;
@@ -179,6 +203,17 @@ impl World {
         for bytes in node.unread.drain(..).chain(std::iter::from_fn(|| transmit.pop())) {
             moved = true;
             node.state.receive(&mut BytesMut::from(&bytes[..]), self.now);
+        }
+        if !node.state.has_link() {
+            // The hub has closed it.
+            if let Standing::Offline(Some(why)) = node.state.standing()
+                && matches!(why.code, Code::Unauthorized | Code::Forbidden)
+            {
+                node.refused = Some(why);
+            }
+            node.link = None;
+            self.hub.closed(link, self.now);
+            moved = true;
         }
         moved
     }

@@ -3,7 +3,6 @@
 mod chaos;
 mod lost;
 #[path = "../pair/mod.rs"]
-#[allow(dead_code, reason = "shared by tests, none of which uses all of it")]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 mod pair;
 mod refusing;

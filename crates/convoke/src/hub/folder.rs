@@ -107,7 +107,7 @@ fn incomplete(text: String) -> Error {
 }
 
 /// Makes a folder that only this user can look into, and the folders above it.
-pub(super) fn make(path: &Path) -> std::io::Result<()> {
+pub(crate) fn make(path: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -116,7 +116,7 @@ pub(super) fn make(path: &Path) -> std::io::Result<()> {
 }
 
 /// Writes a file that only this user can read, whole or not at all, and durably.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = PathBuf::from(path);
     beside.as_mut_os_string().push(format!(".{}", std::process::id()));
     let mut options = File::options();
@@ -131,6 +131,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         return Err(error);
     }
     if let Some(folder) = path.parent() {
+        // A name alone is one in the current folder.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         File::open(folder)?.sync_all()?;
     }
     Ok(())

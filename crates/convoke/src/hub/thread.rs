@@ -5,6 +5,8 @@
 //! touched link what has gathered and writes it at once, in one call. Only what a socket refuses waits. Alone in flight,
 //! a message thus leaves in the turn it came in; under load a turn holds thousands.
 
+mod door;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -18,11 +20,14 @@ use convoke_core::{LinkId, Notice, Peer, Refusal, Time, Transmit};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 
+use door::Door;
+
 use super::announce::{Announcement, announce};
 use super::{HubShared, defaults, now};
 use crate::address::Address;
 use crate::error::Error;
 use crate::store::StoreThread;
+use crate::tls::hub::HubTls;
 use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::{Listener, Stream, mem, tcp};
@@ -51,6 +56,25 @@ const TURNED_AWAY_MAX: usize = 64;
 /// How long the accept loop waits when the system has no more files or memory for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Threads that carry links over TLS. With one, what a program did on one link before another link was made is also seen in
+/// this order: who leaves leaves its name to who comes next. It encrypts as much as the one thread of the hub handles.
+const TLS_THREADS: usize = 1;
+
+/// What a hub's thread has.
+pub(super) struct Owned {
+    pub(super) shared: Arc<HubShared>,
+    pub(super) token: Token,
+    pub(super) tls: Option<Arc<HubTls>>,
+    pub(super) store: Option<StoreThread>,
+    pub(super) join_time: Duration,
+}
+
+/// What carries links over TLS.
+struct Carrier {
+    tls: Arc<HubTls>,
+    runtime: tokio::runtime::Handle,
+}
+
 /// What [`run`] tells when it listens.
 pub(super) struct Listening {
     pub(super) addresses: Vec<Address>,
@@ -59,23 +83,30 @@ pub(super) struct Listening {
 
 /// Runs a hub until `stopped` is dropped or sent.
 pub(super) fn run(
-    shared: Arc<HubShared>,
+    Owned { shared, token, tls, store, join_time }: Owned,
     listen: Vec<Address>,
-    token: Token,
-    store: Option<StoreThread>,
     started: oneshot::Sender<Result<Listening, Error>>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let carrying = tls.as_ref().map(|_| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(TLS_THREADS).thread_name("convoke-tls").enable_all().build()
+    });
+    let (runtime, carrying) = match (runtime, carrying.transpose()) {
+        (Ok(runtime), Ok(carrying)) => (runtime, carrying),
+        (Err(error), _) | (_, Err(error)) => {
             let _ = started.send(Err(Error::io("event loop of a hub", error)));
             return;
         }
     };
+    let carrier = carrying.as_ref().zip(tls).map(|(runtime, tls)| {
+        runtime.spawn(tls.clone().look_after());
+        Carrier { tls, runtime: runtime.handle().clone() }
+    });
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
-        let loops = Rc::new(Loop::new(shared));
+        let loops = Rc::new(Loop::new(shared, carrier, join_time));
         let (listening, listeners) = match open_all(&loops, &listen, &token).await {
             Ok(open) => open,
             Err(error) => {
@@ -89,7 +120,8 @@ pub(super) fn run(
         };
         tokio::task::spawn_local(loops.clone().write_all());
         tokio::task::spawn_local(loops.clone().keep_time());
-        let accept = |listener| tokio::task::spawn_local(loops.clone().accept_all(listener)).abort_handle();
+        let accept =
+            |(listener, door)| tokio::task::spawn_local(loops.clone().accept_all(listener, door)).abort_handle();
         let accepting: Vec<AbortHandle> = listeners.into_iter().map(accept).collect();
         let _ = started.send(Ok(listening));
         // Told, or dropped with the Hub: both mean stop.
@@ -111,6 +143,10 @@ pub(super) fn run(
             store.finish();
         }
     });
+    // Dropping it would not wait, and who stops a hub wants its connections to be closed.
+    if let Some(carrying) = carrying {
+        carrying.shutdown_timeout(LINGER);
+    }
 }
 
 /// That by which others find the hub. It goes with the [`Hub`](super::Hub), before the thread stops: who comes back at
@@ -131,7 +167,11 @@ impl Drop for Presence {
 }
 
 /// Listens on all addresses. Nothing is accepted before all are open, so that a hub is there wholly or not at all.
-async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<(Listening, Vec<Listener>), Error> {
+async fn open_all(
+    loops: &Rc<Loop>,
+    given: &[Address],
+    token: &Token,
+) -> Result<(Listening, Vec<(Listener, Door)>), Error> {
     let all = if given.is_empty() { defaults() } else { given.to_vec() };
     let mut presence = Presence::default();
     let (mut listeners, mut addresses, mut announced, mut socket) = (Vec::new(), Vec::new(), Vec::new(), None);
@@ -146,11 +186,23 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
             _ => Error::io(format!("listening on {address}"), error),
         };
         match address {
-            Address::Tcp { host, port } => {
-                let (listener, bound) = tcp::listen(host, *port).await.map_err(failed)?;
-                listeners.push(listener);
-                announced.push(bound);
-                addresses.push(Address::Tcp { host: bound.ip().to_string(), port: bound.port() });
+            Address::Tls { .. } if loops.carrier.is_none() => {
+                let text = "the hub has no certificate; `convoke tls init` makes one";
+                return Err(Error::Configuration(format!("listening on {address}: {text}")));
+            }
+            Address::Tcp { host, port } | Address::Tls { host, port } => {
+                let tls = loops.carrier.is_some();
+                let (listener, bound) = tcp::listen(host, *port, tls).await.map_err(failed)?;
+                let loopback = bound.ip().is_loopback();
+                let (host, port) = (bound.ip().to_string(), bound.port());
+                let (door, at) = match address {
+                    Address::Tcp { .. } if !tls => (Door::Plain, Address::Tcp { host, port }),
+                    Address::Tcp { .. } if loopback => (Door::Both, Address::Tcp { host, port }),
+                    _ => (Door::Tls, Address::Tls { host, port }),
+                };
+                listeners.push((listener, door));
+                announced.extend(loopback.then_some(bound));
+                addresses.push(at);
             }
             #[cfg(unix)]
             Address::Unix(path) => {
@@ -159,7 +211,7 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
                 {
                     super::folder::make(folder).map_err(failed)?;
                 }
-                listeners.push(crate::transport::unix::listen(path).await.map_err(failed)?);
+                listeners.push((crate::transport::unix::listen(path).await.map_err(failed)?, Door::Plain));
                 presence.sockets.push(path.clone());
                 socket = Some(path.clone());
                 addresses.push(address.clone());
@@ -181,6 +233,8 @@ async fn open_all(loops: &Rc<Loop>, given: &[Address], token: &Token) -> Result<
 /// The event loop's own state; only its thread touches it.
 struct Loop {
     shared: Arc<HubShared>,
+    carrier: Option<Carrier>,
+    join_time: Duration,
     links: RefCell<HashMap<LinkId, Rc<Open>>>,
     /// The writing task shall run.
     write: Notify,
@@ -212,9 +266,11 @@ struct Open {
 }
 
 impl Loop {
-    fn new(shared: Arc<HubShared>) -> Loop {
+    fn new(shared: Arc<HubShared>, carrier: Option<Carrier>, join_time: Duration) -> Loop {
         Loop {
             shared,
+            carrier,
+            join_time,
             links: RefCell::default(),
             write: Notify::new(),
             retime: Notify::new(),
@@ -227,10 +283,10 @@ impl Loop {
         }
     }
 
-    async fn accept_all(self: Rc<Self>, listener: Listener) {
+    async fn accept_all(self: Rc<Self>, listener: Listener, door: Door) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.open(stream, peer),
+                Ok((stream, peer)) => self.open(stream, peer, door),
                 // The one that wanted to connect is gone again.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
@@ -242,7 +298,7 @@ impl Loop {
         }
     }
 
-    fn open(self: &Rc<Self>, stream: Stream, peer: Peer) {
+    fn open(self: &Rc<Self>, stream: Stream, peer: Peer, door: Door) {
         let id = match self.shared.lock().open(peer, now()) {
             Ok(id) => id,
             Err(refusal) => {
@@ -250,6 +306,17 @@ impl Loop {
                 return self.turn_away(stream, &refusal);
             }
         };
+        match stream {
+            Stream::Tcp(stream) if door != Door::Plain => {
+                tokio::task::spawn_local(self.clone().sort(id, stream, door));
+            }
+            stream => self.start(id, stream),
+        }
+        self.retime();
+    }
+
+    /// Begins to read a link, and writes what the hub has to say on it already.
+    fn start(self: &Rc<Self>, id: LinkId, stream: Stream) {
         let open = Rc::new(Open {
             stream,
             transmit: RefCell::default(),
@@ -260,7 +327,15 @@ impl Loop {
         self.links.borrow_mut().insert(id, open.clone());
         let reader = tokio::task::spawn_local(self.clone().read_all(id, open.clone())).abort_handle();
         *open.reader.borrow_mut() = Some(reader);
-        self.retime();
+        self.write(id, &open);
+    }
+
+    /// A link has ended.
+    fn forget(&self, id: LinkId) {
+        self.links.borrow_mut().remove(&id);
+        self.shared.lock().closed(id, now());
+        self.write.notify_one();
+        self.closed.notify_one();
     }
 
     /// Tells a connection that cannot become a link why not.
@@ -303,9 +378,6 @@ impl Loop {
         let mut buffers = self.buffers.borrow_mut();
         let mut input = if rest.is_empty() { buffers.take() } else { std::mem::take(rest) };
         let turn = buffers.read(&open.stream, &mut input);
-        if turn == Turn::Emptied {
-            open.stream.set_emptied();
-        }
         if open.closing.get() {
             input.clear();
         } else if !input.is_empty() {
@@ -350,7 +422,7 @@ impl Loop {
         self.unwritten.set(0);
         let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
         loop {
-            let notices = {
+            let (notices, deadline) = {
                 let links = self.links.borrow();
                 let mut state = self.shared.lock();
                 let handed_over = std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
@@ -363,8 +435,9 @@ impl Loop {
                         state.transmit(*id, &mut open.transmit.borrow_mut());
                     }
                 }
-                state.notices()
+                (state.notices(), state.deadline())
             };
+            self.retime_to(deadline);
             for notice in notices {
                 self.log(&notice);
             }
@@ -422,8 +495,15 @@ impl Loop {
                     return self.linger(open);
                 }
                 Ok(true) => {
-                    self.shared.lock().transmit(id, &mut transmit);
+                    let deadline = {
+                        let mut state = self.shared.lock();
+                        state.transmit(id, &mut transmit);
+                        state.deadline()
+                    };
+                    self.retime_to(deadline);
                     if transmit.is_empty() && !transmit.close && !transmit.abort {
+                        // An idle link holds no memory for what it may write.
+                        *transmit = Transmit::default();
                         return;
                     }
                 }
@@ -511,11 +591,6 @@ struct Ended<'a> {
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.loops.links.borrow_mut().remove(&self.id);
-        let mut state = self.loops.shared.lock();
-        state.closed(self.id, now());
-        drop(state);
-        self.loops.write.notify_one();
-        self.loops.closed.notify_one();
+        self.loops.forget(self.id);
     }
 }

@@ -1,21 +1,22 @@
 //! Calls: a service of another program, used as if it were a function.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use convoke_core::limits::{CALL_TIME_DEFAULT, CALL_TIME_MAX};
 use convoke_core::report::{ProviderReport, SERVICES, ServiceReport};
-use convoke_core::{CallEnd, CallRequest, Code, Headers, Name, NodeState, Payload, Refusal};
+use convoke_core::{CallEnd, CallRequest, Code, Headers, Name, NodeState, Numbered, Payload, Refusal, Time};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
 use super::serve::time_left;
-use super::{Node, NodeShared, left};
+use super::{Node, NodeShared};
+use crate::clock::now;
 use crate::error::{Error, Failure};
-use crate::hub::now;
 use crate::transport::mem;
 
 /// Chooses one of the providers, or none; see [`Selector::Choose`].
@@ -109,15 +110,36 @@ impl CallOptions {
 
 /// Who waits for the end of which call.
 #[derive(Default)]
-pub(super) struct Waiting(HashMap<u64, oneshot::Sender<CallEnd>>);
+pub(super) struct Waiting(Numbered<Waits>);
+
+enum Waits {
+    /// To be woken.
+    For(Waker),
+    /// It has ended, and is to be taken.
+    Ended(CallEnd),
+}
 
 impl Waiting {
     /// Hands out what has come. Who asked may have given up.
     pub(super) fn settle(&mut self, state: &mut NodeState) {
         for (number, end) in state.ended_calls() {
-            if let Some(sender) = self.0.remove(&number) {
-                let _ = sender.send(end);
+            if let Some(waits) = self.0.get_mut(number)
+                && let Waits::For(task) = std::mem::replace(waits, Waits::Ended(end))
+            {
+                task.wake();
             }
+        }
+    }
+
+    /// The end of a call, or `None` if it is yet to come; then `task` is woken when it does.
+    fn take(&mut self, number: u64, task: &Waker) -> Option<CallEnd> {
+        if let Some(Waits::For(waker)) = self.0.get_mut(number) {
+            waker.clone_from(task);
+            return None;
+        }
+        match self.0.remove(number) {
+            Some(Waits::Ended(end)) => Some(end),
+            _ => unreachable!("who waits for a call takes its end, once"),
         }
     }
 }
@@ -133,11 +155,11 @@ impl Node {
     ///
     /// [`Error::outcome`] tells whether the handler may have run, [`Error::code`] why not:
     ///
-    /// * It certainly has not: [`Error::Refused`] with [`Code::NoProvider`] (nobody offers it, or nobody who was selected) or [`Code::TimedOut`] (it
-    ///   was not given to a provider in time); [`Error::Backpressure`] with [`Code::Busy`] (all who offer it have too
-    ///   much to do, or this node has 4096 open calls); [`Error::Offline`] without a link; [`Error::Unauthorized`];
-    ///   [`Error::BadName`]; [`Error::BadPayload`]; [`Error::Refused`] with [`Code::BadRequest`] if it cannot be read as
-    ///   what the handler takes.
+    /// * It certainly has not: [`Error::Refused`] with [`Code::NoProvider`] (nobody offers it, or nobody who was
+    ///   selected) or [`Code::TimedOut`] (it was not given to a provider in time); [`Error::Backpressure`] with
+    ///   [`Code::Busy`] (all who offer it have too much to do, or this node has 4096 open calls);
+    ///   [`Error::Offline`] without a link; [`Error::Unauthorized`]; [`Error::BadName`]; [`Error::BadPayload`];
+    ///   [`Error::Refused`] with [`Code::BadRequest`] if it cannot be read as what the handler takes.
     /// * It may have: [`Error::Unanswered`] with [`Code::TimedOut`] after 10 s, [`Code::ProviderLost`] if the provider
     ///   was lost meanwhile and did not come back within 5 s, [`Code::LinkLost`], [`Code::Cancelled`].
     /// * It has: [`Error::Failed`] is what the program answers; also with the kind `BadPayload` if the answer cannot be read
@@ -188,14 +210,16 @@ impl Node {
             return Err(Error::not_done(Refusal::new(Code::TimedOut, text)));
         }
         let begun = now();
+        let mut at = begun;
         let select = match select {
-            Selector::Choose(choose) => match choose(&self.providers(&service, timeout).await?) {
-                Some(node) => convoke_core::Selector::Node(node.to_string()),
-                None => {
+            Selector::Choose(choose) => {
+                let Some(node) = choose(&self.providers(&service, timeout).await?) else {
                     let text = format!("call to `{service}`: the program chose no provider");
                     return Err(Error::not_done(Refusal::new(Code::NoProvider, text)));
-                }
-            },
+                };
+                at = now();
+                convoke_core::Selector::Node(node.to_string())
+            }
             Selector::Default => convoke_core::Selector::Default,
             Selector::First => convoke_core::Selector::First,
             Selector::RoundRobin => convoke_core::Selector::RoundRobin,
@@ -209,19 +233,19 @@ impl Node {
         };
         let mut request = CallRequest { service, select, wait: wait_for_provider, timeout, payload, headers: &headers };
         let shared = &self.handle.shared;
-        let mut open = loop {
+        let open = loop {
             // Choosing took some of it, and so does waiting for room.
-            request.timeout = timeout.saturating_sub(now().since(begun)).max(Duration::from_millis(1));
+            request.timeout = timeout.saturating_sub(at.since(begun)).max(Duration::from_millis(1));
             // Before it is tried, so that no room goes unnoticed.
             let room = shared.room.notified();
-            if let Some(open) = shared.call(&request).map_err(Error::not_done)? {
+            let open = poll_fn(|context| Poll::Ready(shared.call(&request, at, context.waker()))).await;
+            if let Some(open) = open.map_err(Error::not_done)? {
                 break open;
             }
             room.await;
+            at = now();
         };
-        let end = (&mut open.end).await;
-        open.ended = true;
-        match end.map_err(|_| left(self.name()))? {
+        match open.await {
             CallEnd::Done(payload) => Ok(payload),
             CallEnd::Failed { kind, message, payload } => Err(Error::Failed(Failure { kind, message, payload })),
             CallEnd::Refused(why) => Err(Error::not_done(why)),
@@ -325,8 +349,22 @@ fn decoded<R: DeserializeOwned>(payload: &Payload) -> Result<R, Error> {
 struct Open<'a> {
     shared: &'a NodeShared,
     number: u64,
-    end: oneshot::Receiver<CallEnd>,
+    /// Who waits was told with the call, and need not be told again.
+    fresh: bool,
     ended: bool,
+}
+
+impl Future for Open<'_> {
+    type Output = CallEnd;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CallEnd> {
+        if std::mem::take(&mut self.fresh) {
+            return Poll::Pending;
+        }
+        let end = self.shared.lock().calls.take(self.number, context.waker());
+        self.ended = end.is_some();
+        end.map_or(Poll::Pending, Poll::Ready)
+    }
 }
 
 impl Drop for Open<'_> {
@@ -335,7 +373,7 @@ impl Drop for Open<'_> {
             return;
         }
         let mut inner = self.shared.lock();
-        inner.calls.0.remove(&self.number);
+        inner.calls.0.remove(self.number);
         inner.state.cancel(self.number);
         let mem = self.shared.flush_soon(&mut inner);
         drop(inner);
@@ -346,21 +384,20 @@ impl Drop for Open<'_> {
 }
 
 impl NodeShared {
-    /// `None` if the link must take some of what waits first.
-    fn call(&self, request: &CallRequest<'_>) -> Result<Option<Open<'_>>, Refusal> {
+    /// `None` if the link must take some of what waits first. `task` is woken when the call has ended.
+    fn call(&self, request: &CallRequest<'_>, now: Time, task: &Waker) -> Result<Option<Open<'_>>, Refusal> {
         let mut inner = self.lock();
-        let number = match inner.state.call(request, now()) {
+        let number = match inner.state.call(request, now) {
             Ok(number) => number,
             Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(None),
             Err(refusal) => return Err(refusal),
         };
-        let (sender, end) = oneshot::channel();
-        inner.calls.0.insert(number, sender);
+        inner.calls.0.insert(number, Waits::For(task.clone()));
         let looks_at = inner.looks_at;
         if inner.state.deadline().is_some_and(|due| looks_at.is_none_or(|looks_at| due < looks_at)) {
             self.wake.notify_one();
         }
-        let open = Open { shared: self, number, end, ended: false };
+        let open = Open { shared: self, number, fresh: true, ended: false };
         let mem = self.flush_soon(&mut inner);
         drop(inner);
         if let Some(mem) = mem {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use convoke_core::{Code, Refusal};
+use convoke_core::{Code, Name, Refusal, Standing};
 use tokio::net::lookup_host;
 
 use super::{NodeShared, load};
 use crate::address::Address;
-use crate::hub::{Announced, find, now};
+use crate::announced::{Announced, find};
+use crate::clock::now;
 use crate::token::Token;
 use crate::transport::buffers::{Buffers, Turn};
 use crate::transport::mem::{self, MemLink};
@@ -84,7 +85,7 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
             let mut inner = shared.lock();
             inner.state.tick(now());
             inner.settle(shared);
-            let ended = matches!(inner.state.standing(), convoke_core::Standing::Ended(_));
+            let ended = matches!(inner.state.standing(), Standing::Ended(_));
             inner.looks_at = inner.state.deadline();
             (inner.looks_at, inner.state.wants_link(), ended)
         };
@@ -112,6 +113,18 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
     }
 }
 
+/// Says that a node has joined, or that it has not, for those who look.
+pub(super) fn tell(node: &Name, before: &Standing, now: &Standing) {
+    match now {
+        Standing::Joined => tracing::info!("`{node}` has joined"),
+        Standing::Offline(Some(why)) if *before == Standing::Joined => {
+            tracing::info!("`{node}` has lost its link, and joins again as soon as it can: {why}");
+        }
+        Standing::Offline(Some(why)) => tracing::debug!("`{node}` has not joined: {why}"),
+        _ => {}
+    }
+}
+
 async fn wait(shared: &NodeShared, deadline: Option<convoke_core::Time>) {
     let wake = shared.wake.notified();
     match deadline {
@@ -129,7 +142,7 @@ async fn left(shared: &NodeShared) {
             let mut inner = shared.lock();
             inner.state.tick(now());
             inner.settle(shared);
-            if matches!(inner.state.standing(), convoke_core::Standing::Ended(_)) {
+            if matches!(inner.state.standing(), Standing::Ended(_)) {
                 return;
             }
             inner.looks_at = inner.state.deadline();
@@ -155,6 +168,17 @@ async fn dial_hub(shared: &Arc<NodeShared>) -> Result<Dialed, Refusal> {
         }
         #[cfg(not(unix))]
         Address::Unix(_) => return Err(unreachable(shared, "there are no Unix sockets here")),
+        Address::Tls { host, port } => {
+            let tls = shared.tls.as_ref().expect("a node that has none was not opened");
+            let stream = tcp::connect(host, *port).await.map_err(failed)?;
+            let (stream, trusted) = tls.connect(stream, host, &shared.address).await?;
+            let token = match &shared.token {
+                _ if trusted => None,
+                Some(token) => Some(token.clone()),
+                None => announced_token(host, *port).await,
+            };
+            (Dialed::Socket(stream, trusted), token)
+        }
         Address::Tcp { host, port } => {
             let announced = announced(host, *port).await;
             #[cfg(unix)]
@@ -163,7 +187,7 @@ async fn dial_hub(shared: &Arc<NodeShared>) -> Result<Dialed, Refusal> {
             {
                 return Ok(Dialed::Socket(stream, true));
             }
-            let stream = tcp::connect(host, *port).await.map_err(failed)?;
+            let stream = Stream::Tcp(tcp::connect(host, *port).await.map_err(failed)?);
             let token = match &shared.token {
                 Some(token) => Some(token.clone()),
                 None => announced_token(host, *port).await,
@@ -249,8 +273,10 @@ async fn talk(shared: &Arc<NodeShared>, stream: Stream, trusted: bool) {
                     let mut inner = shared.lock();
                     inner.state.receive(&mut input, now());
                     if turn == Turn::Ended {
-                        let text = format!("the hub at {} has ended the link", shared.address);
-                        inner.state.disconnected(Refusal::new(Code::LinkLost, text), now());
+                        let why = stream.why().unwrap_or_else(|| {
+                            Refusal::new(Code::LinkLost, format!("the hub at {} has ended the link", shared.address))
+                        });
+                        inner.state.disconnected(why, now());
                     }
                     inner.settle(shared);
                 }
@@ -295,7 +321,7 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
         stream.end();
         stream.drain().await;
     };
-    if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
+    if matches!(shared.lock().state.standing(), Standing::Ended(_)) {
         // A hub that takes nothing is left without a word; how much of the rest it still gets, nobody will know.
         if tokio::time::timeout(LEAVE_TIME, goodbye).await.is_err() {
             let inner = shared.lock();

@@ -4,28 +4,35 @@
 //! came, and a program that offers two services does not hold up one for the other.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use convoke_core::{CallEnd, Code, Headers, Incoming, IncomingCall, Name, NodeState, Payload, Refusal, Time};
 use futures_core::Stream;
 use futures_util::FutureExt;
-use futures_util::future::{AbortHandle, Abortable};
+use futures_util::future::{AbortHandle, Abortable, CatchUnwind};
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::futures::TaskLocalFuture;
 
-use super::{Node, NodeShared, left};
+use super::{Node, left};
+use crate::clock::now;
 use crate::error::{Error, Failure};
-use crate::hub::now;
 use crate::transport::mem;
 
 /// How many calls one registration handles at a time unless told otherwise.
 const CONCURRENCY: usize = 256;
+
+/// So many calls are answered together at most: then their callers are told, before more are handled.
+const ENDS_MAX: usize = 256;
+
+/// How often the task of a registration looks for more before other tasks have their turn.
+const TURNS_MAX: usize = 16;
 
 tokio::task_local! {
     /// Until when the call must be answered that is being handled.
@@ -106,12 +113,29 @@ impl Drop for Registration {
     }
 }
 
-/// The tasks that handle calls, by registration.
+/// What has come for the tasks that handle calls, by registration.
 #[derive(Default)]
-pub(super) struct Providers(HashMap<u32, mpsc::UnboundedSender<Incoming>>);
+pub(super) struct Providers(BTreeMap<u32, Queue>);
+
+/// What has come for one of them. The hub bounds how many calls it gives to one node.
+#[derive(Default)]
+struct Queue {
+    incoming: Vec<Incoming>,
+    /// To be woken when something comes.
+    task: Option<Waker>,
+}
+
+impl Queue {
+    fn push(&mut self, incoming: Incoming) {
+        self.incoming.push(incoming);
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+}
 
 impl Providers {
-    /// Hands out what has come. The hub bounds how many calls it gives to one node.
+    /// Hands out what has come.
     pub(super) fn settle(&mut self, state: &mut NodeState) {
         for incoming in state.incoming() {
             let id = match &incoming {
@@ -122,22 +146,31 @@ impl Providers {
                     *registration
                 }
             };
-            let undone = match self.0.get(&id) {
-                Some(sender) => sender.send(incoming).err().map(|mpsc::error::SendError(incoming)| incoming),
-                None => Some(incoming),
-            };
-            if let Some(Incoming::Call(call)) = undone {
-                // Its task is gone with its runtime.
-                let why = Refusal::new(Code::ProviderLost, "the provider is ending");
-                state.finish(call.id, &CallEnd::Refused(why), now());
+            match (self.0.get_mut(&id), incoming) {
+                (Some(queue), incoming) => queue.push(incoming),
+                (None, Incoming::Call(call)) => {
+                    // Its task is gone with its runtime.
+                    let why = Refusal::new(Code::ProviderLost, "the provider is ending");
+                    state.finish(call.id, &CallEnd::Refused(why), now());
+                }
+                (None, _) => {}
             }
         }
     }
 
     fn withdraw(&mut self, id: u32) {
-        if let Some(sender) = self.0.get(&id) {
+        if let Some(queue) = self.0.get_mut(&id) {
             let why = Refusal::new(Code::Left, "it was withdrawn");
-            let _ = sender.send(Incoming::Ended { registration: id, why });
+            queue.push(Incoming::Ended { registration: id, why });
+        }
+    }
+
+    /// Moves what has come for a task to `taken`, which is empty. If nothing has, the task is woken when something does.
+    fn take(&mut self, id: u32, taken: &mut Vec<Incoming>, task: &Waker) {
+        let Some(queue) = self.0.get_mut(&id) else { return };
+        std::mem::swap(&mut queue.incoming, taken);
+        if taken.is_empty() {
+            queue.task = Some(task.clone());
         }
     }
 }
@@ -233,24 +266,24 @@ impl Node {
         H: FnMut(Call) -> F + Send + 'static,
     {
         let shared = &self.handle.shared;
-        let (sender, incoming) = mpsc::unbounded_channel();
         let (answered, answer) = oneshot::channel();
         let id = {
             let mut inner = shared.lock();
             let id = inner.state.serve(service.clone(), options.idempotent)?;
             inner.answers.insert(id, answered);
             // Before the hub is asked: a call may come with its answer.
-            inner.providers.0.insert(id, sender);
+            inner.providers.0.insert(id, Queue::default());
             shared.flush(inner);
             id
         };
         let task = Task {
             node: self.clone(),
             id,
-            incoming,
+            incoming: Vec::new(),
             handler,
             concurrency: options.concurrency.max(1),
             waiting: VecDeque::new(),
+            spare: None,
             running: FuturesUnordered::new(),
             aborts: HashMap::new(),
             ends: Vec::new(),
@@ -270,28 +303,51 @@ fn ended(result: Result<Payload, Failure>) -> CallEnd {
     }
 }
 
-type Handling = Pin<Box<dyn Future<Output = (u64, CallEnd)> + Send>>;
+/// A handler at work.
+type Handling<F> = TaskLocalFuture<Time, CatchUnwind<AssertUnwindSafe<F>>>;
+
+/// A handler that had to wait for something.
+struct Running<F> {
+    id: u64,
+    handling: Abortable<Pin<Box<Handling<F>>>>,
+}
+
+impl<F: Future<Output = CallEnd>> Future for Running<F> {
+    type Output = (u64, CallEnd);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<(u64, CallEnd)> {
+        Pin::new(&mut self.handling).poll(context).map(|handled| {
+            let end = handled.map_or_else(
+                |_| CallEnd::Uncertain(Refusal::new(Code::Cancelled, "its caller did not want it any more")),
+                handled_or_panicked,
+            );
+            (self.id, end)
+        })
+    }
+}
 
 /// Handles the calls of one registration, until it is withdrawn and all of them are answered.
-struct Task<H> {
+struct Task<F, H> {
     /// Keeps the node while something is being handled.
     node: Node,
     id: u32,
-    incoming: mpsc::UnboundedReceiver<Incoming>,
+    incoming: Vec<Incoming>,
     handler: H,
     concurrency: usize,
     /// Calls that wait for others to be done.
     waiting: VecDeque<IncomingCall>,
-    running: FuturesUnordered<Handling>,
+    /// Where a handler was at work that did not have to wait: the next one needs no memory of its own.
+    spare: Option<Pin<Box<Handling<F>>>>,
+    running: FuturesUnordered<Running<F>>,
     aborts: HashMap<u64, AbortHandle>,
     /// Calls that have been handled, and whose callers are yet to be told.
     ends: Vec<(u64, CallEnd)>,
     withdrawn: bool,
 }
 
-impl<H> Unpin for Task<H> {}
+impl<F, H> Unpin for Task<F, H> {}
 
-impl<F, H> Future for Task<H>
+impl<F, H> Future for Task<F, H>
 where
     F: Future<Output = CallEnd> + Send + 'static,
     H: FnMut(Call) -> F + Send + 'static,
@@ -300,47 +356,64 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
-        loop {
-            task.take_incoming(context);
+        for _ in 0..TURNS_MAX {
+            task.exchange(context);
+            let came = !task.incoming.is_empty();
+            task.sort_incoming();
             task.begin_waiting();
             while let Poll::Ready(Some((id, end))) = Pin::new(&mut task.running).poll_next(context) {
                 task.aborts.remove(&id);
                 task.ends.push((id, end));
                 task.begin_waiting();
             }
-            if task.ends.is_empty() {
-                break;
+            if task.ends.is_empty() && !came {
+                let done = task.withdrawn && task.running.is_empty() && task.waiting.is_empty();
+                return if done { Poll::Ready(()) } else { Poll::Pending };
             }
-            // All at once: one lock, and one write.
-            task.node.handle.shared.finish(&mut task.ends);
         }
-        if task.withdrawn && task.running.is_empty() && task.waiting.is_empty() {
-            return Poll::Ready(());
-        }
+        // Others have their turn, however much comes.
+        context.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-impl<F, H> Task<H>
+impl<F, H> Task<F, H>
 where
     F: Future<Output = CallEnd> + Send + 'static,
     H: FnMut(Call) -> F + Send + 'static,
 {
-    fn take_incoming(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(incoming) = self.incoming.poll_recv(context) {
+    /// Tells how calls have ended and takes what has come, with one lock and one write.
+    fn exchange(&mut self, context: &Context<'_>) {
+        let shared = &self.node.handle.shared;
+        let mut inner = shared.lock();
+        inner.providers.take(self.id, &mut self.incoming, context.waker());
+        if self.ends.is_empty() {
+            return;
+        }
+        let now = now();
+        for (id, end) in self.ends.drain(..) {
+            inner.state.finish(id, &end, now);
+        }
+        let mem = shared.flush_soon(&mut inner);
+        drop(inner);
+        if let Some(mem) = mem {
+            mem::pump(&mem);
+        }
+    }
+
+    fn sort_incoming(&mut self) {
+        let mut came = std::mem::take(&mut self.incoming);
+        for incoming in came.drain(..) {
             match incoming {
-                Some(Incoming::Call(call)) => self.waiting.push_back(call),
-                Some(Incoming::Cancel { id, .. }) => match self.aborts.get(&id) {
+                Incoming::Call(call) => self.waiting.push_back(call),
+                Incoming::Cancel { id, .. } => match self.aborts.get(&id) {
                     Some(abort) => abort.abort(),
                     None => self.cancel_waiting(id),
                 },
-                Some(Incoming::Ended { .. }) => self.withdrawn = true,
-                None => {
-                    self.withdrawn = true;
-                    return;
-                }
+                Incoming::Ended { .. } => self.withdrawn = true,
             }
         }
+        self.incoming = came;
     }
 
     fn cancel_waiting(&mut self, id: u64) {
@@ -353,12 +426,14 @@ where
 
     fn begin_waiting(&mut self) {
         while self.running.len() < self.concurrency
+            && self.ends.len() < ENDS_MAX
             && let Some(call) = self.waiting.pop_front()
         {
             self.begin(call);
         }
     }
 
+    /// Begins to handle a call. One that need not wait for anything is handled then.
     fn begin(&mut self, incoming: IncomingCall) {
         let IncomingCall { id, caller, author, deadline, headers, payload, .. } = incoming;
         let call = Call { caller, author, payload, headers, deadline };
@@ -366,50 +441,39 @@ where
         // What a handler does before it first waits is its own work too.
         let begun = DEADLINE.sync_scope(deadline, || catch_unwind(AssertUnwindSafe(|| handler(call))));
         let handling = match begun {
-            Ok(handling) => handling,
+            Ok(handling) => DEADLINE.scope(deadline, AssertUnwindSafe(handling).catch_unwind()),
             Err(panic) => return self.ends.push((id, panicked(&*panic))),
         };
+        let mut handling = match self.spare.take() {
+            Some(mut spare) => {
+                spare.set(handling);
+                spare
+            }
+            None => Box::pin(handling),
+        };
+        // Whatever it waits for need not wake anybody yet: what runs is asked once more below.
+        if let Poll::Ready(handled) = handling.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            self.spare = Some(handling);
+            return self.ends.push((id, handled_or_panicked(handled)));
+        }
         let (abort, aborted) = AbortHandle::new_pair();
-        let handling = Abortable::new(DEADLINE.scope(deadline, AssertUnwindSafe(handling).catch_unwind()), aborted);
         self.aborts.insert(id, abort);
-        self.running.push(Box::pin(handling.map(move |ended| {
-            let end = match ended {
-                Ok(Ok(end)) => end,
-                Ok(Err(panic)) => panicked(&*panic),
-                Err(_) => {
-                    let why = Refusal::new(Code::Cancelled, "its caller did not want it any more");
-                    CallEnd::Uncertain(why)
-                }
-            };
-            (id, end)
-        })));
+        self.running.push(Running { id, handling: Abortable::new(handling, aborted) });
     }
 }
 
-impl<H> Drop for Task<H> {
+impl<F, H> Drop for Task<F, H> {
     fn drop(&mut self) {
         self.node.handle.shared.lock().providers.0.remove(&self.id);
     }
+}
+
+fn handled_or_panicked(handled: Result<CallEnd, Box<dyn Any + Send>>) -> CallEnd {
+    handled.unwrap_or_else(|panic| panicked(&*panic))
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> CallEnd {
     let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let message = format!("the handler panicked: {}", said.unwrap_or("no reason given"));
     CallEnd::Failed { kind: "panic".to_owned(), message, payload: Payload::default() }
-}
-
-impl NodeShared {
-    /// Answers calls.
-    fn finish(&self, ends: &mut Vec<(u64, CallEnd)>) {
-        let mut inner = self.lock();
-        let now = now();
-        for (id, end) in ends.drain(..) {
-            inner.state.finish(id, &end, now);
-        }
-        let mem = self.flush_soon(&mut inner);
-        drop(inner);
-        if let Some(mem) = mem {
-            mem::pump(&mem);
-        }
-    }
 }

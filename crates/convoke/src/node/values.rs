@@ -21,7 +21,8 @@ pub struct SetOptions {
     pub expect: Expect,
     /// The value goes after this time, whoever is there then. Counted from when the hub has taken it, in milliseconds.
     pub ttl: Option<Duration>,
-    /// The value goes with this node: when it leaves, or when the hub gives it up.
+    /// The value goes with this node: when it leaves, or when the hub gives it up, 6 s after the last sign of life unless
+    /// [`Membership`](crate::Membership) says otherwise. For that the node tells it every second that it is alive.
     pub ephemeral: bool,
 }
 

@@ -1,13 +1,13 @@
 //! Where the bytes of the store are: a file, or what a test puts in its place.
 //!
-//! redb reads and writes through [`Watched`], which knows more than redb tells: that what has failed was a sync.
+//! redb reads and writes through [`Watched`], which remembers what redb does not tell: what was tried when it failed, and
+//! that it was a sync.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -16,6 +16,9 @@ use redb::backends::FileBackend;
 pub(crate) trait Disk: fmt::Debug + Send {
     /// Opens it.
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// How much room it takes, in bytes: what was never written takes none.
+    fn room(&self) -> io::Result<u64>;
 }
 
 /// A file, made if it is not there.
@@ -31,43 +34,153 @@ impl Disk for FileDisk {
         let backend = FileBackend::new(options.open(&self.0)?).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Box::new(backend))
     }
+
+    fn room(&self) -> io::Result<u64> {
+        let metadata = std::fs::metadata(&self.0)?;
+        #[cfg(unix)]
+        return Ok(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
+        #[cfg(not(unix))]
+        Ok(metadata.len())
+    }
 }
 
-/// There is no room for more, which passes.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+/// The system's words for an error, as part of a sentence.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    lowercase(text.split(" (os error").next().unwrap_or(&text))
+}
+
+/// Somebody else's sentence, as part of one of ours.
+pub(super) fn lowercase(text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    let mut chars = text.chars();
+    let first: String = chars.next().into_iter().flat_map(char::to_lowercase).collect();
+    // An abbreviation stays one.
+    match chars.as_str().starts_with(char::is_uppercase) {
+        true => text.to_owned(),
+        false => first + chars.as_str(),
+    }
+}
+
+/// What a disk would not do.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// As in "writing `store.redb`".
+    pub(super) tried: &'static str,
+    pub(super) error: io::Error,
+}
+
+impl Failed {
+    pub(super) fn new(tried: &'static str) -> impl FnOnce(io::Error) -> Failed {
+        move |error| Failed { tried, error }
+    }
+
+    fn copy(&self) -> Failed {
+        Failed { tried: self.tried, error: copy(&self.error) }
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    let others = || io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(others, io::Error::from_raw_os_error)
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} it failed: {}", self.tried, words(&self.error))
+    }
+}
+
+/// How a sync that failed is called.
+const SYNCING: &str = "syncing";
+
+/// A disk, and what went wrong with it.
+#[derive(Debug)]
+pub(super) struct WatchedDisk {
+    disk: Box<dyn Disk>,
+    watch: Watch,
+}
+
+impl WatchedDisk {
+    pub(super) fn new(disk: Box<dyn Disk>) -> WatchedDisk {
+        WatchedDisk { disk, watch: Watch::default() }
+    }
+
+    /// Opens it; with a fresh memory of what went wrong, unless a sync has ever failed: then never again.
+    pub(super) fn open(&self) -> Result<(Watched, Watch), Failed> {
+        if self.watch.sync_failed() {
+            return Err(self.watch.failed().expect("it was the sync"));
+        }
+        self.watch.0.lock().expect("nothing in it panics").take();
+        let backend = self.disk.open().map_err(Failed::new("opening"))?;
+        Ok((Watched { backend, watch: self.watch.clone() }, self.watch.clone()))
+    }
+
+    /// How much room it takes, in bytes.
+    pub(super) fn room(&self) -> Result<u64, Failed> {
+        self.disk.room().map_err(Failed::new("looking at"))
+    }
+
+    /// What went wrong.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+}
+
+/// What went wrong last since a disk was opened; redb tries nothing more behind that. But a sync that failed stays: what it
+/// was to make durable may be gone, and a second sync would not say so.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch(Arc<Mutex<Option<Failed>>>);
+
+impl Watch {
+    pub(super) fn failed(&self) -> Option<Failed> {
+        self.0.lock().expect("nothing in it panics").as_ref().map(Failed::copy)
+    }
+
+    pub(super) fn sync_failed(&self) -> bool {
+        self.0.lock().expect("nothing in it panics").as_ref().is_some_and(|failed| failed.tried == SYNCING)
+    }
+
+    fn note<T>(&self, tried: &'static str, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done {
+            let mut failed = self.0.lock().expect("nothing in it panics");
+            if failed.as_ref().is_none_or(|failed| failed.tried != SYNCING) {
+                *failed = Some(Failed { tried, error: copy(error) });
+            }
+        }
+        done
+    }
 }
 
 /// A disk that is open. It holds no lock on the file: the hub holds one on the folder.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) backend: Box<dyn StorageBackend>,
-    /// A sync failed, for whatever reason: what it was to make durable may be gone, and a second one would not say so.
-    pub(super) sync_failed: Arc<AtomicBool>,
+    backend: Box<dyn StorageBackend>,
+    watch: Watch,
 }
 
 impl StorageBackend for Watched {
     fn len(&self) -> io::Result<u64> {
-        self.backend.len()
+        self.watch.note("looking at", self.backend.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.backend.read(offset, out)
+        self.watch.note("reading", self.backend.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.backend.set_len(len)
+        self.watch.note("changing the length of", self.backend.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.backend.sync_data().inspect_err(|_| self.sync_failed.store(true, Ordering::Relaxed))
+        self.watch.note(SYNCING, self.backend.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.backend.write(offset, data)
+        self.watch.note("writing", self.backend.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
-        self.backend.close()
+        self.watch.note("closing", self.backend.close())
     }
 }

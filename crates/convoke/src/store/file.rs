@@ -2,29 +2,28 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use convoke_core::foundation::{RowKey, Ticket};
 use redb::{
-    CommitError, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    StorageError, TableDefinition, TableError, TransactionError,
+    CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
+    TableError, TransactionError,
 };
 
-use super::disk::{Disk, FileDisk, Watched, is_full};
+use super::disk::{Failed, FileDisk, Watch, WatchedDisk, lowercase};
+use super::full::Want;
 use super::pending::Pending;
+use super::pieces::LongTable;
 
 /// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
-/// Operations behind the position that the rows reach, by their positions.
-const OPERATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("operations");
+/// Operations behind the position that the rows reach, by their positions in big-endian order.
+const OPERATIONS: LongTable = LongTable::new("operations", "pieces of operations");
 
 /// The rows of all tables of the hub: the number of the table, then the key.
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+const ROWS: LongTable = LongTable::new("rows", "pieces of rows");
 
 /// What the file says about itself.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -50,15 +49,21 @@ pub(super) enum Unusable {
     /// Another version of the program has written it.
     Format(String),
     /// The operating system refused.
-    Io(io::Error),
+    Io(Failed),
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unusable::Corrupt(text) | Unusable::Format(text) => f.write_str(text),
-            Unusable::Io(error) => error.fmt(f),
+            Unusable::Io(failed) => failed.fmt(f),
         }
+    }
+}
+
+impl From<Failed> for Unusable {
+    fn from(failed: Failed) -> Unusable {
+        Unusable::Io(failed)
     }
 }
 
@@ -69,11 +74,11 @@ impl From<StorageError> for Unusable {
             StorageError::Io(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
-                Unusable::Corrupt(error.to_string())
+                Unusable::Corrupt(lowercase(&error.to_string()))
             }
-            StorageError::Io(error) => Unusable::Io(error),
-            StorageError::Corrupted(text) => Unusable::Corrupt(text),
-            other => Unusable::Io(io::Error::other(other.to_string())),
+            StorageError::Io(error) => Unusable::Io(Failed { tried: USING, error }),
+            StorageError::Corrupted(text) => Unusable::Corrupt(lowercase(&text)),
+            other => unexpected(other),
         }
     }
 }
@@ -85,7 +90,7 @@ impl From<DatabaseError> for Unusable {
             DatabaseError::UpgradeRequired(format) => {
                 Unusable::Format(format!("it is written in version {format} of redb's format"))
             }
-            other => Unusable::Io(io::Error::other(other.to_string())),
+            other => unexpected(other),
         }
     }
 }
@@ -94,7 +99,7 @@ impl From<TransactionError> for Unusable {
     fn from(error: TransactionError) -> Unusable {
         match error {
             TransactionError::Storage(error) => error.into(),
-            other => Unusable::Io(io::Error::other(other.to_string())),
+            other => unexpected(other),
         }
     }
 }
@@ -103,7 +108,7 @@ impl From<TableError> for Unusable {
     fn from(error: TableError) -> Unusable {
         match error {
             TableError::Storage(error) => error.into(),
-            other => Unusable::Corrupt(other.to_string()),
+            other => Unusable::Corrupt(lowercase(&other.to_string())),
         }
     }
 }
@@ -112,25 +117,65 @@ impl From<CommitError> for Unusable {
     fn from(error: CommitError) -> Unusable {
         match error {
             CommitError::Storage(error) => error.into(),
-            other => Unusable::Io(io::Error::other(other.to_string())),
+            other => unexpected(other),
         }
     }
+}
+
+impl From<CompactionError> for Unusable {
+    fn from(error: CompactionError) -> Unusable {
+        match error {
+            CompactionError::Storage(error) => error.into(),
+            other => unexpected(other),
+        }
+    }
+}
+
+/// What was tried when only redb knows.
+const USING: &str = "using";
+
+/// What redb says when it is not used as it wants to be, or of an error that was told before.
+fn unexpected(error: impl fmt::Display) -> Unusable {
+    Unusable::Io(Failed { tried: USING, error: io::Error::other(lowercase(&error.to_string())) })
 }
 
 /// Why something was not written or read.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// There is no room. The file must be opened again, and may then hold what was to be written, or not.
-    Full,
+    Full(Want),
     /// Nothing can be relied on any more.
-    Grave(String),
+    Grave(Unusable),
+}
+
+impl Fault {
+    /// What an error means on a disk with which that went wrong.
+    pub(super) fn of(error: Unusable, watch: &Watch) -> Fault {
+        let error = because(error, watch);
+        match &error {
+            // Not a sync: what waits for room would sync again.
+            Unusable::Io(failed) if !watch.sync_failed() => {
+                Want::of(&failed.error).map_or(Fault::Grave(error), Fault::Full)
+            }
+            _ => Fault::Grave(error),
+        }
+    }
+}
+
+/// An error with what the disk itself had said, if it has failed.
+fn because(error: Unusable, watch: &Watch) -> Unusable {
+    match watch.failed() {
+        // Read beyond its end a file is too short.
+        Some(failed) if failed.error.kind() != io::ErrorKind::UnexpectedEof => Unusable::Io(failed),
+        _ => error,
+    }
 }
 
 /// The file while it is open.
 #[derive(Debug)]
 pub(super) struct StoreFile {
     database: Database,
-    sync_failed: Arc<AtomicBool>,
+    watch: Watch,
 }
 
 /// How far the file goes.
@@ -149,52 +194,71 @@ impl StoreFile {
             // It was made with something in it: all that was kept is gone.
             Ok(found) if found.is_file() && found.len() == 0 => return Err(Unusable::Corrupt("it is empty".into())),
             Ok(_) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Unusable::Io(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failed::new("looking at")(error).into());
+            }
             Err(_) => {}
         }
         let mut beside = path.to_owned();
         beside.as_mut_os_string().push(".new");
         // Left by a start that did not come to its end: nothing is in it.
         match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Unusable::Io(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failed::new("making")(error).into()),
             _ => {}
         }
-        let made = StoreFile::open(&FileDisk(beside.clone()), history).map(drop);
-        let renamed = made.and_then(|()| std::fs::rename(&beside, path).map_err(Unusable::Io));
+        let disk = WatchedDisk::new(Box::new(FileDisk(beside.clone())));
+        let made = StoreFile::open(&disk, history).and_then(|(file, _)| file.close());
+        let renamed = made.and_then(|()| Ok(std::fs::rename(&beside, path).map_err(Failed::new("making"))?));
         if renamed.is_err() {
             let _ = std::fs::remove_file(&beside);
             return renamed;
         }
         let folder = path.parent().map(std::fs::File::open);
-        folder.map_or(Ok(()), |folder| folder.and_then(|folder| folder.sync_all()).map_err(Unusable::Io))
+        let synced = folder.map_or(Ok(()), |folder| folder.and_then(|folder| folder.sync_all()));
+        Ok(synced.map_err(Failed::new("making"))?)
     }
 
     /// Opens what is on the disk, repairs what a crash has left, and checks every byte that is in use. What is empty
     /// becomes a store of this history.
-    pub(super) fn open(disk: &dyn Disk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
-        let sync_failed = Arc::new(AtomicBool::new(false));
-        let opened = StoreFile::try_open(disk, history, &sync_failed);
-        opened.map_err(|why| match sync_failed.load(Ordering::Relaxed) {
-            // Not even if it was because the disk is full: what waits for room would sync again.
-            true => Unusable::Io(io::Error::other(why.to_string())),
-            false => why,
-        })
+    pub(super) fn open(disk: &WatchedDisk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
+        StoreFile::try_open(disk, history).map_err(|error| because(error, disk.watch()))
     }
 
-    fn try_open(
-        disk: &dyn Disk,
-        history: [u8; 16],
-        sync_failed: &Arc<AtomicBool>,
-    ) -> Result<(StoreFile, Reach), Unusable> {
-        let watched = Watched { backend: disk.open().map_err(Unusable::Io)?, sync_failed: sync_failed.clone() };
+    fn try_open(disk: &WatchedDisk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
+        let (watched, watch) = disk.open()?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        let mut file = StoreFile { database: builder.create_with_backend(watched)?, sync_failed: sync_failed.clone() };
+        let mut file = StoreFile { database: builder.create_with_backend(watched)?, watch };
         if !file.is_begun()? {
             file.begin(history)?;
         }
         let reach = file.check(history)?;
         Ok((file, reach))
+    }
+
+    /// Closes it, so that it is opened sooner the next time, and gives back what it does not need. After an error what was
+    /// written before is as durable as it was.
+    pub(super) fn close(self) -> Result<(), Unusable> {
+        let StoreFile { database, watch } = self;
+        database.close().map_err(|error| because(error.into(), &watch))
+    }
+
+    /// How much of the room that it takes on the disk holds nothing, in bytes. Looks at every page.
+    pub(super) fn spare(&self, room: u64) -> Result<u64, Unusable> {
+        let transaction = self.database.begin_write()?;
+        let stats = transaction.stats()?;
+        transaction.abort()?;
+        let held = stats.allocated_pages() * stats.page_size() as u64;
+        Ok(room.saturating_sub(held))
+    }
+
+    /// Moves what is kept together, and gives the rest of the room back: a transaction for each step, so that nothing is
+    /// lost whenever it is interrupted.
+    pub(super) fn compact(mut self) -> Result<StoreFile, Unusable> {
+        match self.database.compact() {
+            Ok(_) => Ok(self),
+            Err(error) => Err(because(error.into(), &self.watch)),
+        }
     }
 
     fn is_begun(&self) -> Result<bool, Unusable> {
@@ -204,8 +268,8 @@ impl StoreFile {
     fn begin(&mut self, history: [u8; 16]) -> Result<(), Unusable> {
         let transaction = self.database.begin_write()?;
         {
-            transaction.open_table(OPERATIONS)?;
-            transaction.open_table(ROWS)?;
+            OPERATIONS.write(&transaction)?;
+            ROWS.write(&transaction)?;
             let mut meta = transaction.open_table(META)?;
             meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
             meta.insert(META_POS, &0_u64.to_le_bytes()[..])?;
@@ -215,8 +279,8 @@ impl StoreFile {
     }
 
     #[cfg(test)]
-    pub(super) fn set_format(disk: &dyn Disk, format: u64) {
-        let backend = Watched { backend: disk.open().unwrap(), sync_failed: Arc::default() };
+    pub(super) fn set_format(disk: impl super::disk::Disk + 'static, format: u64) {
+        let (backend, _) = WatchedDisk::new(Box::new(disk)).open().unwrap();
         let transaction = Database::builder().create_with_backend(backend).unwrap().begin_write().unwrap();
         transaction.open_table(META).unwrap().insert(META_FORMAT, &format.to_le_bytes()[..]).unwrap();
         transaction.commit().unwrap();
@@ -244,9 +308,9 @@ impl StoreFile {
             return Err(Unusable::Corrupt(text.into()));
         }
         let tables = number(META_POS)?;
-        let operations = transaction.open_table(OPERATIONS)?;
-        let ends = (operations.first()?.map(|first| first.0.value()), operations.last()?.map(|last| last.0.value()));
-        let (Some(first), Some(last)) = ends else { return Ok(Reach { tables, last: tables }) };
+        let operations = OPERATIONS.read(&transaction)?;
+        let Some((first, last)) = operations.ends()? else { return Ok(Reach { tables, last: tables }) };
+        let (first, last) = (position(&first)?, position(&last)?);
         if first.checked_sub(1) != Some(tables) || last - tables != operations.len()? {
             let text = format!("operations behind position {tables} are missing");
             return Err(Unusable::Corrupt(text));
@@ -257,30 +321,26 @@ impl StoreFile {
     /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
     /// returns. After an error the file must not be used any more.
     pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
-        let written = self.try_write(last, operations, rows);
-        written.map_err(|error| match error {
-            Unusable::Io(error) if is_full(&error) && !self.sync_failed.load(Ordering::Relaxed) => Fault::Full,
-            other => Fault::Grave(other.to_string()),
-        })
+        self.try_write(last, operations, rows).map_err(|error| Fault::of(error, &self.watch))
     }
 
     fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Unusable> {
         let transaction = self.database.begin_write()?;
         {
-            let mut kept = transaction.open_table(OPERATIONS)?;
+            let mut kept = OPERATIONS.write(&transaction)?;
             for (pos, (_, operation)) in (last + 1..).zip(operations) {
-                kept.insert(pos, &operation[..])?;
+                kept.put(&pos.to_be_bytes(), operation)?;
             }
             if let Some((pending, pos)) = rows.and_then(|pending| Some((pending, pending.pos()?))) {
-                kept.retain_in(..=pos, |_, _| false)?;
-                let mut rows = transaction.open_table(ROWS)?;
+                kept.remove_up_to(&pos.to_be_bytes())?;
+                let mut rows = ROWS.write(&transaction)?;
                 let mut key = Vec::new();
                 for (row_key, row) in pending.from(RowKey { table: 0, key: Bytes::new() }) {
                     flatten(row_key.table, &row_key.key, &mut key);
                     match row {
-                        Some(row) => rows.insert(&key[..], &row[..])?,
-                        None => rows.remove(&key[..])?,
-                    };
+                        Some(row) => rows.put(&key, row)?,
+                        None => rows.remove(&key)?,
+                    }
                 }
                 transaction.open_table(META)?.insert(META_POS, &pos.to_le_bytes()[..])?;
             }
@@ -289,18 +349,18 @@ impl StoreFile {
     }
 
     /// Gives the operations behind `pos`, in their order, until `each` has had enough.
-    pub(super) fn operations(&self, pos: u64, mut each: impl FnMut(u64, Bytes) -> bool) -> Result<(), Fault> {
+    pub(super) fn operations(&self, pos: u64, mut each: impl FnMut(u64, Bytes) -> bool) -> Result<(), Unusable> {
         let mut read = || -> Result<(), Unusable> {
-            let operations = self.database.begin_read()?.open_table(OPERATIONS)?;
-            for found in operations.range(pos + 1..)? {
-                let (pos, operation) = found?;
-                if !each(pos.value(), Bytes::copy_from_slice(operation.value())) {
+            let operations = OPERATIONS.read(&self.database.begin_read()?)?;
+            for found in operations.from(&(pos + 1).to_be_bytes())? {
+                let operation = found?;
+                if !each(position(operation.key())?, operation.whole()?) {
                     break;
                 }
             }
             Ok(())
         };
-        read().map_err(|error| Fault::Grave(error.to_string()))
+        read().map_err(|error| because(error, &self.watch))
     }
 
     /// Gives rows in the order of their keys, from this key on, until `each` has had enough: those on disk under those
@@ -310,15 +370,15 @@ impl StoreFile {
         from: RowKey,
         pending: &Pending,
         mut each: impl FnMut(RowKey, Bytes) -> bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Unusable> {
         let read = || -> Result<(), Unusable> {
-            let rows = self.database.begin_read()?.open_table(ROWS)?;
+            let rows = ROWS.read(&self.database.begin_read()?)?;
             let mut start = Vec::new();
             flatten(from.table, &from.key, &mut start);
             let mut newer = pending.from(from).peekable();
-            for found in rows.range::<&[u8]>((Bound::Included(&start[..]), Bound::Unbounded))? {
-                let (key, row) = found?;
-                let key = unflatten(key.value())?;
+            for found in rows.from(&start)? {
+                let row = found?;
+                let key = unflatten(row.key())?;
                 while let Some((before, newest)) = newer.next_if(|(newer, _)| **newer < key) {
                     if newest.is_some_and(|row| !each(before.clone(), row.clone())) {
                         return Ok(());
@@ -326,7 +386,7 @@ impl StoreFile {
                 }
                 let row = match newer.next_if(|(newer, _)| **newer == key) {
                     Some((_, newest)) => newest.cloned(),
-                    None => Some(Bytes::copy_from_slice(row.value())),
+                    None => Some(row.whole()?),
                 };
                 if row.is_some_and(|row| !each(key, row)) {
                     return Ok(());
@@ -339,8 +399,14 @@ impl StoreFile {
             }
             Ok(())
         };
-        read().map_err(|error| Fault::Grave(error.to_string()))
+        read().map_err(|error| because(error, &self.watch))
     }
+}
+
+/// A key in [`OPERATIONS`].
+fn position(key: &[u8]) -> Result<u64, Unusable> {
+    let bytes = key.try_into().map_err(|_| Unusable::Corrupt("an operation has no position".into()))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// A row's key in [`ROWS`], whose order is that of [`RowKey`].

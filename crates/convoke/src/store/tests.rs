@@ -1,25 +1,31 @@
 //! The store against a foundation that keeps nothing, on disks that fill up, fail, or lose their power.
 
 mod faulty;
+mod spare;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
 use super::file::StoreFile;
-use super::{Full, Store, StoreThread};
+use super::full::Want;
+use super::{SPARE_BYTES_MAX, Store, StoreThread};
 use crate::error::Error;
 use faulty::{Call, Dice, Faulty};
 
 const HISTORY: [u8; 16] = [7; 16];
 
 fn open(disk: &Faulty) -> Store {
-    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY).unwrap()
+    open_on(disk, HISTORY).unwrap()
+}
+
+fn open_on(disk: &Faulty, history: [u8; 16]) -> Result<Store, Error> {
+    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history, SPARE_BYTES_MAX)
 }
 
 /// A store whose next sync fails, on a thread of its own.
@@ -31,7 +37,7 @@ pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
 }
 
 fn refused(disk: &Faulty, history: [u8; 16]) -> Error {
-    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history).unwrap_err()
+    open_on(disk, history).unwrap_err()
 }
 
 fn turn(store: &mut Store, asks: Vec<Ask>) -> Vec<Told> {
@@ -302,7 +308,7 @@ fn a_write_that_finds_no_room_is_not_done_and_the_next_one_is() {
         holds(&disk.state().cut(dice), &hub.known, &[], "after a full disk");
         let not_done = hub.not_done.len();
         let asks = vec![hub.append(), hub.barrier(), hub.append()];
-        store.full = store.full.map(|full| Full { took: Duration::ZERO, ..full });
+        store.full.found(Want::Disk, Instant::now(), Instant::now());
         let told = turn(store, asks);
         hub.told(&told);
         assert_eq!(hub.not_done.len(), not_done, "it heals by itself");
@@ -505,7 +511,7 @@ fn a_flipped_bit_is_found_or_does_not_matter() {
         let at = dice.below(used as u64) as usize;
         wrong[at] ^= 1 << dice.below(8);
         let disk = Faulty::of(wrong.clone());
-        match Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY) {
+        match open_on(&disk, HISTORY) {
             Err(error) => {
                 refused += 1;
                 let text = error.to_string();
@@ -540,12 +546,12 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    StoreFile::set_format(&disk, 2);
+    StoreFile::set_format(disk.clone(), 3);
     let error = refused(&disk, HISTORY);
     assert!(matches!(error, Error::Configuration(_)), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "`store.redb`: its format is 2, and this program knows 1; use the program that wrote it"
+        "`store.redb`: its format is 3, and this program knows 2; use the program that wrote it"
     );
 }
 
@@ -570,4 +576,19 @@ fn an_emptied_file_is_refused_and_left_alone() {
     let refused = Store::open(&path, HISTORY).unwrap_err();
     assert!(refused.to_string().ends_with("is corrupt: it is empty; nothing was changed in it"), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), b"");
+}
+
+/// What is synced when a file is closed was nobody's yet, but a disk that fails then is not asked again: the next sync may
+/// say that all is well.
+#[test]
+fn a_sync_that_fails_while_the_old_file_is_closed_is_the_end_too() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot, append(1)]);
+    disk.state().failing = Some((Call::Sync, 0, io::ErrorKind::Other));
+    let mut told = Vec::new();
+    store.open_again(&mut |all| told.extend(all));
+    assert!(disk.state().failing.is_none(), "it was synced");
+    assert!(matches!(&told[..], [Told::Failed(why)] if why.code == Code::StorageFailed), "{told:?}");
+    assert!(store.has_failed());
 }

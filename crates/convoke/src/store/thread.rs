@@ -173,7 +173,7 @@ fn run(mut store: Store, queue: &Queue, mut tell: Tell) {
             store.finish(&mut tell);
         }
         if (store.has_failed() || closing && nothing) && queue.end(store.has_failed()) {
-            return;
+            return store.close();
         }
     }
 }

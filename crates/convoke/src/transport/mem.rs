@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use bytes::BytesMut;
 use convoke_core::{Code, LinkId, Peer, Refusal, Transmit};
 
+use crate::clock::now;
 use crate::error::Error;
-use crate::hub::{HubShared, now};
+use crate::hub::HubShared;
 use crate::node::NodeShared;
 
 /// How often a caller goes round on one link at most, before the link's own task goes on: others may publish without end,

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use super::{Listener, Stream};
 
 /// Connects to the first address of `host` that answers; the name is looked up now.
-pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Stream> {
+pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     if stream.local_addr()? == stream.peer_addr()? {
         // The system has given it the very port that it dials.
@@ -16,15 +16,19 @@ pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Stream> {
     }
     // Batching is done above; Nagle's would only delay.
     stream.set_nodelay(true)?;
-    Ok(Stream::Tcp(stream))
+    Ok(stream)
 }
 
-/// Listens on loopback. Anything else needs TLS, which does not exist yet.
-pub(crate) async fn listen(host: &str, port: u16) -> io::Result<(Listener, std::net::SocketAddr)> {
+/// Listens; with `tls` also elsewhere than on loopback.
+pub(crate) async fn listen(host: &str, port: u16, tls: bool) -> io::Result<(Listener, std::net::SocketAddr)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in lookup_host((host, port)).await? {
-        if !address.ip().is_loopback() {
-            let text = format!("{} is not a loopback address, and without TLS a hub listens on no other", address.ip());
+        if !tls && !address.ip().is_loopback() {
+            let text = format!(
+                "{} is not a loopback address, and without TLS a hub listens on no other; `convoke tls init` makes what is \
+                 needed",
+                address.ip()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         match TcpListener::bind(address).await {
@@ -56,7 +60,7 @@ mod tests {
         // The system gives every other port first, so one of two neighbours is met.
         for port in [free, free ^ 1] {
             for _ in 0..30_000 {
-                let Ok(Stream::Tcp(stream)) = connect("127.0.0.1", port).await else { continue };
+                let Ok(stream) = connect("127.0.0.1", port).await else { continue };
                 assert_ne!(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
                 // Another program listens there.
                 break;

@@ -11,7 +11,10 @@ pub mod proxy;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use convoke::{Error, Event, Hub, HubOptions, Missed, Node, NodeOptions, Standing, Subscription};
+use convoke::{
+    Authority, Error, Event, Hub, HubOptions, Missed, Node, NodeOptions, OwnAuthority, Standing, Subscription,
+    TlsOptions,
+};
 
 /// Longer than anything in a story takes, so that a story that hangs fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +26,8 @@ pub enum Transport {
     Mem,
     /// Loopback.
     Tcp,
+    /// Loopback, encrypted.
+    Tls,
     /// A Unix socket.
     Unix,
 }
@@ -43,6 +48,9 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let listen = listen(transport, &folder);
         let data = Some(folder.path().join("data"));
+        if matches!(transport, Transport::Tls) {
+            OwnAuthority::create(folder.path().join("data")).unwrap().certify_hub(&[]).unwrap();
+        }
         let hub = Hub::start(HubOptions { listen: vec![listen], data, ..options }).await.unwrap();
         let address = hub.addresses()[0].to_string();
         Stage { hub, address, folder }
@@ -55,7 +63,20 @@ impl Stage {
 
     /// The options of a node that may join.
     pub fn options(&self, name: &str) -> NodeOptions {
-        NodeOptions { token: Some(self.hub.token().clone()), timeout: PATIENCE, ..NodeOptions::new(name) }
+        let (token, authority) = (Some(self.hub.token().clone()), self.authority());
+        NodeOptions { token, authority, timeout: PATIENCE, ..NodeOptions::new(name) }
+    }
+
+    /// What another hub needs to listen where this one does.
+    pub fn tls(&self) -> Option<TlsOptions> {
+        let file = |name: &str| self.folder().join("data/tls").join(name);
+        let certificate = file("server.pem");
+        certificate.exists().then(|| TlsOptions { certificate, key: file("server.key"), client_authority: None })
+    }
+
+    /// Whom the nodes of a hub over TLS believe.
+    pub fn authority(&self) -> Option<Authority> {
+        Authority::read(self.folder().join("data/tls/authority.pem")).ok()
     }
 
     pub async fn node(&self, name: &str) -> Node {
@@ -103,6 +124,7 @@ fn listen(transport: Transport, folder: &tempfile::TempDir) -> String {
     match transport {
         Transport::Mem => format!("mem://{}", folder.path().display()),
         Transport::Tcp => "tcp://127.0.0.1:0".into(),
+        Transport::Tls => "tls://127.0.0.1:0".into(),
         Transport::Unix => format!("unix://{}", folder.path().join("hub.sock").display()),
     }
 }
@@ -179,6 +201,7 @@ macro_rules! on_every_transport {
     ($($(#[$attribute:meta])* async fn $story:ident($stage:ident: Stage) $body:block)*) => {
         $crate::on_every_transport!(@ mem, Mem, $($(#[$attribute])* $story $stage $body)*);
         $crate::on_every_transport!(@ tcp, Tcp, $($(#[$attribute])* $story $stage $body)*);
+        $crate::on_every_transport!(@ tls, Tls, $($(#[$attribute])* $story $stage $body)*);
         $crate::on_every_transport!(@ unix, Unix, $($(#[$attribute])* $story $stage $body)*);
     };
     (@ $module:ident, $transport:ident, $($(#[$attribute:meta])* $story:ident $stage:ident $body:block)*) => {

@@ -7,6 +7,7 @@ use crate::frame::*;
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::outgoing::SlowPolicy;
 use crate::payload::{Encoding, Headers as Pairs};
+use crate::proof::TokenKey;
 
 /// Everything that a frame can be made of, owned.
 #[derive(Clone, Debug)]
@@ -168,6 +169,17 @@ impl Made {
             Kind::Lagged => Frame::Lagged(Lagged { numbered: &numbered, named: &named }),
             Kind::Ping => Frame::Ping { id, node: &self.bytes },
             Kind::Pong => Frame::Pong { id },
+            Kind::Grant => {
+                let (key, rules) = (TokenKey::from_bytes(*array), vec![text.as_str(), "get a"]);
+                let change = match id % 5 {
+                    0 => Change::Create { key: None, rules },
+                    1 => Change::Create { key: Some(key), rules },
+                    2 => Change::Rules(rules),
+                    3 => Change::Key(key),
+                    _ => Change::Revoke,
+                };
+                Frame::Grant(Grant { id, name: &self.bytes, change })
+            }
             Kind::Info => Frame::Info(Info {
                 host: text,
                 pid: id,
@@ -178,7 +190,7 @@ impl Made {
                 free_memory: !*long,
                 master: [MasterWish::May, MasterWish::Must, MasterWish::Never][id as usize % 3],
             }),
-            Kind::Write => Frame::Write(Write { cseq: *long, settled: !*long, items: Items::encoded(&items) }),
+            Kind::Write => Frame::Write(Write { cseq: (*long).max(1), settled: !*long, items: Items::encoded(&items) }),
             Kind::Written => Frame::Written { cseq: *long, rev: self.rev(), count: id },
             Kind::Watch => Frame::Watch {
                 id,

@@ -23,7 +23,7 @@ fn each_bad_frame_gets_its_sentence() {
         ("ffffffff 06 00 0000", "expected a length of at most 65560 at byte 0 of a frame"),
         // N10: a kind that must be understood.
         ("08000000 00 00 0000", "expected a kind of frame that this version knows at byte 4 of a frame"),
-        ("08000000 08 00 0000", "expected a kind of frame that this version knows at byte 4 of a frame"),
+        ("08000000 09 00 0000", "expected a kind of frame that this version knows at byte 4 of a frame"),
         ("08000000 7f 00 0000", "expected a kind of frame that this version knows at byte 4 of a frame"),
         // N14: what is reserved.
         ("0c000000 1c 01 0000 01000000", "expected no encoding in a frame without a payload at byte 5 of a frame"),
@@ -113,6 +113,7 @@ fn each_bad_frame_of_values_gets_its_sentence() {
     check(&table.each_ref().map(|(text, expected)| (&**text, *expected)));
     check(&[
         ("10000000 20 00 0000 0100000000000000", "expected a cseq at byte 16 of a frame"),
+        ("18000000 20 00 0000 0000000000000000 0000000000000000", "expected a cseq from 1 at byte 8 of a frame"),
         (
             "18000000 20 00 0000 0100000000000000 0000000000000000",
             "expected how many changes there are at byte 24 of a frame",

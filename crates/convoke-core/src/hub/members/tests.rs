@@ -139,14 +139,16 @@ impl World {
 
     /// The names under which it tells something.
     fn names(&self, start: &str) -> usize {
-        self.hub.memory.values.matched(&pattern(start)).len()
+        self.hub.memory.values.matched(&pattern(start), usize::MAX).unwrap().len()
     }
 
-    fn report(&self, text: &str) -> Option<NodeReport> {
+    /// What somebody gets who asks how a node is.
+    fn report(&mut self, text: &str) -> Option<NodeReport> {
+        self.hub.refresh_hub_values(&pattern(&format!("$hub/nodes/{text}")));
         self.told(&format!("$hub/nodes/{text}"))
     }
 
-    fn why(&self, text: &str) -> (MemberState, String) {
+    fn why(&mut self, text: &str) -> (MemberState, String) {
         let report = self.report(text).unwrap();
         let reason = report.reason.unwrap();
         (report.state, format!("{}: {}", reason.code, reason.text))
@@ -223,8 +225,10 @@ fn a_goodbye_is_dead_at_once() {
     world.carry(&mut press);
     assert_eq!(world.why("press"), (MemberState::Dead, "Left: it has left".into()));
     world.hub.closed(press.link.unwrap(), world.now);
-    world.pass(BEAT * 30, &mut []);
-    assert_eq!(world.hub.census().members, 0);
+    world.pass(Duration::from_secs(29), &mut []);
+    assert_eq!(world.hub.census().members, 1, "whoever watches is told");
+    world.pass(Duration::from_secs(1), &mut []);
+    assert_eq!(world.hub.census().members, 0, "nobody misses it");
 }
 
 #[test]
@@ -352,13 +356,21 @@ fn what_lived_with_a_node_goes_when_it_is_dead() {
     let item = Item { name: b"line/state", every: false, expect: Expect::Anything, set: Some(set) };
     press.node.write(&[item]).unwrap();
     world.carry(&mut press);
-    let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#")).len();
+    let there = |world: &World| world.hub.memory.values.matched(&pattern("line/#"), usize::MAX).unwrap().len();
     assert_eq!(there(&world), 1);
+    world.pass(Duration::from_secs(60), &mut [&mut press]);
+    assert_eq!(there(&world), 1, "it is alive");
     world.cut(&mut press);
-    world.pass(Duration::from_secs(80), &mut []);
+    world.pass(Duration::from_secs(4), &mut []);
     assert_eq!(there(&world), 1, "it may come back");
-    world.pass(Duration::from_secs(10), &mut []);
-    assert_eq!(there(&world), 0);
+    world.join(&mut press);
+    world.pass(Duration::from_secs(60), &mut [&mut press]);
+    assert_eq!((there(&world), world.state("press")), (1, Some(MemberState::Alive)), "it has come back");
+    // Its machine is lost: nobody ends the link.
+    world.pass(Duration::from_millis(5500), &mut []);
+    assert_eq!((there(&world), world.state("press")), (1, Some(MemberState::Suspect)));
+    world.pass(Duration::from_millis(500), &mut []);
+    assert_eq!((there(&world), world.state("press")), (0, Some(MemberState::Dead)));
 }
 
 #[test]
@@ -478,28 +490,29 @@ fn the_load_of_a_node_is_told_only_to_those_who_look() {
     };
     load(&mut press, &mut world, 100, "hall");
     world.pass(Duration::from_secs(5), &mut [&mut press]);
-    assert_eq!(world.report("press").unwrap().cpu_permille, 0, "nobody has asked");
+    let told = |world: &World| world.told::<NodeReport>("$hub/nodes/press");
+    assert_eq!(told(&world), None, "nobody has asked");
     assert!(!world.hub.timers.is_set(Timer::Report));
     world.hub.refresh_hub_values(&pattern("$hub/nodes/other"));
-    assert_eq!(world.report("press").unwrap().cpu_permille, 0);
+    assert_eq!(told(&world), None, "nobody has asked about this one");
     world.hub.refresh_hub_values(&pattern("$hub/nodes/press"));
-    assert_eq!(world.report("press").unwrap().cpu_permille, 100);
+    assert_eq!(told(&world).unwrap().cpu_permille, 100);
     // Who watches is told every second.
     let watched = pattern("$hub/nodes/#");
     world.hub.hub_watch_begins(&watched);
     load(&mut press, &mut world, 200, "hall");
-    assert_eq!(world.report("press").unwrap().cpu_permille, 100);
+    assert_eq!(told(&world).unwrap().cpu_permille, 100);
     world.pass(Duration::from_secs(1), &mut [&mut press]);
-    assert_eq!(world.report("press").unwrap().cpu_permille, 200);
+    assert_eq!(told(&world).unwrap().cpu_permille, 200);
     world.hub.hub_watch_ends(&watched);
     world.pass(Duration::from_secs(2), &mut [&mut press]);
     load(&mut press, &mut world, 300, "hall");
     world.pass(Duration::from_secs(2), &mut [&mut press]);
-    assert_eq!(world.report("press").unwrap().cpu_permille, 200);
+    assert_eq!(told(&world).unwrap().cpu_permille, 200);
     // Another host is told in any case.
     load(&mut press, &mut world, 300, "yard");
     world.pass(Duration::from_secs(1), &mut [&mut press]);
-    let report = world.report("press").unwrap();
+    let report = told(&world).unwrap();
     assert_eq!((report.cpu_permille, report.host.as_str()), (300, "yard"));
     assert!(!world.hub.timers.is_set(Timer::Report));
 }
@@ -509,16 +522,7 @@ fn links_topics_and_counters_are_there_while_somebody_looks() {
     let mut world = World::new();
     let mut press = world.joined("press");
     press.node.subscribe(pattern("a/#")).unwrap();
-    press
-        .node
-        .publish(crate::node::Publication {
-            name: "a/b",
-            encoding: Encoding::Raw,
-            payload: b"x",
-            headers: &crate::payload::Headers::new(),
-        })
-        .unwrap();
-    world.carry(&mut press);
+    publish(&mut world, &mut press, "a/b");
     assert!(world.names("$hub/links/#") == 0 && world.names("$hub/status") == 0);
     let watched = pattern("$hub/#");
     world.hub.hub_watch_begins(&watched);
@@ -537,6 +541,76 @@ fn links_topics_and_counters_are_there_while_somebody_looks() {
     world.pass(Duration::from_secs(1), &mut []);
     assert!(world.names("$hub/status") == 0, "nobody looks any more");
     assert!(world.hub.reports.shown.is_empty() && !world.hub.timers.is_set(Timer::Report));
+}
+
+/// Publishes on this topic.
+fn publish(world: &mut World, program: &mut Program, name: &str) {
+    let headers = &crate::payload::Headers::new();
+    let publication = crate::node::Publication { name, encoding: Encoding::Raw, payload: b"x", headers };
+    program.node.publish(publication).unwrap();
+    world.carry(program);
+}
+
+/// Once every get of `$hub/#` made the reports of all topics, links and services anew.
+#[test]
+fn topics_are_listed_once_a_second_and_what_came_or_went_is_seen_at_once() {
+    let mut world = World::new();
+    let mut press = world.joined("press");
+    press.node.subscribe(pattern("#")).unwrap();
+    publish(&mut world, &mut press, "a");
+    let all = pattern("$hub/#");
+    let first = world.hub.refresh_hub_values(&all);
+    assert_eq!((world.names("$hub/topics/#"), world.names("$hub/links/#")), (1, 1));
+    publish(&mut world, &mut press, "b");
+    let again = world.hub.refresh_hub_values(&all);
+    assert_eq!((world.names("$hub/topics/#"), again < first), (1, true), "it was listed just now");
+    let status: StatusReport = world.told("$hub/status").unwrap();
+    assert_eq!(status.census.topics, 2, "this costs little");
+    // Who asks for one alone gets it, and so does who asks otherwise.
+    world.hub.refresh_hub_values(&pattern("$hub/topics/b"));
+    assert_eq!(world.told("$hub/topics/b"), Some(TopicReport { subscribers: Some(1) }));
+    publish(&mut world, &mut press, "c");
+    world.hub.refresh_hub_values(&pattern("$hub/topics/+"));
+    assert_eq!(world.names("$hub/topics/#"), 3);
+    let id = press.node.serve(Name::parse("math/add").unwrap(), false).unwrap();
+    world.carry(&mut press);
+    world.hub.refresh_hub_values(&all);
+    assert_eq!(world.names("$hub/services/#"), 1);
+    press.node.unserve(id);
+    world.carry(&mut press);
+    let mut other = world.joined("other");
+    world.hub.refresh_hub_values(&all);
+    assert_eq!((world.names("$hub/services/#"), world.names("$hub/links/#")), (0, 2));
+    world.cut(&mut other);
+    world.hub.refresh_hub_values(&all);
+    assert_eq!(world.names("$hub/links/#"), 1);
+    publish(&mut world, &mut press, "d");
+    world.pass(Duration::from_secs(1), &mut [&mut press]);
+    assert!(world.hub.reports.shown.is_empty(), "nobody looks");
+    world.hub.refresh_hub_values(&all);
+    assert_eq!(world.names("$hub/topics/#"), 4);
+}
+
+#[test]
+fn who_watches_topics_by_many_patterns_is_told_of_each_that_matches() {
+    let mut world = World::new();
+    let mut press = world.joined("press");
+    press.node.subscribe(pattern("#")).unwrap();
+    for topic in 0..60 {
+        publish(&mut world, &mut press, &format!("t/{topic}"));
+    }
+    let watched: Vec<Pattern> = (0..40).map(|topic| pattern(&format!("$hub/topics/+/{topic}"))).collect();
+    for (place, one) in watched.iter().enumerate() {
+        world.hub.hub_watch_begins(one);
+        assert_eq!(world.names("$hub/topics/#"), place + 1);
+    }
+    for (ends, left) in [(&watched[..0], 40), (&watched[5..], 5), (&watched[..5], 0)] {
+        for one in ends {
+            world.hub.hub_watch_ends(one);
+        }
+        world.pass(Duration::from_secs(1), &mut [&mut press]);
+        assert_eq!(world.names("$hub/topics/#"), left);
+    }
 }
 
 #[test]

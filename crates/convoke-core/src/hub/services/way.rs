@@ -5,6 +5,7 @@ use super::choose::Missing;
 use super::{HubState, LinkId, NO_PARTY, Offer, Services};
 use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Handle, Reply, Select};
+use crate::hub::links::Joined;
 use crate::limits::{
     CALL_REFUSALS_MAX, CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX,
     CALLS_WAITING_PER_NAME_MAX, LINK_CALLS_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PROVIDER_AWAY_TIME_MAX,
@@ -59,22 +60,22 @@ impl HubState {
             return Err(refusal(Code::Busy, call.service, &why));
         }
         let service = match self.services.find(call.service) {
-            Some(service) => service,
+            Some(service) => {
+                let HubState { links, services, .. } = self;
+                check_call(links.joined(id), services.all[service].name.as_str())?;
+                service
+            }
             None => {
                 let name =
                     Name::from_bytes(call.service).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+                // Whether somebody offers it is told to those who may call it.
+                check_call(self.links.joined(id), name.as_str())?;
                 if !call.wait {
                     return Err(missing(&name, call.select, Missing::Provider));
                 }
                 self.services.find_or_insert(&name)
             }
         };
-        let name = self.services.all[service].name.as_str();
-        if !self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Call, name)) {
-            let refused = refusal(Code::Forbidden, call.service, "the rights do not allow it");
-            self.services.drop_unused(service);
-            return Err(refused);
-        }
         match self.choose(service, call.select, &[]) {
             Ok(offer) => {
                 let place = self.insert(caller, call);
@@ -476,6 +477,15 @@ impl HubState {
             }
         }
         self.touch(id);
+    }
+}
+
+fn check_call(joined: Option<&mut Joined>, name: &str) -> Result<(), Refusal> {
+    match joined {
+        Some(joined) if !allow(&joined.principal, Verb::Call, name) => {
+            Err(joined.principal.forbidden(&format!("call to `{name}`"), Verb::Call, name))
+        }
+        _ => Ok(()),
     }
 }
 

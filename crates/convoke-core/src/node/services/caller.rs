@@ -1,6 +1,6 @@
 //! The calls that a node has made, until it knows how they ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Reply, Select, read_headers, write_headers};
 use crate::limits::{CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_PER_CALLER_MAX, LINK_CALLS_BYTES_MAX};
 use crate::name::Name;
+use crate::numbered::Numbered;
 use crate::payload::{Encoding, Headers, Payload};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -113,7 +114,7 @@ struct Open {
 /// What a node has called.
 #[derive(Default)]
 pub(super) struct Caller {
-    open: BTreeMap<u64, Open>,
+    open: Numbered<Open>,
     /// Calls that were given up: who knows which of them the hub was told of on a link that is cut.
     given_up: VecDeque<u64>,
     last: u64,
@@ -128,7 +129,7 @@ impl Caller {
 
     /// From now on nobody but this node watches over the deadlines.
     pub(super) fn link_lost(&mut self) {
-        self.due = self.open.values().map(|open| open.due).min();
+        self.due = self.open.iter().map(|(_, open)| open.due).min();
     }
 
     fn due_by(&mut self, due: Time) {
@@ -216,7 +217,7 @@ impl NodeState {
     pub fn cancel(&mut self, number: u64) {
         let joined = self.is_joined();
         let caller = &mut self.services.caller;
-        if !caller.open.remove(&number).is_some_and(|open| open.sent) {
+        if !caller.open.remove(number).is_some_and(|open| open.sent) {
             return;
         }
         if caller.given_up.len() >= CALLS_PER_CALLER_MAX {
@@ -241,7 +242,7 @@ impl NodeState {
 
     fn send_call(&mut self, number: u64) {
         let now = self.now;
-        let Some(open) = self.services.caller.open.get_mut(&number) else { return };
+        let Some(open) = self.services.caller.open.get_mut(number) else { return };
         let call = Call {
             number,
             left_ms: open.due.left_ms(now),
@@ -264,7 +265,7 @@ impl NodeState {
         for id in &self.services.caller.given_up {
             Frame::Cancel { id: *id }.encode(&mut self.lanes.calls);
         }
-        let numbers: Vec<u64> = self.services.caller.open.keys().copied().collect();
+        let numbers: Vec<u64> = self.services.caller.open.iter().map(|(number, _)| number).collect();
         for number in numbers {
             self.send_call(number);
         }
@@ -281,9 +282,9 @@ impl NodeState {
             return;
         }
         let late: Vec<u64> =
-            caller.open.iter().filter(|(_, open)| open.limit(joined) <= now).map(|(number, _)| *number).collect();
+            caller.open.iter().filter(|(_, open)| open.limit(joined) <= now).map(|(number, _)| number).collect();
         for number in late {
-            let Some(open) = caller.open.remove(&number) else { continue };
+            let Some(open) = caller.open.remove(number) else { continue };
             let end = if open.sent {
                 // Whether it can be told at all is not known; the hub knows the deadline too.
                 let text = format!("call to `{}`: no answer in time", open.service);
@@ -294,7 +295,7 @@ impl NodeState {
             };
             caller.ended.push((number, end));
         }
-        caller.due = caller.open.values().map(|open| open.limit(joined)).min();
+        caller.due = caller.open.iter().map(|(_, open)| open.limit(joined)).min();
     }
 
     /// The node has ended, and all its calls with it.
@@ -302,7 +303,7 @@ impl NodeState {
         let caller = &mut self.services.caller;
         caller.due = None;
         caller.given_up.clear();
-        for (number, open) in std::mem::take(&mut caller.open) {
+        for (number, open) in caller.open.drain() {
             let refusal = Refusal::new(why.code, format!("call to `{}`: {why}", open.service));
             let end = if open.sent { CallEnd::Uncertain(refusal) } else { CallEnd::Refused(refusal) };
             caller.ended.push((number, end));
@@ -312,27 +313,29 @@ impl NodeState {
     /// The hub tells how a call ended.
     pub(in crate::node) fn reply(&mut self, reply: &Reply<'_>) {
         let end = match reply.end {
-            End::Done(content) => CallEnd::Done(payload(content)),
+            End::Done(content) => CallEnd::Done(self.payload(content)),
             End::Failed { kind, message, content } => {
-                CallEnd::Failed { kind: kind.to_owned(), message: message.to_owned(), payload: payload(content) }
+                CallEnd::Failed { kind: kind.to_owned(), message: message.to_owned(), payload: self.payload(content) }
             }
             End::Refused { code, text } => CallEnd::Refused(Refusal::new(code, text.to_owned())),
             End::Uncertain { code, text } => CallEnd::Uncertain(Refusal::new(code, text.to_owned())),
             End::Running => return,
         };
         let caller = &mut self.services.caller;
-        if caller.open.remove(&reply.id).is_some() {
+        if caller.open.remove(reply.id).is_some() {
             caller.ended.push((reply.id, end));
         }
     }
 }
 
-/// The payload of a reply; headers beside it are for gateways.
-fn payload(content: Content<'_>) -> Payload {
-    let bytes = Bytes::copy_from_slice(content.bytes);
-    let bytes = match content.headers.then(|| read_headers(&bytes)) {
-        Some(Ok((_, payload))) => payload,
-        _ => bytes,
-    };
-    Payload { encoding: content.encoding, bytes }
+impl NodeState {
+    /// The payload of a reply; headers beside it are for gateways.
+    fn payload(&mut self, content: Content<'_>) -> Payload {
+        let bytes = self.copies.copy(content.bytes);
+        let bytes = match content.headers.then(|| read_headers(&bytes)) {
+            Some(Ok((_, payload))) => payload,
+            _ => bytes,
+        };
+        Payload { encoding: content.encoding, bytes }
+    }
 }

@@ -1,16 +1,14 @@
 //! The calls that a node was given: which it handles, and how they ended, so that none is handled twice and each can be
 //! answered again.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-
-use bytes::Bytes;
-use foldhash::fast::FixedState;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{NodeState, Phase, RequestId, named};
 use super::caller::CallEnd;
 use crate::frame::{Content, End, Frame, HEAD_BYTES, Handle, Incarnation, Reply, read_headers};
 use crate::limits::{REPLIES_KEPT_BYTES_MAX, REPLIES_KEPT_MAX, REPLIES_KEPT_TIME_MAX};
 use crate::name::Name;
+use crate::numbered::Numbered;
 use crate::payload::{Headers, Payload};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -68,6 +66,7 @@ struct Running {
     registration: u32,
 }
 
+#[derive(Clone, Copy)]
 enum Known {
     Running(u64),
     /// Where its reply begins.
@@ -86,8 +85,8 @@ struct Kept {
 #[derive(Default)]
 pub(super) struct Provider {
     last: u64,
-    running: BTreeMap<u64, Running>,
-    known: HashMap<Key, Known, FixedState>,
+    running: Numbered<Running>,
+    known: BTreeMap<Incarnation, Numbered<Known>>,
     /// Replies as frames, one after the other, with whatever number.
     replies: VecDeque<u8>,
     kept: VecDeque<Kept>,
@@ -111,10 +110,18 @@ impl Provider {
         }
     }
 
+    fn known(&mut self, (incarnation, number): Key) -> Option<&mut Known> {
+        self.known.get_mut(&incarnation)?.get_mut(number)
+    }
+
+    fn know(&mut self, (incarnation, number): Key, known: Known) {
+        self.known.entry(incarnation).or_default().insert(number, known);
+    }
+
     /// Keeps a reply, and forgets those that are too old or too many.
     fn keep(&mut self, key: Key, frame: &[u8], now: Time) {
         let start = self.dropped + self.replies.len() as u64;
-        self.known.insert(key, Known::Kept(start));
+        self.know(key, Known::Kept(start));
         self.replies.extend(frame);
         self.kept.push_back(Kept { key, at: now, start, len: frame.len() });
         self.forget(now);
@@ -130,8 +137,13 @@ impl Provider {
             self.kept.pop_front();
             self.replies.drain(..len);
             self.dropped += len as u64;
-            self.known.remove(&key);
             let (incarnation, number) = key;
+            if let Some(calls) = self.known.get_mut(&incarnation) {
+                calls.remove(number);
+                if calls.is_empty() {
+                    self.known.remove(&incarnation);
+                }
+            }
             let upto = self.forgotten.entry(incarnation).or_default();
             *upto = number.max(*upto);
             if self.forgotten.len() > FORGOTTEN_MAX
@@ -164,7 +176,8 @@ impl NodeState {
     /// The hub gives this node a call.
     pub(in crate::node) fn handle_call(&mut self, handle: &Handle<'_>) -> Result<(), Refusal> {
         let key = (handle.incarnation, handle.number);
-        if self.services.provider.known.contains_key(&key) {
+        let provider = &mut self.services.provider;
+        if provider.known(key).is_some() {
             self.tell(handle.id, key, false);
             return Ok(());
         }
@@ -173,15 +186,14 @@ impl NodeState {
             Frame::Reply(Reply { id: handle.id, end }).encode(&mut self.lanes.calls);
             return Ok(());
         }
-        let provider = &mut self.services.provider;
         let caller = Provider::name(&mut provider.caller, handle.caller)?;
         let author = Provider::name(&mut provider.author, handle.author)?;
-        let content = Bytes::copy_from_slice(handle.content.bytes);
+        let content = self.copies.copy(handle.content.bytes);
         let (headers, bytes) = if handle.content.headers { read_headers(&content)? } else { (Headers::new(), content) };
         provider.last += 1;
         let (id, registration) = (provider.last, handle.registration);
         provider.running.insert(id, Running { key, hub: Some(handle.id), registration });
-        provider.known.insert(key, Known::Running(id));
+        provider.know(key, Known::Running(id));
         provider.incoming.push(Incoming::Call(IncomingCall {
             id,
             registration,
@@ -199,7 +211,7 @@ impl NodeState {
         let provider = &mut self.services.provider;
         // Rare enough to search for.
         if let Some((id, running)) = provider.running.iter().find(|(_, running)| running.hub == Some(hub)) {
-            provider.incoming.push(Incoming::Cancel { registration: running.registration, id: *id });
+            provider.incoming.push(Incoming::Cancel { registration: running.registration, id });
         }
     }
 
@@ -211,7 +223,7 @@ impl NodeState {
     /// Answers for a call under this number of the hub's; if it is running, later, and now if so asked.
     fn tell(&mut self, hub: u64, key: Key, now: bool) {
         let provider = &mut self.services.provider;
-        let end = match provider.known.get(&key) {
+        let end = match provider.known(key).copied() {
             Some(Known::Running(id)) => {
                 if let Some(running) = provider.running.get_mut(id) {
                     running.hub = Some(hub);
@@ -222,7 +234,7 @@ impl NodeState {
                 End::Running
             }
             Some(Known::Kept(at)) => {
-                let place = provider.kept.partition_point(|kept| kept.start < *at);
+                let place = provider.kept.partition_point(|kept| kept.start < at);
                 let len = provider.kept[place].len;
                 let start = (at - provider.dropped) as usize;
                 let from = self.lanes.calls.len();
@@ -248,7 +260,7 @@ impl NodeState {
     /// program, and the hub would give it to another.
     pub fn finish(&mut self, id: u64, end: &CallEnd, now: Time) {
         self.now = self.now.max(now);
-        let Some(Running { key, hub, .. }) = self.services.provider.running.remove(&id) else { return };
+        let Some(Running { key, hub, .. }) = self.services.provider.running.remove(id) else { return };
         let content = |payload: &'_ Payload| payload.bytes.len();
         let max = self.welcome.payload_bytes_max as usize;
         let long = match end {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
+use super::super::copies::Copies;
 use super::{author, change};
 use crate::bug::{Bug, planted};
 use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
@@ -231,7 +232,12 @@ impl Watch {
     }
 
     /// Takes a change in. True if the program is to be woken.
-    pub(super) fn arrived(&mut self, value: &Value<'_>, control: &mut Vec<u8>) -> Result<bool, Refusal> {
+    pub(super) fn arrived(
+        &mut self,
+        value: &Value<'_>,
+        control: &mut Vec<u8>,
+        copies: &mut Copies,
+    ) -> Result<bool, Refusal> {
         let was_empty = self.queue.is_empty();
         if self.group_rev.is_some_and(|rev| rev != value.rev) {
             // What the rest of the group has set was overwritten meanwhile.
@@ -240,8 +246,10 @@ impl Watch {
         self.group_rev = Some(value.rev);
         let bytes = value.frame_bytes();
         let author = author(value.author, self.author.as_ref())?;
-        self.author = Some(author.clone());
-        let change = change(value, author)?;
+        if self.author.as_ref() != Some(&author) {
+            self.author = Some(author.clone());
+        }
+        let change = change(value, author, copies)?;
         if self.is_news(&change) {
             self.group.push((change, bytes));
             self.group_bytes += bytes;

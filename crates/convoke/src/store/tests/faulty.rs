@@ -159,6 +159,10 @@ impl Disk for Faulty {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
         Ok(Box::new(self.clone()))
     }
+
+    fn room(&self) -> io::Result<u64> {
+        Ok(self.state().blocks() as u64 * BLOCK)
+    }
 }
 
 impl StorageBackend for Faulty {

@@ -1,14 +1,17 @@
 //! Values from one node to another, through a real hub whose foundation the test holds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod forgotten;
+mod many;
+#[path = "../pair/mod.rs"]
 mod pair;
 
 use std::time::Duration;
 
-use convoke_core::foundation::{Ask, Told};
+use convoke_core::foundation::{Ask, RowKey, Told};
 use convoke_core::frame::{Expect, Item, Set, WatchMode};
 use convoke_core::node::{NotWritten, Watched, Wrote};
-use convoke_core::{Code, Encoding, HubConfig, Name, Pattern, Refusal, Rev};
+use convoke_core::{Code, Encoding, HubConfig, Name, Notice, Pattern, Refusal, Rev};
 use pair::World;
 
 fn set<'a>(name: &'a str, payload: &'a str) -> Item<'a> {
@@ -362,4 +365,57 @@ fn all_values_whose_time_is_over_go_together() {
     world.nodes[0].state.get(Pattern::parse("key/#").unwrap()).unwrap();
     world.settle();
     assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap(), []);
+}
+
+/// Once each expiry that the disk had no room for made the hub look after all who own a value.
+#[test]
+fn what_there_was_no_room_to_expire_concerns_nobody_else() {
+    let mut world = World::new(4);
+    for who in 1..4 {
+        let set = Set { encoding: Encoding::Text, payload: b"x", ttl_ms: 0, ephemeral: true };
+        let name = format!("of/{who}");
+        let item = Item { name: name.as_bytes(), every: false, expect: Expect::Anything, set: Some(set) };
+        world.nodes[who].state.write(&[item]).unwrap();
+    }
+    write(&mut world, 0, &[set_for("short", 5)]).unwrap();
+    let timers = world.hub.census().timers;
+    world.hold = true;
+    pass(&mut world, 20);
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = ask {
+            world.tell(Told::NotDone { ticket, why: Refusal::new(Code::StorageFull, "no room") });
+        }
+    }
+    assert_eq!(world.hub.census().timers, timers, "it is tried again, and nothing else");
+    world.hold = false;
+    pass(&mut world, 1500);
+    world.nodes[0].state.get(Pattern::parse("#").unwrap()).unwrap();
+    world.settle();
+    assert_eq!(world.nodes[0].state.got().remove(0).1.unwrap().len(), 3);
+}
+
+/// Once a change that could not be read was left out, and nobody was told.
+#[test]
+fn a_kept_change_that_cannot_be_read_is_a_failure_of_the_disk() {
+    let mut world = World::new(2);
+    let payload = "x".repeat(200_000);
+    for n in 0..40 {
+        write(&mut world, 0, &[set("a", &format!("{n} {payload}"))]).unwrap();
+    }
+    world.hold = true;
+    // So far back that it has to be asked for.
+    let after = Some(Rev::durable(2));
+    world.nodes[1].state.watch(Pattern::parse("a").unwrap(), WatchMode::All, after).unwrap();
+    world.settle();
+    let held = std::mem::take(&mut world.held);
+    let Some(Ask::Read { ticket, table, from, .. }) = held.into_iter().find(|ask| matches!(ask, Ask::Read { .. }))
+    else {
+        panic!("it has to be asked for")
+    };
+    world.hub.notices();
+    let row = (RowKey { table, key: from }, "no change".into());
+    world.tell(Told::ReadDone { ticket, rows: vec![row] });
+    let notices = world.hub.notices();
+    let [Notice::Failed(why)] = &notices[..] else { panic!("{notices:?}") };
+    assert!(why.code == Code::StorageFailed && why.text.contains("a change that was kept cannot be read"), "{why}");
 }

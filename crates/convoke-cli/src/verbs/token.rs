@@ -1,0 +1,221 @@
+//! `convoke token`: who may join, and what they may do.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use convoke::{Code, Name, Node, Rule, Token, Verb};
+use serde::{Deserialize, Serialize};
+
+use super::list::{TOKENS, print};
+use crate::arguments::{
+    ChangeTokenArguments, CreateTokenArguments, ListTokensArguments, NodeArguments, RevokeTokenArguments,
+    RotateTokenArguments, RuleArguments, ShowTokenArguments, TokenArguments, TokenVerb,
+};
+use crate::exit::{Exit, Failure};
+use crate::join::{done_within, with_node, within};
+use crate::output;
+use crate::render;
+use crate::signals::Signals;
+use crate::table::{Table, moment};
+
+/// What the hub tells about a token.
+#[derive(Debug, Deserialize)]
+pub(super) struct Report {
+    pub(super) rules: Vec<String>,
+    #[serde(default)]
+    secret: bool,
+    #[serde(default)]
+    since_ms: u64,
+}
+
+/// A token as `--json` shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    rules: &'a [String],
+    secret: bool,
+    since_ms: u64,
+}
+
+/// Where a secret was written.
+#[derive(Serialize)]
+struct Written<'a> {
+    name: &'a str,
+    file: String,
+}
+
+pub(crate) async fn run(arguments: TokenArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    match arguments.what {
+        TokenVerb::Create(arguments) => create(arguments, json, signals).await,
+        TokenVerb::List(arguments) => list(arguments, json, signals).await,
+        TokenVerb::Show(arguments) => show(arguments, json, signals).await,
+        TokenVerb::Change(arguments) => change(arguments, signals).await,
+        TokenVerb::Rotate(arguments) => rotate(arguments, json, signals).await,
+        TokenVerb::Revoke(arguments) => revoke(arguments, signals).await,
+    }
+}
+
+async fn create(arguments: CreateTokenArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let name = Name::parse(&arguments.name)?;
+    let rules = rules(&name, &arguments.rules)?;
+    let what = format!("token `{name}`");
+    if arguments.certificate {
+        return with_node(&arguments.node, signals, async |node| {
+            done_within(&arguments.node, &what, node.create_certificate_rights(&name, &rules)).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+        .await;
+    }
+    let out = Out::of(arguments.out, &name)?;
+    with_node(&arguments.node, signals, async |node| {
+        let token = done_within(&arguments.node, &what, node.create_token(&name, &rules)).await?;
+        if let Err(failure) = out.write(&token, json) {
+            // A secret that nobody has is of no use.
+            let _ = within(&arguments.node, &what, node.revoke_token(&name)).await;
+            return Err(failure);
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn rotate(arguments: RotateTokenArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let name = Name::parse(&arguments.name)?;
+    let out = Out::of(arguments.out, &name)?;
+    with_node(&arguments.node, signals, async |node| {
+        let what = format!("token `{name}`");
+        let token = done_within(&arguments.node, &what, node.rotate_token(&name)).await?;
+        out.write(&token, json)?;
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn change(arguments: ChangeTokenArguments, signals: &Signals) -> Result<ExitCode, Failure> {
+    let name = Name::parse(&arguments.name)?;
+    let rules = rules(&name, &arguments.rules)?;
+    with_node(&arguments.node, signals, async |node| {
+        let what = format!("token `{name}`");
+        done_within(&arguments.node, &what, node.set_token_rules(&name, &rules)).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn revoke(arguments: RevokeTokenArguments, signals: &Signals) -> Result<ExitCode, Failure> {
+    let name = Name::parse(&arguments.name)?;
+    with_node(&arguments.node, signals, async |node| {
+        let what = format!("token `{name}`");
+        done_within(&arguments.node, &what, node.revoke_token(&name)).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn list(arguments: ListTokensArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    with_node(&arguments.node, signals, async |node| {
+        let values = within(&arguments.node, "list of tokens", node.values(format!("{TOKENS}#"))).await?;
+        let tokens = values.iter().filter_map(|value| {
+            let name = value.name.as_str().strip_prefix(TOKENS)?;
+            Some((name, value.payload.decode::<Report>().ok()?))
+        });
+        if json {
+            print(tokens.map(|(name, report)| line(name, &report)))?;
+        } else {
+            let mut table = Table::new(&["TOKEN", "SINCE", "RULES", "PROVED BY"]);
+            for (name, Report { rules, secret, since_ms }) in tokens {
+                let proof = if secret { "secret" } else { "certificate" };
+                table.row([name.to_owned(), moment(since_ms), rules.len().to_string(), proof.to_owned()]);
+            }
+            table.print()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn show(arguments: ShowTokenArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let name = Name::parse(&arguments.name)?;
+    with_node(&arguments.node, signals, async |node| {
+        let Some(report) = report(node, &arguments.node, &name).await? else {
+            let message = format!("token `{name}`: there is none of this name");
+            return Err(Failure::new(Exit::Unavailable, Code::Conflict.word(), message));
+        };
+        match json {
+            true => print([line(name.as_str(), &report)])?,
+            false => print(report.rules.iter().map(|rule| render::escaped(rule).into_owned()))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+/// What the hub tells about the token of this name.
+pub(super) async fn report(node: &Node, arguments: &NodeArguments, name: &Name) -> Result<Option<Report>, Failure> {
+    let report = within(arguments, &format!("token `{name}`"), node.get_value(format!("{TOKENS}{name}"))).await?;
+    Ok(report.and_then(|report| report.payload.decode().ok()))
+}
+
+fn line(name: &str, report: &Report) -> String {
+    let Report { rules, secret, since_ms } = report;
+    render::json(&Shown { name, rules, secret: *secret, since_ms: *since_ms })
+}
+
+/// The rules that were given, and the one that goes without saying: as what it may join.
+fn rules(name: &Name, given: &RuleArguments) -> Result<Vec<Rule>, Failure> {
+    let parsed = |text: &String| text.parse::<Rule>().map_err(|error| Failure::usage(error.to_string()));
+    let mut rules = Vec::new();
+    for text in &given.allow {
+        let rule = parsed(text)?;
+        if rule.is_deny() {
+            return Err(Failure::usage(format!("--allow `{text}` denies; use --deny")));
+        }
+        rules.push(rule);
+    }
+    // `all data/#` is not meant to say how a node is called.
+    let says_join = |rule: &Rule| rule.is_about(Verb::Join) && !rule.is_about(Verb::Administer);
+    if !rules.iter().any(says_join) {
+        rules.push(parsed(&format!("join {name}/#"))?);
+    }
+    for text in &given.deny {
+        rules.push(parsed(text)?.denied());
+    }
+    Ok(rules)
+}
+
+/// Where a secret goes.
+enum Out {
+    Stdout,
+    File(PathBuf),
+}
+
+impl Out {
+    /// Checked before anything is made: a secret that cannot be written is lost.
+    fn of(given: Option<PathBuf>, name: &Name) -> Result<Out, Failure> {
+        let path = match given {
+            Some(path) if path == Path::new("-") => return Ok(Out::Stdout),
+            Some(path) => path,
+            None => PathBuf::from(format!("{}.token", name.as_str().replace('/', "-"))),
+        };
+        if path.try_exists().unwrap_or(true) {
+            let message = format!("the file `{}` is there already; choose another with --out", path.display());
+            return Err(Failure::new(Exit::CannotCreate, "CannotCreate", message));
+        }
+        Ok(Out::File(path))
+    }
+
+    fn write(&self, token: &Token, json: bool) -> Result<(), Failure> {
+        match self {
+            Out::Stdout => output::say(&token.reveal()).map(drop),
+            Out::File(path) => {
+                token.save(path)?;
+                let (name, file) = (token.name().as_str(), path.display().to_string());
+                let line = match json {
+                    true => render::json(&Written { name, file }),
+                    false => render::escaped(&file).into_owned(),
+                };
+                output::say(&line).map(drop)
+            }
+        }
+    }
+}
