@@ -31,7 +31,10 @@ impl HubState {
         for place in services.calls.of(services.parties[party].handling) {
             services.calls[place].order = 0;
         }
-        let patience = PROVIDER_AWAY_TIME_MAX.saturating_sub(silent);
+        let patience = match PROVIDER_AWAY_TIME_MAX.saturating_sub(silent) {
+            _ if planted(Bug::LostIsWaitedFor) => PROVIDER_AWAY_TIME_MAX * 2,
+            patience => patience,
+        };
         if why.code == Code::Left || patience.is_zero() {
             return self.lose(party);
         }

@@ -201,7 +201,10 @@ impl HubState {
     /// a provider waits for this one, if for any.
     pub(super) fn offered(&mut self, id: LinkId, service: u32, offer: u32) {
         let Services { calls, all, parties, offers, .. } = &self.services;
-        let (waiting, sought) = (calls.of(all[service].waiting), calls.of(all[service].sought));
+        let (mut waiting, sought) = (calls.of(all[service].waiting), calls.of(all[service].sought));
+        if planted(Bug::WaitingIsNoQueue) {
+            waiting.reverse();
+        }
         if parties[offers[offer].party].offers_of(service).next() == Some(offer) {
             for place in sought {
                 self.recall(id, place);
