@@ -134,11 +134,11 @@ pub(crate) struct NodeArguments {
     pub(crate) authority: Option<PathBuf>,
 
     /// A file with a certificate to show, instead of a token, at an address with tls://
-    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key_file")]
-    pub(crate) certificate: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE_FILE", requires = "key_file")]
+    pub(crate) certificate_file: Option<PathBuf>,
 
     /// The file with its key; only its owner may be able to read it
-    #[arg(long = "key", value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
+    #[arg(long, value_name = "FILE", env = "CONVOKE_KEY_FILE", requires = "certificate_file")]
     pub(crate) key_file: Option<PathBuf>,
 
     /// Only there to say where a token belongs: arguments can be seen by every user of the machine.
@@ -198,10 +198,10 @@ pub(crate) struct CommonArguments {
 
     /// Means nothing here: no hub is joined
     #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) certificate_file: Option<PathBuf>,
 
     /// Means nothing here: no hub is joined
-    #[arg(long = "key", value_name = "FILE", hide = true)]
+    #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) key_file: Option<PathBuf>,
 
     /// Means nothing here: nothing is waited for

@@ -216,7 +216,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
         Some(path) => Some(Token::read(path).map_err(unusable)?),
         None => token_of_the_environment()?,
     };
-    let shown = arguments.certificate.as_ref().zip(arguments.key_file.as_ref());
+    let shown = arguments.certificate_file.as_ref().zip(arguments.key_file.as_ref());
     let certificate =
         shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
     // Who has a token or a certificate of its own is who it says.
@@ -290,7 +290,7 @@ mod tests {
             token_file: None,
             token: None,
             authority: None,
-            certificate: None,
+            certificate_file: None,
             key_file: None,
             timeout: Some(timeout),
         }
