@@ -1,8 +1,9 @@
 //! The `convoke` program: a hub, and the verbs a shell needs.
 //!
 //! [`arguments`] is the command line, [`usage`] what a wrong one is answered with. Each verb is a file in [`verbs`]; those
-//! that join a hub do so through [`join`]. What can be set about a hub is in [`settings`]. [`payload`] is
-//! what goes in, [`render`] and [`output`] what comes out, [`log`] what is said beside it, [`exit`] how the program ends, and [`signals`] who may end it.
+//! that join a hub do so through [`join`]. What can be set about a hub is in [`settings`]. [`payload`] is what goes in,
+//! [`render`] and [`output`] what comes out, [`log`] what is said beside it, [`exit`] how the program ends, and
+//! [`signals`] who may end it.
 #![forbid(unsafe_code)]
 
 mod arguments;

@@ -264,7 +264,7 @@ impl HubState {
                 let secret = self.kept.principals.get(name).is_some_and(|granted| granted.key.is_some());
                 let rights = self.rights_of(name, node, author).filter(|_| !secret).ok_or_else(|| {
                     let text =
-                        format!("`{node}` may not join: its certificate is that of `{name}`, who has no rights here without a token");
+                        format!("`{node}` may not join: its certificate is that of `{name}`, who has no rights here");
                     Refusal::new(Code::Unauthorized, text)
                 })?;
                 Principal { name: name.clone(), rights }

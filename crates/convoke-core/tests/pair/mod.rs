@@ -185,6 +185,10 @@ impl World {
                 self.now = self.now.max(due);
                 node.state.tick(self.now);
             }
+            if !node.state.wants_link() {
+                // It has left.
+                return false;
+            }
             node.link = Some(self.hub.open(node.peer.clone(), self.now).unwrap());
             node.state.connected(node.peer != Peer::Stranger, self.now);
         }
