@@ -124,3 +124,35 @@ pub(super) async fn carry(
 pub(super) fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_comes_before_the_two_sides_have_agreed_than_a_link_may_say() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut noisy = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut opening = Opening::new(listener.accept().await.unwrap().0);
+        let noise = tokio::spawn(async move { while noisy.write_all(&[7; 4096]).await.is_ok() {} });
+        let (mut buffer, mut came) = ([0; 1024], 0);
+        let error = loop {
+            match opening.read(&mut buffer).await {
+                Ok(count) => came += count,
+                Err(error) => break error,
+            }
+            assert!(came < BEFORE_JOIN_BYTES_MAX + buffer.len());
+        };
+        assert_eq!(
+            error.to_string(),
+            format!("more than {BEFORE_JOIN_BYTES_MAX} bytes came before TLS was agreed upon")
+        );
+        assert_eq!(opening.first(), [7; FIRST_BYTES_MAX]);
+        opening.agreed();
+        opening.read_exact(&mut buffer).await.unwrap();
+        drop(opening);
+        noise.await.unwrap();
+    }
+}
