@@ -114,7 +114,7 @@ mod tests {
             if any % 100 < if round % 2_000 < 1_000 { 60 } else { 30 } {
                 last += 1 + (any >> 32) % 3;
                 // Now and then one comes late, or again.
-                let number = if any % 7 == 0 { last.saturating_sub((any >> 40) % 20) } else { last };
+                let number = if any.is_multiple_of(7) { last.saturating_sub((any >> 40) % 20) } else { last };
                 numbered.insert(number, round);
                 map.insert(number, round);
             } else {
