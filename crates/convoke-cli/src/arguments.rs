@@ -26,6 +26,11 @@ pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArgumen
 
 use crate::duration;
 
+/// Reads how many of something are wanted.
+fn at_least_one(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it is a whole number, at least 1".to_owned())
+}
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 64 usage, 65 data, or a service that answers with an error, 69 nothing there: no hub, no such \
 value, nobody who offers it, no answer in time, 70 bug, 73 and 74 input or output, 75 try again later, 77 rights, \
@@ -123,12 +128,12 @@ pub(crate) struct NodeArguments {
     pub(crate) authority: Option<PathBuf>,
 
     /// A file with a certificate to show, instead of a token, at an address with tls://
-    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key")]
+    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key_file")]
     pub(crate) certificate: Option<PathBuf>,
 
     /// The file with its key; only its owner may be able to read it
-    #[arg(long, value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
-    pub(crate) key: Option<PathBuf>,
+    #[arg(long = "key", value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Only there to say where a token belongs: arguments can be seen by every user of the machine.
     #[arg(long, value_name = "TOKEN", hide = true)]
@@ -203,8 +208,8 @@ pub(crate) struct CommonArguments {
     pub(crate) certificate: Option<PathBuf>,
 
     /// Means nothing here: no hub is joined
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) key: Option<PathBuf>,
+    #[arg(long = "key", value_name = "FILE", hide = true)]
+    pub(crate) key_file: Option<PathBuf>,
 
     /// Means nothing here: nothing is waited for
     #[arg(long, value_name = "TIME", hide = true, value_parser = duration::parse)]
@@ -233,7 +238,7 @@ pub(crate) struct SubscribeArguments {
     pub(crate) patterns: Vec<String>,
 
     /// End after so many events
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// End when no event came for so long
@@ -294,7 +299,7 @@ pub(crate) struct PingArguments {
     pub(crate) target: Option<String>,
 
     /// How often, once a second
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
     pub(crate) count: u64,
 
     #[command(flatten)]

@@ -159,7 +159,11 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         (Ok(Err(error)), _) => {
             let failure = Failure::from(error);
             let hint = match failure.exit {
-                Exit::Rights if arguments.token_file.is_none() && !failure.message.contains("certificate") => {
+                Exit::Rights
+                    if failure.kind == Code::Unauthorized.word()
+                        && arguments.token_file.is_none()
+                        && !failure.message.contains("certificate") =>
+                {
                     "; give a token with --token-file"
                 }
                 _ => "",
@@ -211,7 +215,7 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
         Some(path) => Some(Token::read(path).map_err(unusable)?),
         None => None,
     };
-    let shown = arguments.certificate.as_ref().zip(arguments.key.as_ref());
+    let shown = arguments.certificate.as_ref().zip(arguments.key_file.as_ref());
     let certificate =
         shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
     // Who has a token or a certificate of its own is who it says.
@@ -277,7 +281,7 @@ mod tests {
             token: None,
             authority: None,
             certificate: None,
-            key: None,
+            key_file: None,
             timeout: Some(timeout),
         }
     }

@@ -1,6 +1,10 @@
 //! Stdout, where the two ways it can go away differ: a reader that has seen enough is no error, a full disk is one.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
 
 use crate::exit::Failure;
 
@@ -58,4 +62,25 @@ pub(crate) fn say(line: &str) -> Result<Reader, Failure> {
         Reader::Gone => Ok(Reader::Gone),
         Reader::Reading => output.flush(),
     }
+}
+
+/// Returns when whoever reads stdout has closed its end: what waits for more to print, perhaps for ever, waits in vain
+/// then. A terminal that goes away says so by a signal.
+pub(crate) async fn reader_gone() {
+    if !io::stdout().is_terminal() {
+        let (gone, told) = oneshot::channel();
+        // It may wait for as long as the program runs, and ends with it.
+        std::thread::spawn(move || {
+            let stdout = io::stdout();
+            let mut looked_at = [PollFd::new(&stdout, PollFlags::empty())];
+            while poll(&mut looked_at, None) == Err(Errno::INTR) {}
+            if looked_at[0].revents().contains(PollFlags::ERR) {
+                let _ = gone.send(());
+            }
+        });
+        if told.await.is_ok() {
+            return;
+        }
+    }
+    std::future::pending().await
 }

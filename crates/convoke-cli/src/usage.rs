@@ -1,10 +1,11 @@
 //! What a wrong command line is answered with, in one line like every other failure.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Error, Parser};
+use clap::{Command, CommandFactory as _, Error, Parser};
 
 use crate::arguments::Arguments;
 use crate::exit::{Exit, Failure};
@@ -30,7 +31,7 @@ fn answer(error: &Error) -> ExitCode {
             let _ = io::stderr().write_all(text.as_bytes());
             ExitCode::from(Exit::Usage as u8)
         }
-        _ => Failure::usage(one_line(&text)).tell(wants_json()),
+        _ => Failure::usage(one_line(&text, std::env::args_os())).tell(wants_json()),
     }
 }
 
@@ -40,9 +41,9 @@ fn wants_json() -> bool {
 }
 
 /// The parser's paragraphs as one sentence: what is wrong, what may have been meant, where to read on.
-fn one_line(text: &str) -> String {
+fn one_line(text: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
-    let (said, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+    let said = text.split("\n\nUsage: ").next().unwrap_or(text);
     let said = said.split("\n\nFor more information").next().unwrap_or(said);
     let mut parts = said.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
     let mut line = parts.next().unwrap_or_default();
@@ -50,11 +51,10 @@ fn one_line(text: &str) -> String {
         line.push_str("; ");
         line.push_str(&part);
     }
-    // `Usage: convoke publish [OPTIONS] …` names the verb.
-    let verb: Vec<&str> =
-        usage.split_whitespace().take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
-    let verb = if verb.is_empty() { "convoke".to_owned() } else { verb.join(" ") };
-    format!("{}; see `{verb} --help`", line.trim_end_matches('.'))
+    let verbs = Arguments::command();
+    let verb = arguments.into_iter().find_map(|word| verbs.find_subcommand(word.as_ref()).map(Command::get_name));
+    let help = verb.map_or("convoke --help".to_owned(), |verb| format!("convoke {verb} --help"));
+    format!("{}; see `{help}`", line.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_wrong_command_line_is_one_sentence() {
         let said = |arguments: &[&str]| {
-            one_line(&Arguments::try_parse_from(arguments).expect_err("wrong").render().to_string())
+            one_line(&Arguments::try_parse_from(arguments).expect_err("wrong").render().to_string(), arguments)
         };
         assert_eq!(
             said(&["convoke", "publish", "a", "--confrim"]),
@@ -81,7 +81,11 @@ mod tests {
         assert_eq!(
             said(&["convoke", "ping", "--timeout", "5"]),
             "invalid value '5' for '--timeout <TIME>': a time needs its unit: write `5s` for 5 seconds, or use ms, m or h; \
-             see `convoke --help`"
+             see `convoke ping --help`"
+        );
+        assert_eq!(
+            said(&["convoke", "watch", "a", "--count", "0"]),
+            "invalid value '0' for '--count <N>': it is a whole number, at least 1; see `convoke watch --help`"
         );
     }
 }

@@ -239,17 +239,7 @@ impl Node {
     /// [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
-        let tls = match (&address, options.authority) {
-            (Address::Tls { .. }, Some(authority)) => Some(NodeTls::new(authority, options.certificate)?),
-            (Address::Tls { .. }, None) => {
-                let text = format!(
-                    "{address}: it is not said whose certificates are believed; give the `authority.pem` of the hub, in the \
-                     shell with --authority"
-                );
-                return Err(Error::Configuration(text));
-            }
-            _ => None,
-        };
+        let tls = NodeTls::of(&address, options.authority, options.certificate)?;
         let mut config = NodeConfig::new(Name::parse(&options.name)?);
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
@@ -701,6 +691,9 @@ impl Inner {
             shared.room.notify_waiters();
             shared.standing.send_if_modified(|before| {
                 let changed = *before != standing;
+                if changed {
+                    link::tell(self.state.name(), before, &standing);
+                }
                 *before = standing;
                 changed
             });

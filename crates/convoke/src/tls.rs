@@ -33,7 +33,8 @@ use crate::token::OWNER;
 /// The longest file with certificates or a key that is read, in bytes: a bundle of all public authorities is a quarter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What a hub shows on its links over TLS. The files are read when the hub starts and at [`Hub::reload_tls`](crate::Hub::reload_tls).
+/// What a hub shows on its links over TLS. The files are read when the hub starts, and at
+/// [`Hub::reload_tls`](crate::Hub::reload_tls).
 #[cfg(feature = "hub")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {

@@ -111,7 +111,7 @@ on_every_transport! {
         let start = format!("no hub has let `press` in at {address} within 300ms: no ");
         assert!(text.starts_with(&start), "{text}");
         let why = match address.split("://").next().unwrap() {
-            "tcp" => "connection refused",
+            "tcp" | "tls" => "connection refused",
             "unix" => "no such file or directory",
             _ => "no hub of this process listens on",
         };
@@ -303,7 +303,8 @@ async fn a_hub_that_is_full_says_so_and_lets_in_when_there_is_room() {
 async fn an_address_belongs_to_one_hub_at_a_time() {
     for transport in [Transport::Mem, Transport::Tcp, Transport::Tls, Transport::Unix] {
         let stage = Stage::new(transport).await;
-        let error = soon(Hub::start(HubOptions::listen([stage.address.clone()]))).await.unwrap_err();
+        let options = HubOptions { tls: stage.tls(), ..HubOptions::listen([stage.address.clone()]) };
+        let error = soon(Hub::start(options)).await.unwrap_err();
         assert!(matches!(error, Error::InUse(_)), "{error}");
         stage.node("press").await;
         let stopped = stage.stop().await;

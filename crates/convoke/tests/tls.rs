@@ -96,15 +96,7 @@ async fn refused(address: &str, options: NodeOptions) -> (Code, String) {
 #[tokio::test]
 async fn one_port_takes_links_with_and_without_tls() {
     let stage = Stage::new(Transport::Tls).await;
-    let folder = stage.folder().join("data");
-    let options = HubOptions {
-        tls: Some(TlsOptions {
-            certificate: folder.join("tls/server.pem"),
-            key: folder.join("tls/server.key"),
-            client_authority: None,
-        }),
-        ..HubOptions::listen(["tcp://127.0.0.1:0"])
-    };
+    let options = HubOptions { tls: stage.tls(), ..HubOptions::listen(["tcp://127.0.0.1:0"]) };
     let hub = Hub::start(options).await.unwrap();
     let plain = hub.addresses()[0].to_string();
     assert!(plain.starts_with("tcp://"));
@@ -318,10 +310,7 @@ async fn a_certificate_that_the_hub_does_not_believe_lets_nobody_in() {
 #[tokio::test]
 async fn where_nobody_asks_for_a_certificate_a_token_is_proved() {
     let stage = Stage::new(Transport::Tls).await;
-    let tls = stage.folder().join("data/tls");
-    let options =
-        TlsOptions { certificate: tls.join("server.pem"), key: tls.join("server.key"), client_authority: None };
-    let (hub, address) = hub_with(options).await;
+    let (hub, address) = hub_with(stage.tls().unwrap()).await;
     let certificate = Some(issued(&stage, "admin"));
     let options = NodeOptions { certificate, ..believing(&hub, stage.authority().unwrap()) };
     soon(Node::connect_with(&address, options)).await.unwrap();

@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 use convoke::MasterWish;
 
-use super::NodeArguments;
 use super::values::PayloadArguments;
+use super::{NodeArguments, at_least_one};
 use crate::select::Select;
 
 /// Whether a node can be master.
@@ -65,7 +65,7 @@ pub(crate) struct ServeArguments {
     pub(crate) concurrency: u32,
 
     /// Withdraw the service after so many calls, and end when those that it has are answered
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// Whether this node can be master, whom `call --select master` goes to: the one that is alive the longest of those that

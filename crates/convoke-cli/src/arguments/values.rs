@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use convoke::Rev;
 
-use super::NodeArguments;
+use super::{NodeArguments, at_least_one};
 use crate::duration;
 
 /// A payload of the command line.
@@ -122,7 +122,7 @@ pub(crate) struct WatchArguments {
     pub(crate) all: bool,
 
     /// End after so many lines
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<u64>,
 
     /// End when nothing came for so long

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::arguments::{NodeArguments, SubscribeArguments};
 use crate::exit::Failure;
 use crate::join::{with_node, within};
-use crate::output::{Output, Reader};
+use crate::output::{Output, Reader, reader_gone};
 use crate::render;
 use crate::signals::Signals;
 
@@ -30,7 +30,10 @@ pub(crate) async fn run(arguments: SubscribeArguments, json: bool, signals: &Sig
         let arrivals = subscribe(node, &patterns, &arguments.node).await?;
         let left = arguments.count.unwrap_or(u64::MAX);
         let printer = Printer { patterns: &patterns, json, raw: arguments.raw, left, output: Output::default() };
-        printer.run(arrivals, arguments.idle).await?;
+        tokio::select! {
+            printed = printer.run(arrivals, arguments.idle) => printed?,
+            () = reader_gone() => {}
+        }
         Ok(ExitCode::SUCCESS)
     })
     .await

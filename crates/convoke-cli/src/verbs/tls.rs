@@ -60,7 +60,7 @@ fn init(arguments: InitTlsArguments, json: bool) -> Result<ExitCode, Failure> {
     let host = hosts.first().cloned().unwrap_or_default();
     let (authority, address) = (own.certificate().display().to_string(), Address::Tls { host, port: PORT }.to_string());
     if json {
-        output::say(&render::json(&Made { authority, hosts: &hosts, address }))?;
+        let _ = output::say(&render::json(&Made { authority, hosts: &hosts, address }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let next = match arguments.renew {
@@ -75,7 +75,7 @@ fn init(arguments: InitTlsArguments, json: bool) -> Result<ExitCode, Failure> {
         ));
     }
     for line in lines {
-        output::say(&render::escaped(&line))?;
+        let _ = output::say(&render::escaped(&line))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,6 +99,6 @@ fn issue(arguments: IssueTlsArguments, json: bool) -> Result<ExitCode, Failure> 
         true => render::json(&Issued { name: name.as_str(), certificate, key }),
         false => render::escaped(&format!("--certificate {certificate} --key {key}")).into_owned(),
     };
-    output::say(&line)?;
+    let _ = output::say(&line)?;
     Ok(ExitCode::SUCCESS)
 }

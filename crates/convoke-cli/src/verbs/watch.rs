@@ -11,7 +11,7 @@ use super::subscribe::next;
 use crate::arguments::WatchArguments;
 use crate::exit::Failure;
 use crate::join::{with_node, within};
-use crate::output::{Output, Reader};
+use crate::output::{Output, Reader, reader_gone};
 use crate::render;
 use crate::signals::Signals;
 
@@ -28,7 +28,10 @@ pub(crate) async fn run(arguments: WatchArguments, json: bool, signals: &Signals
         let arrivals = watch(node, &patterns, &arguments).await?;
         let left = arguments.count.unwrap_or(u64::MAX);
         let printer = Printer { patterns: &patterns, json, left, output: Output::default() };
-        printer.run(arrivals, arguments.idle).await?;
+        tokio::select! {
+            printed = printer.run(arrivals, arguments.idle) => printed?,
+            () = reader_gone() => {}
+        }
         Ok(ExitCode::SUCCESS)
     })
     .await

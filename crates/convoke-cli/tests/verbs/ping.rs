@@ -92,6 +92,12 @@ fn who_cannot_prove_the_token_is_not_let_in() {
 }
 
 #[test]
+fn who_may_not_have_a_name_is_not_told_to_give_a_token() {
+    let told = "convoke: `$x` is not for nodes: names that begin with `$` are the hub's own\n";
+    Story::with_hub().run(["ping", "--name", "$x"]).is(77, "", told);
+}
+
+#[test]
 fn the_hubs_own_token_opens_the_door() {
     let story = Story::with_hub();
     let mut stranger = story.convoke(["ping", "--token-file"]);

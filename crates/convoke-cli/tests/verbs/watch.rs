@@ -86,6 +86,34 @@ fn it_goes_on_over_a_hub_that_is_killed() {
 }
 
 #[test]
+fn it_ends_with_who_reads_it_although_nothing_comes() {
+    let story = Story::with_hub();
+    for verb in ["watch", "subscribe"] {
+        let (reader, stdout) = std::io::pipe().unwrap();
+        let mut command = story.convoke([verb, "a", "-v"]);
+        command.stdout(stdout);
+        let running = story.start_command(command);
+        running.says(" has joined");
+        drop(reader);
+        running.ended().is(0, "", "");
+    }
+}
+
+#[test]
+fn a_link_that_is_lost_is_told_to_who_wants_to_know() {
+    let mut story = Story::with_hub();
+    let watch = story.watch(["a"]);
+    let address = story.address().to_owned();
+    story.kill_hub();
+    watch.says(" has lost its link, and joins again as soon as it can: ");
+    story.start_hub(&address);
+    assert_eq!(story.run(["set", "a", "1"]).code(), 0);
+    watch.prints("a 1");
+    watch.signal(Signal::INT);
+    watch.ended().is(130, "a 1\n", "");
+}
+
+#[test]
 fn ctrl_c_ends_it() {
     let story = Story::with_hub();
     let watch = story.watch(["#"]);

@@ -56,8 +56,9 @@ const TURNED_AWAY_MAX: usize = 64;
 /// How long the accept loop waits when the system has no more files or memory for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Threads that carry links over TLS: two, so that those who join do not keep all others waiting for their signatures.
-const TLS_THREADS: usize = 2;
+/// Threads that carry links over TLS. With one, what a program did on one link before another link was made is also seen in
+/// this order: who leaves leaves its name to who comes next. It encrypts as much as the one thread of the hub handles.
+const TLS_THREADS: usize = 1;
 
 /// What a hub's thread has.
 pub(super) struct Owned {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use convoke_core::{Code, Refusal};
+use convoke_core::{Code, Name, Refusal, Standing};
 use tokio::net::lookup_host;
 
 use super::{NodeShared, load};
@@ -85,7 +85,7 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
             let mut inner = shared.lock();
             inner.state.tick(now());
             inner.settle(shared);
-            let ended = matches!(inner.state.standing(), convoke_core::Standing::Ended(_));
+            let ended = matches!(inner.state.standing(), Standing::Ended(_));
             inner.looks_at = inner.state.deadline();
             (inner.looks_at, inner.state.wants_link(), ended)
         };
@@ -113,6 +113,18 @@ pub(super) async fn keep(shared: Arc<NodeShared>) {
     }
 }
 
+/// Says that a node has joined, or that it has not, for those who look.
+pub(super) fn tell(node: &Name, before: &Standing, now: &Standing) {
+    match now {
+        Standing::Joined => tracing::info!("`{node}` has joined"),
+        Standing::Offline(Some(why)) if *before == Standing::Joined => {
+            tracing::info!("`{node}` has lost its link, and joins again as soon as it can: {why}");
+        }
+        Standing::Offline(Some(why)) => tracing::debug!("`{node}` has not joined: {why}"),
+        _ => {}
+    }
+}
+
 async fn wait(shared: &NodeShared, deadline: Option<convoke_core::Time>) {
     let wake = shared.wake.notified();
     match deadline {
@@ -130,7 +142,7 @@ async fn left(shared: &NodeShared) {
             let mut inner = shared.lock();
             inner.state.tick(now());
             inner.settle(shared);
-            if matches!(inner.state.standing(), convoke_core::Standing::Ended(_)) {
+            if matches!(inner.state.standing(), Standing::Ended(_)) {
                 return;
             }
             inner.looks_at = inner.state.deadline();
@@ -309,7 +321,7 @@ async fn finish(shared: &NodeShared, stream: &Stream) {
         stream.end();
         stream.drain().await;
     };
-    if matches!(shared.lock().state.standing(), convoke_core::Standing::Ended(_)) {
+    if matches!(shared.lock().state.standing(), Standing::Ended(_)) {
         // A hub that takes nothing is left without a word; how much of the rest it still gets, nobody will know.
         if tokio::time::timeout(LEAVE_TIME, goodbye).await.is_err() {
             let inner = shared.lock();

@@ -27,7 +27,26 @@ pub(crate) struct NodeTls {
 }
 
 impl NodeTls {
-    pub(crate) fn new(authority: Authority, certificate: Option<Certificate>) -> Result<NodeTls, Error> {
+    /// What a node needs at this address, if anything, of what it was given.
+    pub(crate) fn of(
+        address: &Address,
+        authority: Option<Authority>,
+        certificate: Option<Certificate>,
+    ) -> Result<Option<NodeTls>, Error> {
+        match (address, authority) {
+            (Address::Tls { .. }, Some(authority)) => NodeTls::new(authority, certificate).map(Some),
+            (Address::Tls { .. }, None) => {
+                let text = format!(
+                    "{address}: it is not said whose certificates are believed; give the `authority.pem` of the hub, in the \
+                     shell with --authority"
+                );
+                Err(Error::Configuration(text))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn new(authority: Authority, certificate: Option<Certificate>) -> Result<NodeTls, Error> {
         let certified = |Certificate { chain, key }: Certificate| {
             let certified = CertifiedKey::from_der(chain, key.clone_key(), &provider());
             certified.map_err(|error| Error::Configuration(format!("a certificate and its key: {error}")))

@@ -140,7 +140,8 @@ impl OwnAuthority {
     ///
     /// # Errors
     ///
-    /// [`Error::BadName`]; [`Error::Configuration`] for a name of the hub's own, or if one of the files is there; [`Error::Io`].
+    /// [`Error::BadName`]; [`Error::Configuration`] for a name of the hub's own, or if one of the files is there;
+    /// [`Error::Io`].
     pub fn certify_node(&self, name: &str, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<(), Error> {
         let name = Name::parse(name)?;
         let (certificate, key) = (certificate.as_ref(), key.as_ref());

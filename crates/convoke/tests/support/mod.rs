@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use convoke::{
     Authority, Error, Event, Hub, HubOptions, Missed, Node, NodeOptions, OwnAuthority, Standing, Subscription,
+    TlsOptions,
 };
 
 /// Longer than anything in a story takes, so that a story that hangs fails.
@@ -64,6 +65,13 @@ impl Stage {
     pub fn options(&self, name: &str) -> NodeOptions {
         let (token, authority) = (Some(self.hub.token().clone()), self.authority());
         NodeOptions { token, authority, timeout: PATIENCE, ..NodeOptions::new(name) }
+    }
+
+    /// What another hub needs to listen where this one does.
+    pub fn tls(&self) -> Option<TlsOptions> {
+        let file = |name: &str| self.folder().join("data/tls").join(name);
+        let certificate = file("server.pem");
+        certificate.exists().then(|| TlsOptions { certificate, key: file("server.key"), client_authority: None })
     }
 
     /// Whom the nodes of a hub over TLS believe.
