@@ -1,7 +1,9 @@
 //! The command line: every verb, option and environment variable, with its help.
 //!
 //! Flag before environment before default. Names, patterns and addresses are checked by the verbs, in the library's words.
+//! The flags of `convoke hub` are made from the table of settings.
 
+mod config;
 mod reports;
 mod services;
 mod tls;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
@@ -25,6 +28,7 @@ pub(crate) use tokens::{
 pub(crate) use values::{DeleteArguments, GetArguments, SetArguments, WaitArguments, WatchArguments};
 
 use crate::duration;
+use crate::settings::Flags;
 
 /// Reads how many of something are wanted.
 fn at_least_one(text: &str) -> Result<u64, String> {
@@ -67,6 +71,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Start a hub; it runs until it is told to stop
     Hub(HubArguments),
+    /// Check, explain or begin a hub's configuration
+    Config(ConfigArguments),
     /// Print events as they are published
     Subscribe(SubscribeArguments),
     /// Publish one event
@@ -119,7 +125,7 @@ pub(crate) struct NodeArguments {
     #[arg(long, value_name = "NAME", env = "CONVOKE_AUTHOR")]
     pub(crate) author: Option<String>,
 
-    /// A file with the token to prove; only its owner may be able to read it
+    /// A file with the token to prove; only its owner may be able to read it [else the token in CONVOKE_TOKEN]
     #[arg(long, value_name = "FILE", env = "CONVOKE_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
@@ -128,11 +134,11 @@ pub(crate) struct NodeArguments {
     pub(crate) authority: Option<PathBuf>,
 
     /// A file with a certificate to show, instead of a token, at an address with tls://
-    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE", requires = "key_file")]
-    pub(crate) certificate: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", env = "CONVOKE_CERTIFICATE_FILE", requires = "key_file")]
+    pub(crate) certificate_file: Option<PathBuf>,
 
     /// The file with its key; only its owner may be able to read it
-    #[arg(long = "key", value_name = "FILE", env = "CONVOKE_KEY", requires = "certificate")]
+    #[arg(long, value_name = "FILE", env = "CONVOKE_KEY_FILE", requires = "certificate_file")]
     pub(crate) key_file: Option<PathBuf>,
 
     /// Only there to say where a token belongs: arguments can be seen by every user of the machine.
@@ -147,38 +153,25 @@ pub(crate) struct NodeArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 For each address the hub prints a line `listening ADDRESS` on stdout as soon as programs can join there. \
-SIGTERM ends it with exit code 0, Ctrl-C with 130. Beyond this machine it listens only if it has a certificate (see \
-`convoke tls --help`), and takes links over TLS only; SIGHUP then reads the certificate again.
+SIGTERM ends it with exit code 0, Ctrl-C with 130. SIGHUP has it read its configuration file and its certificate again, and \
+open its log file again. Beyond this machine it listens only if it has a certificate (see `convoke tls --help`), and \
+takes links over TLS only.
+
+A flag counts before its environment variable, that before the configuration file, that before the default. The file is \
+that of --config, else `convoke.toml` in the hub's folder, else /etc/convoke/convoke.toml; see `convoke config --help`.
 
 Examples:
   convoke hub
   convoke hub --listen 127.0.0.1:0 --memory     any free port, nothing kept
-  convoke hub --listen unix:///run/user/1000/convoke.sock")]
+  convoke hub --listen unix:///run/user/1000/convoke.sock
+  convoke hub --config press.toml --log-level info,store=debug")]
 pub(crate) struct HubArguments {
-    /// Listen there; may be given several times or with commas between, and replaces the defaults
-    /// [default: port 7117 of 127.0.0.1 and, where it exists, of ::1, and a Unix socket]
-    #[arg(long, visible_alias = "address", value_name = "ADDRESS", env = "CONVOKE_LISTEN", value_delimiter = ',')]
-    pub(crate) listen: Vec<String>,
+    /// Read this configuration file, and no other [env: CONVOKE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
-    /// Keep in this folder what must be kept [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// Keep nothing, whatever --data says: all is gone when the hub ends
-    #[arg(long)]
-    pub(crate) memory: bool,
-
-    /// Show this certificate on links over TLS [default: what `convoke tls init` has made]
-    #[arg(long, value_name = "FILE", env = "CONVOKE_TLS_CERTIFICATE", requires = "tls_key")]
-    pub(crate) tls_certificate: Option<PathBuf>,
-
-    /// The file with its key; only its owner may be able to read it
-    #[arg(long, value_name = "FILE", env = "CONVOKE_TLS_KEY", requires = "tls_certificate")]
-    pub(crate) tls_key: Option<PathBuf>,
-
-    /// Let programs in that show a certificate of this authority
-    #[arg(long, value_name = "FILE", env = "CONVOKE_TLS_CLIENT_AUTHORITY", requires = "tls_certificate")]
-    pub(crate) tls_client_authority: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
@@ -205,10 +198,10 @@ pub(crate) struct CommonArguments {
 
     /// Means nothing here: no hub is joined
     #[arg(long, value_name = "FILE", hide = true)]
-    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) certificate_file: Option<PathBuf>,
 
     /// Means nothing here: no hub is joined
-    #[arg(long = "key", value_name = "FILE", hide = true)]
+    #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) key_file: Option<PathBuf>,
 
     /// Means nothing here: nothing is waited for

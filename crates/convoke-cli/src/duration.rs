@@ -1,30 +1,58 @@
-//! Times as people write them: `500ms`, `10s`, `2m`, `1h`.
+//! Times as people write them: `500ms`, `10s`, `2m`, `1h30m`.
 
 use std::time::Duration;
 
 /// The longest time an option takes: a year. Nobody waits longer, and sums of such times never overflow.
 const HOURS_MAX: u64 = 365 * 24;
 
-/// Reads a whole number with its unit.
+/// Units, the longest first, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Reads whole numbers with their units, the longest first, each once.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    if number.is_empty() {
-        return Err("a time is a whole number with its unit, such as `500ms`, `10s`, `2m` or `1h`".to_owned());
+    let too_long = || format!("the longest time is a year: `{HOURS_MAX}h`");
+    let (mut rest, mut units, mut ms) = (text, UNITS.as_slice(), 0_u64);
+    loop {
+        let (number, after) = split(rest, |c| c.is_ascii_digit());
+        let (unit, after) = split(after, |c| !c.is_ascii_digit());
+        if number.is_empty() {
+            return Err("a time is a whole number with its unit, such as `500ms`, `10s`, `1m30s` or `2h`".to_owned());
+        }
+        if unit.is_empty() {
+            return Err(format!("a time needs its unit: write `{number}s` for {number} seconds, or use ms, m or h"));
+        }
+        if !UNITS.iter().any(|(known, _)| *known == unit) {
+            return Err("the unit of a time is `ms`, `s`, `m` or `h`, such as in `500ms` or `10s`".to_owned());
+        }
+        let Some(at) = units.iter().position(|(known, _)| *known == unit) else {
+            return Err("the units of a time come once each, the longest first, as in `1h30m`".to_owned());
+        };
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(units[at].1));
+        ms = part.and_then(|part| part.checked_add(ms)).ok_or_else(too_long)?;
+        (rest, units) = (after, &units[at + 1..]);
+        if rest.is_empty() {
+            break;
+        }
     }
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "" => return Err(format!("a time needs its unit: write `{number}s` for {number} seconds, or use ms, m or h")),
-        _ => return Err("the unit of a time is `ms`, `s`, `m` or `h`, such as in `500ms` or `10s`".to_owned()),
-    };
-    let longest_ms = HOURS_MAX * 3_600_000;
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)) {
-        Some(ms) if ms <= longest_ms => Ok(Duration::from_millis(ms)),
-        _ => Err(format!("the longest time is a year: `{HOURS_MAX}h`")),
+    if ms <= HOURS_MAX * 3_600_000 { Ok(Duration::from_millis(ms)) } else { Err(too_long()) }
+}
+
+/// The beginning of a text in which every character is so, and the rest.
+fn split(text: &str, so: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c| !so(c)).unwrap_or(text.len()))
+}
+
+/// A time as [`parse`] reads it, to the millisecond: `1m30s`.
+pub(crate) fn exact(time: Duration) -> String {
+    let mut left = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, ms) in UNITS {
+        if left >= ms {
+            text.push_str(&format!("{}{unit}", left / ms));
+            left %= ms;
+        }
     }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// The same for a time that cannot be none at all.
@@ -67,6 +95,16 @@ mod tests {
     }
 
     #[test]
+    fn a_time_may_have_several_parts_and_is_shown_as_it_can_be_read_back() {
+        for (text, ms) in [("1h30m", 5_400_000), ("1m30s", 90_000), ("1s500ms", 1_500), ("1h1ms", 3_600_001)] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(exact(Duration::from_millis(ms)), text);
+        }
+        assert_eq!(parse("90s").map(exact), Ok("1m30s".to_owned()));
+        assert_eq!(exact(Duration::ZERO), "0s");
+    }
+
+    #[test]
     fn a_bare_number_is_refused_with_a_hint() {
         let refused = parse("5").expect_err("no unit");
         assert_eq!(refused, "a time needs its unit: write `5s` for 5 seconds, or use ms, m or h");
@@ -80,7 +118,11 @@ mod tests {
             "-5s",
             "+5s",
             "1.5s",
-            "1h30m",
+            "30m1h",
+            "1s1s",
+            "1h30",
+            "1h 30m",
+            "8760h1ms",
             "5 s",
             "5S",
             "9999y",

@@ -1,6 +1,6 @@
 //! How the program ends: its exit codes, and the one line on stderr that says why.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use convoke::{Address, Code, Error, NameError, Refusal};
@@ -40,6 +40,8 @@ pub(crate) struct Failure {
     pub(crate) kind: &'static str,
     /// One lowercase sentence for people.
     pub(crate) message: String,
+    /// Of a message that begins with a place in a file: what stands there, for people at a terminal.
+    pub(crate) excerpt: Option<String>,
 }
 
 /// Reads an address of the command line.
@@ -61,7 +63,12 @@ struct ShownError<'a> {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, kind: &'static str, message: impl Into<String>) -> Failure {
-        Failure { exit, kind, message: message.into() }
+        Failure { exit, kind, message: message.into(), excerpt: None }
+    }
+
+    /// The message begins with a place in a file, as compilers tell it, and this is what stands there.
+    pub(crate) fn with_excerpt(self, excerpt: String) -> Failure {
+        Failure { excerpt: Some(excerpt), ..self }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
@@ -83,9 +90,14 @@ impl Failure {
         let line = if json {
             render::json(&Shown { error: ShownError { kind: self.kind, message: &self.message } })
         } else {
-            format!("convoke: {}", render::escaped(&self.message))
+            // Editors find the place by the beginning of the line.
+            let who = if self.excerpt.is_some() { "" } else { "convoke: " };
+            format!("{who}{}", render::escaped(&self.message))
         };
         let _ = writeln!(io::stderr(), "{line}");
+        if let Some(excerpt) = self.excerpt.as_ref().filter(|_| !json && io::stderr().is_terminal()) {
+            let _ = writeln!(io::stderr(), "{excerpt}");
+        }
         ExitCode::from(self.exit as u8)
     }
 }

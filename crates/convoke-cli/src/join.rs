@@ -162,9 +162,10 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
                 Exit::Rights
                     if failure.kind == Code::Unauthorized.word()
                         && arguments.token_file.is_none()
+                        && env::var_os("CONVOKE_TOKEN").is_none()
                         && !failure.message.contains("certificate") =>
                 {
-                    "; give a token with --token-file"
+                    "; give a token with --token-file or CONVOKE_TOKEN"
                 }
                 _ => "",
             };
@@ -208,14 +209,14 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     if arguments.token.is_some() {
         return Err(Failure::usage(
             "a token is not given as an argument, where every user of the machine can read it; \
-             write it to a file and use --token-file",
+             write it to a file and use --token-file, or set CONVOKE_TOKEN",
         ));
     }
     let token = match &arguments.token_file {
         Some(path) => Some(Token::read(path).map_err(unusable)?),
-        None => None,
+        None => token_of_the_environment()?,
     };
-    let shown = arguments.certificate.as_ref().zip(arguments.key_file.as_ref());
+    let shown = arguments.certificate_file.as_ref().zip(arguments.key_file.as_ref());
     let certificate =
         shown.map(|(certificate, key)| Certificate::read(certificate, key)).transpose().map_err(unusable)?;
     // Who has a token or a certificate of its own is who it says.
@@ -243,6 +244,15 @@ fn options(arguments: &NodeArguments) -> Result<NodeOptions, Failure> {
     options.master = MasterWish::Never;
     options.program = Some(concat!("convoke ", env!("CARGO_PKG_VERSION")).to_owned());
     Ok(options)
+}
+
+/// The token in `CONVOKE_TOKEN`, which only this user and the system's administrator can read.
+fn token_of_the_environment() -> Result<Option<Token>, Failure> {
+    let Some(text) = env::var_os("CONVOKE_TOKEN").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    Token::parse(&text)
+        .map(Some)
+        .map_err(|error| Failure::new(Exit::Configuration, "Configuration", format!("`CONVOKE_TOKEN`: {error}")))
 }
 
 /// A file that the command line names cannot be used.
@@ -280,7 +290,7 @@ mod tests {
             token_file: None,
             token: None,
             authority: None,
-            certificate: None,
+            certificate_file: None,
             key_file: None,
             timeout: Some(timeout),
         }
@@ -293,7 +303,7 @@ mod tests {
         let hub = tokio::net::UnixListener::bind(&path).expect("it listens");
         let limit = Duration::from_secs(60);
         let arguments = arguments(&format!("unix://{}", path.display()), limit);
-        let signals = Signals::listen().expect("signals");
+        let signals = Signals::listen(crate::signals::HangUp::Ends).expect("signals");
         let verb = with_node(&arguments, &signals, async |_| Ok(ExitCode::SUCCESS));
         let stand_still = async {
             let (link, _) = hub.accept().await.expect("it dials");

@@ -1,8 +1,8 @@
 //! The `convoke` program: a hub, and the verbs a shell needs.
 //!
 //! [`arguments`] is the command line, [`usage`] what a wrong one is answered with. Each verb is a file in [`verbs`]; those
-//! that join a hub do so through [`join`]. [`payload`] is what goes in, [`render`] and [`output`] what comes out, [`log`]
-//! what is said beside it, [`exit`] how the program ends, and [`signals`] who may end it.
+//! that join a hub do so through [`join`]. What can be set about a hub is in [`settings`]. [`payload`] is
+//! what goes in, [`render`] and [`output`] what comes out, [`log`] what is said beside it, [`exit`] how the program ends, and [`signals`] who may end it.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -16,6 +16,7 @@ mod payload;
 mod render;
 mod same;
 mod select;
+mod settings;
 mod signals;
 mod table;
 mod usage;
@@ -25,8 +26,10 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Verb};
 use crate::exit::Failure;
+use crate::log::Log;
+use crate::settings::Environment;
 
 fn main() -> ExitCode {
     exit::report_bugs();
@@ -36,17 +39,22 @@ fn main() -> ExitCode {
     };
     let log = log::begin(&arguments);
     let json = arguments.json;
-    let ended = run(arguments);
+    let environment = Environment::here();
+    let careful = matches!(arguments.verb, Verb::Hub(_) | Verb::Config(_));
+    for line in environment.unknown(careful) {
+        tracing::warn!(target: "convoke::config", "{line}");
+    }
+    let ended = run(arguments, &environment, &log);
     // Before the line that says why it ended.
     log.written();
     ended.unwrap_or_else(|failure| failure.tell(json))
 }
 
-fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+fn run(arguments: Arguments, environment: &Environment, log: &Log) -> Result<ExitCode, Failure> {
     // The verb itself runs on this thread, where it may wait for stdout while the link goes on living on the others.
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::read("the system's events", &error))?;
-    let ended = runtime.block_on(verbs::run(arguments));
+    let ended = runtime.block_on(verbs::run(arguments, environment, log));
     // A thread that still waits for stdin keeps nobody.
     runtime.shutdown_background();
     ended

@@ -1,7 +1,7 @@
-//! Signals that ask the program to end.
+//! Signals that ask the program to end, or a hub to read its configuration again.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,44 +40,58 @@ impl Signal {
     }
 }
 
-/// Tells once that the program shall end.
+/// From now on a file that may not become longer is an error for whoever writes it. By default the system kills a program
+/// for that, without a word.
+pub(crate) fn take_long_files_as_errors() -> Result<(), Failure> {
+    // What the system does by default is not restored when nobody listens any more.
+    let listening = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    listening.map(drop).map_err(|error| Failure::read("signals", &error))
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HangUp {
+    /// That the program shall end.
+    Ends,
+    /// That it shall read its configuration again; or end, if it was started in a terminal that is gone.
+    Reloads,
+}
+
+/// Tells once that the program shall end, and whenever it shall read its configuration again.
 #[derive(Clone)]
 pub(crate) struct Signals {
     asked: watch::Receiver<Option<Signal>>,
+    reload: Arc<Notify>,
     last: Arc<Mutex<Option<Last>>>,
-    hang_ups: Arc<HangUps>,
 }
 
 type Last = Box<dyn FnOnce() + Send>;
 
-/// Hang-ups, for a program that they do not end.
-#[derive(Default)]
-struct HangUps {
-    kept: AtomicBool,
-    came: Notify,
-}
-
 impl Signals {
     /// Begins to listen. A second signal, or a verb that does not end in time, ends the program at once.
-    pub(crate) fn listen() -> Result<Signals, Failure> {
+    pub(crate) fn listen(meaning: HangUp) -> Result<Signals, Failure> {
         let register = |kind| signal(kind).map_err(|error| Failure::read("signals", &error));
         let mut interrupt = register(SignalKind::interrupt())?;
         let mut terminate = register(SignalKind::terminate())?;
         let mut hang_up = register(SignalKind::hangup())?;
         let (sender, asked) = watch::channel(None);
-        let (last, hang_ups) = (Arc::<Mutex<Option<Last>>>::default(), Arc::<HangUps>::default());
-        let signals = Signals { asked, last: last.clone(), hang_ups: hang_ups.clone() };
+        let reload = Arc::new(Notify::new());
+        let (reloads, terminals) = (reload.clone(), terminals());
+        let last = Arc::<Mutex<Option<Last>>>::default();
+        let signals = Signals { asked, reload, last: last.clone() };
         tokio::spawn(async move {
             let mut next = async || {
                 loop {
                     tokio::select! {
                         _ = interrupt.recv() => return Signal::Interrupt,
                         _ = terminate.recv() => return Signal::Terminate,
-                        _ = hang_up.recv() => match hang_ups.kept.load(Ordering::Relaxed) {
-                            true => hang_ups.came.notify_one(),
-                            false => return Signal::HangUp,
-                        },
+                        _ = hang_up.recv() => {}
                     }
+                    // The system takes a terminal away from its programs before it tells them.
+                    if meaning == HangUp::Ends || terminals != self::terminals() {
+                        return Signal::HangUp;
+                    }
+                    reloads.notify_one();
                 }
             };
             let first = next().await;
@@ -89,16 +103,6 @@ impl Signals {
             std::process::exit(i32::from(first.number()));
         });
         Ok(signals)
-    }
-
-    /// From here on a hang-up does not end the program, but is told by [`hung_up`](Signals::hung_up).
-    pub(crate) fn keep_hang_ups(&self) {
-        self.hang_ups.kept.store(true, Ordering::Relaxed);
-    }
-
-    /// Waits for the next hang-up that is kept. Cancel safe.
-    pub(crate) async fn hung_up(&self) {
-        self.hang_ups.came.notified().await;
     }
 
     /// What is still done if the program ends at once.
@@ -116,4 +120,14 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+
+    /// Waits until the configuration is to be read again. Several that come close together are one. Cancel safe.
+    pub(crate) async fn reload(&self) {
+        self.reload.notified().await;
+    }
+}
+
+/// Which of stdin, stdout and stderr are terminals now.
+fn terminals() -> [bool; 3] {
+    [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()]
 }

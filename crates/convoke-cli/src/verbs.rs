@@ -1,6 +1,7 @@
 //! The verbs, a file each.
 
 mod call;
+mod config;
 mod delete;
 mod demo;
 mod explain;
@@ -23,13 +24,17 @@ use std::process::ExitCode;
 
 use crate::arguments::{Arguments, Verb};
 use crate::exit::Failure;
-use crate::signals::Signals;
+use crate::log::Log;
+use crate::settings::Environment;
+use crate::signals::{HangUp, Signals};
 
 /// Does what the command line says.
-pub(crate) async fn run(Arguments { verb, json, .. }: Arguments) -> Result<ExitCode, Failure> {
-    let signals = Signals::listen()?;
+pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &Log) -> Result<ExitCode, Failure> {
+    let Arguments { verb, json, verbose } = arguments;
+    let signals = Signals::listen(if matches!(verb, Verb::Hub(_)) { HangUp::Reloads } else { HangUp::Ends })?;
     match verb {
-        Verb::Hub(arguments) => hub::run(arguments, json, &signals).await,
+        Verb::Hub(arguments) => hub::run(arguments, (json, verbose), environment, log, &signals).await,
+        Verb::Config(arguments) => config::run(arguments, json, environment),
         Verb::Subscribe(arguments) => subscribe::run(arguments, json, &signals).await,
         Verb::Publish(arguments) => publish::run(arguments, json, &signals).await,
         Verb::Set(arguments) => set::run(arguments, json, &signals).await,

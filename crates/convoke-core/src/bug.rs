@@ -58,6 +58,10 @@ pub enum Bug {
     HalfTheTimeToLive,
     /// Calls that a lost provider had are told certainly not to be handled.
     LostIsRefused,
+    /// Calls that a lost provider had wait for it for longer than they may.
+    LostIsWaitedFor,
+    /// Calls that have waited for a provider are given to it in another order than that in which they came.
+    WaitingIsNoQueue,
     /// A reply goes to another call of the caller.
     ReplyOfAnother,
     /// A node does not end calls that the hub has not ended in time.
@@ -72,7 +76,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 32] = [
+    pub const ALL: [Bug; 34] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -100,6 +104,8 @@ impl Bug {
         Bug::EphemeralGoesWithLink,
         Bug::HalfTheTimeToLive,
         Bug::LostIsRefused,
+        Bug::LostIsWaitedFor,
+        Bug::WaitingIsNoQueue,
         Bug::ReplyOfAnother,
         Bug::OverdueForgotten,
         Bug::SuspectIsDead,

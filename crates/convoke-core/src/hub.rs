@@ -106,6 +106,15 @@ impl Default for HubConfig {
     }
 }
 
+impl HubConfig {
+    fn put_in_order(&mut self) {
+        self.payload_bytes_max = self.payload_bytes_max.min(limits::PAYLOAD_BYTES_MAX);
+        self.membership.put_in_order();
+        // One event of the longest payload must fit, with the heads of its fragments.
+        self.link_bulk_bytes_max = self.link_bulk_bytes_max.max(self.payload_bytes_max * 2 + 4096);
+    }
+}
+
 /// Which hub it is, and which of its starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubIdentity {
@@ -249,10 +258,7 @@ impl fmt::Debug for HubState {
 impl HubState {
     /// A hub without links. `seed` must be unpredictable: nonces, secrets and the keys of hash tables come from it.
     pub fn new(mut config: HubConfig, identity: HubIdentity, seed: [u8; 32], now: Time) -> HubState {
-        config.payload_bytes_max = config.payload_bytes_max.min(limits::PAYLOAD_BYTES_MAX);
-        config.membership.put_in_order();
-        // One event of the longest payload must fit, with the heads of its fragments.
-        config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(config.payload_bytes_max * 2 + 4096);
+        config.put_in_order();
         let mut random = Random::new(seed);
         HubState {
             nodes: BTreeMap::new(),
@@ -300,6 +306,19 @@ impl HubState {
     /// Lets in who proves this token, to do everything.
     pub fn add_token(&mut self, name: Name, key: TokenKey) {
         self.tokens.insert(name, key);
+    }
+
+    /// Changes what can be changed while the hub runs: how many links there may be, what may wait in bulk lanes, how it
+    /// judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No link is cut: where
+    /// there are more than there may be now, no more are let in. Beats and the room of a bulk lane are told to a link when
+    /// it joins, so they change for those that join later.
+    pub fn reconfigure(&mut self, config: &HubConfig) {
+        self.config.links_max = config.links_max;
+        self.config.link_bulk_bytes_max = config.link_bulk_bytes_max;
+        self.config.hub_bulk_bytes_max = config.hub_bulk_bytes_max;
+        self.config.membership = config.membership.clone();
+        self.config.select = config.select;
+        self.config.put_in_order();
     }
 
     /// A connection was accepted.
@@ -392,7 +411,9 @@ impl HubState {
         self.advance(now);
         if all {
             self.timers.clear(Timer::Stuck(link));
-        } else if self.links.get_mut(link).is_some() {
+        } else if let Some(state) = self.links.get_mut(link)
+            && !(state.is_closing() && self.timers.is_set(Timer::Stuck(link)))
+        {
             self.timers.set(self.now + limits::STUCK_TIME_MAX, Timer::Stuck(link));
         }
     }

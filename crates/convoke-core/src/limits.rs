@@ -132,6 +132,9 @@ pub const PRINCIPALS_MAX: usize = 10_000;
 /// Rules of one principal. Each is looked at whenever its rights are asked.
 pub const RULES_MAX: usize = 64;
 
+/// How long a link may still take what was on its way to it when its rights changed.
+pub const RIGHTS_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Values of a hub, in memory and on disk.
 pub const VALUES_MAX: usize = 1_000_000;
 

@@ -147,6 +147,12 @@ impl Rights {
             && !self.0.iter().filter(about).any(denied)
     }
 
+    /// Whether who has these rights may give them on as this rule: nobody gives what it does not have.
+    pub fn may_give(&self, rule: &Rule) -> bool {
+        let given = |verb: &&Verb| rule.is_about(**verb) && asked(**verb, rule.pattern().as_str()).is_some();
+        rule.is_deny() || Verb::ALL.iter().filter(given).all(|verb| self.allow_all(*verb, rule.pattern()))
+    }
+
     /// Whether it is allowed on all names of the pattern, by one rule.
     pub fn allow_all(&self, verb: Verb, pattern: &Pattern) -> bool {
         let Some(verb) = asked(verb, pattern.as_str()) else { return false };

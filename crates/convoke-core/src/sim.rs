@@ -62,7 +62,7 @@ pub enum Checker {
     /// What a watch is told has happened, in that order, none twice, none missing, none by halves.
     Watches,
     /// A call is handled at most once, and never when it was told not to be done; it ends once, with its own reply, and in
-    /// time; calls of one node reach one provider in their order.
+    /// time, sooner if its provider is lost; calls of one node reach one provider in their order.
     Calls,
     /// Who is heard is never told dead, who has lost its link is suspect at once, then dead, then nobody; a hub that stands
     /// still kills nobody.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use convoke_core::frame::{Change, Expect, Item, Set, WatchMode};
 use convoke_core::node::Watched;
 use convoke_core::{
-    CallEnd, CallRequest, Code, Delivery, Encoding, Headers, HubConfig, Name, NodeConfig, Pattern, Payload, Peer,
-    Publication, Refusal, Rights, Rule, Selector, Standing, TokenKey,
+    CallEnd, CallRequest, Code, Delivery, Encoding, Headers, HubConfig, Incoming, Name, NodeConfig, Pattern, Payload,
+    Peer, Publication, Refusal, Rights, Rule, Selector, Standing, TokenKey,
 };
 use pair::World;
 
@@ -265,6 +265,64 @@ fn a_change_of_rights_is_in_force_at_once_for_what_waits_too() {
     assert_eq!(events(&mut world, other, ids[1]), ["press/1", "hall/1", "press/2", "hall/2"], "others feel nothing");
 }
 
+/// Once a call that waited for a provider was given to one that came after its caller had lost the right to call.
+#[test]
+fn a_call_that_waits_ends_with_the_right_to_call() {
+    let mut world = world();
+    create(&mut world, "cam", "1", &["join cam", "call oven/#"]);
+    let cam = join(&mut world, "cam", "cam", "1");
+    let headers = Headers::new();
+    let request = |service: &str| CallRequest {
+        service: name(service),
+        select: Selector::Default,
+        wait: true,
+        timeout: Duration::from_secs(60),
+        payload: Payload::text("x"),
+        headers: &headers,
+    };
+    let now = world.now;
+    for service in ["oven/on", "oven/light"] {
+        world.nodes[cam].state.call(&request(service), now).unwrap();
+    }
+    world.settle();
+    change(&mut world, "cam", &Change::Rules(vec!["join cam", "call oven/light"])).unwrap();
+    for service in ["oven/on", "oven/light"] {
+        serve(&mut world, 0, service).unwrap();
+    }
+    let given: Vec<String> = world.nodes[0]
+        .state
+        .incoming()
+        .into_iter()
+        .filter_map(|incoming| match incoming {
+            Incoming::Call(call) => Some(call.payload),
+            _ => None,
+        })
+        .map(|payload| String::from_utf8(payload.bytes.to_vec()).unwrap())
+        .collect();
+    assert!(given.len() <= 1, "only the call that is still allowed may be given: {given:?}");
+    let ended: Vec<bool> =
+        world.nodes[cam].state.ended_calls().into_iter().map(|(_, end)| matches!(end, CallEnd::Uncertain(_))).collect();
+    assert!(ended.contains(&true), "who called is told: {ended:?}");
+}
+
+#[test]
+fn nobody_gives_more_than_it_has() {
+    let mut world = world();
+    create(&mut world, "boss", "1", &["join boss", "administer", "get,set lab/#", "status"]);
+    create(&mut world, "root", "2", &["all #"]);
+    let boss = join(&mut world, "boss", "boss", "1");
+    let rules = |rules: &[&'static str]| Change::Create { key: Some(key("3")), rules: rules.to_vec() };
+    assert_eq!(ask_change(&mut world, boss, "lab", &rules(&["get lab/1", "deny set lab/2", "status"])), Ok(0));
+    for more in ["set hall", "get #", "delete lab/1", "all lab/#"] {
+        assert_eq!(ask_change(&mut world, boss, "more", &rules(&[more])).unwrap_err().code, Code::Forbidden, "{more}");
+        let to = Change::Rules(vec![more]);
+        assert_eq!(ask_change(&mut world, boss, "lab", &to).unwrap_err().code, Code::Forbidden, "{more}");
+    }
+    let rotate = Change::Key(key("4"));
+    assert_eq!(ask_change(&mut world, boss, "root", &rotate).unwrap_err().code, Code::Forbidden);
+    assert_eq!(ask_change(&mut world, boss, "lab", &rotate), Ok(0));
+}
+
 #[test]
 fn who_has_lost_all_rights_is_out_and_stays_out() {
     let mut world = world();
@@ -329,6 +387,9 @@ fn who_the_transport_vouches_for_needs_rights_and_no_token() {
     assert_eq!(publish(&mut world, cam, "lamp"), Err(Code::Forbidden));
     let unknown = world.join(NodeConfig::new(name("lamp")), Peer::Known(name("lamp")));
     assert_eq!(refused(&world, unknown), Code::Unauthorized);
+    create(&mut world, "eye", "1", &["join eye"]);
+    let secret = world.join(NodeConfig::new(name("eye")), Peer::Known(name("eye")));
+    assert_eq!(refused(&world, secret), Code::Unauthorized, "it is to prove its secret");
     let without = join(&mut world, "cam", "cam", "any");
     assert_eq!(refused(&world, without), Code::Unauthorized, "it has no secret that could be proved");
 }

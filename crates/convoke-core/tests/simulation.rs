@@ -136,7 +136,11 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::DeletionsNotTold
             | Bug::GroupsTornApart => Checker::Watches,
             Bug::SettledTooEarly => Checker::Answers,
-            Bug::LostIsRefused | Bug::ReplyOfAnother | Bug::OverdueForgotten => Checker::Calls,
+            Bug::LostIsRefused
+            | Bug::LostIsWaitedFor
+            | Bug::WaitingIsNoQueue
+            | Bug::ReplyOfAnother
+            | Bug::OverdueForgotten => Checker::Calls,
             Bug::SuspectIsDead | Bug::StallCounted => Checker::Members,
         };
         let failure = caught(bug, checker);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubState, Membership, Name, Refusal, SelectDefault};
+use convoke_core::{HubConfig, HubIdentity, HubState, Membership, Name, Refusal, SelectDefault};
 use tokio::sync::oneshot;
 
 pub(crate) use shared::HubShared;
@@ -23,6 +23,7 @@ use crate::store::StoreThread;
 use crate::tls::TlsOptions;
 use crate::tls::hub::HubTls;
 use crate::token::{OWNER, Token};
+use folder::Folder;
 use shared::Foundation;
 use thread::{Listening, Presence};
 
@@ -33,6 +34,10 @@ pub struct HubOptions {
     /// of `[::1]`, and a Unix socket in the user's runtime folder.
     pub listen: Vec<String>,
     /// The folder with what the hub keeps; made if it is not there. `None` keeps nothing: every start is a new hub.
+    ///
+    /// Where the length of files is limited (`ulimit -f`) the system kills a program that makes one longer, unless it
+    /// handles or ignores the signal `SIGXFSZ`; then the hub refuses changes with
+    /// [`Code::StorageFull`](crate::Code::StorageFull), as on a full disk.
     pub data: Option<PathBuf>,
     /// Links at one time; 10,000 if zero.
     pub links_max: usize,
@@ -43,9 +48,14 @@ pub struct HubOptions {
     pub link_bulk_bytes_max: usize,
     /// How long a link may take to join, TLS included; 5 s if zero.
     pub join_time: Duration,
+    /// What may wait for all links together before only those with less than their share of it get more, in bytes; 1 GiB
+    /// if zero.
+    pub hub_bulk_bytes_max: usize,
     /// How it judges who is alive.
     pub membership: Membership,
-    /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub.
+    /// Values of these names, and of all below them, are kept in memory only: quicker to set, and gone with the hub. A hub
+    /// that has kept such values durably before does not start, so that a name given by mistake loses nothing: delete them
+    /// first.
     pub memory: Vec<String>,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
@@ -72,6 +82,7 @@ impl HubOptions {
         set(&mut config.links_max, self.links_max);
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
+        set(&mut config.hub_bulk_bytes_max, self.hub_bulk_bytes_max);
         config.link_bulk_bytes_max = config.link_bulk_bytes_max.max(thread::LINK_BULK_BYTES_MIN);
         if !self.join_time.is_zero() {
             config.join_time = self.join_time;
@@ -105,29 +116,39 @@ impl Hub {
     /// # Errors
     ///
     /// [`Error::InUse`] if another hub has the address or the folder; [`Error::Configuration`] for what is no address or
-    /// not one of this machine alone although the hub has no certificate, a certificate that cannot be used, or a folder that
-    /// is not a hub's; [`Error::Refused`] with
+    /// not one of this machine alone although the hub has no certificate, a certificate that cannot be used, a folder that is
+    /// not a hub's, or [`memory`](HubOptions::memory) for names that have durable values; [`Error::Refused`] with
     /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what was kept is corrupt: it is left as it is; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
         let config = options.config()?;
-        let join_time = config.join_time;
         let tls = options.tls.or_else(|| crate::tls::default_options(options.data.as_deref()?));
         let tls = tls.map(HubTls::open).transpose()?.map(Arc::new);
-        let folder = folder::open(options.data.as_deref())?;
+        let Folder { identity, token, kept } = folder::open(options.data.as_deref())?;
+        let store = match kept {
+            Some((path, lock)) => Some(StoreThread::open(path, identity.history, lock).await?),
+            None => None,
+        };
+        Hub::start_on(given, config, identity, token, tls, store).await
+    }
+
+    async fn start_on(
+        given: Vec<Address>,
+        config: HubConfig,
+        identity: HubIdentity,
+        token: Token,
+        tls: Option<Arc<HubTls>>,
+        store: Option<StoreThread>,
+    ) -> Result<Hub, Error> {
+        let join_time = config.join_time;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
-        let mut state = HubState::new(config, folder.identity, seed, now());
+        let mut state = HubState::new(config, identity, seed, now());
         // Read once: what is set later changes nothing.
-        let token = folder.token.clone();
         state.add_token(token.name().clone(), token.key());
         state.set_wall(wall_ms(), now());
         raise_open_files();
 
-        let store = match folder.kept {
-            Some((path, lock)) => Some(StoreThread::open(path, folder.identity.history, lock).await?),
-            None => None,
-        };
         let foundation = match &store {
             Some(store) => Foundation::Store(store.queue()),
             None => Foundation::Memory(Memory::default()),
@@ -138,7 +159,15 @@ impl Hub {
         }
         // Asks for what was kept.
         drop(shared.lock());
-        shared.ready().await?;
+        let is_ready = shared.ready().await;
+        let kept_elsewhere = shared.lock().kept_although_in_memory();
+        if let (Err(error), _) | (Ok(()), Some(error)) = (is_ready, kept_elsewhere.map(moved)) {
+            // Who is told may try again at once.
+            if let Some(store) = store {
+                let _ = tokio::task::spawn_blocking(move || store.finish()).await;
+            }
+            return Err(error);
+        }
 
         let (started, listening) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -191,11 +220,31 @@ impl Hub {
         self.shared.lock().census().bulk_bytes
     }
 
+    /// Changes what can be changed while it runs: `links_max`, `link_bulk_bytes_max`, `hub_bulk_bytes_max`, `membership` and
+    /// `select` become what they are in `options`; all else in there is not looked at. Does not wait.
+    ///
+    /// No link is cut: where there are more than there may be now, no more are let in. How often a link beats and what may
+    /// wait for it is told to it when it joins, so both change for those that join from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadName`] if `memory` has what is no name; nothing is changed then.
+    pub fn reconfigure(&self, options: &HubOptions) -> Result<(), Error> {
+        let config = options.config()?;
+        self.shared.lock().reconfigure(&config);
+        self.shared.wake();
+        Ok(())
+    }
+
     /// Waits until the hub cannot keep anything any more, and says why: its disk has failed. From then on it acknowledges
     /// no change, and what was acknowledged before is safe; stop it, look after the disk, and start it again. A full disk is
     /// no such failure. Cancel safe.
-    pub async fn failed(&self) -> Refusal {
-        self.shared.failed().await
+    ///
+    /// The future does not need the hub, and is ready at once if it has failed already: asked again behind
+    /// [`stop`](Hub::stop) it tells whether what was asked for last could be written.
+    pub fn failed(&self) -> impl Future<Output = Refusal> + Send + use<> {
+        let shared = self.shared.clone();
+        async move { shared.failed().await }
     }
 
     /// Tells every node that the hub stops, and returns when the links are closed, the addresses free, and everything that
@@ -208,6 +257,19 @@ impl Hub {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+}
+
+/// Why a hub does not start: these values would be there beside those in memory, each under the same name.
+fn moved((first, count): (Name, usize)) -> Error {
+    let others = match count - 1 {
+        0 => String::new(),
+        1 => " and another value".into(),
+        more => format!(" and {more} other values"),
+    };
+    Error::Configuration(format!(
+        "`{first}`{others} of the data folder would be kept in memory only, and be lost; start the hub once more with \
+         these names kept as before, and delete the values, or keep the names so"
+    ))
 }
 
 /// The wall clock, in milliseconds since 1970.
@@ -248,8 +310,49 @@ fn defaults() -> Vec<Address> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::node::{Node, NodeOptions};
+    use crate::store::tests::that_waits;
+
+    /// To one that does not know yet what it has kept it would look as if nothing had been kept.
+    #[tokio::test]
+    async fn nobody_joins_before_what_was_kept_is_read() {
+        let address = Address::parse("mem://nobody-joins-before").unwrap();
+        let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 3 };
+        let (store, read) = that_waits();
+        let token = Token::generate(admin()).unwrap();
+        let given = vec![address.clone()];
+        let mut starting = tokio::spawn(Hub::start_on(given, HubConfig::default(), identity, token, None, Some(store)));
+        let early = NodeOptions { timeout: Duration::from_millis(300), ..NodeOptions::new("early") };
+        let refused = Node::connect_with(&address, early).await.unwrap_err();
+        assert_eq!(refused.code(), convoke_core::Code::Unreachable, "{refused}");
+        // Who waits for longer is let in when it is read.
+        let patient = tokio::spawn(async move { Node::connect(&address, "patient").await });
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut starting).await.is_err(), "it has not started");
+        drop(read);
+        let hub = starting.await.unwrap().unwrap();
+        let patient = patient.await.unwrap().unwrap();
+        assert_eq!(patient.get::<i32>("a").await.unwrap(), None);
+        patient.set("a", &1).await.unwrap();
+        hub.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_can_change_of_a_hub_changes_while_it_runs() {
+        let hub = Hub::start(HubOptions::listen(["mem://changes"])).await.unwrap();
+        let _first = Node::connect("mem://changes", "first").await.unwrap();
+        hub.reconfigure(&HubOptions { links_max: 1, ..HubOptions::default() }).unwrap();
+        let refused = Node::connect("mem://changes", "second").await.unwrap_err();
+        assert!(refused.to_string().contains("has 1 links, which is all it may have"), "{refused}");
+        let wrong = HubOptions { links_max: 5, memory: vec!["a/#".into()], ..HubOptions::default() };
+        assert!(matches!(hub.reconfigure(&wrong), Err(Error::BadName(_))));
+        Node::connect("mem://changes", "second").await.unwrap_err();
+        hub.reconfigure(&HubOptions { links_max: 5, ..HubOptions::default() }).unwrap();
+        let _second = Node::connect("mem://changes", "second").await.unwrap();
+        hub.stop().await;
+    }
 
     #[tokio::test]
     async fn who_leaves_a_hub_that_stands_still_is_told_what_may_be_lost() {

@@ -38,8 +38,7 @@ pub use watch::{Watch, WatchOptions};
 use crate::address::Address;
 use crate::clock::now;
 use crate::error::Error;
-use crate::tls::node::NodeTls;
-use crate::tls::{Authority, Certificate};
+use crate::tls::{Authority, Certificate, node::NodeTls};
 use crate::token::Token;
 use crate::transport::mem::{self, MemLink};
 use link::Link;
@@ -329,8 +328,7 @@ impl Node {
 
     /// Counts the events of this node that `publish` had taken and that were lost all the same. It grows when the node has
     /// joined again, by what the hub says it did not receive, or, if the hub was restarted and cannot say, by the most
-    /// that can have been lost; when the hub refuses an event; and when the node leaves with events that still wait for a
-    /// hub.
+    /// that can have been lost; when the hub refuses an event; and when the node leaves with events that still wait.
     pub fn watch_lost(&self) -> watched::Receiver<u64> {
         self.handle.shared.lost.subscribe()
     }

@@ -31,7 +31,7 @@ use convoke_core::{Code, Refusal};
 use crate::error::Error;
 use disk::{Disk, Failed, FileDisk, WatchedDisk};
 use file::{Fault, Reach, StoreFile, Unusable};
-use full::FullDisk;
+use full::{FullDisk, Want};
 use pending::Pending;
 pub(crate) use thread::{Queue, StoreThread, Tell};
 
@@ -97,7 +97,13 @@ fn refuse(shown: &str, why: Unusable) -> Error {
             Error::Refused(Refusal::new(Code::StorageFailed, text))
         }
         Unusable::Format(text) => Error::Configuration(format!("{shown}: {text}")),
-        Unusable::Io(Failed { tried, error }) => Error::io(format!("{tried} {shown}"), error),
+        Unusable::Io(Failed { tried, error }) => {
+            let source = match Want::of(&error) {
+                Some(want) => std::io::Error::new(error.kind(), want.sentence()),
+                None => error,
+            };
+            Error::io(format!("{tried} {shown}"), source)
+        }
     }
 }
 
@@ -212,11 +218,12 @@ impl Store {
         }
     }
 
-    /// Closes the file. Nobody is told anything any more, so what goes wrong now is logged only.
-    pub(crate) fn close(self) {
-        if let Some(Err(why)) = self.file.map(StoreFile::close) {
-            let shown = self.shown;
-            tracing::error!("{shown} was not closed: {why}; what was acknowledged is in it, but look after the disk");
+    /// Closes the file.
+    pub(crate) fn close(mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let Some(Err(why)) = self.file.take().map(StoreFile::close) else { return };
+        // For want of room it is only opened more slowly the next time.
+        if let Fault::Grave(why) = Fault::of(why, self.disk.watch()) {
+            self.fail(&why, tell);
         }
     }
 

@@ -274,14 +274,13 @@ mod tests {
         assert_eq!((day(0), day(1_767_225_600)), ("1970-01-01".to_owned(), "2026-01-01".to_owned()));
     }
 
-    fn certificate(names: &[SanType]) -> Vec<u8> {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = names.to_vec();
-        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
-    }
-
     #[test]
     fn a_certificate_says_whose_it_is() {
+        let certificate = |names: &[SanType]| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.subject_alt_names = names.to_vec();
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+        };
         let ia5 = |text: &str| Ia5String::try_from(text.to_owned()).unwrap();
         let url = |text: &str| SanType::URI(ia5(text));
         let dns = |text: &str| SanType::DnsName(ia5(text));

@@ -93,3 +93,33 @@ async fn a_corrupt_store_is_named_and_left_as_it_is() {
         assert_eq!(std::fs::read(&file).unwrap(), bytes);
     }
 }
+
+#[tokio::test]
+async fn a_hub_does_not_start_if_what_it_has_kept_were_to_be_kept_in_memory_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let durable = options("mem://kept-before", folder.path());
+    let in_memory = HubOptions { memory: vec!["sensor".into()], ..durable.clone() };
+    let hub = Hub::start(durable.clone()).await.unwrap();
+    let node = Node::connect("mem://kept-before", "node").await.unwrap();
+    for name in ["sensors/1", "sensor/gone", "sensor/2", "sensor", "sensor/3"] {
+        soon(node.set(name, &1)).await.unwrap();
+    }
+    soon(node.delete("sensor/gone")).await.unwrap();
+    hub.stop().await;
+    for _ in 0..3 {
+        let refused = Hub::start(in_memory.clone()).await.unwrap_err();
+        assert!(matches!(refused, Error::Configuration(_)), "{refused:?}");
+        assert_eq!(
+            refused.to_string(),
+            "`sensor/2` and 2 other values of the data folder would be kept in memory only, and be lost; start the hub once \
+             more with these names kept as before, and delete the values, or keep the names so"
+        );
+    }
+    let hub = Hub::start(durable).await.unwrap();
+    assert_eq!(soon(node.delete_every("sensor/#")).await.unwrap(), 3);
+    hub.stop().await;
+    let hub = Hub::start(in_memory).await.unwrap();
+    soon(node.set("sensor/2", &2)).await.unwrap();
+    assert_eq!(soon(node.values("#")).await.unwrap().len(), 2, "one in memory, and one beside it");
+    hub.stop().await;
+}

@@ -1,5 +1,7 @@
 //! Story: what goes over TLS, who believes whom, and what happens to those who do not play along.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use std::fs;

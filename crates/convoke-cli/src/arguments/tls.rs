@@ -64,8 +64,8 @@ of NAME; the certificate of `admin` is the hub's owner's. It is valid for 397 da
 
 Examples:
   convoke tls issue press/1
-  convoke subscribe 'press/#' --address tls://press-hall.example --authority authority.pem --certificate press-1.pem \
---key press-1.key")]
+  convoke subscribe 'press/#' --address tls://press-hall.example --authority authority.pem --certificate-file press-1.pem \
+--key-file press-1.key")]
 pub(crate) struct IssueTlsArguments {
     /// Whose certificate it is
     #[arg(value_name = "NAME")]

@@ -79,7 +79,7 @@ pub(crate) struct CreateTokenArguments {
 
     /// Without a secret: for who has a client certificate of this name
     #[arg(long, conflicts_with = "out")]
-    pub(crate) certificate: bool,
+    pub(crate) no_secret: bool,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,

@@ -1,41 +1,55 @@
 //! `convoke hub`: a hub until it is told to stop.
 
-use std::env;
+mod reload;
+
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use convoke::{Code, Error, Hub, HubOptions, TlsOptions};
+use convoke::{Code, Error, Hub};
 use serde::Serialize;
+use tokio::time::timeout;
 
+use super::config::first;
 use crate::arguments::HubArguments;
-use crate::exit::{Exit, Failure, address};
+use crate::exit::{Exit, Failure};
+use crate::log::Log;
 use crate::output::{self, Reader};
 use crate::render;
-use crate::signals::{Signal, Signals};
+use crate::settings::{Environment, Settings, Wanted};
+use crate::signals::{Signal, Signals, take_long_files_as_errors};
+use reload::Reload;
 
 #[derive(Serialize)]
 struct Listening {
     listening: String,
 }
 
-pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
-    for given in &arguments.listen {
-        address(given)?;
+pub(crate) async fn run(
+    arguments: HubArguments,
+    (json, verbose): (bool, u8),
+    environment: &Environment,
+    log: &Log,
+    signals: &Signals,
+) -> Result<ExitCode, Failure> {
+    let mut flags = arguments.flags;
+    if verbose > 0 {
+        flags.or("log.level", ["info", "debug", "trace"][usize::from(verbose).min(3) - 1]);
     }
-    let mut options = HubOptions::listen(arguments.listen);
-    options.data = match arguments.memory {
-        true => None,
-        false => Some(folder(arguments.data)?),
-    };
-    options.tls = arguments.tls_certificate.zip(arguments.tls_key).map(|(certificate, key)| TlsOptions {
-        certificate,
-        key,
-        client_authority: arguments.tls_client_authority,
-    });
+    let wanted = Wanted::of(arguments.config.as_deref(), &flags, environment);
+    let file = wanted.read().map_err(first)?;
+    let settings = Settings::gather(&flags, environment, file.as_ref()).map_err(first)?;
+    log.set(&settings.log())?;
+    if let Some(file) = &settings.file {
+        tracing::info!(target: reload::TARGET, "configured by `{}`", file.display());
+    }
+    let mut options = settings.hub()?;
+    if options.data.is_none() && !settings.keeps_nothing() {
+        options.data = Some(state_folder()?);
+    }
+    take_long_files_as_errors()?;
     let hub = Hub::start(options).await.map_err(not_started)?;
-    if hub.has_tls() {
-        signals.keep_hang_ups();
-    }
     for address in hub.addresses() {
         let listening = address.to_string();
         let line = match json {
@@ -47,27 +61,27 @@ pub(crate) async fn run(arguments: HubArguments, json: bool, signals: &Signals) 
             break;
         }
     }
-    let signal = loop {
+    let mut reload = Reload { flags, environment, wanted, settings };
+    let mut failed = pin!(hub.failed());
+    let ended = loop {
         tokio::select! {
-            signal = signals.received() => break signal,
-            () = signals.hung_up() => match hub.reload_tls() {
-                Ok(()) => tracing::info!("links that come from now on are shown the certificate that is there now"),
-                Err(error) => {
-                    let why = Failure::from(error).message;
-                    tracing::error!("the hub goes on with the certificate that it has: {why}");
-                }
-            },
-            why = hub.failed() => {
-                hub.stop().await;
-                return Err(Failure::new(Exit::InputOutput, why.code.word(), why.text));
-            }
+            signal = signals.received() => break Ok(signal),
+            () = signals.reload() => reload.run(&hub, log),
+            why = &mut failed => break Err(why),
         }
     };
     hub.stop().await;
-    Ok(match signal {
-        Signal::Terminate => ExitCode::SUCCESS,
-        other => other.exit_code(),
-    })
+    match ended {
+        Err(why) => Err(why.into()),
+        Ok(signal) => match timeout(Duration::ZERO, failed).await {
+            // At the very end.
+            Ok(why) => Err(why.into()),
+            Err(_) => Ok(match signal {
+                Signal::Terminate => ExitCode::SUCCESS,
+                other => other.exit_code(),
+            }),
+        },
+    }
 }
 
 /// The folder of a hub: that which was given, else the usual one.
@@ -75,25 +89,22 @@ pub(super) fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     given.map_or_else(state_folder, Ok)
 }
 
-/// Where a hub keeps what it must keep, by the rules of the desktop: a relative path in the variable counts as none.
+/// Where a hub keeps what it must keep unless told otherwise.
 fn state_folder() -> Result<PathBuf, Failure> {
-    let folder = |variable: &str| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    folder("XDG_STATE_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
-        .map(|state| state.join("convoke"))
-        .ok_or_else(|| {
-            let message =
-                "there is no home folder to keep the hub's data in; name a folder with --data, or use --memory";
-            Failure::new(Exit::Configuration, "Configuration", message)
-        })
+    crate::settings::state_folder().ok_or_else(|| {
+        let message = "there is no home folder to keep the hub's data in; name a folder with --data, or use --memory";
+        Failure::new(Exit::Configuration, "Configuration", message)
+    })
 }
 
-/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket. What it has kept and
-/// cannot read is data.
+/// What the system refuses at the start of a hub is something to be made: a folder, a file, a socket; unless it is a device
+/// that fails. What the hub has kept and cannot read is data.
 pub(super) fn not_started(error: Error) -> Failure {
-    let (system, corrupt) = (matches!(error, Error::Io { .. }), error.code() == Code::StorageFailed);
+    let broken = Some(rustix::io::Errno::IO.raw_os_error());
+    let what_to_make = matches!(&error, Error::Io { source, .. } if source.raw_os_error() != broken);
+    let corrupt = error.code() == Code::StorageFailed;
     let failure = Failure::from(error);
-    match (system, corrupt) {
+    match (what_to_make, corrupt) {
         (true, _) => Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure },
         (_, true) => Failure { exit: Exit::Data, ..failure },
         _ => failure,

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use convoke::{Call, Name, Node, ServeOptions};
+use convoke::{Call, Code, Name, Node, ServeOptions};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use crate::arguments::ServeArguments;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::handler::{Handler, Job};
 use crate::join::{ended, with_provider, within};
 use crate::render;
@@ -74,7 +74,12 @@ async fn serve(
     let wanted = arguments.count.unwrap_or(u64::MAX);
     tokio::select! {
         // Its other end goes with the handler, which goes after the registration.
-        _ = counted.wait_for(|count| *count >= wanted) => {}
+        reached = counted.wait_for(|count| *count >= wanted) => {
+            if reached.is_err() {
+                let message = format!("{what}: the hub takes it no more; do the rights still allow `serve {service}`?");
+                return Err(Failure::new(Exit::Rights, Code::Forbidden.word(), message));
+            }
+        }
         failure = ended(node) => return Err(failure),
     }
     drop(registration);

@@ -97,7 +97,7 @@ fn issue(arguments: IssueTlsArguments, json: bool) -> Result<ExitCode, Failure> 
     let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
     let line = match json {
         true => render::json(&Issued { name: name.as_str(), certificate, key }),
-        false => render::escaped(&format!("--certificate {certificate} --key {key}")).into_owned(),
+        false => render::escaped(&format!("--certificate-file {certificate} --key-file {key}")).into_owned(),
     };
     let _ = output::say(&line)?;
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,8 @@
 //! `convoke token`: who may join, and what they may do.
 
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,9 +14,9 @@ use crate::arguments::{
     ChangeTokenArguments, CreateTokenArguments, ListTokensArguments, NodeArguments, RevokeTokenArguments,
     RotateTokenArguments, RuleArguments, ShowTokenArguments, TokenArguments, TokenVerb,
 };
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, reason};
 use crate::join::{done_within, with_node, within};
-use crate::output;
+use crate::output::{self, Reader};
 use crate::render;
 use crate::signals::Signals;
 use crate::table::{Table, moment};
@@ -59,7 +62,7 @@ async fn create(arguments: CreateTokenArguments, json: bool, signals: &Signals) 
     let name = Name::parse(&arguments.name)?;
     let rules = rules(&name, &arguments.rules)?;
     let what = format!("token `{name}`");
-    if arguments.certificate {
+    if arguments.no_secret {
         return with_node(&arguments.node, signals, async |node| {
             done_within(&arguments.node, &what, node.create_certificate_rights(&name, &rules)).await?;
             Ok(ExitCode::SUCCESS)
@@ -67,7 +70,7 @@ async fn create(arguments: CreateTokenArguments, json: bool, signals: &Signals) 
         .await;
     }
     let out = Out::of(arguments.out, &name)?;
-    with_node(&arguments.node, signals, async |node| {
+    let done = with_node(&arguments.node, signals, async |node| {
         let token = done_within(&arguments.node, &what, node.create_token(&name, &rules)).await?;
         if let Err(failure) = out.write(&token, json) {
             // A secret that nobody has is of no use.
@@ -75,24 +78,35 @@ async fn create(arguments: CreateTokenArguments, json: bool, signals: &Signals) 
             return Err(failure);
         }
         Ok(ExitCode::SUCCESS)
-    })
-    .await
+    });
+    let done = done.await;
+    if done.as_ref().map_or(true, |code| *code != ExitCode::SUCCESS) {
+        out.discard();
+    }
+    done
 }
 
 async fn rotate(arguments: RotateTokenArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let name = Name::parse(&arguments.name)?;
     let out = Out::of(arguments.out, &name)?;
-    with_node(&arguments.node, signals, async |node| {
+    let done = with_node(&arguments.node, signals, async |node| {
         let what = format!("token `{name}`");
         let token = done_within(&arguments.node, &what, node.rotate_token(&name)).await?;
         out.write(&token, json)?;
         Ok(ExitCode::SUCCESS)
-    })
-    .await
+    });
+    let done = done.await;
+    if done.as_ref().map_or(true, |code| *code != ExitCode::SUCCESS) {
+        out.discard();
+    }
+    done
 }
 
 async fn change(arguments: ChangeTokenArguments, signals: &Signals) -> Result<ExitCode, Failure> {
     let name = Name::parse(&arguments.name)?;
+    if arguments.rules.allow.is_empty() && arguments.rules.deny.is_empty() {
+        return Err(Failure::usage("say what the token may do from now on, with --allow and --deny"));
+    }
     let rules = rules(&name, &arguments.rules)?;
     with_node(&arguments.node, signals, async |node| {
         let what = format!("token `{name}`");
@@ -186,36 +200,59 @@ fn rules(name: &Name, given: &RuleArguments) -> Result<Vec<Rule>, Failure> {
 /// Where a secret goes.
 enum Out {
     Stdout,
-    File(PathBuf),
+    /// A new file of its owner's alone, which is there before anything is asked for: a secret that cannot be written is lost.
+    File(PathBuf, File),
 }
 
 impl Out {
-    /// Checked before anything is made: a secret that cannot be written is lost.
     fn of(given: Option<PathBuf>, name: &Name) -> Result<Out, Failure> {
         let path = match given {
             Some(path) if path == Path::new("-") => return Ok(Out::Stdout),
             Some(path) => path,
             None => PathBuf::from(format!("{}.token", name.as_str().replace('/', "-"))),
         };
-        if path.try_exists().unwrap_or(true) {
-            let message = format!("the file `{}` is there already; choose another with --out", path.display());
-            return Err(Failure::new(Exit::CannotCreate, "CannotCreate", message));
+        let file = File::options().create_new(true).write(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| {
+            let message = match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    format!("the file `{}` is there already; choose another with --out", path.display())
+                }
+                _ => format!("the file `{}` cannot be made: {}", path.display(), reason(&error)),
+            };
+            Failure::new(Exit::CannotCreate, "CannotCreate", message)
+        })?;
+        Ok(Out::File(path, file))
+    }
+
+    /// Nothing is to be written after all.
+    fn discard(&self) {
+        if let Out::File(path, _) = self {
+            let _ = fs::remove_file(path);
         }
-        Ok(Out::File(path))
     }
 
     fn write(&self, token: &Token, json: bool) -> Result<(), Failure> {
-        match self {
-            Out::Stdout => output::say(&token.reveal()).map(drop),
-            Out::File(path) => {
-                token.save(path)?;
-                let (name, file) = (token.name().as_str(), path.display().to_string());
-                let line = match json {
-                    true => render::json(&Written { name, file }),
-                    false => render::escaped(&file).into_owned(),
+        let (path, mut file) = match self {
+            Out::Stdout => {
+                return match output::say(&token.reveal())? {
+                    Reader::Gone => {
+                        Err(Failure::new(Exit::InputOutput, "CannotWrite", "nobody reads the token on stdout"))
+                    }
+                    _ => Ok(()),
                 };
-                output::say(&line).map(drop)
             }
-        }
+            Out::File(path, file) => (path, file),
+        };
+        let shown = path.display().to_string();
+        let written = file.write_all(format!("{}\n", token.reveal()).as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(|error| Failure::write(&format!("the file `{shown}`"), &error))?;
+        let name = token.name().as_str();
+        let line = match json {
+            true => render::json(&Written { name, file: shown }),
+            false => render::escaped(&shown).into_owned(),
+        };
+        // The secret is where it belongs; who does not want to read where need not.
+        let _ = output::say(&line);
+        Ok(())
     }
 }

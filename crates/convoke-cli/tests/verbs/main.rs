@@ -3,8 +3,10 @@
 
 mod call;
 mod command_line;
+mod config;
 mod delete;
 mod demo;
+mod disk;
 mod get;
 mod hub;
 mod kept;
@@ -13,11 +15,13 @@ mod locate;
 mod pages;
 mod ping;
 mod publish;
+mod reload;
 mod serve;
 mod set;
 mod status;
 mod story;
 mod subscribe;
+mod terminal;
 mod tls;
 mod token;
 mod wait;

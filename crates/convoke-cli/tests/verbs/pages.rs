@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 11] = [
     "docs/guide/two-machines.md",
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
+    "docs/operating.md",
 ];
 
 fn page(name: &str) -> String {

@@ -112,7 +112,7 @@ fn a_token_as_an_argument_is_refused_and_not_repeated() {
         64,
         "",
         "convoke: a token is not given as an argument, where every user of the machine can read it; \
-         write it to a file and use --token-file\n",
+         write it to a file and use --token-file, or set CONVOKE_TOKEN\n",
     );
 }
 
@@ -148,4 +148,19 @@ fn ctrl_c_ends_it_with_130() {
     ping.prints("hub answered");
     ping.signal(Signal::INT);
     assert_eq!(ping.ended().code(), 130);
+}
+
+#[test]
+fn a_token_may_come_from_the_environment() {
+    let story = Story::with_hub();
+    let token = std::fs::read_to_string(story.path("state/convoke/admin.token")).unwrap();
+    let wrong = format!("admin:{}", "0".repeat(64));
+    for (given, code) in [("", 77), (token.as_str(), 0), (wrong.as_str(), 77), ("nothing", 78)] {
+        let mut ping = story.convoke(["ping"]);
+        // As a program that cannot see the hub's socket.
+        ping.env("XDG_RUNTIME_DIR", story.path("elsewhere")).env("CONVOKE_TOKEN", given);
+        let ended = crate::story::run(ping);
+        assert_eq!(ended.code(), code, "{given}: {}", ended.stderr());
+        assert!(given.len() < 20 || !ended.stderr().contains(given.trim()), "{}", ended.stderr());
+    }
 }

@@ -42,8 +42,7 @@ impl Story {
     /// Starts the hub, again perhaps.
     pub(crate) fn start_hub(&mut self, listen: &str) {
         let mut hub = self.start(["hub", "--listen", listen]);
-        let line = hub.stdout.wait_for("listening tcp://");
-        self.address = line.trim_end().rsplit_once("tcp://").unwrap().1.to_owned();
+        self.address = hub.listens_at();
         hub.address.clone_from(&self.address);
         self.hub = Some(hub);
     }
@@ -196,6 +195,14 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// How long a file may be that it writes; without a number, as long as it likes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
+    }
+
     /// Waits until it has printed this.
     pub(crate) fn prints(&self, text: &str) -> &Running {
         self.stdout.wait_for(text);
@@ -205,6 +212,12 @@ impl Running {
     /// All that it has printed so far.
     pub(crate) fn printed(&self) -> String {
         self.stdout.wait(|state| Some(String::from_utf8_lossy(&state.bytes).into_owned()))
+    }
+
+    /// Waits until a hub listens, and gives its `127.0.0.1:PORT`.
+    pub(crate) fn listens_at(&self) -> String {
+        let line = self.stdout.wait_for("listening tcp://");
+        line.trim_end().rsplit_once("tcp://").unwrap().1.to_owned()
     }
 
     /// Waits until it has said this on stderr.

@@ -95,11 +95,11 @@ fn a_hub_takes_a_renewed_certificate_when_it_is_told_to_and_keeps_the_old_if_it_
 fn a_program_joins_with_a_certificate_as_the_one_that_it_was_issued_to() {
     let story = with_certificate();
     let made = story.run(["tls", "issue", "press/1"]);
-    made.is(0, "--certificate press-1.pem --key press-1.key\n", "");
+    made.is(0, "--certificate-file press-1.pem --key-file press-1.key\n", "");
     assert_eq!(fs::metadata(story.path("press-1.key")).unwrap().permissions().mode() & 0o777, 0o600);
     let address = tls(&story);
     let joining = ["--address", &address, "--authority", "authority.pem"];
-    let shown = ["--certificate", "press-1.pem", "--key", "press-1.key"];
+    let shown = ["--certificate-file", "press-1.pem", "--key-file", "press-1.key"];
     let publish = |name: &'static str| story.run(["publish", name].into_iter().chain(joining).chain(shown));
     let ended = publish("press/1/opened");
     assert!(
@@ -107,7 +107,7 @@ fn a_program_joins_with_a_certificate_as_the_one_that_it_was_issued_to() {
         "{}",
         ended.stderr()
     );
-    let granted = story.run(["token", "create", "press/1", "--certificate", "--allow", "publish press/#"]);
+    let granted = story.run(["token", "create", "press/1", "--no-secret", "--allow", "publish press/#"]);
     assert_eq!((granted.code(), granted.stderr()), (0, String::new()));
     assert_eq!(publish("press/1/opened").code(), 0);
     assert_eq!(publish("recipe").code(), 77);

@@ -36,7 +36,7 @@ fn a_token_does_what_its_rules_allow_and_nothing_else() {
 fn tokens_are_listed_shown_and_changed() {
     let story = Story::with_hub();
     story.run(["token", "create", "cam/1", "--allow", "publish cam/#"]).is(0, "cam-1.token\n", "");
-    story.run(["token", "create", "lab", "--certificate", "--allow", "status"]).is(0, "", "");
+    story.run(["token", "create", "lab", "--no-secret", "--allow", "status"]).is(0, "", "");
     let list = story.run(["token", "list"]).stdout();
     let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(

@@ -12,6 +12,7 @@ use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
 use crate::kept::{self, Applied, Outcome};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
+use crate::name::Name;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -84,7 +85,8 @@ impl Conversation {
         ticket
     }
 
-    /// Changes rights. Appended twice it is done twice, which is the same.
+    /// Changes rights. A foundation that does not know whether it has kept one is asked again, and may do it twice: the
+    /// second time a new token is told to be there already, and another's later change is undone.
     pub(super) fn append_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
         let ticket = self.append(operation);
         self.grants.insert(ticket, (link, number));
@@ -255,6 +257,21 @@ impl HubState {
     /// Whether all that was kept has come back. Before that a hub serves no values.
     pub fn is_ready(&self) -> bool {
         self.conversation.ready
+    }
+
+    /// Values that are kept durably although their names are configured to be kept in memory only: the one that was set
+    /// first, and how many there are. They would be there beside values of the same names.
+    pub fn kept_although_in_memory(&self) -> Option<(Name, usize)> {
+        if self.config.memory.is_empty() {
+            return None;
+        }
+        let values = &self.kept.values;
+        let mut kept = values.from((0, 0)).filter_map(|(_, slot)| {
+            values.rev(slot)?;
+            Some(values.name(slot)).filter(|name| self.is_in_memory(name))
+        });
+        let first = Name::parse(kept.next()?).expect("it was checked when it was set");
+        Some((first, 1 + kept.count()))
     }
 
     /// The wall time at this moment, in milliseconds since 1970; read once, for what has a time to live.

@@ -1,14 +1,14 @@
 //! Who may do what, as it is asked for, decided, kept and put in force.
 
-use super::{HubState, LinkId};
+use super::{HubState, LinkId, Timer};
 use crate::frame::{Change, Grant};
-use crate::limits::{NODE_NAME_BYTES_MAX, NODE_NAME_WORDS_MAX, RULES_MAX};
+use crate::limits::{NODE_NAME_BYTES_MAX, NODE_NAME_WORDS_MAX, RIGHTS_TIME_MAX, RULES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::proof::TokenKey;
 use crate::refusal::{Code, Refusal};
 use crate::report::{TOKENS, TokenReport};
-use crate::rights::{Rights, Rule, RuleError, Verb, allow};
+use crate::rights::{Principal, Rights, Rule, RuleError, Verb, allow};
 
 /// Who wants to join, as it was proved, and with which rights; for a program that decides by itself whom its hub lets in.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,9 @@ impl HubState {
         if name.is_reserved() {
             return refused(Code::BadName, "names that begin with `$` are the hub's own");
         }
+        if name.words().any(|word| word.starts_with('%')) {
+            return refused(Code::BadName, "words that begin with `%` have a meaning in rules");
+        }
         if name.as_str().len() > NODE_NAME_BYTES_MAX || name.words().count() > NODE_NAME_WORDS_MAX {
             let why = format!("its name has at most {NODE_NAME_BYTES_MAX} bytes and {NODE_NAME_WORDS_MAX} words");
             return refused(Code::BadName, &why);
@@ -78,9 +81,15 @@ impl HubState {
                 return refused(Code::Limit, &format!("it has at most {RULES_MAX} rules"));
             }
             for rule in rules {
-                rule.parse::<Rule>()
+                let rule = rule
+                    .parse::<Rule>()
                     .map_err(|error: RuleError| Refusal::new(Code::BadRequest, format!("token `{name}`: {error}")))?;
+                check_gift(&joined.principal, &name, &rule)?;
             }
+        }
+        if let (Change::Key(_), Some(granted)) = (&grant.change, self.kept.principals.get(&name)) {
+            // Who has its secret has its rights.
+            granted.rules.iter().try_for_each(|rule| check_gift(&joined.principal, &name, rule))?;
         }
         self.conversation.check_room()?;
         let operation = Operation::Grant { name: grant.name, wall_ms: self.wall_ms(), change: grant.change.clone() };
@@ -99,7 +108,7 @@ impl HubState {
                 .filter(|id| asked.is_none_or(|(link, _)| link != *id))
                 .collect();
             for link in concerned {
-                self.close(link, changed(name));
+                self.shut_out(link, name);
             }
         }
         let Some((link, number)) = asked else { return };
@@ -109,8 +118,14 @@ impl HubState {
         }
         // Who has changed its own rights is told so first.
         if self.links.joined(link).is_some_and(|joined| joined.principal.name == *name) {
-            self.close(link, changed(name));
+            self.shut_out(link, name);
         }
+    }
+
+    /// Closes a link, with all that waits on it. What its shell has taken to write already leaves, if the node takes it soon.
+    fn shut_out(&mut self, link: LinkId, name: &Name) {
+        self.close(link, changed(name));
+        self.timers.set(self.now + RIGHTS_TIME_MAX, Timer::Stuck(link));
     }
 
     /// Tells what a principal may do, under `$hub/tokens/`.
@@ -131,6 +146,14 @@ impl HubState {
             self.tell_token(&name);
         }
     }
+}
+
+fn check_gift(giver: &Principal, name: &Name, rule: &Rule) -> Result<(), Refusal> {
+    if giver.rights.may_give(rule) {
+        return Ok(());
+    }
+    let text = format!("token `{name}`: `{}` cannot give what it does not have itself: `{rule}`", giver.name);
+    Err(Refusal::new(Code::Forbidden, text))
 }
 
 fn changed(name: &Name) -> Refusal {

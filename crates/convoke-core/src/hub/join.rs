@@ -3,6 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
+use super::members::Beats;
 use super::services::NO_PARTY;
 use super::sessions::Session;
 use super::watches::Turns;
@@ -152,8 +153,8 @@ impl HubState {
         // What is forgotten may begin anew, but not beside another that has its name, and not with a wrong proof.
         if let Some(asked) = candidate.resume
             && session.is_none()
-            && (self.sessions.get(asked).is_some() || self.nodes.contains_key(&candidate.name))
-            && asked.epoch == self.identity.epoch
+            && (self.sessions.get(asked).is_some()
+                || asked.epoch == self.identity.epoch && self.nodes.contains_key(&candidate.name))
         {
             let text =
                 format!("`{}` cannot come back as what it was: another program has its name now", candidate.name);
@@ -213,13 +214,13 @@ impl HubState {
         let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
         self.sessions.joined(incarnation, session);
         self.nodes.insert(candidate.name.clone(), id);
-        let now = self.now;
+        let (now, beats) = (self.now, self.config.membership.beats());
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let control = std::mem::take(&mut link.lanes.control);
         link.lanes = Lanes::new(candidate.slow, self.config.link_bulk_bytes_max);
         link.lanes.control = control;
         let turns = Turns::new(self.watches.bounds.at_once);
-        let joined = joined(candidate, principal, incarnation, publisher, received, turns, now);
+        let joined = joined(candidate, principal, incarnation, publisher, received, (beats, turns), now);
         link.phase = Phase::Joined(Box::new(joined));
         self.timers.clear(Timer::Join(id));
         self.member_joined(id);
@@ -231,7 +232,6 @@ impl HubState {
             }
             self.notices.push(Notice::Joined { node, author, resumed: resumed.is_some() });
         }
-        let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         let welcome = Welcome {
             hub: self.identity.hub,
             history: self.identity.history,
@@ -240,8 +240,8 @@ impl HubState {
             resumed: resumed.is_some(),
             publisher,
             received,
-            beat_ms: millis(self.config.membership.beat),
-            beat_attentive_ms: millis(self.config.membership.beat_attentive),
+            beat_ms: beats.usual_ms,
+            beat_attentive_ms: beats.attentive_ms,
             payload_bytes_max: u32::try_from(self.config.payload_bytes_max).unwrap_or(u32::MAX),
             subscriptions_max: u32::try_from(SUBSCRIPTIONS_PER_LINK_MAX).unwrap_or(u32::MAX),
             bulk_bytes_max: self.config.link_bulk_bytes_max as u64,
@@ -260,9 +260,11 @@ impl HubState {
                 Principal { name, rights: Rights::everything() }
             }
             Peer::Known(name) => {
-                let rights = self.rights_of(name, node, author).ok_or_else(|| {
+                // Who is to prove a secret has not done so.
+                let secret = self.kept.principals.get(name).is_some_and(|granted| granted.key.is_some());
+                let rights = self.rights_of(name, node, author).filter(|_| !secret).ok_or_else(|| {
                     let text =
-                        format!("`{node}` may not join: its certificate is that of `{name}`, who has no rights here");
+                        format!("`{node}` may not join: its certificate is that of `{name}`, who has no rights here without a token");
                     Refusal::new(Code::Unauthorized, text)
                 })?;
                 Principal { name: name.clone(), rights }
@@ -307,7 +309,7 @@ impl HubState {
             // It may have lost the right to read what waits.
             link.lanes.values = Vec::new();
         }
-        let Joined { node, incarnation, seq: received, publisher, attentive, .. } = *joined;
+        let Joined { node, incarnation, seq: received, publisher, beats, attentive, .. } = *joined;
         let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
             self.sessions.called(incarnation, self.services.last_call(party));
@@ -355,7 +357,7 @@ impl HubState {
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
-        self.member_left(&node, id, attentive > 0, heard, why);
+        self.member_left(&node, id, (beats, attentive > 0), heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
     }
 
@@ -377,7 +379,7 @@ fn joined(
     incarnation: crate::frame::Incarnation,
     publisher: u32,
     received: u64,
-    turns: Turns,
+    (beats, turns): (Beats, Turns),
     now: crate::time::Time,
 ) -> Joined {
     Joined {
@@ -387,6 +389,7 @@ fn joined(
         incarnation,
         since: now,
         publisher,
+        beats,
         attentive: 0,
         ephemeral: false,
         beat_sent: now,

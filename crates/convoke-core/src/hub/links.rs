@@ -6,6 +6,7 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
+use super::members::Beats;
 use super::watches::{Asked, Turns};
 use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
@@ -72,6 +73,7 @@ pub(super) struct Joined {
     pub(super) incarnation: Incarnation,
     pub(super) since: Time,
     pub(super) publisher: u32,
+    pub(super) beats: Beats,
     /// How many things it offers or follows.
     pub(super) attentive: u32,
     /// Its node has values that go with it, or wanted to: what lives as long as the node is something that it offers.

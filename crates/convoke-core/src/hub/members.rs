@@ -59,19 +59,35 @@ impl Membership {
         self.removed_beats = self.removed_beats.max(self.dead_beats);
     }
 
-    /// How often a link says that it is alive; `None` for never.
-    pub(super) fn beat_of(&self, attentive: bool) -> Option<Duration> {
-        beat_of(self.beat, self.beat_attentive, attentive)
+    /// What a link that joins now is told.
+    pub(super) fn beats(&self) -> Beats {
+        let millis = |beat: Duration| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX);
+        Beats { usual_ms: millis(self.beat), attentive_ms: millis(self.beat_attentive) }
     }
 
     /// How long a node that was there before the hub started may take to come back.
     pub(super) fn away_max(&self) -> Duration {
-        self.beat_away(false) * self.dead_beats
+        self.beats().away(false) * self.dead_beats
+    }
+}
+
+/// How often a link beats, as its node was told when it joined: what is set later holds for those that join later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beats {
+    pub(super) usual_ms: u32,
+    pub(super) attentive_ms: u32,
+}
+
+impl Beats {
+    /// How often a link says that it is alive; `None` for never.
+    fn of(self, attentive: bool) -> Option<Duration> {
+        let time = |ms: u32| Duration::from_millis(ms.into());
+        beat_of(time(self.usual_ms), time(self.attentive_ms), attentive)
     }
 
     /// By which beat a node without a link is judged.
-    fn beat_away(&self, attentive: bool) -> Duration {
-        self.beat_of(attentive).unwrap_or(if attentive { limits::BEAT_ATTENTIVE } else { limits::BEAT })
+    fn away(self, attentive: bool) -> Duration {
+        self.of(attentive).unwrap_or(if attentive { limits::BEAT_ATTENTIVE } else { limits::BEAT })
     }
 }
 
@@ -102,6 +118,9 @@ pub(super) struct Member {
     heard: Time,
     /// The beat that it is judged by, once it has no link.
     beat: Duration,
+    /// When it is dead and when it is removed, once it has no link; by the clock of membership.
+    dead: Time,
+    removed: Time,
 }
 
 /// Every node that the hub has heard of lately.
@@ -135,10 +154,10 @@ impl Members {
     }
 
     /// It is not to become dead or removed by itself any more.
-    fn settle(&mut self, node: &Name, membership: &Membership) {
+    fn settle(&mut self, node: &Name) {
         if let Some(member) = self.all.get(node) {
-            self.fading.remove(&(member.heard + member.beat * membership.dead_beats, node.clone()));
-            self.dead.remove(&(member.heard + member.beat * membership.removed_beats, node.clone()));
+            self.fading.remove(&(member.dead, node.clone()));
+            self.dead.remove(&(member.removed, node.clone()));
         }
     }
 }
@@ -184,7 +203,7 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return };
         let (node, author, principal) = (joined.node.clone(), joined.author.clone(), joined.principal.name.clone());
         let incarnation = joined.incarnation;
-        self.members.settle(&node, &self.config.membership);
+        self.members.settle(&node);
         if self.members.get(&node).is_some_and(|other| other.incarnation != incarnation) {
             if self.member(&node) != Some(MemberState::Dead) {
                 let why = Refusal::new(Code::Fenced, "another program has its name now");
@@ -207,6 +226,8 @@ impl HubState {
                 link: None,
                 heard: Time::START,
                 beat: Duration::ZERO,
+                dead: Time::START,
+                removed: Time::START,
             })
         });
         (member.author, member.principal) = (author, principal);
@@ -224,16 +245,24 @@ impl HubState {
     }
 
     /// A link is gone: its node is suspect, or dead if it has said goodbye.
-    pub(super) fn member_left(&mut self, node: &Name, id: LinkId, attentive: bool, heard: Time, why: &Refusal) {
-        let membership = &self.config.membership;
+    pub(super) fn member_left(
+        &mut self,
+        node: &Name,
+        id: LinkId,
+        (beats, attentive): (Beats, bool),
+        heard: Time,
+        why: &Refusal,
+    ) {
+        let Membership { dead_beats, removed_beats, .. } = self.config.membership;
         // Who has said goodbye is missed by nobody: programs that come and go are not to pile up.
         let attentive = attentive || why.code == Code::Left;
-        let (beat, clock) = (membership.beat_away(attentive), self.membership_clock());
+        let (beat, clock) = (beats.away(attentive), self.membership_clock());
         // Without beats its silence said nothing.
-        let heard = if membership.beat_of(attentive).is_some() { heard } else { clock };
-        let (dead, removed) = (heard + beat * membership.dead_beats, heard + beat * membership.removed_beats);
+        let heard = if beats.of(attentive).is_some() { heard } else { clock };
+        let (dead, removed) = (heard + beat * dead_beats, heard + beat * removed_beats);
         let Some(member) = self.members.all.get_mut(node).filter(|member| member.link == Some(id)) else { return };
         (member.link, member.heard, member.beat) = (None, heard, beat);
+        (member.dead, member.removed) = (dead, removed);
         if planted(Bug::EphemeralGoesWithLink) {
             let incarnation = member.incarnation;
             self.node_dead(incarnation);
@@ -260,8 +289,8 @@ impl HubState {
 
     /// How often this link beats; `None` for never.
     fn link_beat(&mut self, id: LinkId) -> Option<Duration> {
-        let attentive = self.links.joined(id)?.attentive > 0;
-        self.config.membership.beat_of(attentive)
+        let joined = self.links.joined(id)?;
+        joined.beats.of(joined.attentive > 0)
     }
 
     /// The link offers or follows one thing more.
@@ -366,9 +395,8 @@ impl HubState {
     fn next_suspect_dies(&mut self) {
         let Some((_, node)) = self.members.fading.pop_first() else { return };
         let Some(member) = self.members.get(&node) else { return };
-        let removed = member.heard + member.beat * self.config.membership.removed_beats;
-        let why = silent(member.beat * self.config.membership.dead_beats);
-        self.members.dead.insert((removed, node.clone()));
+        let why = silent(member.dead.since(member.heard));
+        self.members.dead.insert((member.removed, node.clone()));
         self.member_changes(&node, MemberState::Dead, Some(why));
     }
 

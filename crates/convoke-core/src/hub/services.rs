@@ -165,6 +165,9 @@ impl Services {
 
     /// Services, registrations, open calls, parties.
     pub(super) fn census(&self) -> [usize; 4] {
+        debug_assert!(self.orphans.len() <= self.calls.len(), "who is given up is an open call");
+        debug_assert!(self.kept_bytes == 0 || self.calls.len() > 0, "what is kept is an open call's");
+        debug_assert!(self.away.len() <= self.parties.len(), "who is away is a party");
         [self.all.len(), self.offers.len(), self.calls.len(), self.parties.len()]
     }
 

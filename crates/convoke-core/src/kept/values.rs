@@ -118,8 +118,8 @@ impl Values {
         self.names.get(name).copied()
     }
 
-    /// The keys with a value that match, in the order of their last changes; `None` if there are more than `max`, which is found
-    /// out without looking at all of them.
+    /// The keys with a value that match, in the order of their last changes; `None` if there are more than `max`, which is
+    /// found out without looking at all of them.
     pub(crate) fn matched(&self, pattern: &Pattern, max: usize) -> Option<Vec<Slot>> {
         let mut found = Vec::new();
         let all = self.search(pattern, &mut { usize::MAX }, |place, slot| {

@@ -94,7 +94,9 @@ impl Rule {
             other => other,
         });
         let resolved = words.collect::<Vec<_>>().join("/");
-        let pattern = Pattern::from_bytes(resolved.as_bytes()).ok()?;
+        // `#` may stand for nothing: what is too long with it is a name without it.
+        let whole = || resolved.strip_suffix("/#").and_then(|name| Pattern::from_bytes(name.as_bytes()).ok());
+        let pattern = Pattern::from_bytes(resolved.as_bytes()).ok().or_else(whole)?;
         Some(Rule { pattern, ..*self })
     }
 }
@@ -143,6 +145,12 @@ impl FromStr for Rule {
             }
         };
         let pattern = Pattern::parse(pattern).map_err(|error| RuleError(format!("`{shown}` is no rule: {error}")))?;
+        if verbs & !of_hub == 0 && !pattern.is_reserved() {
+            return Err(RuleError(format!(
+                "`{shown}` allows nothing: that is about names of the hub only; leave `{pattern}` out, or begin it with \
+                 `$hub/`"
+            )));
+        }
         Ok(Rule { deny, verbs, pattern })
     }
 }
@@ -215,5 +223,8 @@ mod tests {
         let long = Name::parse(&"x".repeat(512)).unwrap();
         let rule: Rule = "deny set a/%node".parse().unwrap();
         assert_eq!(rule.resolve(&long, &author), None);
+        let rule: Rule = "deny set %node/#".parse().unwrap();
+        let name = rule.resolve(&long, &author).unwrap();
+        assert!(name.pattern().matches(&long), "what is as long as a name can be is denied too");
     }
 }

@@ -1,11 +1,15 @@
 //! What programs call and handle at random, and what they must be told about it.
+//!
+//! Calls of one program reach another in their order, as long as no link is gone that they were on: then some come again,
+//! and what was to go to a provider that is lost goes to another, behind what that one was given meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Checker;
 use super::truth::{Life, mark, marked};
-use super::world::{Asked, Request, Tag, What, World};
+use super::world::{Asked, Conn, ConnId, Program, Request, Tag, What, World};
+use crate::limits::PROVIDER_AWAY_TIME_MAX;
 use crate::name::Name;
 use crate::node::{CallEnd, CallRequest, Incoming, RequestId, Selector};
 use crate::payload::{Encoding, Headers, Payload};
@@ -15,11 +19,17 @@ use crate::time::Time;
 /// Services; few, so that several offer the same. The last may be handled again.
 const SERVICES: [&str; 4] = ["s/a", "s/b", "k/a", "again"];
 
+/// Offered once, in the end, by one that never answers.
+const LONE: &str = "lone";
+
 /// Registrations of one program.
 const REGISTRATIONS_MAX: usize = 3;
 
 /// How much longer than its deadline a call may take that the hub was told of.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How much later than it may a call of a lost provider may end: hubs do not look through all calls all the time.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A call, as its payload tells: who has made it, and which of its calls it is.
 type Mark = (Tag, u64);
@@ -32,8 +42,9 @@ pub(super) struct Calls {
     pub(super) made: BTreeMap<u64, Made>,
     registrations: BTreeMap<RequestId, &'static str>,
     handling: BTreeMap<u64, Mark>,
-    /// The last call of each caller for each service.
+    /// The last call of each caller for each service, and for any.
     last: BTreeMap<(Tag, &'static str), u64>,
+    last_of_all: BTreeMap<Tag, u64>,
 }
 
 #[derive(Debug)]
@@ -41,6 +52,7 @@ pub(super) struct Made {
     mark: Mark,
     at: Time,
     due: Time,
+    service: &'static str,
 }
 
 /// What is true of all calls.
@@ -50,9 +62,22 @@ pub(super) struct Handled {
     by: BTreeMap<Mark, Vec<(Tag, Time)>>,
     /// What was told certainly not to be handled.
     never: BTreeSet<Mark>,
-    made_at: BTreeMap<Mark, Time>,
-    /// When a link was last gone, or the hub.
-    disturbed: Time,
+    /// When each was made, and whether it waits for a provider.
+    made: BTreeMap<Mark, (Time, bool)>,
+    /// When the hub was last gone.
+    hub_gone: Time,
+    /// When a link of each program was last cut or gone, as far as either end knows.
+    cut: BTreeMap<Tag, Time>,
+    /// What each program has ever offered.
+    offered: BTreeMap<Tag, BTreeSet<&'static str>>,
+    /// When that last happened to anybody who has ever offered this.
+    moved: BTreeMap<&'static str, Time>,
+    /// Programs that the hub has lost, with their names, and when all their calls must have ended.
+    lost: BTreeMap<Tag, (Name, Time)>,
+    /// When each program last asked again, as far as the hub has got it, what became of a call; or may have.
+    asked: BTreeMap<Tag, Time>,
+    /// Until when the hub, or the whole world, last stood still.
+    stood_still: Time,
 }
 
 impl World {
@@ -97,13 +122,14 @@ impl World {
         if let Ok(id) = program.node.serve(name, service == "again") {
             self.trace.line(self.now, format_args!("program {tag} offers `{service}` as {id}"));
             program.calls.registrations.insert(id, service);
+            self.handled.offered.entry(tag).or_default().insert(service);
             program.requests.insert(id, Request { what: Asked::Serve, sent: 0, expected: None });
         }
         self.with_node(tag, |_, _| {});
     }
 
     /// Calls a service, and notes it.
-    pub(super) fn calls(&mut self, tag: Tag, service: &str) {
+    pub(super) fn calls(&mut self, tag: Tag, called: &'static str) {
         let names: Vec<Name> = self.programs.values().map(|program| program.name.clone()).collect();
         let node = names[self.dice.below(names.len())].to_string();
         let select = match self.dice.below(8) {
@@ -124,7 +150,7 @@ impl World {
         program.calls.number += 1;
         let mark = (tag, program.calls.number);
         let payload = Payload { encoding: Encoding::Raw, bytes: marked(tag, mark.1, Life::Lasting, size).into() };
-        let service = Name::parse(service).expect("a name");
+        let service = Name::parse(called).expect("a name");
         let request = CallRequest { service, select, wait, timeout, payload, headers: &Headers::new() };
         let joined = program.node.is_joined();
         match program.node.call(&request, self.now) {
@@ -135,8 +161,9 @@ impl World {
                     format_args!("program {tag} calls `{service}`, {mark:?}, number {number}, {select:?}, wait {wait}, {timeout:?}"),
                 );
                 self.report.calls += 1;
-                program.calls.made.insert(number, Made { mark, at: self.now, due: self.now + timeout });
-                self.handled.made_at.insert(mark, self.now);
+                let made = Made { mark, at: self.now, due: self.now + timeout, service: called };
+                program.calls.made.insert(number, made);
+                self.handled.made.insert(mark, (self.now, wait));
             }
             Err(why) => {
                 self.handled.never.insert(mark);
@@ -204,8 +231,11 @@ impl World {
         let hostile = self.hostile.contains(&tag);
         let Some(program) = self.programs.get_mut(&tag) else { return };
         program.calls.handling.insert(id, of);
+        let last_of_all = program.calls.last_of_all.insert(of.0, of.1);
         let last = program.calls.last.insert((of.0, service), of.1);
-        let made_at = self.handled.made_at.get(&of).copied().unwrap_or_default();
+        let (made, waited) = self.handled.made.get(&of).copied().unwrap_or_default();
+        // One that waits for a provider is overtaken by those for other services.
+        let last = if waited { last } else { last_of_all };
         let before = self.handled.by.entry(of).or_default();
         // A provider that gets nonsense through its own link is none of ours.
         let again = if service == "again" { before.iter().any(|(by, _)| *by == tag) } else { !before.is_empty() };
@@ -218,10 +248,15 @@ impl World {
             let text = format!("program {tag} got call {of:?}, which was told not to be done");
             return self.fail(Checker::Calls, text);
         }
-        let undisturbed = made_at > self.handled.disturbed;
+        let Handled { hub_gone, cut, moved, .. } = &self.handled;
+        let disturbed = [Some(hub_gone), cut.get(&of.0), cut.get(&tag), moved.get(service)].into_iter().flatten().max();
+        let undisturbed = disturbed.is_none_or(|disturbed| made > *disturbed);
         if undisturbed && !hostile && service != "again" && last.is_some_and(|last| last > of.1) {
             let text = format!("program {tag} got call {of:?} for `{service}` after {last:?} of the same caller");
             return self.fail(Checker::Calls, text);
+        }
+        if service == LONE {
+            return;
         }
         // Some are never answered, as long as faults happen.
         if self.calm || !self.dice.once_in(12) {
@@ -300,7 +335,7 @@ impl World {
             }
             CallEnd::Uncertain(why) => {
                 self.report.calls_uncertain += 1;
-                if self.calm && made.at > self.calm_since.unwrap_or_default() {
+                if self.calm && made.at > self.calm_since.unwrap_or_default() && made.service != LONE {
                     self.fail(Checker::Calls, format!("nothing went wrong, and call {of:?} is uncertain: {why}"));
                 }
             }
@@ -342,9 +377,122 @@ impl World {
         }
     }
 
-    /// Calls of this may now go other ways than others.
-    pub(super) fn ways_change(&mut self) {
-        self.handled.disturbed = self.now;
+    /// A program that has calls, and answers none, crashes. Whether the hub sees the end of its link or not, its callers are
+    /// told soon.
+    pub(super) fn loses_a_provider(&mut self) {
+        let joined = self.programs.iter().filter(|(_, program)| program.node.is_joined());
+        let joined: Vec<Tag> = joined.map(|(tag, _)| *tag).collect();
+        let [provider, ref callers @ ..] = joined[..] else { return };
+        if callers.is_empty() || self.failed.is_some() {
+            return;
+        }
+        if let Some(program) = self.programs.get_mut(&provider) {
+            // Whatever else it offers, there is room for this.
+            program.calls.registrations.clear();
+        }
+        self.serves(provider, LONE);
+        self.run_for(Duration::from_secs(1));
+        for caller in callers {
+            self.calls(*caller, LONE);
+        }
+        self.run_for(Duration::from_secs(1));
+        self.dies(provider);
+        let silence = self.silence().max(PROVIDER_AWAY_TIME_MAX) + Duration::from_secs(1);
+        for _ in 0..silence.as_millis() / 100 {
+            self.run_for(Duration::from_millis(100));
+            self.check_lost_calls();
+        }
+        let open = |program: &&Program| program.calls.made.values().any(|made| made.service == LONE);
+        let open = self.programs.iter().find(|(_, program)| open(program)).map(|(tag, _)| *tag);
+        if let Some(tag) = open {
+            let text = format!("program {provider} was lost {silence:?} ago, and a call of program {tag} waits for it");
+            self.fail(Checker::Calls, text);
+        }
+    }
+
+    /// A link of this program is cut or gone: its calls may come again or be lost, and those that it has go to others.
+    pub(super) fn calls_are_cut(&mut self, tag: Tag) {
+        let Handled { cut, offered, moved, .. } = &mut self.handled;
+        cut.insert(tag, self.now);
+        for service in offered.get(&tag).into_iter().flatten() {
+            moved.insert(service, self.now);
+        }
+    }
+
+    /// The hub is gone with all that it knew, and asks everybody anew what became of calls.
+    pub(super) fn calls_lose_hub(&mut self) {
+        self.handled.hub_gone = self.now;
+        for (node, conn) in &self.joined {
+            if let Some(link) = self.conns.get(conn) {
+                self.handled.lost.insert(link.tag, (node.clone(), self.now));
+            }
+        }
+    }
+
+    /// The hub, or the whole world, stood still until now: what was due meanwhile is due later, at most as much later as it
+    /// ever was.
+    pub(super) fn calls_stood_still(&mut self) {
+        self.handled.stood_still = self.now;
+    }
+
+    /// The hub has lost the link of a program.
+    pub(super) fn provider_lost(&mut self, node: &Name, conn: ConnId, why: &Refusal) {
+        let Some(link) = self.conns.get(&conn) else { return };
+        let until = if why.code == Code::Left { self.now } else { self.now.max(link.heard + PROVIDER_AWAY_TIME_MAX) };
+        self.handled.lost.insert(link.tag, (node.clone(), until));
+    }
+
+    /// A program has joined. Others of its name will not come back as what they were.
+    pub(super) fn provider_joined(&mut self, node: &Name, conn: ConnId) {
+        let Some(tag) = self.conns.get(&conn).map(|link| link.tag) else { return };
+        self.handled.lost.remove(&tag);
+        for (_, until) in self.handled.lost.values_mut().filter(|(name, _)| name == node) {
+            *until = self.now.min(*until);
+        }
+    }
+
+    /// The hub has been asked by a program what became of a call, and asks providers in turn.
+    pub(super) fn asks_again(&mut self, tag: Tag) {
+        self.handled.asked.insert(tag, self.now);
+    }
+
+    /// Every call that a lost provider had ends soon, and its caller is told as soon as its link lets it.
+    pub(super) fn check_lost_calls(&mut self) {
+        if self.stalled || self.hub.is_none() {
+            return;
+        }
+        let Handled { by, lost, asked, stood_still, .. } = &self.handled;
+        let mut wrong = None;
+        for (tag, program) in &self.programs {
+            let heeds = program.node.is_joined() && program.reading && !program.frozen && !self.hostile.contains(tag);
+            let link = program.conn.and_then(|conn| self.conns.get(&conn));
+            // All that the hub has said has come.
+            let said = |link: &Conn| {
+                let down = link.down.len() == 0 && link.hub_out.is_empty();
+                // And all that it has said itself.
+                let up = link.up.len() == 0 && link.node_out.is_empty() && !program.node.has_output();
+                link.link.is_some() && !link.excuse.cut && down && up
+            };
+            if !heeds || !link.is_some_and(said) {
+                continue;
+            }
+            for made in program.calls.made.values().filter(|made| made.service != "again") {
+                let Some([(provider, _)]) = by.get(&made.mark).map(Vec::as_slice) else { continue };
+                let Some((_, until)) = lost.get(provider).filter(|_| !self.hostile.contains(provider)) else {
+                    continue;
+                };
+                // Who is asked again, or has stood still, begins to count anew.
+                let since = asked.get(tag).copied().unwrap_or_default().max(*stood_still);
+                let until = (*until).max(since + PROVIDER_AWAY_TIME_MAX);
+                if until + LOOK < self.now {
+                    let text = format!("call {:?} of program {tag} is open, and program {provider}", made.mark);
+                    wrong = Some(format!("{text}, which had it, is lost: it was to end at {until:?}"));
+                }
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.fail(Checker::Calls, wrong);
+        }
     }
 }
 

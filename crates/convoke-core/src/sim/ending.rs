@@ -6,7 +6,7 @@ use super::Checker;
 use super::truth::Life;
 use super::world::{Asked, ConnId, Tag, World};
 use crate::hub::Census;
-use crate::limits::{BEATS_DEAD, BEATS_REMOVED};
+use crate::limits::{BEATS_DEAD, BEATS_REMOVED, RETRY_MAX};
 use crate::name::Name;
 use crate::node::Standing;
 
@@ -16,6 +16,9 @@ const SETTLED: Duration = Duration::from_secs(40);
 impl World {
     pub(super) fn end(&mut self) {
         self.recovers();
+        self.loses_a_provider();
+        // Another of its name may have waited for it to go.
+        self.run_for(RETRY_MAX * 2);
         self.works();
         self.everybody_leaves();
     }
@@ -27,7 +30,10 @@ impl World {
         }
         self.trace.line(self.now, format_args!("no more faults"));
         // What is paused goes on by itself, at the latest after the longest pause.
-        self.run_for(Duration::from_secs(100));
+        for _ in 0..100 {
+            self.run_for(Duration::from_secs(1));
+            self.check_lost_calls();
+        }
         self.calm = true;
         self.calm_since = Some(self.now);
         let tags: Vec<Tag> = self.programs.keys().copied().collect();

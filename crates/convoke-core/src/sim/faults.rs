@@ -254,6 +254,7 @@ impl World {
         }
         self.report.cuts += 1;
         link.excuse.cut = true;
+        let tag = link.tag;
         link.up.cut(&mut self.dice);
         link.down.cut(&mut self.dice);
         let (node, hub) = if self.dice.once_in(2) { (soon, late) } else { (late, soon) };
@@ -279,6 +280,7 @@ impl World {
         if hub_blocked {
             self.at(now, What::RoomAtHub(conn));
         }
+        self.calls_are_cut(tag);
     }
 
     fn stops_reading(&mut self, tag: Tag) {
@@ -343,7 +345,17 @@ impl World {
 
     /// The program ends without a word; a new one may start under its name.
     fn crashes(&mut self, tag: Tag) {
-        let Some(program) = self.programs.remove(&tag) else { return };
+        let Some(name) = self.dies(tag) else { return };
+        if self.dice.once_in(2) {
+            // Its link may still be there when the new one comes.
+            self.shared.insert(name.clone());
+            self.start_program_as(name);
+        }
+    }
+
+    /// The program ends without a word. Tells its name.
+    pub(super) fn dies(&mut self, tag: Tag) -> Option<Name> {
+        let program = self.programs.remove(&tag)?;
         self.trace.line(self.now, format_args!("program {tag} crashes"));
         self.report.crashes += 1;
         self.gone.insert(tag, program.publisher);
@@ -353,11 +365,7 @@ impl World {
                 link.attached = false;
             }
         }
-        if self.dice.once_in(2) {
-            // Its link may still be there when the new one comes.
-            self.shared.insert(program.name.clone());
-            self.start_program_as(program.name);
-        }
+        Some(program.name)
     }
 
     pub(super) fn leaves(&mut self, tag: Tag) {

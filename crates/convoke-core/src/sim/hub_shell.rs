@@ -152,6 +152,7 @@ impl World {
         let now = self.now;
         let Some(link) = self.conns.get_mut(&conn) else { return };
         let Some(id) = link.link.take() else { return };
+        let tag = link.tag;
         self.trace.line(now, format_args!("hub closes link {conn}"));
         let end = link.down.close(Duration::ZERO, now);
         link.up.take();
@@ -165,6 +166,7 @@ impl World {
         if let Some(hub) = &mut self.hub {
             hub.closed(id, now);
         }
+        self.calls_are_cut(tag);
         self.collect_notices(0);
     }
 
@@ -182,6 +184,7 @@ impl World {
                         self.name_has_another(&node);
                     }
                     self.link_joined(conn, &node);
+                    self.provider_joined(&node, conn);
                     self.member_joined(&node);
                 }
                 Notice::Gone { node, why } => {
@@ -192,6 +195,7 @@ impl World {
                     self.sessions -= u64::from(taken_over || why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
                         self.member_gone(&node, of, &why);
+                        self.provider_lost(&node, of, &why);
                         self.check_end(of, &why);
                         if why.code == Code::Left
                             && let Some(tag) = self.conns.get(&of).map(|link| link.tag)
@@ -235,6 +239,7 @@ impl World {
     pub(super) fn hub_wakes(&mut self) {
         self.stalled = false;
         self.stood_still(self.stalled_at);
+        self.calls_stood_still();
         self.trace.line(self.now, format_args!("hub goes on"));
         let tick_first = self.dice.once_in(2);
         if tick_first {
@@ -262,7 +267,7 @@ impl World {
         }
         self.hub = None;
         self.foundation_crashes();
-        self.ways_change();
+        self.calls_lose_hub();
         self.joined.clear();
         self.by_link.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();

@@ -193,6 +193,7 @@ impl World {
             if blocked {
                 self.at(now, What::RoomAtHub(conn));
             }
+            self.calls_are_cut(tag);
         }
     }
 

@@ -160,6 +160,9 @@ impl World {
                     request.expected = Some(recipients);
                 }
             }
+            Frame::Call(call) if call.again => self.asks_again(tag),
+            // Of what, is not known.
+            Frame::Part(..) => self.asks_again(tag),
             Frame::Close { .. } => return false,
             _ => {}
         }
@@ -230,9 +233,10 @@ impl World {
 
     pub(super) fn link_gone(&mut self, conn: ConnId) {
         self.joined.retain(|_, of| *of != conn);
-        self.ways_change();
         if let Some(link) = self.conns.get_mut(&conn) {
             link.tap.joined = false;
+            let tag = link.tag;
+            self.calls_are_cut(tag);
         }
     }
 }

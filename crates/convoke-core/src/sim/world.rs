@@ -336,6 +336,7 @@ impl World {
                 self.step();
                 self.check_members();
                 self.check_open_calls();
+                self.check_lost_calls();
                 let pause = self.dice.micros(1, self.pace.as_micros() as u64);
                 self.at(self.now + pause, What::Step);
             }
@@ -374,6 +375,7 @@ impl World {
             self.stood_still(from);
         }
         self.jumped_at = self.now;
+        self.calls_stood_still();
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue.into_iter().map(|((time, order), what)| ((time + by, order), what)).collect();
         self.foundation.shift(by);

@@ -196,7 +196,7 @@ fn flags_of_an_item_are_those_of_the_document() {
             let mut fields = vec![1, 0, what, bit, 1, 0, b'a', 0];
             fields.extend(if bit == 4 { &[7, 0, 0, 0, 0, 0, 0, 0][..] } else { &[] });
             fields.extend(if is_set { &[0, 0, 0, 0, 0][..] } else { &[] });
-            let bytes = long(Kind::Write, 0, 0, &[&[1; 16][..], &fields].concat());
+            let bytes = long(Kind::Write, 0, 0, &[&[1][..], &[0; 15], &fields].concat());
             assert_eq!(Frame::decode(&bytes).is_ok(), known, "{bit:#04x}, to set: {is_set}");
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke_core::{CallEnd, Selector};
+use convoke_core::{CallEnd, Selector, limits};
 
 use crate::world::World;
 
@@ -20,7 +20,16 @@ impl Dice {
     }
 }
 
-fn story(seed: u64, idempotent: bool) {
+/// How a story ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Everybody joins, and what is open is handled.
+    Settled,
+    /// Each is cut, leaves or stays, with whatever is open.
+    Broken,
+}
+
+fn story(seed: u64, idempotent: bool, ending: Ending) {
     let mut dice = Dice(seed);
     let mut world = World::new();
     let providers: Vec<usize> = (0..3).map(|n| world.node(&format!("p{n}"))).collect();
@@ -88,6 +97,9 @@ fn story(seed: u64, idempotent: bool) {
         }
         take_ends(&mut world, &callers, &mut ends, seed);
     }
+    if ending == Ending::Broken {
+        return breaks(&mut world, &mut dice, &format!("seed {seed}"));
+    }
     for at in 0..6 {
         // A link that loses what is on it is no link; it must be cut before anything is made good.
         if world.sides[at].deaf || world.sides[at].stuck {
@@ -124,6 +136,51 @@ fn story(seed: u64, idempotent: bool) {
     assert_eq!((census.calls, census.registrations), (0, 3), "seed {seed}");
 }
 
+/// Each is cut, leaves or stays; once those who stay have handled what they have, nothing is open, whoever had called it and
+/// whoever had it. Then these leave too, and nothing at all is left.
+fn breaks(world: &mut World, dice: &mut Dice, seed: &str) {
+    let mut staying = Vec::new();
+    for at in 0..6 {
+        match dice.below(3) {
+            0 => world.cut(at),
+            1 => leave(world, at),
+            _ => staying.push(at),
+        }
+    }
+    for &at in &staying {
+        if world.sides[at].deaf || world.sides[at].stuck {
+            world.cut(at);
+        }
+        join(world, at);
+    }
+    // What waits for a provider waits no longer than this either.
+    for _ in 0..4 {
+        world.pass(limits::PROVIDER_AWAY_TIME_MAX);
+        for &at in &staying {
+            while world.handle(at) {}
+        }
+    }
+    let providers = staying.iter().filter(|at| **at < 3).count();
+    let census = world.hub.census();
+    assert_eq!((census.calls, census.registrations), (0, providers), "{seed}: {staying:?} stay");
+    for at in staying {
+        leave(world, at);
+    }
+    let census = world.hub.census();
+    let left = (census.services, census.registrations, census.calls, census.parties, census.links);
+    assert_eq!(left, (0, 0, 0, 0, 0), "{seed}");
+}
+
+fn leave(world: &mut World, at: usize) {
+    let now = world.now;
+    world.sides[at].node.leave(now);
+    world.sides[at].stuck = false;
+    world.run();
+    if world.sides[at].deaf {
+        world.cut(at);
+    }
+}
+
 fn join(world: &mut World, at: usize) {
     if world.sides[at].link.is_none() {
         world.join(at);
@@ -148,13 +205,20 @@ fn take_ends(world: &mut World, callers: &[usize], ends: &mut BTreeMap<(usize, u
 #[test]
 fn no_call_is_handled_twice_and_each_ends_once_and_truly() {
     for seed in 0..300 {
-        story(seed, false);
+        story(seed, false, Ending::Settled);
     }
 }
 
 #[test]
 fn calls_to_idempotent_providers_end_once_and_truly() {
     for seed in 1000..1100 {
-        story(seed, true);
+        story(seed, true, Ending::Settled);
+    }
+}
+
+#[test]
+fn whatever_is_cut_and_given_up_nothing_is_left_of_it() {
+    for seed in 2000..2300 {
+        story(seed, seed % 3 == 0, Ending::Broken);
     }
 }

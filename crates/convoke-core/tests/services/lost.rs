@@ -347,3 +347,42 @@ fn a_caller_that_comes_back_late_finds_the_call_that_was_given_up_for_it() {
     assert_eq!(world.done(ann, number), "x");
     assert_eq!(world.census().0, 0);
 }
+
+#[test]
+fn of_a_call_that_was_given_up_nothing_is_left_whatever_becomes_of_its_provider() {
+    // It comes back and answers; had answered meanwhile; had never got it; does not come back.
+    for story in 0..4 {
+        let mut world = World::new();
+        let (calc, ann) = (world.provider("calc", "s"), world.node("ann"));
+        world.sides[calc].deaf = story == 2;
+        let number = world.call(ann, "s", "x");
+        if story % 2 == 0 {
+            world.cut(calc);
+        }
+        world.sides[ann].node.cancel(number);
+        world.run();
+        assert_eq!(world.census().0, 1, "{story}: its provider may have it");
+        world.cut(calc);
+        match story {
+            0 => {
+                world.join(calc);
+                assert_eq!(world.sides[calc].cancelled.len(), 1, "it is told when it is back");
+                assert_eq!(world.census().0, 1);
+                world.handle(calc);
+            }
+            1 => {
+                world.handle(calc);
+                world.join(calc);
+            }
+            2 => world.join(calc),
+            _ => world.pass(AWAY + Duration::from_millis(10)),
+        }
+        assert_eq!(world.census().0, 0, "{story}");
+        assert!(world.is_open(ann, number), "{story}: nobody is told");
+        let now = world.now;
+        world.sides[ann].node.leave(now);
+        world.cut(calc);
+        world.pass(AWAY + Duration::from_millis(10));
+        assert_eq!(world.census(), (0, 0, 0), "{story}");
+    }
+}

@@ -45,6 +45,15 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     let shown = path.display();
     let at = |what: &str| format!("data folder `{shown}`: {what}");
     make(path).map_err(|error| Error::io(at("cannot be made"), error))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let metadata = fs::metadata(path).map_err(|error| Error::io(at("cannot be looked at"), error))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o002 != 0 {
+            return Err(Error::Configuration(at(&format!("everybody can write it (mode {mode:o}); make it 700"))));
+        }
+    }
     let lock = File::options().create(true).write(true).truncate(false).open(path.join("lock"));
     let lock = lock.map_err(|error| Error::io(at("lock"), error))?;
     match lock.try_lock() {
@@ -202,6 +211,17 @@ mod tests {
             assert!(matches!(open(Some(folder.path())).err(), Some(Error::Configuration(_))), "{text}");
             assert_eq!(fs::read_to_string(folder.path().join("hub.json")).unwrap(), text);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_everybody_can_write_is_refused_and_left_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let error = open(Some(folder.path())).err().unwrap();
+        assert!(error.to_string().ends_with("everybody can write it (mode 777); make it 700"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

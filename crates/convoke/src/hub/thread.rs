@@ -56,6 +56,9 @@ const TURNED_AWAY_MAX: usize = 64;
 /// How long the accept loop waits when the system has no more files or memory for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Under this target the log tells of links: who joins, who leaves, who is refused. A hub of thousands tells much of them.
+const LINK: &str = "convoke::link";
+
 /// Threads that carry links over TLS. With one, what a program did on one link before another link was made is also seen in
 /// this order: who leaves leaves its name to who comes next. It encrypts as much as the one thread of the hub handles.
 const TLS_THREADS: usize = 1;
@@ -141,6 +144,10 @@ pub(super) fn run(
         // Last, with the lock of the folder: until then it may be asked for more.
         if let Some(store) = store {
             store.finish();
+            // It may have failed now.
+            for notice in loops.shared.lock().notices() {
+                loops.log(&notice);
+            }
         }
     });
     // Dropping it would not wait, and who stops a hub wants its connections to be closed.
@@ -291,7 +298,7 @@ impl Loop {
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
                 Err(error) => {
-                    tracing::warn!("accepting connections waits {} ms: {error}", ACCEPT_PAUSE.as_millis());
+                    tracing::warn!(target: LINK, "accepting connections waits {} ms: {error}", ACCEPT_PAUSE.as_millis());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -302,7 +309,7 @@ impl Loop {
         let id = match self.shared.lock().open(peer, now()) {
             Ok(id) => id,
             Err(refusal) => {
-                tracing::warn!("a connection was refused: {refusal}");
+                tracing::warn!(target: LINK, "a connection was refused: {refusal}");
                 return self.turn_away(stream, &refusal);
             }
         };
@@ -460,9 +467,11 @@ impl Loop {
     fn log(&self, notice: &Notice) {
         self.shared.heed(notice);
         match notice {
-            Notice::Joined { node, author, resumed: false } => tracing::info!("`{node}` joined, author `{author}`"),
-            Notice::Joined { node, .. } => tracing::info!("`{node}` is back"),
-            Notice::Gone { node, why } => tracing::info!("`{node}` is gone: {why}"),
+            Notice::Joined { node, author, resumed: false } => {
+                tracing::info!(target: LINK, "`{node}` joined, author `{author}`")
+            }
+            Notice::Joined { node, .. } => tracing::info!(target: LINK, "`{node}` is back"),
+            Notice::Gone { node, why } => tracing::info!(target: LINK, "`{node}` is gone: {why}"),
             Notice::Failed(why) => tracing::error!("nothing can be kept any more: {why}"),
             Notice::Refused(why) => {
                 let second = now().as_nanos() / 1_000_000_000;
@@ -470,10 +479,10 @@ impl Loop {
                 if since == second {
                     self.refused.set((second, count + 1));
                 } else if count > REFUSALS_LOGGED_MAX {
-                    tracing::warn!("{} more links were refused within a second", count - REFUSALS_LOGGED_MAX);
+                    tracing::warn!(target: LINK, "{} more links were refused within a second", count - REFUSALS_LOGGED_MAX);
                 }
                 if self.refused.get().1 <= REFUSALS_LOGGED_MAX {
-                    tracing::warn!("a link was refused: {why}");
+                    tracing::warn!(target: LINK, "a link was refused: {why}");
                 }
             }
         }

@@ -12,8 +12,9 @@ use crate::token::Token;
 /// with the token are closed, with all that waits on them, and come back with the rights that they have then. What the hub
 /// knows of a token stands under `$hub/tokens/`; its secret is not among it, and leaves the program only in a [`Token`].
 ///
-/// All of them fail with [`Error::Refused`] if the rights of this node do not allow it, if there is such a token already or
-/// none, or at a limit (10,000 tokens, 64 rules each); with [`Error::BadName`]; and with [`Error::Offline`] without a link. Not
+/// All of them fail with [`Error::Unauthorized`] if the rights of this node do not allow it, or if it has not itself what it
+/// wants to give; with [`Error::Conflict`] if there is such a token already or none; with [`Error::Refused`] at a limit (10,000
+/// tokens, 64 rules each) or for a rule that is none; with [`Error::BadName`]; and with [`Error::Offline`] without a link. Not
 /// cancel safe: a change that was cancelled may have happened. One whose link is cut meanwhile may have happened too;
 /// doing it again does no harm, or says that it is done.
 impl Node {

@@ -55,10 +55,10 @@ pub(super) fn lowercase(text: &str) -> String {
     let text = text.trim_end_matches('.');
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_lowercase).collect();
-    // An abbreviation stays one.
-    match chars.as_str().starts_with(char::is_uppercase) {
-        true => text.to_owned(),
-        false => first + chars.as_str(),
+    match chars.as_str().starts_with(char::is_lowercase) {
+        true => first + chars.as_str(),
+        // An abbreviation stays one.
+        false => text.to_owned(),
     }
 }
 
@@ -182,5 +182,17 @@ impl StorageBackend for Watched {
 
     fn close(&self) -> io::Result<()> {
         self.watch.note("closing", self.backend.close())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_becomes_part_of_a_sentence() {
+        assert_eq!(words(&io::Error::from_raw_os_error(5)), words(&io::Error::other("Input/output error.")));
+        let said = ["Not a redb database: no", "I/O error.", "DB is locked", "é", ""].map(lowercase);
+        assert_eq!(said, ["not a redb database: no", "I/O error", "DB is locked", "é", ""]);
     }
 }

@@ -74,10 +74,10 @@ impl From<StorageError> for Unusable {
             StorageError::Io(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
-                Unusable::Corrupt(lowercase(&error.to_string()))
+                damaged(&error)
             }
             StorageError::Io(error) => Unusable::Io(Failed { tried: USING, error }),
-            StorageError::Corrupted(text) => Unusable::Corrupt(lowercase(&text)),
+            StorageError::Corrupted(text) => damaged(&text),
             other => unexpected(other),
         }
     }
@@ -108,7 +108,7 @@ impl From<TableError> for Unusable {
     fn from(error: TableError) -> Unusable {
         match error {
             TableError::Storage(error) => error.into(),
-            other => Unusable::Corrupt(lowercase(&other.to_string())),
+            other => damaged(&other),
         }
     }
 }
@@ -129,6 +129,12 @@ impl From<CompactionError> for Unusable {
             other => unexpected(other),
         }
     }
+}
+
+/// What redb says of a file that is not what it has written.
+fn damaged(text: &dyn fmt::Display) -> Unusable {
+    let text = lowercase(&text.to_string());
+    Unusable::Corrupt(format!("redb says `{text}`; put a copy of it back, or start with another folder"))
 }
 
 /// What was tried when only redb knows.

@@ -41,6 +41,12 @@ impl Want {
         }
     }
 
+    /// What is wrong, and what to do.
+    pub(super) fn sentence(self) -> String {
+        let (what, remedy) = self.words();
+        format!("{what}; {remedy} and try again")
+    }
+
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Want::Disk => ("the hub's disk is full", "make room on it"),

@@ -28,6 +28,12 @@ fn open_on(disk: &Faulty, history: [u8; 16]) -> Result<Store, Error> {
     Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history, SPARE_BYTES_MAX)
 }
 
+/// An empty store that begins with what it is asked for when the second of these is dropped.
+pub(crate) fn that_waits() -> (StoreThread, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel();
+    (StoreThread::after(wait, open(&Faulty::default())), go)
+}
+
 /// A store whose next sync fails, on a thread of its own.
 pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
     let disk = Faulty::default();
@@ -539,7 +545,9 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
     assert!(no_file.to_string().starts_with("`store.redb` is corrupt: "), "{no_file}");
     let cut = disk.state().bytes_mut()[..30_000].to_vec();
     let half = refused(&Faulty::of(cut), HISTORY);
-    assert!(half.to_string().starts_with("`store.redb` is corrupt: "), "{half}");
+    assert!(half.to_string().starts_with("`store.redb` is corrupt: redb says `file truncated"), "{half}");
+    let remedy = "`; put a copy of it back, or start with another folder; nothing was changed in it";
+    assert!(half.to_string().ends_with(remedy), "{half}");
 }
 
 #[test]

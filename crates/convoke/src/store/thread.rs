@@ -135,6 +135,20 @@ impl StoreThread {
         Ok(store)
     }
 
+    /// One that begins when the other end of `wait` is dropped.
+    #[cfg(test)]
+    pub(super) fn after(wait: mpsc::Receiver<()>, store: Store) -> StoreThread {
+        let queue = Arc::new(Queue::default());
+        let (tell, teller) = mpsc::channel::<Tell>();
+        let asked = queue.clone();
+        let thread = std::thread::spawn(move || {
+            let tell = teller.recv().unwrap();
+            wait.recv().unwrap_err();
+            run(store, &asked, tell);
+        });
+        StoreThread { queue, tell, thread: Some(thread) }
+    }
+
     /// Lets it begin: what comes of the asks goes to `tell`.
     pub(crate) fn start(&self, tell: Tell) {
         // It has ended only if it has panicked, which was reported there.
@@ -173,7 +187,7 @@ fn run(mut store: Store, queue: &Queue, mut tell: Tell) {
             store.finish(&mut tell);
         }
         if (store.has_failed() || closing && nothing) && queue.end(store.has_failed()) {
-            return store.close();
+            return store.close(&mut tell);
         }
     }
 }

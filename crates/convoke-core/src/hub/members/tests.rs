@@ -649,3 +649,40 @@ fn a_node_whose_name_is_too_long_to_tell_about_is_refused() {
     world.joined(&"a".repeat(480));
     world.joined(&["a"; 28].join("/"));
 }
+
+#[test]
+fn a_link_is_judged_by_the_beats_that_it_was_told_whatever_is_set_later() {
+    let mut world = World::new();
+    let (mut old, away) = (world.joined("old"), world.joined("away"));
+    world.hub.closed(away.link.unwrap(), world.now);
+    let beat = Duration::from_secs(1);
+    let membership =
+        Membership { beat, beat_attentive: beat, dead_beats: 4, removed_beats: 8, ..Membership::default() };
+    world.hub.reconfigure(&HubConfig { membership, ..HubConfig::default() });
+    let new = world.joined("new");
+    world.pass(Duration::from_secs(3), &mut [&mut old]);
+    assert_eq!(world.hub.member(&name("new")), Some(MemberState::Suspect));
+    world.pass(Duration::from_secs(1), &mut [&mut old]);
+    assert_eq!(world.hub.member(&name("new")), Some(MemberState::Dead));
+    world.hub.closed(new.link.unwrap(), world.now);
+    world.pass(BEAT * 5, &mut [&mut old]);
+    assert_eq!(world.hub.member(&name("old")), Some(MemberState::Alive));
+    // It was away already, and goes as it would have gone.
+    assert_eq!(world.hub.member(&name("away")), Some(MemberState::Suspect));
+    world.pass(BEAT, &mut [&mut old]);
+    assert_eq!(world.hub.member(&name("away")), Some(MemberState::Dead));
+    world.pass(BEAT * 24, &mut [&mut old]);
+    assert_eq!((world.hub.member(&name("away")), world.hub.member(&name("new"))), (None, None));
+}
+
+#[test]
+fn fewer_links_than_there_are_cut_nobody_and_let_nobody_in() {
+    let mut world = World::new();
+    let (mut one, _other) = (world.joined("one"), world.joined("other"));
+    world.hub.reconfigure(&HubConfig { links_max: 1, ..HubConfig::default() });
+    assert_eq!(world.hub.open(Peer::Owner, world.now).unwrap_err().code, Code::Limit);
+    world.pass(Duration::from_secs(1), &mut [&mut one]);
+    assert_eq!(world.hub.census().nodes, 2);
+    world.hub.reconfigure(&HubConfig { links_max: 3, ..HubConfig::default() });
+    world.joined("another");
+}

@@ -23,12 +23,18 @@ impl HubState {
             services.unlist(offer);
         }
         self.take_back(party, unsent);
+        if why.code == Code::RightsChanged {
+            self.recant(party);
+        }
         let services = &mut self.services;
         // What is left was written.
         for place in services.calls.of(services.parties[party].handling) {
             services.calls[place].order = 0;
         }
-        let patience = PROVIDER_AWAY_TIME_MAX.saturating_sub(silent);
+        let patience = match PROVIDER_AWAY_TIME_MAX.saturating_sub(silent) {
+            _ if planted(Bug::LostIsWaitedFor) => PROVIDER_AWAY_TIME_MAX * 2,
+            patience => patience,
+        };
         if why.code == Code::Left || patience.is_zero() {
             return self.lose(party);
         }
@@ -39,6 +45,19 @@ impl HubState {
         if let Some(before) = services.away.insert(node, party) {
             debug_assert!(before != party, "a party goes away once");
             self.lose(before);
+        }
+    }
+
+    /// The rights of a node's principal have changed: whether it may still call what it has called, and be told what came of
+    /// it, is asked when it asks for that again.
+    fn recant(&mut self, party: u32) {
+        let caller = &mut self.services.parties[party];
+        caller.kept.clear();
+        caller.kept_bytes = 0;
+        let mut open: Vec<(u64, u32)> = std::mem::take(&mut caller.numbers).into_iter().collect();
+        open.sort_unstable();
+        for (_, place) in open {
+            self.give_up(place);
         }
     }
 

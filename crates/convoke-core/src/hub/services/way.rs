@@ -201,7 +201,10 @@ impl HubState {
     /// a provider waits for this one, if for any.
     pub(super) fn offered(&mut self, id: LinkId, service: u32, offer: u32) {
         let Services { calls, all, parties, offers, .. } = &self.services;
-        let (waiting, sought) = (calls.of(all[service].waiting), calls.of(all[service].sought));
+        let (mut waiting, sought) = (calls.of(all[service].waiting), calls.of(all[service].sought));
+        if planted(Bug::WaitingIsNoQueue) {
+            waiting.reverse();
+        }
         if parties[offers[offer].party].offers_of(service).next() == Some(offer) {
             for place in sought {
                 self.recall(id, place);
@@ -261,6 +264,9 @@ impl HubState {
     /// Asks every provider who has this call, and for a while everyone who becomes one.
     fn seek(&mut self, caller: u32, call: &Call<'_>) -> Result<(), Refusal> {
         let name = Name::from_bytes(call.service).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        // What comes again may be anybody's, or of a time when it was allowed.
+        let link = self.services.parties[caller].link;
+        check_call(link.and_then(|link| self.links.joined(link)), name.as_str())?;
         if self.services.parties[caller].numbers.len() >= CALLS_PER_CALLER_MAX {
             return Err(refusal(
                 Code::LinkLost,

@@ -1,0 +1,41 @@
+//! A terminal of the test's own, which shows what programs write to it, and can be taken away.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// The end that a person would sit at.
+pub(crate) struct Terminal {
+    here: File,
+    there: File,
+}
+
+impl Terminal {
+    pub(crate) fn new() -> Terminal {
+        let here = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&here).unwrap();
+        unlockpt(&here).unwrap();
+        let name = ptsname(&here, Vec::new()).unwrap();
+        let there = File::options().read(true).write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
+        Terminal { here: here.into(), there }
+    }
+
+    /// The end of a program.
+    pub(crate) fn end(&self) -> Stdio {
+        self.there.try_clone().unwrap().into()
+    }
+
+    /// What was written, once all programs have ended that could write.
+    pub(crate) fn shown(self) -> String {
+        let Terminal { mut here, there } = self;
+        drop(there);
+        let mut shown = Vec::new();
+        // The end of a terminal is an error.
+        let _ = here.read_to_end(&mut shown);
+        String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+    }
+}
