@@ -170,6 +170,9 @@ pub const LOOKED_AT_MAX: i64 = 4096;
 /// How long others have their turn then.
 pub const LOOKED_AT_PAUSE: Duration = Duration::from_millis(1);
 
+/// After so long a link may look at as many without a pause: who asks for little again and again need not wait.
+pub const LOOKED_AT_REFILL: Duration = Duration::from_millis(100);
+
 /// Bytes of Value frames that wait for one link. The rest waits as a cursor, which costs nothing.
 pub const LINK_VALUES_BYTES_MAX: usize = 256 << 10;
 

@@ -72,13 +72,12 @@ impl HubState {
             return Ok(());
         }
         self.conversation.check_room()?;
-        if !std::mem::replace(begun, true) {
-            if self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
-                && let Some(session) = self.sessions.get(incarnation)
-            {
-                let (node, secret) = (session.node.clone(), session.secret.clone());
-                self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
-            }
+        if !std::mem::replace(begun, true)
+            && self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
+            && let Some(session) = self.sessions.get(incarnation)
+        {
+            let (node, secret) = (session.node.clone(), session.secret.clone());
+            self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
         }
         self.conversation.append(&operation);
         if planted(Bug::AppliedTooEarly)

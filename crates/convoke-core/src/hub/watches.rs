@@ -252,9 +252,8 @@ impl HubState {
 
     /// Lets the watches and the gets of a link take what it has room for.
     pub(super) fn feed(&mut self, id: LinkId) {
-        if self.links.joined(id).is_none_or(|joined| joined.turns.is_idle()) {
-            return;
-        }
+        let Some(joined) = self.links.joined(id).filter(|joined| !joined.turns.is_idle()) else { return };
+        joined.turns.refill(self.watches.bounds.at_once, self.now);
         while let Some(link) = self.links.get_mut(id)
             && link.lanes.values.len() < LINK_VALUES_BYTES_MAX
             && let Some(asked) = link.joined().and_then(|joined| joined.turns.next())
@@ -305,7 +304,7 @@ impl HubState {
             self.timers.set(self.now + LOOKED_AT_PAUSE, Timer::Look);
         }
         let Some(joined) = self.links.joined(id) else { return };
-        joined.turns.may_look(self.watches.bounds.at_once);
+        joined.turns.may_look(self.watches.bounds.at_once, self.now);
         self.touch(id);
     }
 

@@ -177,7 +177,8 @@ impl World {
 
     fn carry(&mut self, place: usize) -> bool {
         let node = &mut self.nodes[place];
-        if node.refused.is_some() {
+        let has_ended = node.link.is_none() && matches!(node.state.standing(), Standing::Ended(_));
+        if node.refused.is_some() || has_ended {
             return false;
         }
         if node.link.is_none() {

@@ -34,6 +34,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "WATCH_WINDOW_BYTES",
     "LOOKED_AT_MAX",
     "LOOKED_AT_PAUSE",
+    "LOOKED_AT_REFILL",
     "WRITES_BYTES_MAX",
     "APPEND_RETRY_TIME",
     "MEMBERS_AWAY_MAX",

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{Asked, GetKey};
+use crate::limits::LOOKED_AT_REFILL;
+use crate::time::Time;
 
 /// Names a turn on its link, until it has come or is not wanted any more. Zero is none.
 pub(in crate::hub) type Turn = u64;
@@ -23,6 +25,8 @@ pub(in crate::hub) struct Turns {
     pub(super) told: Option<GetKey>,
     /// Gets that wait for the end of that one.
     gets: BTreeMap<Turn, GetKey>,
+    /// When it may have looked at as many anew.
+    refilled: Time,
     /// Its place among the links that have to look further; zero for none.
     pub(super) looks: Turn,
 }
@@ -81,9 +85,16 @@ impl Turns {
     }
 
     /// Others have had their turn.
-    pub(super) fn may_look(&mut self, at_once: i64) {
-        self.looks = 0;
+    pub(super) fn may_look(&mut self, at_once: i64, now: Time) {
+        (self.looks, self.refilled) = (0, now);
         self.rows_left = at_once.min(self.rows_left + at_once);
+    }
+
+    /// The link may look further without waiting for its turn if it has looked at little for long.
+    pub(super) fn refill(&mut self, at_once: i64, now: Time) {
+        if self.looks == 0 && now.since(self.refilled) >= LOOKED_AT_REFILL {
+            self.may_look(at_once, now);
+        }
     }
 
     /// Whether nobody waits for a turn.
