@@ -399,7 +399,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if the hub has refused one of those that were not confirmed yet: the first of these is told.
+    /// [`Error::Unauthorized`] if the hub has refused one of those that were not confirmed yet: the first is told.
     /// [`Error::Offline`] without a link; [`Error::Unanswered`] if the link is cut before the answer: what was published
     /// may have arrived or not.
     ///
