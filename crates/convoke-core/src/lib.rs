@@ -22,6 +22,7 @@ pub mod bug;
 pub mod foundation;
 pub mod frame;
 pub mod hub;
+pub mod journal;
 mod kept;
 pub mod limits;
 pub mod name;

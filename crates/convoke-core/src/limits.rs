@@ -277,3 +277,7 @@ pub const BEATS_REMOVED: u32 = 30;
 
 /// After what the foundation did not take, when the hub tries its own again.
 pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);
+
+/// Commands and groups of a journal, from its end, that can be undone. Of each the hub and every replica know how it stands, in
+/// some 200 bytes.
+pub const UNDO_UNITS_MAX: usize = 100_000;

@@ -1,0 +1,43 @@
+//! Journals: sequences of commands that every follower applies in the same order, and of which any can be undone.
+//!
+//! An entry says that a command is done, or that an earlier one is undone, or done again. Entries are never changed: what
+//! counts as done is a function of all of them, computed by [`UndoList`] in the hub and in every replica alike.
+//!
+//! The state of a replica is what comes of all commands that count as done, in the order of their places, as if those that
+//! are undone had never been. [`Replica`] computes it; that is the whole meaning of undo.
+
+mod replica;
+mod undo;
+
+pub use replica::{Applied, Replica, State, Stuck};
+pub use undo::{Scope, UndoList, UndoRefused};
+
+use crate::name::Name;
+
+/// What an entry of a journal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Deed {
+    /// A command is done. `first` is the place of the first command of its group, all of which are undone as one; its own
+    /// if it is alone or the first.
+    Do {
+        /// The place of the first command of the group.
+        first: u64,
+    },
+    /// The command at this place, or the group that begins there, is undone.
+    Undo(u64),
+    /// It is done again, where it was.
+    Redo(u64),
+}
+
+/// An entry of a journal, without its command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the journal: 1 for the first, and one more for each that follows.
+    pub seq: u64,
+    /// Who is answerable for it.
+    pub author: Name,
+    /// When the hub took it, in milliseconds since 1970 by the hub's clock. Nothing is decided by it.
+    pub wall_ms: u64,
+    /// What it says.
+    pub deed: Deed,
+}
