@@ -76,6 +76,14 @@ pub enum Bug {
     StallCounted,
     /// The dead are never removed.
     DeadStay,
+    /// A provider tells what became of a call to whoever names its incarnation.
+    RecalledByAnother,
+    /// A node that comes back with other rights is told what came of calls that only its old ones allowed.
+    ResumedAsAnother,
+    /// Of a node that is away replies and calls that wait outlive a change of its rights.
+    AwayKeepReplies,
+    /// A change of rights that the foundation was asked to keep again is done again.
+    GrantedTwice,
 }
 
 impl Bug {

@@ -137,6 +137,9 @@ pub const EVERY_BYTES_MAX: usize = 16 << 20;
 /// Principals of a hub beside its owner.
 pub const PRINCIPALS_MAX: usize = 10_000;
 
+/// Hubs of which it is known which change of rights they have asked for last: more than share a foundation.
+pub const GRANTERS_MAX: usize = 1000;
+
 /// Rules of one principal. Each is looked at whenever its rights are asked.
 pub const RULES_MAX: usize = 64;
 

@@ -147,6 +147,8 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::ReplyOfAnother
             | Bug::OverdueForgotten => Checker::Calls,
             Bug::SuspectIsDead | Bug::StallCounted => Checker::Members,
+            // Stories of their own are told about these: tests/rights.
+            Bug::RecalledByAnother | Bug::ResumedAsAnother | Bug::AwayKeepReplies | Bug::GrantedTwice => continue,
         };
         let failure = caught(bug, checker);
         println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);

@@ -33,7 +33,7 @@ use crate::limits::{
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::report::{ProviderReport, ServiceReport};
-use crate::rights::{Verb, allow};
+use crate::rights::{Principal, Verb, allow};
 use crate::time::Time;
 use crate::tree::slab::Slab;
 
@@ -73,6 +73,8 @@ struct Offer {
 /// A node that has called or offered something, in one incarnation.
 struct Party {
     node: Name,
+    /// With which rights it called what is open, and was given what is kept for it.
+    principal: Principal,
     author: Name,
     incarnation: Incarnation,
     /// What the node was before the hub forgot it: calls that it asks for again may have been made as that.
@@ -115,8 +117,8 @@ pub(super) struct Services {
     away: BTreeMap<Name, u32>,
     calls: Calls,
     /// Calls that a provider has and nobody waits for any more, by their callers' incarnations and numbers: one of them may
-    /// be asked for again.
-    orphans: BTreeMap<(Incarnation, u64), u32>,
+    /// be asked for again. With the place of each, and the node that called.
+    orphans: BTreeMap<(Incarnation, u64, u32), Name>,
     /// Not later than the first deadline of a call or a party.
     due: Option<Time>,
     /// Bytes of what calls are called with that are kept here.
@@ -297,6 +299,7 @@ impl HubState {
             self.sessions.get(joined.incarnation).map_or((0, None), |session| (session.calls, session.former));
         let party = self.services.parties.insert(Party {
             node: joined.node.clone(),
+            principal: joined.principal.clone(),
             author: joined.author.clone(),
             incarnation: joined.incarnation,
             former,

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 /// Limits that only a hub's or a node's own memory and patience know of; nothing on a link depends on them.
 const NOT_ON_A_LINK: &[&str] = &[
     "SHARED_FRAME_BYTES_MIN",
+    "GRANTERS_MAX",
     "STALL",
     "SUBSCRIPTION_BYTES_MAX",
     "NODE_BULK_BYTES_MAX",
