@@ -25,6 +25,9 @@ use crate::refusal::Refusal;
 /// Names an append, a read or a barrier until it is answered. The hub counts them.
 pub type Ticket = u64;
 
+/// Tables of this number and above may be long: their rows are not told with a snapshot, only to who reads them.
+pub const READ_ONLY: u8 = 0x80;
+
 /// What a row is found by: the number of its table and its key. Rows of a table are ordered by their keys' bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {
@@ -134,7 +137,8 @@ impl Memory {
     pub fn ask(&mut self, ask: Ask, mut tell: impl FnMut(Told)) {
         match ask {
             Ask::Snapshot => {
-                let rows = self.rows.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+                let rows = self.rows.iter().filter(|(key, _)| key.table < READ_ONLY);
+                let rows = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
                 tell(Told::Rows { pos: self.pos, rows });
                 tell(Told::Ready);
             }

@@ -11,6 +11,7 @@ mod fields;
 mod grant;
 mod info;
 mod join;
+mod journals;
 mod lagged;
 mod long;
 mod preface;
@@ -23,6 +24,7 @@ pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
+pub use journals::{Append, Appended, Back, Commands, Follow, Told};
 pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
@@ -138,6 +140,14 @@ kinds! {
     Cancel = 0x34, "Cancel";
     /// Hub to provider: what became of this call?
     Recall = 0x35, "Recall";
+    /// Node to hub: append this to a journal.
+    Append = 0x40, "Append";
+    /// Node to hub: tell the entries of a journal.
+    Follow = 0x41, "Follow";
+    /// Hub to node: an entry.
+    Entry = 0x42, "Entry";
+    /// Node to hub: everything up to this entry is applied.
+    Applied = 0x43, "Applied";
 }
 
 /// The head that every frame begins with.
@@ -363,6 +373,19 @@ pub enum Frame<'a> {
         /// The node that called: of another's calls the provider tells nothing.
         caller: &'a [u8],
     },
+    /// See [`Kind::Append`].
+    Append(Append<'a>),
+    /// See [`Kind::Follow`].
+    Follow(Follow<'a>),
+    /// See [`Kind::Entry`].
+    Entry(Told<'a>),
+    /// See [`Kind::Applied`].
+    Applied {
+        /// The number of the follower.
+        id: u32,
+        /// The place of the entry.
+        seq: u64,
+    },
     /// A fragment of a frame that is too long for one.
     Part(Head, &'a [u8]),
     /// A frame of a kind that this version does not know and that may be ignored.
@@ -451,6 +474,9 @@ impl<'a> Frame<'a> {
             Kind::Event | Kind::Write | Kind::Value | Kind::Call | Kind::Handle | Kind::Reply => {
                 unreachable!("handled above")
             }
+            Kind::Append | Kind::Entry => unreachable!("handled above"),
+            Kind::Follow => return Ok(Frame::Follow(Follow::read(fields)?)),
+            Kind::Applied => Frame::Applied { id: fields.u32("a number")?, seq: fields.u64("a place")? },
             Kind::Grant => return Ok(Frame::Grant(Grant::read(fields)?)),
             Kind::Info => return Ok(Frame::Info(Info::read(fields)?)),
             Kind::Hello => return Ok(Frame::Hello(Hello::read(fields)?)),
@@ -559,6 +585,11 @@ impl<'a> Frame<'a> {
                 Err(FrameError { offset: 5, expected: "no encoding and no flags in a Write" })
             }
             Some(Kind::Write) => Ok(Frame::Write(Write::read(&mut fields)?)),
+            Some(Kind::Append) if encoding != 0 || flags != 0 => {
+                Err(FrameError { offset: 5, expected: "no encoding and no flags in an Append" })
+            }
+            Some(Kind::Append) => Ok(Frame::Append(Append::read(&mut fields)?)),
+            Some(Kind::Entry) => Ok(Frame::Entry(Told::read(encoding, flags, fields)?)),
             Some(Kind::Value) => Ok(Frame::Value(Value::read(encoding, flags, fields)?)),
             Some(Kind::Call) => Ok(Frame::Call(Call::read(encoding, flags, fields)?)),
             Some(Kind::Handle) => Ok(Frame::Handle(Handle::read(encoding, flags, fields)?)),
@@ -658,6 +689,10 @@ impl<'a> Frame<'a> {
                 }
                 put_short(out, caller);
             }),
+            Frame::Append(append) => append.write(out),
+            Frame::Follow(follow) => follow.write(out),
+            Frame::Entry(entry) => entry.write(out),
+            Frame::Applied { id, seq } => Frame::write_applied(out, *id, *seq),
             Frame::Event(..) | Frame::Part(..) | Frame::Ignored(_) => unreachable!("not written this way"),
         }
     }

@@ -14,6 +14,7 @@ mod foundation;
 mod grants;
 mod groups;
 mod join;
+mod journals;
 mod links;
 mod members;
 mod report;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use foundation::Conversation;
 pub use grants::{Admission, Applicant};
+use journals::Followers;
 pub use links::LinkId;
 use links::{Link, Links, Phase};
 use members::Members;
@@ -231,6 +233,7 @@ pub struct HubState {
     memory: Kept,
     memory_epoch: u64,
     watches: Watches,
+    followers: Followers,
     /// Wall time, and when it was that.
     wall: (u64, Time),
     touched: Vec<LinkId>,
@@ -283,6 +286,7 @@ impl HubState {
             memory: Kept::new(identity.epoch.max(1), random.number()),
             memory_epoch: identity.epoch.max(1),
             watches: Watches::new(random.number()),
+            followers: Followers::new(),
             wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),

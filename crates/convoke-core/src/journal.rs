@@ -10,6 +10,7 @@ mod replica;
 mod undo;
 
 pub use replica::{Applied, Replica, State, Stuck};
+pub(crate) use undo::Unit;
 pub use undo::{Scope, UndoList, UndoRefused};
 
 use crate::name::Name;

@@ -8,6 +8,7 @@
 //! incarnation was answered, `principals` who may do what, `rows` the form in which all that is kept.
 
 mod changes;
+mod journals;
 mod principals;
 mod rows;
 #[cfg(test)]
@@ -20,9 +21,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
-pub(crate) use rows::{CHANGES, Rows, change_from_row, place_key};
+pub(crate) use journals::{JournalId, Journals};
+pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
-pub(crate) use windows::{Outcome, Window, answer_bytes};
+pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
 
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
@@ -48,6 +50,7 @@ pub(crate) struct Kept {
     windows: Windows,
     pub(crate) principals: Principals,
     granters: Granters,
+    pub(crate) journals: Journals,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
     rows: Rows,
@@ -62,6 +65,8 @@ pub(crate) struct Applied {
     pub(crate) changed: Vec<Place>,
     /// The principal that was to change, and what came of it.
     pub(crate) granted: Option<Granted>,
+    /// The journal that has new entries.
+    pub(crate) journal: Option<JournalId>,
 }
 
 /// What came of a change of rights.
@@ -90,6 +95,7 @@ impl Kept {
             windows: Windows::default(),
             principals: Principals::default(),
             granters: Granters::default(),
+            journals: Journals::default(),
             forgotten: Incarnation::default(),
             rows: Rows::new(epoch == 0),
         }
@@ -154,6 +160,8 @@ impl Kept {
                     let (incarnation, cseq, outcome) = windows::result_from_row(&key.key, row)?;
                     self.windows.answered(incarnation, cseq, outcome);
                 }
+                rows::JOURNALS => self.journals.restore(&key.key, row)?,
+                rows::UNITS => self.journals.restore_unit(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
                 rows::MARKS => {
@@ -171,6 +179,7 @@ impl Kept {
     /// All rows came back; what follows is applied.
     pub(crate) fn restored(&mut self) {
         self.changes.restored();
+        self.journals.restored();
     }
 
     /// Applies the operation at this position.
@@ -214,9 +223,20 @@ impl Kept {
                 applied.granted = Some(Granted { principal, done, again });
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
-                let outcome = self.write(incarnation, cseq, settled, author, wall_ms, items, &mut applied.changed);
+                let outcome = self.once(incarnation, cseq, settled, |kept| {
+                    kept.write(incarnation, author, wall_ms, items, &mut applied.changed)
+                });
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
                 self.trim();
+            }
+            Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
+                let outcome = self.once(incarnation, cseq, settled, |kept| {
+                    let Kept { journals, rows, .. } = kept;
+                    let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
+                    applied.journal = Some(id);
+                    Ok(Outcome::Done { rev: first, count })
+                });
+                applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
             }
         }
         Ok(applied)
@@ -236,17 +256,14 @@ impl Kept {
         done
     }
 
-    /// `None` for a duplicate that nobody waits for any more.
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of one operation")]
-    fn write(
+    /// Does what an incarnation asks for, once; asked again it gives what came of it. `None` for a duplicate that nobody
+    /// waits for any more.
+    fn once(
         &mut self,
         incarnation: Incarnation,
         cseq: u64,
         settled: u64,
-        author: &[u8],
-        wall_ms: u64,
-        items: Items<'_>,
-        changed: &mut Vec<Place>,
+        decide: impl FnOnce(&mut Kept) -> Result<Outcome, Refusal>,
     ) -> Option<Outcome> {
         let is_new = self.windows.get(incarnation).is_none();
         let window = self.windows.open(incarnation);
@@ -259,21 +276,9 @@ impl Kept {
         // One that was refused before it was ordered, and whose answer was lost: it must not happen behind what was written
         // after it.
         let late = window.results.last_key_value().is_some_and(|(last, _)| *last > cseq);
-        let decided = if late { Err(overtaken()) } else { self.decide(items) };
+        let decided = if late { Err(overtaken()) } else { decide(self) };
         let outcome = match decided {
-            Ok(wanted) => {
-                for (slot_or_name, wanted) in wanted {
-                    let slot = slot_or_name.unwrap_or_else(|name| self.values.make(name));
-                    match wanted {
-                        Wanted::Set(new) => {
-                            self.change(slot, Some(new), author, wall_ms, Some(incarnation), changed);
-                        }
-                        Wanted::Delete => self.change(slot, None, author, wall_ms, None, changed),
-                    }
-                }
-                let pos = if changed.is_empty() { 0 } else { self.pos };
-                Outcome::Done { rev: pos, count: changed.len() as u32 }
-            }
+            Ok(outcome) => outcome,
             Err(refusal) => Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() },
         };
         let is_settled = self.settle(incarnation, settled.min(cseq.saturating_sub(1)));
@@ -283,6 +288,25 @@ impl Kept {
             self.rows.put_window(incarnation, self.windows.open(incarnation));
         }
         Some(outcome)
+    }
+
+    fn write(
+        &mut self,
+        incarnation: Incarnation,
+        author: &[u8],
+        wall_ms: u64,
+        items: Items<'_>,
+        changed: &mut Vec<Place>,
+    ) -> Result<Outcome, Refusal> {
+        for (slot_or_name, wanted) in self.decide(items)? {
+            let slot = slot_or_name.unwrap_or_else(|name| self.values.make(name));
+            match wanted {
+                Wanted::Set(new) => self.change(slot, Some(new), author, wall_ms, Some(incarnation), changed),
+                Wanted::Delete => self.change(slot, None, author, wall_ms, None, changed),
+            }
+        }
+        let pos = if changed.is_empty() { 0 } else { self.pos };
+        Ok(Outcome::Done { rev: pos, count: changed.len() as u32 })
     }
 
     /// An incarnation has every answer up to this one. False if that was known.

@@ -284,3 +284,16 @@ pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);
 /// Commands and groups of a journal, from its end, that can be undone. Of each the hub and every replica know how it stands, in
 /// some 200 bytes.
 pub const UNDO_UNITS_MAX: usize = 100_000;
+
+/// The same of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its oldest.
+pub const UNDO_UNITS_ALL_MAX: usize = 1_000_000;
+
+/// Journals of a hub.
+pub const JOURNALS_MAX: usize = 10_000;
+
+/// One command, in bytes; the same as a value.
+pub const COMMAND_BYTES_MAX: usize = VALUE_BYTES_MAX;
+
+/// What a hub holds of the last entries of all journals, for those who follow, in bytes. Older ones are read from where they
+/// are kept.
+pub const ENTRIES_RECENT_BYTES_MAX: usize = 64 << 20;

@@ -13,6 +13,7 @@ mod copies;
 mod deliver;
 mod inbox;
 mod join;
+mod journals;
 mod publish;
 mod requests;
 mod services;
@@ -25,6 +26,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
 pub use inbox::{Delivery, Event, Gap, Run};
+pub use journals::Followed;
+use journals::Followings;
 pub use publish::Publication;
 use requests::Subscription;
 pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
@@ -148,6 +151,7 @@ pub struct NodeState {
     offline_bytes: usize,
     services: services::Services,
     values: Values,
+    followings: Followings,
 
     // What ends with a link.
     welcome: Welcome,
@@ -210,6 +214,7 @@ impl NodeState {
             offline_bytes: 0,
             services: services::Services::default(),
             values: Values::default(),
+            followings: Followings::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
@@ -327,6 +332,7 @@ impl NodeState {
         }
         self.end_services(&why);
         self.end_values(&why);
+        self.end_follows(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -352,6 +358,7 @@ impl NodeState {
         }
         self.pause_services();
         self.values.link_lost();
+        self.follow_link_lost();
         self.why = Some(why);
     }
 
@@ -495,6 +502,7 @@ impl NodeState {
             Frame::Ping { id, .. } => Frame::Pong { id }.encode(&mut self.lanes.calls),
             Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
+            Frame::Entry(entry) => self.entry(&entry)?,
             Frame::Value(value) => self.value(&value)?,
             Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
             Frame::Handle(call) => self.handle_call(&call)?,
@@ -508,7 +516,7 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
-        if self.answer_values(id, &result) {
+        if self.answer_values(id, &result) || self.answer_follow(id, &result) {
             return;
         }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
@@ -558,6 +566,7 @@ impl NodeState {
             self.last_id = self.last_id.wrapping_add(1);
             let id = self.last_id;
             let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
+            let used = used || self.followings.contains_key(&id);
             if !(used || self.values.has(id) || self.services.has_registration(id)) {
                 return id;
             }

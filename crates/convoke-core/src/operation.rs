@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::frame::{Change, FrameError, Incarnation, Items, Reader};
+use crate::frame::{Appended, Change, FrameError, Incarnation, Items, Reader};
 use crate::proof::TokenKey;
 
 /// The form in which operations are encoded. It is part of what is kept on disk.
@@ -16,6 +16,7 @@ const BEGIN: u8 = 1;
 const EXPIRE: u8 = 2;
 const FORGET: u8 = 3;
 const GRANT: u8 = 5;
+const APPEND: u8 = 6;
 
 /// Which change of rights it is, of all that ever were. A hub appends one only when it knows what came of the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,20 @@ pub(crate) enum Operation<'a> {
         /// Wall time at which it was appended, in milliseconds since 1970, for what has a time to live.
         wall_ms: u64,
         items: Items<'a>,
+    },
+    /// Entries of a journal.
+    Append {
+        incarnation: Incarnation,
+        /// Which of the incarnation's operations it is.
+        cseq: u64,
+        /// The node has every answer up to this one.
+        settled: u64,
+        /// Who is answerable for it.
+        author: &'a [u8],
+        wall_ms: u64,
+        /// The journal's name.
+        journal: &'a [u8],
+        appended: Appended<'a>,
     },
     /// These keys lose their values, where these are still of these revisions: their time is over, or their node is gone.
     Expire { keys: Vec<(&'a [u8], u64)>, wall_ms: u64 },
@@ -94,6 +109,16 @@ impl<'a> Operation<'a> {
                 }
                 put_short(&mut out, author);
                 out.extend_from_slice(items.bytes());
+            }
+            Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
+                out.push(APPEND);
+                put_incarnation(&mut out, incarnation);
+                for number in [cseq, settled, wall_ms] {
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+                put_short(&mut out, author);
+                put_short(&mut out, journal);
+                appended.write(&mut out);
             }
             Operation::Expire { keys, wall_ms } => {
                 out.push(EXPIRE);
@@ -142,6 +167,15 @@ impl<'a> Operation<'a> {
                 wall_ms: fields.u64("milliseconds")?,
                 author: fields.short_bytes("a name")?,
                 items: Items::read(&mut fields)?,
+            },
+            APPEND => Operation::Append {
+                incarnation: incarnation(&mut fields)?,
+                cseq: fields.u64("a cseq")?,
+                settled: fields.u64("a cseq")?,
+                wall_ms: fields.u64("milliseconds")?,
+                author: fields.short_bytes("a name")?,
+                journal: fields.short_bytes("a name")?,
+                appended: Appended::read(&mut fields)?,
             },
             BEGIN => Operation::Begin {
                 incarnation: incarnation(&mut fields)?,

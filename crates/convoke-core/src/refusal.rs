@@ -99,6 +99,12 @@ codes! {
     BadRequest = 27, "BadRequest";
     /// The rights of this node's principal have changed; it comes back with those that it has now.
     RightsChanged = 28, "RightsChanged";
+    /// Another command is the next to be undone or done again.
+    UndoConflict = 29, "UndoConflict";
+    /// Too far back to be undone.
+    UndoHorizon = 30, "UndoHorizon";
+    /// The journal is another one than the follower knows.
+    Diverged = 31, "Diverged";
 }
 
 /// A refusal: its code, and one lowercase sentence that says what was tried, on which name, why not and what to do.

@@ -53,6 +53,12 @@ verbs! {
     Serve = "serve";
     /// To call a service of a name.
     Call = "call";
+    /// To append commands to a journal of a name.
+    Execute = "execute";
+    /// To undo and do again what was done in a journal of a name.
+    Undo = "undo";
+    /// To read a journal of a name.
+    Follow = "follow";
     /// To join as a node of a name.
     Join = "join";
     /// To do things in the name of an author, other than the node itself and its principal.
@@ -176,6 +182,8 @@ fn asked(verb: Verb, name: &str) -> Option<Verb> {
     }
     match verb {
         Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author => None,
+        // The hub has no journals of its own.
+        Verb::Execute | Verb::Undo | Verb::Follow => None,
         Verb::Get | Verb::Watch | Verb::Subscribe | Verb::Status => Some(Verb::Status),
         Verb::Call | Verb::Administer => Some(verb),
     }

@@ -14,7 +14,7 @@ const FRAGMENT_BYTES_MIN: usize = 1024;
 impl Kind {
     /// Whether a frame of this kind may be cut into fragments.
     pub(crate) const fn is_long(self) -> bool {
-        matches!(self, Kind::Write | Kind::Value | Kind::Call | Kind::Handle | Kind::Reply)
+        matches!(self, Kind::Write | Kind::Value | Kind::Call | Kind::Handle | Kind::Reply | Kind::Append | Kind::Entry)
     }
 }
 
@@ -128,7 +128,7 @@ impl Parts {
 
     fn lane(&mut self, kind: u8) -> &mut Option<Box<Assembly>> {
         match Kind::from_number(kind) {
-            Some(Kind::Write | Kind::Value) => &mut self.bulk,
+            Some(Kind::Write | Kind::Value | Kind::Append | Kind::Entry) => &mut self.bulk,
             _ => &mut self.calls,
         }
     }

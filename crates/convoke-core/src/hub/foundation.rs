@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::journals::FollowKey;
 use super::sessions::Session;
 use super::watches::{GetKey, WatchKey};
 use super::{HubState, LinkId, Notice, Timer};
@@ -33,7 +34,7 @@ pub(super) struct Conversation {
     pub(super) answers_bytes: usize,
     /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
     forgetting: BTreeMap<Incarnation, bool>,
-    reads: BTreeMap<Ticket, WatchKey>,
+    reads: BTreeMap<Ticket, Reads>,
     /// The change of rights that is on its way, and who has asked for it.
     granting: Option<(Ticket, LinkId, u32)>,
     /// Those that wait for it to come back, so that of each hub only the last need be remembered; with who asked for them.
@@ -44,6 +45,13 @@ pub(super) struct Conversation {
     barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
     failed: Option<Refusal>,
+}
+
+/// Who reads what is kept.
+#[derive(Clone, Copy)]
+pub(super) enum Reads {
+    Watch(WatchKey),
+    Follow(FollowKey),
 }
 
 /// What of an incarnation is on its way.
@@ -77,7 +85,7 @@ impl Conversation {
             busy.operations += 1;
             busy.answers_bytes += bytes;
             self.answers_bytes += bytes;
-            if let Operation::Write { cseq, .. } = operation {
+            if let Operation::Write { cseq, .. } | Operation::Append { cseq, .. } = operation {
                 busy.writes += 1;
                 self.writes.insert((incarnation, *cseq));
             }
@@ -108,9 +116,9 @@ impl Conversation {
         Some((link, number))
     }
 
-    pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
+    pub(super) fn read(&mut self, who: Reads, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
         let ticket = self.ticket();
-        self.reads.insert(ticket, watch);
+        self.reads.insert(ticket, who);
         self.asks.push(Ask::Read { ticket, table, from, bytes_max });
         ticket
     }
@@ -159,7 +167,7 @@ impl Conversation {
             busy.operations -= 1;
             busy.answers_bytes -= bytes;
             self.answers_bytes -= bytes;
-            if let Operation::Write { cseq, .. } = decoded {
+            if let Operation::Write { cseq, .. } | Operation::Append { cseq, .. } = decoded {
                 busy.writes -= 1;
                 self.writes.remove(&(incarnation, cseq));
             }
@@ -180,6 +188,7 @@ impl Conversation {
 fn answer_bytes(operation: &Operation<'_>) -> usize {
     match operation {
         Operation::Write { items, .. } => kept::answer_bytes(*items),
+        Operation::Append { journal, .. } => kept::answer_bytes_for(journal),
         _ => 0,
     }
 }
@@ -187,7 +196,9 @@ fn answer_bytes(operation: &Operation<'_>) -> usize {
 /// The incarnation of which what comes twice is dropped.
 fn of(operation: &Operation<'_>) -> Option<Incarnation> {
     match operation {
-        Operation::Begin { incarnation, .. } | Operation::Write { incarnation, .. } => Some(*incarnation),
+        Operation::Begin { incarnation, .. }
+        | Operation::Write { incarnation, .. }
+        | Operation::Append { incarnation, .. } => Some(*incarnation),
         Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => None,
     }
 }
@@ -255,11 +266,11 @@ impl HubState {
                     self.conversation.asks.push(Ask::Append { ticket, operation });
                 }
             }
-            Told::ReadDone { ticket, rows } => {
-                if let Some(watch) = self.conversation.reads.remove(&ticket) {
-                    self.watch_read(watch, &rows);
-                }
-            }
+            Told::ReadDone { ticket, rows } => match self.conversation.reads.remove(&ticket) {
+                Some(Reads::Watch(watch)) => self.watch_read(watch, &rows),
+                Some(Reads::Follow(follower)) => self.follower_read(follower, &rows),
+                None => {}
+            },
             Told::BarrierDone { ticket } => {
                 if let Some(get) = self.conversation.barriers.remove(&ticket) {
                     self.get_may_begin(get);
@@ -375,6 +386,9 @@ impl HubState {
             }
         }
         self.changed(&applied.changed, epoch);
+        if let Some(journal) = applied.journal {
+            self.appended(journal);
+        }
         self.set_expiry();
     }
 
@@ -390,7 +404,7 @@ impl HubState {
     /// The foundation did not take an operation.
     fn not_done(&mut self, operation: &[u8], why: Refusal) {
         match Operation::decode(operation) {
-            Ok(Operation::Write { incarnation, cseq, .. }) => {
+            Ok(Operation::Write { incarnation, cseq, .. } | Operation::Append { incarnation, cseq, .. }) => {
                 let outcome = Outcome::Refused { code: why.code, text: why.text.into_owned() };
                 self.answer_write(incarnation, cseq, &outcome, 0);
             }
@@ -505,7 +519,7 @@ mod tests {
         let incarnation = Incarnation { epoch: 1, counter: 1 };
         let begin = Operation::Begin { incarnation, node: b"press", secret: TokenKey::from_bytes([7; 32]) };
         hub.conversation.append(&begin);
-        hub.conversation.read(0, 2, Bytes::new(), 100);
+        hub.conversation.read(Reads::Watch(0), 2, Bytes::new(), 100);
         hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);
         let asks = hub.asks();
         assert!(matches!(asks[..], [Ask::Tables { pos: 1, .. }, Ask::Append { .. }, Ask::Read { .. }]), "{asks:?}");

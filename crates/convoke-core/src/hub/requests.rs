@@ -139,6 +139,9 @@ impl HubState {
             Frame::Info(info) => self.info(id, &info),
             Frame::Grant(grant) => self.grant(id, &grant),
             Frame::Write(write) => self.write(id, write),
+            Frame::Append(append) => self.append(id, append),
+            Frame::Follow(follow) => self.follow(id, follow),
+            Frame::Applied { id: number, seq } => self.follower_applied(id, number, seq),
             Frame::Watch { .. } => self.watch(id, frame),
             Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),
             Frame::Serve { id: number, idempotent, service } => self.serve(id, number, idempotent, service),
@@ -319,6 +322,7 @@ fn word(frame: &Frame<'_>) -> &'static str {
         Frame::Snapshot { .. } => "Snapshot",
         Frame::Handle(_) => "Handle",
         Frame::Recall { .. } => "Recall",
+        Frame::Entry(_) => "Entry",
         _ => "this frame",
     }
 }

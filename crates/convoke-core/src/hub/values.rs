@@ -21,24 +21,30 @@ impl HubState {
         if write.items.iter().any(|item| item.set.is_some_and(|set| set.ephemeral)) {
             self.attend_ephemeral(id);
         }
-        for epoch in [0, self.memory_epoch] {
-            let kept = if epoch == 0 { &self.kept } else { &self.memory };
-            let Some(window) = kept.window(incarnation) else { continue };
-            if cseq <= window.settled {
-                // It has had its answer.
-                return;
-            }
-            if let Some(outcome) = window.results.get(&cseq).cloned() {
-                return self.answer_write(incarnation, cseq, &outcome, epoch);
-            }
-        }
-        if self.conversation.is_appending(incarnation, cseq) {
+        if self.came_before(incarnation, cseq) {
             return;
         }
         if let Err(refusal) = self.try_write(id, write) {
             let outcome = Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() };
             self.answer_write(incarnation, cseq, &outcome, 0);
         }
+    }
+
+    /// Whether this was asked for before; if it is known what came of it, that is told again.
+    pub(super) fn came_before(&mut self, incarnation: Incarnation, cseq: u64) -> bool {
+        for epoch in [0, self.memory_epoch] {
+            let kept = if epoch == 0 { &self.kept } else { &self.memory };
+            let Some(window) = kept.window(incarnation) else { continue };
+            if cseq <= window.settled {
+                // It has had its answer.
+                return true;
+            }
+            if let Some(outcome) = window.results.get(&cseq).cloned() {
+                self.answer_write(incarnation, cseq, &outcome, epoch);
+                return true;
+            }
+        }
+        self.conversation.is_appending(incarnation, cseq)
     }
 
     fn try_write(&mut self, id: LinkId, write: Write<'_>) -> Result<(), Refusal> {
@@ -51,7 +57,7 @@ impl HubState {
             let text = "write: values that are kept in memory only cannot be changed together with others";
             return Err(Refusal::new(Code::BadRequest, text));
         }
-        self.check_answers(id, write, in_memory != 0)?;
+        self.check_answers(id, (write.cseq, write.settled), answer_bytes(write.items), in_memory != 0)?;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let incarnation = joined.incarnation;
         let author = joined.author.clone();
@@ -63,7 +69,6 @@ impl HubState {
             wall_ms,
             items: write.items,
         };
-        let begun = &mut joined.begun;
         if in_memory != 0 {
             let pos = self.memory.pos() + 1;
             let applied = self.memory.apply(pos, &operation.encode());
@@ -72,13 +77,7 @@ impl HubState {
             return Ok(());
         }
         self.conversation.check_room()?;
-        if !std::mem::replace(begun, true)
-            && self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
-            && let Some(session) = self.sessions.get(incarnation)
-        {
-            let (node, secret) = (session.node.clone(), session.secret.clone());
-            self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
-        }
+        self.begin_keeping(id, incarnation);
         self.conversation.append(&operation);
         if planted(Bug::AppliedTooEarly)
             && let Ok(applied) = self.kept.apply(self.kept.pos() + 1, &operation.encode())
@@ -92,12 +91,30 @@ impl HubState {
         Ok(())
     }
 
+    /// An incarnation asks for something to be kept: it is kept itself, before that.
+    pub(super) fn begin_keeping(&mut self, id: LinkId, incarnation: Incarnation) {
+        let Some(joined) = self.links.joined(id) else { return };
+        if !std::mem::replace(&mut joined.begun, true)
+            && self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
+            && let Some(session) = self.sessions.get(incarnation)
+        {
+            let (node, secret) = (session.node.clone(), session.secret.clone());
+            self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
+        }
+    }
+
     /// Whether the hub can keep one more answer for a node until it says that it has it. Nobody may have more than what is
     /// left for all others: so who never says so is refused long before those who do.
-    fn check_answers(&mut self, id: LinkId, write: Write<'_>, in_memory: bool) -> Result<(), Refusal> {
+    pub(super) fn check_answers(
+        &mut self,
+        id: LinkId,
+        (cseq, settled): (u64, u64),
+        more: usize,
+        in_memory: bool,
+    ) -> Result<(), Refusal> {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let (node, incarnation) = (&joined.node, joined.incarnation);
-        let settled = write.settled.min(write.cseq.saturating_sub(1));
+        let settled = settled.min(cseq.saturating_sub(1));
         // This is decided by no operation, and need not wait for one.
         self.memory.settle(incarnation, settled);
         let kept = [&self.kept, &self.memory];
@@ -108,7 +125,6 @@ impl HubState {
         let mut own =
             on_the_way.answers_bytes + windows.into_iter().flatten().map(|window| window.bytes).sum::<usize>();
         let mut all = self.conversation.answers_bytes + kept.map(Kept::windows_bytes).iter().sum::<usize>();
-        let more = answer_bytes(write.items);
         let is_full =
             |count: usize, own, all| count >= WRITES_MAX || own + more > ANSWERS_BYTES_MAX.saturating_sub(all);
         if !is_full(count, own, all) {

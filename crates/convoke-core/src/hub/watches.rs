@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::journals::FollowKey;
 use super::links::Phase;
 use super::{HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
@@ -29,8 +30,7 @@ use crate::tree::slab::Slab;
 pub(crate) use cursor::LookBounds;
 use cursor::{Look, Progress, Watch};
 use gets::Get;
-use turns::Turn;
-pub(super) use turns::Turns;
+pub(super) use turns::{Turn, Turns};
 
 /// The number of a watch in the hub. Used again, and so never kept beyond the watch.
 pub(super) type WatchKey = u32;
@@ -43,6 +43,7 @@ pub(super) type GetKey = u32;
 pub(super) enum Asked {
     Watch(WatchKey),
     Get(GetKey),
+    Follow(FollowKey),
 }
 
 /// All watches of a hub, and all gets that are not answered.
@@ -168,7 +169,11 @@ impl HubState {
     /// The node has taken so much of what a watch got.
     pub(super) fn taken(&mut self, id: LinkId, number: u32, bytes: u32) {
         let asked = self.links.joined(id).and_then(|joined| joined.watches.get(&number));
-        let Some(&Asked::Watch(key)) = asked else { return };
+        let key = match asked {
+            Some(&Asked::Watch(key)) => key,
+            Some(&Asked::Follow(key)) => return self.followed_taken(key, bytes),
+            _ => return,
+        };
         let watch = &mut self.watches.all[key];
         watch.credit = watch.credit.saturating_add(i64::from(bytes));
         self.hungry(key);
@@ -196,6 +201,7 @@ impl HubState {
         let key = match asked {
             Asked::Watch(key) => key,
             Asked::Get(key) => return self.end_get(key),
+            Asked::Follow(key) => return self.end_follow(key),
         };
         let watch = self.watches.all.remove(key);
         if let Some(joined) = self.links.joined(watch.link) {
@@ -261,6 +267,7 @@ impl HubState {
             match asked {
                 Asked::Watch(key) => self.feed_watch(id, key),
                 Asked::Get(key) => self.feed_get(id, key),
+                Asked::Follow(key) => self.feed_follow(id, key),
             }
         }
         self.look_later(id);

@@ -50,12 +50,22 @@ enum Standing {
     Done(u64),
     /// By whom, with the entry at this place.
     Undone(AuthorId, u64),
-    /// It was undone, and who undid it has done something else since.
-    Gone,
+    /// It was undone with the entry at this place, and who undid it has done something else since.
+    Gone(u64),
+}
+
+/// What is known of a command or a group, for who keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    pub(crate) author: Name,
+    /// The place of the entry that made it so.
+    pub(crate) place: u64,
+    /// It is undone: by whom, if it can be done again.
+    pub(crate) undone: Option<Option<Name>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Unit {
+struct Known {
     first: u64,
     author: AuthorId,
     standing: Standing,
@@ -67,7 +77,9 @@ struct Unit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UndoList {
     units_max: usize,
-    units: VecDeque<Unit>,
+    units: VecDeque<Known>,
+    /// Units that have changed since they were last asked for, if somebody asks.
+    changed: Option<Vec<u64>>,
     authors: Vec<Name>,
     by_name: BTreeMap<Name, AuthorId>,
     /// Units that are done by the places of the entries that made them so; of all, and of each author.
@@ -86,6 +98,7 @@ impl UndoList {
         UndoList {
             units_max,
             units: VecDeque::new(),
+            changed: None,
             authors: Vec::new(),
             by_name: BTreeMap::new(),
             done: BTreeMap::new(),
@@ -94,6 +107,46 @@ impl UndoList {
             undone_by: BTreeMap::new(),
             horizon: 1,
         }
+    }
+
+    /// The same for who keeps what has changed.
+    pub(crate) fn noting(units_max: usize) -> UndoList {
+        UndoList { changed: Some(Vec::new()), ..UndoList::new(units_max) }
+    }
+
+    /// How many units can be changed, or were undone for good.
+    pub(crate) fn len(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Units that have changed, and those that are not known any more.
+    pub(crate) fn take_changed(&mut self) -> Vec<u64> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What is known of a unit.
+    pub(crate) fn unit(&self, first: u64) -> Option<Unit> {
+        let known = self.units[self.find(first)?];
+        let name = |author: AuthorId| self.authors[author as usize].clone();
+        let (place, undone) = match known.standing {
+            Standing::Done(place) => (place, None),
+            Standing::Undone(by, place) => (place, Some(Some(name(by)))),
+            Standing::Gone(place) => (place, Some(None)),
+        };
+        Some(Unit { author: name(known.author), place, undone })
+    }
+
+    /// Takes back what was known of a unit. They come in their order.
+    pub(crate) fn restore(&mut self, first: u64, unit: &Unit) {
+        let author = self.author(&unit.author);
+        let standing = match &unit.undone {
+            None => Standing::Done(unit.place),
+            Some(Some(by)) => Standing::Undone(self.author(by), unit.place),
+            Some(None) => Standing::Gone(unit.place),
+        };
+        self.units.push_back(Known { first, author, standing: Standing::Gone(0) });
+        self.stand(self.units.len() - 1, standing);
+        self.take_changed();
     }
 
     /// The first place of which something can be undone.
@@ -189,14 +242,14 @@ impl UndoList {
                     self.undone.remove(&place);
                     self.undone_by.remove(&(author, place));
                     if let Some(unit) = self.find(first) {
-                        self.units[unit].standing = Standing::Gone;
+                        self.units[unit].standing = Standing::Gone(place);
+                        self.note(first);
                     }
                 }
-                self.units.push_back(Unit { first: seq, author, standing: Standing::Gone });
+                self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0) });
                 self.stand(self.units.len() - 1, Standing::Done(seq));
                 if self.units.len() > self.units_max {
-                    let horizon = self.units[1].first;
-                    self.forget_before(horizon);
+                    self.forget_first();
                 }
             }
             Deed::Undo(target) => {
@@ -217,11 +270,18 @@ impl UndoList {
         }
     }
 
+    /// The oldest unit can be undone no more.
+    pub(crate) fn forget_first(&mut self) {
+        if let Some(next) = self.units.get(1) {
+            self.forget_before(next.first);
+        }
+    }
+
     /// What begins before this place can be undone no more, and stays as it is.
     pub fn forget_before(&mut self, first: u64) {
         self.horizon = self.horizon.max(first);
         while self.units.front().is_some_and(|unit| unit.first < self.horizon) {
-            self.stand(0, Standing::Gone);
+            self.stand(0, Standing::Gone(0));
             self.units.pop_front();
         }
     }
@@ -240,9 +300,16 @@ impl UndoList {
         id
     }
 
+    fn note(&mut self, first: u64) {
+        if let Some(changed) = &mut self.changed {
+            changed.push(first);
+        }
+    }
+
     /// How a unit stands from now on.
     fn stand(&mut self, unit: usize, standing: Standing) {
-        let Unit { first, author, standing: before } = self.units[unit];
+        let Known { first, author, standing: before } = self.units[unit];
+        self.note(first);
         match before {
             Standing::Done(place) => {
                 self.done.remove(&place);
@@ -252,7 +319,7 @@ impl UndoList {
                 self.undone.remove(&place);
                 self.undone_by.remove(&(by, place));
             }
-            Standing::Gone => {}
+            Standing::Gone(_) => {}
         }
         match standing {
             Standing::Done(place) => {
@@ -263,7 +330,7 @@ impl UndoList {
                 self.undone.insert(place, first);
                 self.undone_by.insert((by, place), first);
             }
-            Standing::Gone => {}
+            Standing::Gone(_) => {}
         }
         self.units[unit].standing = standing;
     }

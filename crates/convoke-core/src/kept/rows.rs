@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::journals::{Journal, JournalId};
 use super::principals::{Granted, LastGrant};
 use super::values::{Row, author_in, encode, name_in};
 use super::windows::{self, Outcome, Window};
 use super::{Place, Slot, Values};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, FrameError, Incarnation, Reader};
+use crate::journal::Unit;
 use crate::name::Name;
 use crate::payload::Encoding;
 
@@ -28,6 +30,15 @@ pub(super) const PRINCIPALS: u8 = 6;
 
 /// The last change of rights that each hub has asked for, by the hubs' ids.
 pub(super) const GRANTERS: u8 = 7;
+
+/// Journals by their names.
+pub(super) const JOURNALS: u8 = 8;
+
+/// What of journals is undone and can be, by journal and place.
+pub(super) const UNITS: u8 = 9;
+
+/// Entries, by journal and place. There may be very many: they are told only to who reads them.
+pub(crate) const ENTRIES: u8 = crate::foundation::READ_ONLY;
 
 /// In the place of an encoding: the key was deleted.
 const DELETED: u8 = 0xff;
@@ -122,11 +133,34 @@ impl Rows {
         self.put(GRANTERS, || Bytes::copy_from_slice(&hub), || last.map(LastGrant::to_row));
     }
 
+    pub(super) fn put_journal(&mut self, id: JournalId, journal: &Journal) {
+        self.put(JOURNALS, || journal.key(), || Some(journal.to_row(id)));
+    }
+
+    pub(super) fn put_unit(&mut self, id: JournalId, first: u64, unit: Option<Unit>) {
+        self.put(UNITS, || entry_key(id, first), || unit.map(|unit| unit.to_row()));
+    }
+
+    pub(super) fn put_entry(&mut self, id: JournalId, seq: u64, frames: &Bytes) {
+        self.put(ENTRIES, || entry_key(id, seq), || Some(frames.clone()));
+    }
+
     pub(super) fn put_marks(&mut self, marks: Marks) {
         let row =
             [marks.floor, marks.gone, marks.forgotten.epoch, marks.forgotten.counter].map(u64::to_le_bytes).concat();
         self.put(MARKS, Bytes::new, || Some(row.into()));
     }
+}
+
+/// Orders as journals and the places in them.
+pub(crate) fn entry_key(id: JournalId, seq: u64) -> Bytes {
+    [&id.to_be_bytes()[..], &seq.to_be_bytes()].concat().into()
+}
+
+/// The place of an entry that was kept, if it is one of this journal.
+pub(crate) fn seq_from_key(id: JournalId, key: &[u8]) -> Option<u64> {
+    let seq = key.strip_prefix(&id.to_be_bytes())?;
+    Some(u64::from_be_bytes(seq.try_into().ok()?))
 }
 
 /// Orders as places do.

@@ -31,7 +31,12 @@ const TEXT_BYTES: usize = 256;
 
 /// What the answer to a write of this may take, in bytes.
 pub(crate) fn answer_bytes(items: Items<'_>) -> usize {
-    OVERHEAD_BYTES + TEXT_BYTES + items.iter().map(|item| item.name.len()).max().unwrap_or(0)
+    answer_bytes_for(items.iter().map(|item| item.name).max_by_key(|name| name.len()).unwrap_or_default())
+}
+
+/// What an answer that speaks of this name may take, in bytes.
+pub(crate) fn answer_bytes_for(name: &[u8]) -> usize {
+    OVERHEAD_BYTES + TEXT_BYTES + name.len()
 }
 
 impl Outcome {

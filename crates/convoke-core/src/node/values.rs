@@ -8,7 +8,7 @@ mod writes;
 
 use std::collections::BTreeMap;
 
-use crate::frame::{Frame, Item, Items, Value, WatchMode};
+use crate::frame::{Appended, Frame, Item, Items, Value, WatchMode};
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::Lanes;
@@ -128,6 +128,18 @@ impl NodeState {
         if ephemeral && !std::mem::replace(&mut self.values.ephemeral, true) {
             self.attend();
         }
+        if self.is_joined() {
+            self.values.writes.send(&mut self.lanes, payload_bytes_max);
+        }
+        Ok(id)
+    }
+
+    pub(super) fn write_appended(&mut self, journal: &Name, appended: Appended<'_>) -> Result<WriteId, Refusal> {
+        let mut bytes = Vec::new();
+        appended.write(&mut bytes);
+        let payload_bytes_max = self.welcome.payload_bytes_max as usize;
+        let known = (payload_bytes_max > 0).then_some(payload_bytes_max);
+        let id = self.values.writes.push_append(journal.clone(), bytes, known)?;
         if self.is_joined() {
             self.values.writes.send(&mut self.lanes, payload_bytes_max);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use convoke_core::foundation::{Ask, RowKey, Told};
+use convoke_core::foundation::{Ask, READ_ONLY, RowKey, Told};
 use convoke_core::{
     Code, HubConfig, HubIdentity, HubState, LinkId, Name, NodeConfig, NodeState, Peer, Refusal, Standing, Time,
     Transmit,
@@ -133,7 +133,8 @@ impl World {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Snapshot => {
-                let rows = self.rows.clone().into_iter().collect();
+                let rows = self.rows.iter().filter(|(key, _)| key.table < READ_ONLY);
+                let rows = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
                 self.tell(Told::Rows { pos: self.reached, rows });
                 let tail: Vec<_> =
                     self.operations.range(self.reached + 1..).map(|(pos, bytes)| (*pos, bytes.clone())).collect();

@@ -10,7 +10,7 @@ use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
 use crate::frame::{AFTER_NOTHING, Frame, FrameError, Value, WatchMode};
 use crate::hub::LinkId;
-use crate::hub::foundation::Conversation;
+use crate::hub::foundation::{Conversation, Reads};
 use crate::kept::{CHANGES, Kept, Place, Reach, change_from_row, name_in, place_key};
 use crate::limits::{LINK_VALUES_BYTES_MAX, LOOKED_AT_MAX};
 
@@ -244,7 +244,7 @@ impl Watch {
                 _ if first.is_some() => self.tell_first(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Recent) => self.tell_recent(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Kept) => {
-                    self.reading = Some(asks.read(key, CHANGES, place_key(next), self.read_bytes));
+                    self.reading = Some(asks.read(Reads::Watch(key), CHANGES, place_key(next), self.read_bytes));
                     Stop::End
                 }
                 (WatchMode::All, Reach::Gone) => {

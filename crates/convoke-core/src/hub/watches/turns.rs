@@ -43,7 +43,7 @@ impl Turns {
     }
 
     /// It may take something.
-    pub(super) fn push(&mut self, asked: Asked) -> Turn {
+    pub(in crate::hub) fn push(&mut self, asked: Asked) -> Turn {
         let turn = self.turn();
         self.ready.insert(turn, asked);
         turn
@@ -103,7 +103,7 @@ impl Turns {
     }
 
     /// It wants its turn no longer.
-    pub(super) fn remove(&mut self, turn: Turn) {
+    pub(in crate::hub) fn remove(&mut self, turn: Turn) {
         self.ready.remove(&turn);
         self.looking.remove(&turn);
         self.gets.remove(&turn);

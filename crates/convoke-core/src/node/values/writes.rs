@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::bug::{Bug, planted};
-use crate::frame::{Frame, Item, Items, Write};
+use crate::frame::{Append, Appended, Frame, Item, Items, Reader, Write};
 use crate::limits::{BATCH_ITEMS_MAX, VALUE_BYTES_MAX, WRITES_BYTES_MAX, WRITES_MAX};
+use crate::name::Name;
 use crate::outgoing::Lanes;
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
@@ -35,9 +36,61 @@ pub struct NotWritten {
 const WRITE_BYTES: usize = 64;
 
 struct Open {
-    items: Vec<u8>,
+    what: Kept,
     /// Zero for one that was never put on a link.
     cseq: u64,
+}
+
+/// What is to be kept.
+enum Kept {
+    /// Changes of values.
+    Items(Vec<u8>),
+    /// Something for a journal, as it is encoded.
+    Append(Name, Vec<u8>),
+}
+
+impl Kept {
+    fn len(&self) -> usize {
+        match self {
+            Kept::Items(bytes) | Kept::Append(_, bytes) => bytes.len(),
+        }
+    }
+
+    fn encode(&self, cseq: u64, settled: u64, out: &mut Vec<u8>) {
+        match self {
+            Kept::Items(items) => {
+                Frame::Write(Write { cseq, settled, items: Items::encoded(items) }).encode(out);
+            }
+            Kept::Append(journal, appended) => {
+                let appended = Appended::read(&mut Reader::new(appended, 0)).expect("it was encoded right here");
+                let journal = journal.as_str().as_bytes();
+                Frame::Append(Append { cseq, settled, journal, appended }).encode(out);
+            }
+        }
+    }
+
+    /// What it is, for a sentence.
+    fn what(&self) -> String {
+        match self {
+            Kept::Items(items) => what(items),
+            Kept::Append(journal, _) => format!("append to `{journal}`"),
+        }
+    }
+
+    /// Whether a hub that takes payloads of this length takes it.
+    fn fits(&self, payload_bytes_max: usize) -> Result<(), Refusal> {
+        match self {
+            Kept::Items(items) => fits(items, payload_bytes_max),
+            Kept::Append(_, bytes) if bytes.len() <= payload_bytes_max => Ok(()),
+            Kept::Append(journal, bytes) => {
+                let len = bytes.len();
+                let text = format!(
+                    "append to `{journal}`: it has {len} bytes, and this hub takes at most {payload_bytes_max}"
+                );
+                Err(Refusal::new(Code::TooLarge, text))
+            }
+        }
+    }
 }
 
 /// What the hub of a new link knows of what was put on another link and not answered.
@@ -70,11 +123,28 @@ pub(super) struct Writes {
 
 impl Writes {
     pub(super) fn push(&mut self, items: Vec<u8>) -> Result<WriteId, Refusal> {
-        let bytes = items.len() + WRITE_BYTES;
+        self.push_kept(Kept::Items(items))
+    }
+
+    pub(super) fn push_append(
+        &mut self,
+        journal: Name,
+        appended: Vec<u8>,
+        payload_bytes_max: Option<usize>,
+    ) -> Result<WriteId, Refusal> {
+        let kept = Kept::Append(journal, appended);
+        if let Some(max) = payload_bytes_max {
+            kept.fits(max)?;
+        }
+        self.push_kept(kept)
+    }
+
+    fn push_kept(&mut self, kept: Kept) -> Result<WriteId, Refusal> {
+        let bytes = kept.len() + WRITE_BYTES;
         if self.open.len() >= WRITES_MAX || self.bytes + bytes > WRITES_BYTES_MAX {
             let text = format!(
                 "{}: {} writes with {} bytes wait for an answer already",
-                what(&items),
+                kept.what(),
                 self.open.len(),
                 self.bytes
             );
@@ -82,7 +152,7 @@ impl Writes {
         }
         self.bytes += bytes;
         self.last_id += 1;
-        self.open.insert(self.last_id, Open { items, cseq: 0 });
+        self.open.insert(self.last_id, Open { what: kept, cseq: 0 });
         Ok(self.last_id)
     }
 
@@ -91,7 +161,7 @@ impl Writes {
         let mut refused = Vec::new();
         for (id, open) in self.open.range_mut(self.through + 1..) {
             self.through = *id;
-            if let Err(why) = fits(&open.items, payload_bytes_max) {
+            if let Err(why) = open.what.fits(payload_bytes_max) {
                 // One that an earlier link has taken may have been written by a hub that took more.
                 refused.push((*id, NotWritten { certain: open.cseq == 0, why }));
                 continue;
@@ -103,8 +173,7 @@ impl Writes {
             }
             let settled = if planted(Bug::SettledTooEarly) { open.cseq - 1 } else { 0 };
             let settled = settled.max(self.sent.first_key_value().map_or(open.cseq, |(first, _)| *first) - 1);
-            let write = Write { cseq: open.cseq, settled, items: Items::encoded(&open.items) };
-            lanes.bulk.append(|out| Frame::Write(write).encode(out));
+            lanes.bulk.append(|out| open.what.encode(open.cseq, settled, out));
         }
         for (id, why) in refused {
             self.finish(id, Err(why));
@@ -120,7 +189,7 @@ impl Writes {
 
     fn finish(&mut self, id: WriteId, result: Result<Wrote, NotWritten>) {
         if let Some(open) = self.open.remove(&id) {
-            self.bytes -= open.items.len() + WRITE_BYTES;
+            self.bytes -= open.what.len() + WRITE_BYTES;
             self.sent.remove(&open.cseq);
             self.ended.push((id, result));
         }
@@ -161,7 +230,7 @@ impl Writes {
         let ids: Vec<(WriteId, bool)> = self.open.iter().map(|(id, open)| (*id, open.cseq == 0)).collect();
         for (id, certain) in ids {
             let why = if certain {
-                let what = self.open.get(&id).map_or_else(String::new, |open| what(&open.items));
+                let what = self.open.get(&id).map_or_else(String::new, |open| open.what.what());
                 Refusal::new(why.code, format!("{what}: {why}"))
             } else {
                 self.unknown(id, &why.text)
@@ -171,7 +240,7 @@ impl Writes {
     }
 
     fn unknown(&self, id: WriteId, why: &str) -> Refusal {
-        let what = self.open.get(&id).map_or_else(String::new, |open| what(&open.items));
+        let what = self.open.get(&id).map_or_else(String::new, |open| open.what.what());
         Refusal::new(Code::LinkLost, format!("{what}: {why}; it may have been written"))
     }
 

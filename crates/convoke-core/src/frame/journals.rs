@@ -1,0 +1,334 @@
+//! The frames of journals: what is to be appended, who follows, what follows.
+
+use super::long::write_long;
+use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
+use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX};
+use crate::payload::Encoding;
+
+/// In the place of an expected place: whatever it is.
+const ANY: u64 = u64::MAX;
+
+const COMMANDS: u8 = 0;
+const UNDO: u8 = 1;
+const REDO: u8 = 2;
+
+/// What a node wants to append to a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Append<'a> {
+    /// The node's number for it within its incarnation, from 1, growing; among its writes.
+    pub cseq: u64,
+    /// The node has every answer up to this number.
+    pub settled: u64,
+    /// The journal, not validated.
+    pub journal: &'a [u8],
+    /// What.
+    pub appended: Appended<'a>,
+}
+
+/// What is appended to a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended<'a> {
+    /// Commands, which are done and undone together.
+    Commands {
+        /// What they are.
+        commands: Commands<'a>,
+        /// The last entry must be this one; zero for none.
+        expect_last: Option<u64>,
+    },
+    /// An earlier command is undone, with all of its group.
+    Undo(Back),
+    /// It is done again.
+    Redo(Back),
+}
+
+/// Which command is undone or done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Back {
+    /// Also those of other authors.
+    pub everyone: bool,
+    /// Where it or its group begins; otherwise what is next.
+    pub target: Option<u64>,
+    /// What is next must be this one; zero for none.
+    pub expect_top: Option<u64>,
+}
+
+/// One or several commands, as they are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commands<'a>(&'a [u8]);
+
+impl<'a> Commands<'a> {
+    fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
+        let mut check = fields.clone();
+        let offset = check.offset();
+        let count = check.u16("how many commands there are")?;
+        if count == 0 || usize::from(count) > BATCH_ITEMS_MAX {
+            return Err(FrameError { offset, expected: "1 to 256 commands" });
+        }
+        for _ in 0..count {
+            read_command(&mut check)?;
+        }
+        check.end()?;
+        Ok(Commands(fields.rest()))
+    }
+
+    /// How many there are.
+    pub fn len(self) -> usize {
+        Reader::new(self.0, 0).u16("").map_or(0, usize::from)
+    }
+
+    /// Whether there are none, which never is so.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// One after the other, in the order given.
+    pub fn iter(self) -> impl Iterator<Item = (Encoding, &'a [u8])> {
+        let mut rest = Reader::new(self.0.get(2..).unwrap_or_default(), 0);
+        std::iter::from_fn(move || if rest.is_empty() { None } else { read_command(&mut rest).ok() })
+    }
+
+    /// Encodes them.
+    ///
+    /// # Panics
+    ///
+    /// With none, or with more than [`BATCH_ITEMS_MAX`].
+    pub fn encode<'c>(commands: impl ExactSizeIterator<Item = (Encoding, &'c [u8])>) -> Vec<u8> {
+        assert!((1..=BATCH_ITEMS_MAX).contains(&commands.len()), "a group has 1 to 256 commands");
+        let mut out = (commands.len() as u16).to_le_bytes().to_vec();
+        for (encoding, payload) in commands {
+            out.push(encoding as u8);
+            put_u32(&mut out, u32::try_from(payload.len()).expect("a payload is far shorter than 4 GiB"));
+            out.extend_from_slice(payload);
+        }
+        out
+    }
+
+    /// What [`Commands::encode`] has written.
+    pub fn encoded(bytes: &'a [u8]) -> Commands<'a> {
+        Commands(bytes)
+    }
+}
+
+fn read_command<'a>(fields: &mut Reader<'a>) -> Result<(Encoding, &'a [u8]), FrameError> {
+    let offset = fields.offset();
+    let encoding = Encoding::from_number(fields.u8("an encoding")?)
+        .ok_or(FrameError { offset, expected: "an encoding that exists" })?;
+    let len = fields.u32("the length of a command")? as usize;
+    Ok((encoding, fields.bytes(len, "a command as long as it says")?))
+}
+
+impl<'a> Appended<'a> {
+    pub(crate) fn read(fields: &mut Reader<'a>) -> Result<Appended<'a>, FrameError> {
+        let offset = fields.offset();
+        let what = fields.u8("what is appended")?;
+        let expected = |number: u64| (number != ANY).then_some(number);
+        let appended = match what {
+            COMMANDS => {
+                Appended::Commands { expect_last: expected(fields.u64("a place")?), commands: Commands::read(fields)? }
+            }
+            UNDO | REDO => {
+                let offset = fields.offset();
+                let everyone = match fields.u8("whose")? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(FrameError { offset, expected: "0 (mine) or 1 (everyone)" }),
+                };
+                let (target, expect_top) = (expected(fields.u64("a place")?), expected(fields.u64("a place")?));
+                let back = Back { everyone, target, expect_top };
+                if what == UNDO { Appended::Undo(back) } else { Appended::Redo(back) }
+            }
+            _ => return Err(FrameError { offset, expected: "0 (commands), 1 (undo) or 2 (redo)" }),
+        };
+        Ok(appended)
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let number = |expected: Option<u64>| expected.unwrap_or(ANY).to_le_bytes();
+        match self {
+            Appended::Commands { commands, expect_last } => {
+                out.push(COMMANDS);
+                out.extend_from_slice(&number(*expect_last));
+                out.extend_from_slice(commands.0);
+            }
+            Appended::Undo(back) | Appended::Redo(back) => {
+                out.push(if let Appended::Undo(_) = self { UNDO } else { REDO });
+                out.push(u8::from(back.everyone));
+                out.extend_from_slice(&number(back.target));
+                out.extend_from_slice(&number(back.expect_top));
+            }
+        }
+    }
+}
+
+impl<'a> Append<'a> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Append<'a>, FrameError> {
+        let offset = fields.offset();
+        let cseq = fields.u64("a cseq")?;
+        if cseq == 0 {
+            return Err(FrameError { offset, expected: "a cseq from 1" });
+        }
+        let offset = fields.offset();
+        let settled = fields.u64("a cseq")?;
+        if settled >= cseq {
+            return Err(FrameError { offset, expected: "a cseq below that of the append itself" });
+        }
+        let journal = fields.short_bytes("a name")?;
+        let appended = Appended::read(fields)?;
+        fields.clone().end()?;
+        Ok(Append { cseq, settled, journal, appended })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut fields = self.cseq.to_le_bytes().to_vec();
+        fields.extend_from_slice(&self.settled.to_le_bytes());
+        put_short(&mut fields, self.journal);
+        self.appended.write(&mut fields);
+        write_long(out, Kind::Append, 0, 0, &fields, &[]);
+    }
+}
+
+/// A node follows a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follow<'a> {
+    /// The node's number for it and for the answer.
+    pub id: u32,
+    /// It is one of those whose acknowledgement counts.
+    pub member: bool,
+    /// Bytes of Entry frames that may be on their way before the node says Taken.
+    pub window: u32,
+    /// The node has every entry up to this one.
+    pub after: u64,
+    /// The hash of that one; zero if the node does not know it.
+    pub hash: [u8; 16],
+    /// The journal, not validated.
+    pub journal: &'a [u8],
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn read(mut fields: Reader<'a>) -> Result<Follow<'a>, FrameError> {
+        let id = fields.u32("a number")?;
+        let offset = fields.offset();
+        let member = match fields.u8("whether it is a member")? {
+            0 => false,
+            1 => true,
+            _ => return Err(FrameError { offset, expected: "0 (observer) or 1 (member)" }),
+        };
+        let follow = Follow {
+            id,
+            member,
+            window: fields.u32("a window")?,
+            after: fields.u64("a place")?,
+            hash: fields.array("a hash of 16 bytes")?,
+            journal: fields.short_bytes("a name")?,
+        };
+        fields.end()?;
+        Ok(follow)
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        write(out, Kind::Follow, |out| {
+            put_u32(out, self.id);
+            out.push(u8::from(self.member));
+            put_u32(out, self.window);
+            out.extend_from_slice(&self.after.to_le_bytes());
+            out.extend_from_slice(&self.hash);
+            put_short(out, self.journal);
+        });
+    }
+}
+
+/// What an entry says, as it is encoded: 0 (a command), 1 (undo) or 2 (redo), and a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// The number of the follower.
+    pub id: u32,
+    /// Its place in the journal.
+    pub seq: u64,
+    /// When the hub took it, in milliseconds since 1970.
+    pub wall_ms: u64,
+    /// Of it and of all entries before it.
+    pub hash: [u8; 16],
+    /// What it says.
+    pub deed: crate::journal::Deed,
+    /// Who is answerable for it, not validated.
+    pub author: &'a [u8],
+    /// The command; nothing in an undo or redo.
+    pub payload: (Encoding, &'a [u8]),
+}
+
+/// Where the hash stands in the first frame of an entry, and how long it is.
+const HASH: std::ops::Range<usize> = HEAD_BYTES + 20..HEAD_BYTES + 36;
+
+impl<'a> Told<'a> {
+    pub(super) fn read(encoding: u8, flags: u16, mut fields: Reader<'a>) -> Result<Told<'a>, FrameError> {
+        use crate::journal::Deed;
+        let encoding =
+            Encoding::from_number(encoding).ok_or(FrameError { offset: 5, expected: "an encoding that exists" })?;
+        if flags != 0 {
+            return Err(FrameError { offset: 6, expected: "flags of an entry" });
+        }
+        let (id, seq, wall_ms) = (fields.u32("a number")?, fields.u64("a place")?, fields.u64("milliseconds")?);
+        let hash = fields.array("a hash of 16 bytes")?;
+        let offset = fields.offset();
+        let (what, place) = (fields.u8("what it says")?, fields.u64("a place")?);
+        let deed = match what {
+            COMMANDS => Deed::Do { first: place },
+            UNDO => Deed::Undo(place),
+            REDO => Deed::Redo(place),
+            _ => return Err(FrameError { offset, expected: "0 (a command), 1 (undo) or 2 (redo)" }),
+        };
+        let author = fields.short_bytes("a name")?;
+        Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
+    }
+
+    /// Writes it. Gives it as it is when it is written for follower 0, with the hash zero: what is hashed.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        use crate::journal::Deed;
+        let (what, place) = match self.deed {
+            Deed::Do { first } => (COMMANDS, first),
+            Deed::Undo(place) => (UNDO, place),
+            Deed::Redo(place) => (REDO, place),
+        };
+        let mut fields = self.id.to_le_bytes().to_vec();
+        fields.extend_from_slice(&self.seq.to_le_bytes());
+        fields.extend_from_slice(&self.wall_ms.to_le_bytes());
+        fields.extend_from_slice(&self.hash);
+        fields.push(what);
+        fields.extend_from_slice(&place.to_le_bytes());
+        put_short(&mut fields, self.author);
+        let (encoding, payload) = self.payload;
+        write_long(out, Kind::Entry, encoding as u8, 0, &fields, payload);
+    }
+
+    /// How long its frames are together, in bytes: what a follower counts.
+    pub fn frame_bytes(&self) -> usize {
+        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + self.payload.1.len();
+        body + HEAD_BYTES * body.div_ceil(FRAGMENT_BYTES_MAX)
+    }
+
+    /// Sets the hash in the frames of an entry.
+    pub(crate) fn set_hash(frames: &mut [u8], hash: &[u8; 16]) {
+        frames[HASH].copy_from_slice(hash);
+    }
+
+    /// The hash in the frames of an entry.
+    pub(crate) fn hash_in(frames: &[u8]) -> Option<[u8; 16]> {
+        frames.get(HASH)?.try_into().ok()
+    }
+
+    /// Writes the frames of an entry, as [`Told::write`] has made them for another follower, for this one.
+    pub(crate) fn copy_for(out: &mut Vec<u8>, frames: &[u8], id: u32) {
+        let start = out.len();
+        out.extend_from_slice(frames);
+        out[start + HEAD_BYTES..start + HEAD_BYTES + 4].copy_from_slice(&id.to_le_bytes());
+    }
+}
+
+impl Frame<'_> {
+    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64) {
+        write(out, Kind::Applied, |out| {
+            put_u32(out, id);
+            out.extend_from_slice(&seq.to_le_bytes());
+        });
+    }
+}

@@ -1,0 +1,344 @@
+//! Journals: what is appended, on its way to the foundation; and who follows, each a cursor over the entries.
+//!
+//! Catching up and following live are the same read: from memory where the entries are there, else from the foundation. A
+//! follower that is slow costs nothing but its place.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::foundation::Reads;
+use super::links::Phase;
+use super::watches::{Asked, Turn};
+use super::{HubState, LinkId};
+use crate::foundation::{RowKey, Ticket};
+use crate::frame::{Append, Appended, Follow, Frame, Told};
+use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, seq_from_key};
+use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
+use crate::name::Name;
+use crate::operation::Operation;
+use crate::refusal::{Code, Refusal};
+use crate::rights::{Verb, allow};
+use crate::tree::slab::Slab;
+
+/// The number of a follower in the hub. Used again, and so never kept beyond the follower.
+pub(super) type FollowKey = u32;
+
+/// What is read at a time for a follower that is far behind, in bytes.
+const READ_BYTES: usize = 256 << 10;
+
+/// All followers of a hub.
+pub(super) struct Followers {
+    all: Slab<Follower>,
+    by_journal: BTreeMap<Name, Vec<FollowKey>>,
+}
+
+struct Follower {
+    link: LinkId,
+    /// The node's number for it.
+    id: u32,
+    journal: Name,
+    /// It is one of those whose acknowledgement counts.
+    member: bool,
+    /// The entry that is told next.
+    next: u64,
+    /// The entry before is to have this hash, or the node knows another journal.
+    check: Option<[u8; 16]>,
+    /// The node has applied everything up to here.
+    applied: u64,
+    /// Bytes that the node still takes.
+    credit: i64,
+    /// It was told that it has all that there is.
+    told: bool,
+    /// When it may take something; zero if it has nothing to take.
+    turn: Turn,
+    reading: Option<Ticket>,
+}
+
+/// Why a follower stops.
+enum Stop {
+    /// Nothing more can be told now.
+    Waits,
+    /// There is more, and no room.
+    Full,
+    /// The node knows another journal.
+    Diverged,
+}
+
+impl Followers {
+    pub(super) fn new() -> Followers {
+        Followers { all: Slab::new(), by_journal: BTreeMap::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl HubState {
+    /// A node wants to append to a journal.
+    pub(super) fn append(&mut self, id: LinkId, append: Append<'_>) {
+        let Some(joined) = self.links.joined(id) else { return };
+        let (incarnation, cseq) = (joined.incarnation, append.cseq);
+        if self.came_before(incarnation, cseq) {
+            return;
+        }
+        if let Err(refusal) = self.try_append(id, append) {
+            let outcome = Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() };
+            self.answer_write(incarnation, cseq, &outcome, 0);
+        }
+    }
+
+    fn try_append(&mut self, id: LinkId, append: Append<'_>) -> Result<(), Refusal> {
+        let wall_ms = self.wall_ms();
+        let journal =
+            Name::from_bytes(append.journal).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        let verb = if let Appended::Commands { .. } = append.appended { Verb::Execute } else { Verb::Undo };
+        if !allow(&joined.principal, verb, journal.as_str()) {
+            return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
+        }
+        let (incarnation, author) = (joined.incarnation, joined.author.clone());
+        self.check_answers(id, (append.cseq, append.settled), answer_bytes_for(append.journal), false)?;
+        self.conversation.check_room()?;
+        self.begin_keeping(id, incarnation);
+        self.conversation.append(&Operation::Append {
+            incarnation,
+            cseq: append.cseq,
+            settled: append.settled,
+            author: author.as_str().as_bytes(),
+            wall_ms,
+            journal: append.journal,
+            appended: append.appended,
+        });
+        Ok(())
+    }
+
+    /// A node wants to follow a journal.
+    pub(super) fn follow(&mut self, id: LinkId, follow: Follow<'_>) {
+        if let Err(refusal) = self.try_follow(id, follow) {
+            self.refuse(id, follow.id, &refusal);
+        }
+    }
+
+    fn try_follow(&mut self, id: LinkId, follow: Follow<'_>) -> Result<(), Refusal> {
+        let journal =
+            Name::from_bytes(follow.journal).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        if !self.is_ready() {
+            let text = format!("follow `{journal}`: the hub is starting; try again in a moment");
+            return Err(Refusal::new(Code::Backpressure, text));
+        }
+        let number = follow.id;
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
+        if !allow(&joined.principal, Verb::Follow, journal.as_str()) {
+            return Err(joined.principal.forbidden(&format!("follow `{journal}`"), Verb::Follow, journal.as_str()));
+        }
+        if joined.watches.contains_key(&number) || joined.subscriptions.contains_key(&number) {
+            let text = format!("follow `{journal}`: the number {number} is in use on this link");
+            return Err(Refusal::new(Code::BadFrame, text));
+        }
+        if joined.watches.len() >= WATCHES_PER_LINK_MAX {
+            let text = format!(
+                "follow `{journal}`: `{}` has {WATCHES_PER_LINK_MAX} watches and followers, which is all it may have",
+                joined.node
+            );
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+        if follow.after > last {
+            return Err(diverged(&journal, follow.after, last));
+        }
+        let checks = follow.after > 0 && follow.hash != [0; 16];
+        let follower = Follower {
+            link: id,
+            id: number,
+            journal: journal.clone(),
+            member: follow.member,
+            // The one that it has is looked at again, to see whether it is the same.
+            next: if checks { follow.after } else { follow.after + 1 },
+            check: checks.then_some(follow.hash),
+            applied: 0,
+            credit: i64::from(follow.window),
+            told: false,
+            turn: 0,
+            reading: None,
+        };
+        let key = self.followers.all.insert(follower);
+        self.followers.by_journal.entry(journal).or_default().push(key);
+        if let Some(joined) = self.links.joined(id) {
+            joined.watches.insert(number, Asked::Follow(key));
+        }
+        self.attend(id);
+        self.follower_hungry(key);
+        Ok(())
+    }
+
+    /// The node has taken so much of what a follower got.
+    pub(super) fn followed_taken(&mut self, key: FollowKey, bytes: u32) {
+        let follower = &mut self.followers.all[key];
+        follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        self.follower_hungry(key);
+    }
+
+    /// The node has applied everything up to this entry.
+    pub(super) fn follower_applied(&mut self, id: LinkId, number: u32, seq: u64) {
+        let asked = self.links.joined(id).and_then(|joined| joined.watches.get(&number));
+        let Some(&Asked::Follow(key)) = asked else { return };
+        let follower = &mut self.followers.all[key];
+        follower.applied = follower.applied.max(seq.min(follower.next.saturating_sub(1)));
+    }
+
+    /// It is not among those of its link any more.
+    pub(super) fn end_follow(&mut self, key: FollowKey) {
+        let follower = self.followers.all.remove(key);
+        if let Some(joined) = self.links.joined(follower.link) {
+            joined.turns.remove(follower.turn);
+        }
+        if let Some(ticket) = follower.reading {
+            self.conversation.forget_read(ticket);
+        }
+        self.unattend(follower.link);
+        if let Some(keys) = self.followers.by_journal.get_mut(&follower.journal) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.followers.by_journal.remove(&follower.journal);
+            }
+        }
+    }
+
+    /// A journal has new entries: those who follow are behind.
+    pub(super) fn appended(&mut self, journal: JournalId) {
+        let name = self.kept.journals.get(journal).name();
+        for key in self.followers.by_journal.get(name).cloned().unwrap_or_default() {
+            self.follower_hungry(key);
+        }
+    }
+
+    /// A follower may take something.
+    fn follower_hungry(&mut self, key: FollowKey) {
+        let follower = &mut self.followers.all[key];
+        let link = follower.link;
+        if follower.turn == 0
+            && let Some(joined) = self.links.joined(link)
+        {
+            follower.turn = joined.turns.push(Asked::Follow(key));
+            self.touch(link);
+        }
+    }
+
+    /// Lets a follower take what its link has room for.
+    pub(super) fn feed_follow(&mut self, id: LinkId, key: FollowKey) {
+        let HubState { links, followers, kept, conversation, .. } = self;
+        let Some(link) = links.get_mut(id) else { return };
+        let Phase::Joined(joined) = &mut link.phase else { return };
+        let follower = &mut followers.all[key];
+        let journal = kept.journals.find(&follower.journal);
+        follower.turn = 0;
+        let stop = match journal {
+            Some(journal) => {
+                let known = kept.journals.get(journal);
+                let mut stop = Stop::Waits;
+                if follower.next >= known.recent_first() {
+                    stop = follower.tell(known.recent(follower.next), &mut link.lanes.values);
+                } else if follower.reading.is_none() && follower.next <= known.last() {
+                    if follower.has_room(&link.lanes.values) {
+                        let from = entry_key(journal, follower.next);
+                        follower.reading = Some(conversation.read(Reads::Follow(key), ENTRIES, from, READ_BYTES));
+                    } else {
+                        stop = Stop::Full;
+                    }
+                }
+                follower.tell_all(known.last(), &mut link.lanes.values);
+                stop
+            }
+            None => {
+                follower.tell_all(0, &mut link.lanes.values);
+                Stop::Waits
+            }
+        };
+        match stop {
+            // Without credit it waits until the node has taken some.
+            Stop::Full if follower.credit > 0 => follower.turn = joined.turns.push(Asked::Follow(key)),
+            Stop::Full | Stop::Waits => {}
+            Stop::Diverged => self.follower_diverged(id, key),
+        }
+    }
+
+    /// Old entries that a follower has asked for.
+    pub(super) fn follower_read(&mut self, key: FollowKey, rows: &[(RowKey, Bytes)]) {
+        let follower = &mut self.followers.all[key];
+        follower.reading = None;
+        let (id, next) = (follower.link, follower.next);
+        let Some(journal) = self.kept.journals.find(&follower.journal) else { return };
+        let Some(link) = self.links.get_mut(id) else { return };
+        let mut expected = next;
+        let entries = rows.iter().map_while(|(row, frames)| {
+            let seq = seq_from_key(journal, &row.key)?;
+            let follows = seq == expected;
+            expected += 1;
+            follows.then_some(frames)
+        });
+        let stop = follower.tell(entries, &mut link.lanes.values);
+        if follower.next == next && !matches!(stop, Stop::Full | Stop::Diverged) {
+            let text = format!("entry {next} of `{}` is not where it was kept", follower.journal);
+            return self.foundation_failed(Refusal::new(Code::StorageFailed, text));
+        }
+        match stop {
+            Stop::Diverged => self.follower_diverged(id, key),
+            Stop::Full | Stop::Waits => self.follower_hungry(key),
+        }
+    }
+
+    fn follower_diverged(&mut self, id: LinkId, key: FollowKey) {
+        let follower = &self.followers.all[key];
+        let (number, journal, had) = (follower.id, follower.journal.clone(), follower.next);
+        let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+        if let Some(joined) = self.links.joined(id) {
+            joined.watches.remove(&number);
+        }
+        self.end_follow(key);
+        self.refuse(id, number, &diverged(&journal, had, last));
+    }
+}
+
+impl Follower {
+    fn has_room(&self, lane: &[u8]) -> bool {
+        lane.len() < LINK_VALUES_BYTES_MAX && self.credit > 0
+    }
+
+    /// Tells entries from the next on, as far as there is room.
+    fn tell<'a>(&mut self, entries: impl Iterator<Item = &'a Bytes>, lane: &mut Vec<u8>) -> Stop {
+        for frames in entries {
+            if let Some(expected) = self.check.take() {
+                if Told::hash_in(frames) != Some(expected) {
+                    return Stop::Diverged;
+                }
+                self.next += 1;
+                continue;
+            }
+            if !self.has_room(lane) {
+                return Stop::Full;
+            }
+            Told::copy_for(lane, frames, self.id);
+            self.credit -= frames.len() as i64;
+            self.next += 1;
+        }
+        Stop::Waits
+    }
+
+    /// Says once that it has all that there is.
+    fn tell_all(&mut self, last: u64, lane: &mut Vec<u8>) {
+        if !self.told && self.next > last {
+            self.told = true;
+            Frame::Done { id: self.id, value: last }.encode(lane);
+        }
+    }
+}
+
+fn diverged(journal: &Name, had: u64, now: u64) -> Refusal {
+    let text = format!(
+        "follow `{journal}`: the follower has entry {had} of another history, and the journal has {now} entries now; begin \
+         anew, or find out which of the two is right"
+    );
+    Refusal::new(Code::Diverged, text)
+}

@@ -1,0 +1,301 @@
+//! The journals that are kept: the end of each, what of it is undone, and its last entries.
+//!
+//! Older entries are only in the foundation, and read from there by who follows from far back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::rows::Rows;
+use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
+use crate::journal::{Deed, Scope, UndoList, UndoRefused, Unit};
+use crate::limits::{COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX};
+use crate::name::Name;
+use crate::payload::Encoding;
+use crate::refusal::{Code, Refusal};
+
+/// The number of a journal in its hub.
+pub(crate) type JournalId = u32;
+
+/// One journal.
+pub(crate) struct Journal {
+    name: Name,
+    last: u64,
+    hash: [u8; 16],
+    undo: UndoList,
+    /// The frames of its last entries, as they are for follower 0.
+    recent: VecDeque<Bytes>,
+}
+
+/// All journals.
+#[derive(Default)]
+pub(crate) struct Journals {
+    all: BTreeMap<JournalId, Journal>,
+    by_name: BTreeMap<Name, JournalId>,
+    /// Of which journals the entries in memory are, in the order in which they came.
+    recent: VecDeque<JournalId>,
+    recent_bytes: usize,
+    /// What of all journals can be undone.
+    units: usize,
+    /// Rows that came before those of their journals.
+    restored: BTreeMap<(JournalId, u64), Unit>,
+}
+
+impl Journal {
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The place of its last entry; zero if it has none.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The first entry that is in memory.
+    pub(crate) fn recent_first(&self) -> u64 {
+        self.last + 1 - self.recent.len() as u64
+    }
+
+    /// The frames of entries in memory, from this place on.
+    pub(crate) fn recent(&self, from: u64) -> impl Iterator<Item = &Bytes> {
+        let skip = from.saturating_sub(self.recent_first()) as usize;
+        self.recent.iter().skip(skip)
+    }
+
+    /// What is undone and what can be.
+    pub(crate) fn undo(&self) -> &UndoList {
+        &self.undo
+    }
+}
+
+impl Journals {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn find(&self, name: &Name) -> Option<JournalId> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn get(&self, id: JournalId) -> &Journal {
+        &self.all[&id]
+    }
+
+    /// Decides what comes of an append, and does it. Gives the place of its first entry, and how many there are.
+    pub(super) fn append(
+        &mut self,
+        name: &[u8],
+        author: &[u8],
+        wall_ms: u64,
+        appended: &Appended<'_>,
+        rows: &mut Rows,
+    ) -> Result<(JournalId, u64, u32), Refusal> {
+        let bad = |error: crate::name::NameError| Refusal::new(Code::BadName, error.to_string());
+        let (name, author) = (Name::from_bytes(name).map_err(bad)?, Name::from_bytes(author).map_err(bad)?);
+        let known = self.find(&name);
+        let last = known.map_or(0, |id| self.get(id).last);
+        let deeds: Vec<(Deed, Encoding, &[u8])> = match appended {
+            Appended::Commands { commands, expect_last } => {
+                if expect_last.is_some_and(|expected| expected != last) {
+                    let text = format!("append to `{name}`: expected {}, and {}", is_last(*expect_last), is_now(last));
+                    return Err(Refusal::new(Code::Conflict, text));
+                }
+                if let Some((_, payload)) = commands.iter().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
+                    let len = payload.len();
+                    let text =
+                        format!("append to `{name}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
+                    return Err(Refusal::new(Code::TooLarge, text));
+                }
+                if known.is_none() && self.all.len() >= JOURNALS_MAX {
+                    let text =
+                        format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
+                    return Err(Refusal::new(Code::Limit, text));
+                }
+                commands.iter().map(|(encoding, payload)| (Deed::Do { first: last + 1 }, encoding, payload)).collect()
+            }
+            Appended::Undo(back) | Appended::Redo(back) => {
+                let undoes = matches!(appended, Appended::Undo(_));
+                let what = if undoes { "undo" } else { "redo" };
+                let id = known.ok_or_else(|| refused(what, &name, UndoRefused::Nothing, back))?;
+                let scope = if back.everyone { Scope::Everyone } else { Scope::Mine };
+                let undo = &self.get(id).undo;
+                let target = match undoes {
+                    true => undo.check_undo(&author, scope, back.target, back.expect_top),
+                    false => undo.check_redo(&author, scope, back.target, back.expect_top),
+                };
+                let target = target.map_err(|why| refused(what, &name, why, back))?;
+                let deed = if undoes { Deed::Undo(target) } else { Deed::Redo(target) };
+                vec![(deed, Encoding::Raw, &[])]
+            }
+        };
+        let id = known.unwrap_or_else(|| self.make(name));
+        let count = deeds.len() as u32;
+        for (deed, encoding, payload) in deeds {
+            self.push(id, &author, wall_ms, deed, (encoding, payload), rows);
+        }
+        rows.put_journal(id, &self.all[&id]);
+        Ok((id, last + 1, count))
+    }
+
+    fn make(&mut self, name: Name) -> JournalId {
+        let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
+        self.by_name.insert(name.clone(), id);
+        let undo = UndoList::noting(UNDO_UNITS_MAX);
+        self.all.insert(id, Journal { name, last: 0, hash: [0; 16], undo, recent: VecDeque::new() });
+        id
+    }
+
+    fn push(
+        &mut self,
+        id: JournalId,
+        author: &Name,
+        wall_ms: u64,
+        deed: Deed,
+        payload: (Encoding, &[u8]),
+        rows: &mut Rows,
+    ) {
+        let journal = self.all.get_mut(&id).expect("it was found or made");
+        journal.last += 1;
+        let seq = journal.last;
+        let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author.as_str().as_bytes(), payload };
+        let mut frames = Vec::with_capacity(told.frame_bytes());
+        told.write(&mut frames);
+        journal.hash = chained(&journal.hash, &frames);
+        Told::set_hash(&mut frames, &journal.hash);
+        let frames = Bytes::from(frames);
+        rows.put_entry(id, seq, &frames);
+        let before = journal.undo.len();
+        journal.undo.apply(seq, author, deed);
+        self.units = self.units + journal.undo.len() - before;
+        if self.units > UNDO_UNITS_ALL_MAX && journal.undo.len() > 1 {
+            // Who appends pays for it: what all know of is no more than before.
+            self.units -= 1;
+            journal.undo.forget_first();
+        }
+        for first in journal.undo.take_changed() {
+            rows.put_unit(id, first, journal.undo.unit(first));
+        }
+        self.recent_bytes += frames.len();
+        journal.recent.push_back(frames);
+        self.recent.push_back(id);
+        while self.recent_bytes > ENTRIES_RECENT_BYTES_MAX
+            && let Some(oldest) = self.recent.pop_front()
+        {
+            let gone = self.all.get_mut(&oldest).and_then(|journal| journal.recent.pop_front());
+            self.recent_bytes -= gone.map_or(0, |frames| frames.len());
+        }
+    }
+
+    /// Takes back a journal that was kept.
+    pub(super) fn restore(&mut self, key: &[u8], row: &[u8]) -> Result<(), FrameError> {
+        let name = Name::from_bytes(key).map_err(|_| FrameError { offset: 0, expected: "a name" })?;
+        let mut fields = Reader::new(row, 0);
+        let id = fields.u32("a number")?;
+        let (last, horizon) = (fields.u64("a place")?, fields.u64("a place")?);
+        let hash = fields.array("a hash of 16 bytes")?;
+        fields.end()?;
+        let mut undo = UndoList::noting(UNDO_UNITS_MAX);
+        undo.forget_before(horizon);
+        self.all.insert(id, Journal { name: name.clone(), last, hash, undo, recent: VecDeque::new() });
+        self.by_name.insert(name, id);
+        Ok(())
+    }
+
+    /// Takes back what is known of a command, or of a group.
+    pub(super) fn restore_unit(&mut self, key: &[u8], row: &[u8]) -> Result<(), FrameError> {
+        let mut fields = Reader::new(key, 0);
+        let id = u32::from_be_bytes(fields.array("a number")?);
+        let first = u64::from_be_bytes(fields.array("a place")?);
+        self.restored.insert((id, first), Unit::from_row(row)?);
+        Ok(())
+    }
+
+    /// All rows came back.
+    pub(super) fn restored(&mut self) {
+        for ((id, first), unit) in std::mem::take(&mut self.restored) {
+            if let Some(journal) = self.all.get_mut(&id) {
+                journal.undo.restore(first, &unit);
+                self.units += 1;
+            }
+        }
+    }
+}
+
+impl Journal {
+    pub(super) fn key(&self) -> Bytes {
+        Bytes::copy_from_slice(self.name.as_str().as_bytes())
+    }
+
+    pub(super) fn to_row(&self, id: JournalId) -> Bytes {
+        let mut row = id.to_le_bytes().to_vec();
+        row.extend_from_slice(&self.last.to_le_bytes());
+        row.extend_from_slice(&self.undo.horizon().to_le_bytes());
+        row.extend_from_slice(&self.hash);
+        row.into()
+    }
+}
+
+impl Unit {
+    pub(super) fn to_row(&self) -> Bytes {
+        let (what, place, by) = match &self.undone {
+            None => (0, self.place, ""),
+            Some(Some(by)) => (1, self.place, by.as_str()),
+            Some(None) => (2, self.place, ""),
+        };
+        let mut row = vec![what];
+        row.extend_from_slice(&place.to_le_bytes());
+        put_short(&mut row, self.author.as_str().as_bytes());
+        row.extend_from_slice(by.as_bytes());
+        row.into()
+    }
+
+    fn from_row(row: &[u8]) -> Result<Unit, FrameError> {
+        let name = |bytes: &[u8]| Name::from_bytes(bytes).map_err(|_| FrameError { offset: 0, expected: "a name" });
+        let mut fields = Reader::new(row, 0);
+        let what = fields.u8("how a command stands")?;
+        let place = fields.u64("a place")?;
+        let author = name(fields.short_bytes("a name")?)?;
+        let undone = match what {
+            0 => None,
+            1 => Some(Some(name(fields.rest())?)),
+            2 => Some(None),
+            _ => return Err(FrameError { offset: 0, expected: "0 (done), 1 (undone) or 2 (undone for good)" }),
+        };
+        Ok(Unit { author, place, undone })
+    }
+}
+
+/// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
+fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
+    let digest = Sha256::new().chain_update(before).chain_update(frames).finalize();
+    digest[..16].try_into().expect("it has 32 bytes")
+}
+
+fn is_last(place: Option<u64>) -> String {
+    match place {
+        None | Some(0) => "no entry in it".into(),
+        Some(place) => format!("entry {place} to be its last"),
+    }
+}
+
+fn is_now(last: u64) -> String {
+    if last == 0 { "it has none".into() } else { format!("that is {last} now") }
+}
+
+fn refused(what: &str, journal: &Name, why: UndoRefused, back: &Back) -> Refusal {
+    let target = back.target.map_or_else(String::new, |target| format!(" of {target}"));
+    let (code, why) = match why {
+        UndoRefused::Nothing if back.everyone => (Code::Conflict, "there is nothing left to take".to_owned()),
+        UndoRefused::Nothing => (Code::Conflict, "there is nothing left of your own to take".to_owned()),
+        UndoRefused::Conflict { top: 0 } => (Code::UndoConflict, "somebody was faster, and nothing is left".to_owned()),
+        UndoRefused::Conflict { top } => (Code::UndoConflict, format!("somebody was faster: the next is {top} now")),
+        UndoRefused::NotYours => (Code::Forbidden, "it is another author's; ask for the scope of everyone".to_owned()),
+        UndoRefused::Already => (Code::Conflict, format!("it cannot be taken for {what} as it stands now")),
+        UndoRefused::Horizon { first } => {
+            (Code::UndoHorizon, format!("it is too far back: entries before {first} stay as they are"))
+        }
+        UndoRefused::NoCommand => (Code::BadRequest, "no command or group begins there".to_owned()),
+    };
+    Refusal::new(code, format!("{what}{target} in `{journal}`: {why}"))
+}

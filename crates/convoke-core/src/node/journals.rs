@@ -1,0 +1,294 @@
+//! The node's side of journals: what it follows, entry by entry, over all its links.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{NodeState, Phase, RequestId, named};
+use crate::frame::{Appended, Back, Commands, Follow, Frame, Told};
+use crate::journal::Entry;
+use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, WATCH_WINDOW_BYTES};
+use crate::name::Name;
+use crate::node::values::WriteId;
+use crate::outgoing::Lanes;
+use crate::payload::{Encoding, Payload};
+use crate::refusal::{Code, Refusal};
+
+/// The hub is told that there is room again when so many bytes were taken since it was last told.
+const TAKEN_BYTES_MIN: usize = WATCH_WINDOW_BYTES / 2;
+
+/// What a follower gets next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The next entry; with its command, if it is one.
+    Entry(Entry, Option<Payload>),
+    /// It has ended; nothing follows.
+    Ended(Refusal),
+}
+
+/// A journal that is followed.
+pub(super) struct Following {
+    journal: Name,
+    member: bool,
+    /// Everything up to here has come, and the hash of the last; zero if it is not known.
+    received: u64,
+    hash: [u8; 16],
+    queue: VecDeque<(Followed, usize)>,
+    /// Bytes that were taken since the hub was told.
+    taken: usize,
+    queued_bytes: usize,
+    /// The hub was asked, on the link that there is now.
+    asked: bool,
+    /// It has answered at least once.
+    begun: bool,
+    /// The last that there was when the hub said that it was all, on the link that there is now.
+    all: Option<u64>,
+    /// What the program has applied, and what of that the hub was told.
+    applied: (u64, u64),
+    ended: bool,
+}
+
+/// All journals that a node follows.
+pub(super) type Followings = BTreeMap<RequestId, Following>;
+
+impl Following {
+    fn ask(&mut self, id: RequestId, lanes: &mut Lanes) {
+        if self.ended {
+            return;
+        }
+        self.asked = true;
+        // What waits here counts against what may be on its way.
+        let window = WATCH_WINDOW_BYTES.saturating_sub(self.queued_bytes);
+        self.taken = 0;
+        self.applied.1 = 0;
+        let follow = Follow {
+            id,
+            member: self.member,
+            window: u32::try_from(window).unwrap_or(u32::MAX),
+            after: self.received,
+            hash: self.hash,
+            journal: self.journal.as_str().as_bytes(),
+        };
+        Frame::Follow(follow).encode(&mut lanes.control);
+        self.tell_applied(id, lanes);
+    }
+
+    fn tell_applied(&mut self, id: RequestId, lanes: &mut Lanes) {
+        let (applied, told) = self.applied;
+        if applied > told && self.asked {
+            self.applied.1 = applied;
+            Frame::Applied { id, seq: applied }.encode(&mut lanes.control);
+        }
+    }
+
+    fn end(&mut self, why: Refusal) -> bool {
+        self.ended = true;
+        self.queue.push_back((Followed::Ended(why), 0));
+        !std::mem::replace(&mut self.begun, true)
+    }
+}
+
+impl NodeState {
+    /// Appends commands to a journal, 1 to 256 of them, which are undone as one. It is answered by
+    /// [`written_writes`](NodeState::written_writes) with the place of the first as its revision, and until then kept and
+    /// sent again as often as links come: it happens once. Appends and writes of one node happen in the order in which they
+    /// were given.
+    ///
+    /// # Errors
+    ///
+    /// In every case it certainly will not happen. [`Code::Backpressure`] when too much waits already;
+    /// [`Code::TooLarge`]; the node has ended.
+    pub fn append<'c>(
+        &mut self,
+        journal: &Name,
+        commands: impl ExactSizeIterator<Item = (Encoding, &'c [u8])> + Clone,
+        expect_last: Option<u64>,
+    ) -> Result<WriteId, Refusal> {
+        if let Some((_, long)) = commands.clone().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
+            let len = long.len();
+            let text = format!("append to `{journal}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
+            return Err(Refusal::new(Code::TooLarge, text));
+        }
+        let commands = Commands::encode(commands);
+        self.push_append(journal, Appended::Commands { commands: Commands::encoded(&commands), expect_last })
+    }
+
+    /// Undoes what was done in a journal. Answered like [`append`](NodeState::append).
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](NodeState::append).
+    pub fn undo(&mut self, journal: &Name, back: Back) -> Result<WriteId, Refusal> {
+        self.push_append(journal, Appended::Undo(back))
+    }
+
+    /// Does again what was undone in a journal. Answered like [`append`](NodeState::append).
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](NodeState::append).
+    pub fn redo(&mut self, journal: &Name, back: Back) -> Result<WriteId, Refusal> {
+        self.push_append(journal, Appended::Redo(back))
+    }
+
+    fn push_append(&mut self, journal: &Name, appended: Appended<'_>) -> Result<WriteId, Refusal> {
+        if let Phase::Ended = self.phase {
+            return Err(self.offline(&format!("append to `{journal}`")));
+        }
+        self.write_appended(journal, appended)
+    }
+
+    /// Follows a journal behind the entry `after`, whose hash may be zero if it is not known. Its number is also that of the
+    /// request, which is answered when the hub has begun to tell. While there is no link it waits for one; over reconnections
+    /// it goes on exactly behind what had come.
+    ///
+    /// # Errors
+    ///
+    /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
+    pub fn follow(&mut self, journal: Name, after: u64, hash: [u8; 16], member: bool) -> Result<RequestId, Refusal> {
+        if let Phase::Ended = self.phase {
+            return Err(self.offline(&format!("follow `{journal}`")));
+        }
+        if self.lanes.control.len() > LINK_CONTROL_BYTES_MAX {
+            let text = format!("follow `{journal}`: too much waits for the link already");
+            return Err(Refusal::new(Code::Backpressure, text));
+        }
+        self.attend();
+        let id = self.next_id();
+        let mut following = Following {
+            journal,
+            member,
+            received: after,
+            hash,
+            queue: VecDeque::new(),
+            taken: 0,
+            queued_bytes: 0,
+            asked: false,
+            begun: false,
+            all: None,
+            applied: (0, 0),
+            ended: false,
+        };
+        if self.is_joined() {
+            following.ask(id, &mut self.lanes);
+        }
+        self.followings.insert(id, following);
+        Ok(id)
+    }
+
+    /// Ends it at once; what waits is dropped.
+    pub fn unfollow(&mut self, id: RequestId) {
+        let Some(following) = self.followings.remove(&id) else { return };
+        if self.is_joined() && following.asked {
+            Frame::Unsubscribe { id }.encode(&mut self.lanes.control);
+        }
+        if !following.ended {
+            self.unattend();
+        }
+    }
+
+    /// Takes what is next of a journal, and tells the hub from time to time that there is room again: so what waits for the
+    /// link is to be written after this. `None` if nothing waits.
+    pub fn take_entry(&mut self, id: RequestId) -> Option<Followed> {
+        let following = self.followings.get_mut(&id)?;
+        let (next, bytes) = following.queue.pop_front()?;
+        following.queued_bytes -= bytes;
+        following.taken += bytes;
+        if following.asked && following.taken >= TAKEN_BYTES_MIN {
+            let bytes = u32::try_from(std::mem::take(&mut following.taken)).unwrap_or(u32::MAX);
+            Frame::Taken { id, bytes }.encode(&mut self.lanes.control);
+        }
+        Some(next)
+    }
+
+    /// The program has applied everything up to this entry; what waits for the link is to be written after this.
+    pub fn applied(&mut self, id: RequestId, seq: u64) {
+        if let Some(following) = self.followings.get_mut(&id) {
+            following.applied.0 = following.applied.0.max(seq);
+            following.tell_applied(id, &mut self.lanes);
+        }
+    }
+
+    /// Up to where the journal was known when the hub had told all that there was, on the link that there is now; `None` until
+    /// then.
+    pub fn follows_up_to(&self, id: RequestId) -> Option<u64> {
+        self.followings.get(&id)?.all
+    }
+
+    /// The hash of the last entry that has come, and of all before it.
+    pub fn followed_hash(&self, id: RequestId) -> Option<(u64, [u8; 16])> {
+        self.followings.get(&id).map(|following| (following.received, following.hash))
+    }
+
+    pub(super) fn entry(&mut self, told: &Told<'_>) -> Result<(), Refusal> {
+        // Otherwise it was on its way when it was ended.
+        let Some(following) = self.followings.get_mut(&told.id).filter(|following| following.asked) else {
+            return Ok(());
+        };
+        if told.seq != following.received + 1 {
+            let text = format!("bad frame: entry {} came behind entry {}", told.seq, following.received);
+            return Err(Refusal::new(Code::BadFrame, text));
+        }
+        let author = named(told.author)?;
+        (following.received, following.hash) = (told.seq, told.hash);
+        let entry = Entry { seq: told.seq, author, wall_ms: told.wall_ms, deed: told.deed };
+        let (encoding, bytes) = told.payload;
+        let payload = match told.deed {
+            crate::journal::Deed::Do { .. } => Some(Payload { encoding, bytes: self.copies.copy(bytes) }),
+            _ => None,
+        };
+        let bytes = told.frame_bytes();
+        following.queued_bytes += bytes;
+        following.queue.push_back((Followed::Entry(entry, payload), bytes));
+        if !std::mem::replace(&mut following.begun, true) {
+            self.answers.push((told.id, Ok(0)));
+        }
+        self.woken.push(told.id);
+        Ok(())
+    }
+
+    /// The hub is done with telling what there is, or refuses. False if it is no follower.
+    pub(super) fn answer_follow(&mut self, id: RequestId, result: &Result<u64, Refusal>) -> bool {
+        let Some(following) = self.followings.get_mut(&id) else { return false };
+        if !following.asked || following.ended {
+            return true;
+        }
+        match result {
+            Ok(last) => {
+                following.all = Some(*last);
+                if !std::mem::replace(&mut following.begun, true) {
+                    self.answers.push((id, Ok(0)));
+                }
+            }
+            Err(why) => {
+                if following.end(why.clone()) {
+                    self.answers.push((id, Err(why.clone())));
+                }
+                self.unattend();
+            }
+        }
+        self.woken.push(id);
+        true
+    }
+
+    pub(super) fn follow_link_lost(&mut self) {
+        for following in self.followings.values_mut() {
+            following.asked = false;
+            following.all = None;
+        }
+    }
+
+    pub(super) fn follow_joined(&mut self) {
+        for (id, following) in &mut self.followings {
+            following.ask(*id, &mut self.lanes);
+        }
+    }
+
+    /// No link will come any more.
+    pub(super) fn end_follows(&mut self, why: &Refusal) {
+        for (id, following) in &mut self.followings {
+            if !following.ended && following.end(why.clone()) {
+                self.answers.push((*id, Err(why.clone())));
+            }
+            self.woken.push(*id);
+        }
+    }
+}

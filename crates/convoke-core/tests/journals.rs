@@ -1,0 +1,272 @@
+//! Journals: one order for all, each command once, and any of them can be taken back.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod pair;
+
+use std::ops::Range;
+
+use convoke_core::frame::Back;
+use convoke_core::journal::{Deed, Entry};
+use convoke_core::node::{Followed, WriteId};
+use convoke_core::{Code, Encoding, Name, NodeConfig, Payload, Peer, TokenKey};
+use pair::World;
+
+const MINE: Back = Back { everyone: false, target: None, expect_top: None };
+const EVERYONE: Back = Back { everyone: true, ..MINE };
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn text(number: u32) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+/// Asks to append, and gives the number of the request.
+fn ask(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> WriteId {
+    let commands: Vec<Vec<u8>> = numbers.map(text).collect();
+    let commands = commands.iter().map(|command| (Encoding::Text, &command[..]));
+    world.nodes[who].state.append(&name(journal), commands, None).unwrap()
+}
+
+/// What came of what was asked: the place of its first entry, or why not.
+fn answer(world: &mut World, who: usize, id: WriteId) -> Result<u64, Code> {
+    world.settle();
+    let ends = world.nodes[who].state.written_writes();
+    let (_, end) = ends.into_iter().find(|(of, _)| *of == id).expect("it is answered");
+    end.map(|wrote| wrote.rev.n).map_err(|why| {
+        assert!(why.certain, "{}", why.why);
+        why.why.code
+    })
+}
+
+fn append(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> u64 {
+    let id = ask(world, who, journal, numbers);
+    answer(world, who, id).unwrap()
+}
+
+fn undo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64, Code> {
+    let id = world.nodes[who].state.undo(&name(journal), back).unwrap();
+    answer(world, who, id)
+}
+
+fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64, Code> {
+    let id = world.nodes[who].state.redo(&name(journal), back).unwrap();
+    answer(world, who, id)
+}
+
+fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
+    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], true).unwrap();
+    world.settle();
+    id
+}
+
+/// Takes all that has come: entries with their commands.
+fn taken(world: &mut World, who: usize, id: u32) -> Vec<(Entry, Option<Payload>)> {
+    let mut all = Vec::new();
+    while let Some(next) = world.nodes[who].state.take_entry(id) {
+        match next {
+            Followed::Entry(entry, command) => all.push((entry, command)),
+            Followed::Ended(why) => panic!("{why}"),
+        }
+        world.settle();
+    }
+    all
+}
+
+/// The commands that came, as numbers, with their places.
+fn numbers(world: &mut World, who: usize, id: u32) -> Vec<(u64, u32)> {
+    let number =
+        |payload: Option<Payload>| String::from_utf8(payload.unwrap().bytes.to_vec()).unwrap().parse().unwrap();
+    taken(world, who, id).into_iter().map(|(entry, command)| (entry.seq, number(command))).collect()
+}
+
+fn counted(places: Range<u64>) -> Vec<(u64, u32)> {
+    places.map(|place| (place, place as u32)).collect()
+}
+
+#[test]
+fn all_who_follow_get_all_in_one_order() {
+    let mut world = World::new(4);
+    let early = follow(&mut world, 2, "todo", 0);
+    for number in 1..=20 {
+        assert_eq!(append(&mut world, usize::from(number % 2 == 0), "todo", number..number + 1), u64::from(number));
+    }
+    let late = follow(&mut world, 3, "todo", 0);
+    assert_eq!(numbers(&mut world, 2, early), counted(1..21));
+    assert_eq!(numbers(&mut world, 3, late), counted(1..21));
+    assert_eq!(world.nodes[3].state.follows_up_to(late), Some(20));
+    let from = follow(&mut world, 3, "todo", 15);
+    assert_eq!(numbers(&mut world, 3, from), counted(16..21));
+    assert_eq!(append(&mut world, 0, "other", 1..2), 1, "each journal counts its own");
+    assert_eq!(numbers(&mut world, 2, early), []);
+}
+
+#[test]
+fn an_entry_says_who_is_answerable_and_with_what_it_belongs_together() {
+    let mut world = World::new(2);
+    let id = follow(&mut world, 1, "todo", 0);
+    append(&mut world, 0, "todo", 1..4);
+    let (entries, commands): (Vec<_>, Vec<_>) = taken(&mut world, 1, id).into_iter().unzip();
+    assert_eq!(commands, [1, 2, 3].map(|number| Some(Payload::text(number.to_string()))));
+    for (place, entry) in (1..).zip(&entries) {
+        assert_eq!((entry.seq, entry.author.as_str(), entry.deed), (place, "node/0", Deed::Do { first: 1 }));
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_done_once() {
+    let mut world = World::new(2);
+    let follower = follow(&mut world, 1, "todo", 0);
+    world.hold = true;
+    let first = ask(&mut world, 0, "todo", 1..2);
+    world.settle();
+    world.cut(0);
+    world.cut(0);
+    world.hold = false;
+    let second = ask(&mut world, 0, "todo", 2..3);
+    assert_eq!(answer(&mut world, 0, second), Ok(2));
+    assert_eq!(numbers(&mut world, 1, follower), counted(1..3));
+    let _ = first;
+}
+
+#[test]
+fn nobody_is_told_what_is_not_kept() {
+    let mut world = World::new(2);
+    let follower = follow(&mut world, 1, "todo", 0);
+    world.hold = true;
+    ask(&mut world, 0, "todo", 1..2);
+    world.settle();
+    assert_eq!(numbers(&mut world, 1, follower), []);
+    assert_eq!(world.nodes[0].state.written_writes(), []);
+    world.hold = false;
+    world.settle();
+    assert_eq!(numbers(&mut world, 1, follower), counted(1..2));
+}
+
+#[test]
+fn everything_is_there_after_the_hub_was_killed() {
+    let mut world = World::new(2);
+    let early = follow(&mut world, 1, "todo", 0);
+    append(&mut world, 0, "todo", 1..2);
+    append(&mut world, 0, "todo", 2..3);
+    undo(&mut world, 0, "todo", MINE).unwrap();
+    assert_eq!(taken(&mut world, 1, early).len(), 3);
+    world.restart_hub();
+    assert_eq!(taken(&mut world, 1, early).len(), 0, "nothing comes twice");
+    let late = follow(&mut world, 1, "todo", 0);
+    let entries: Vec<Entry> = taken(&mut world, 1, late).into_iter().map(|(entry, _)| entry).collect();
+    let deeds: Vec<Deed> = entries.iter().map(|entry| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Do { first: 1 }, Deed::Do { first: 2 }, Deed::Undo(2)]);
+    assert_eq!(redo(&mut world, 0, "todo", MINE), Ok(4), "what was undone is known");
+    assert_eq!(undo(&mut world, 0, "todo", MINE), Ok(5));
+    assert_eq!(undo(&mut world, 0, "todo", MINE), Ok(6));
+    assert_eq!(undo(&mut world, 0, "todo", MINE), Err(Code::Conflict));
+    assert_eq!(taken(&mut world, 1, early).len(), 3);
+    assert_eq!(taken(&mut world, 1, late).len(), 3);
+}
+
+#[test]
+fn undo_goes_by_whose_it_is_and_what_is_expected() {
+    let mut world = World::new(2);
+    append(&mut world, 0, "todo", 1..3);
+    append(&mut world, 1, "todo", 3..4);
+    assert_eq!(undo(&mut world, 0, "todo", Back { target: Some(3), ..MINE }), Err(Code::Forbidden));
+    assert_eq!(undo(&mut world, 0, "todo", Back { expect_top: Some(3), ..MINE }), Err(Code::UndoConflict));
+    assert_eq!(undo(&mut world, 0, "todo", Back { target: Some(2), ..MINE }), Err(Code::BadRequest), "of a group");
+    assert_eq!(undo(&mut world, 0, "todo", Back { target: Some(9), ..MINE }), Err(Code::BadRequest));
+    assert_eq!(undo(&mut world, 0, "todo", Back { expect_top: Some(1), ..MINE }), Ok(4));
+    assert_eq!(undo(&mut world, 0, "todo", Back { expect_top: Some(3), ..EVERYONE }), Ok(5));
+    assert_eq!(undo(&mut world, 0, "todo", EVERYONE), Err(Code::Conflict));
+    assert_eq!(redo(&mut world, 1, "todo", MINE), Err(Code::Conflict), "nobody else's");
+    assert_eq!(redo(&mut world, 1, "todo", EVERYONE), Ok(6));
+    assert_eq!(undo(&mut world, 0, "none", MINE), Err(Code::Conflict));
+    let follower = follow(&mut world, 1, "todo", 3);
+    let deeds: Vec<Deed> = taken(&mut world, 1, follower).into_iter().map(|(entry, _)| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Undo(1), Deed::Undo(3), Deed::Redo(3)]);
+}
+
+#[test]
+fn an_append_can_expect_what_is_last() {
+    let mut world = World::new(1);
+    let mut append = |expect: Option<u64>| {
+        let commands = [(Encoding::Text, &b"a"[..])];
+        let id = world.nodes[0].state.append(&name("todo"), commands.into_iter(), expect).unwrap();
+        answer(&mut world, 0, id)
+    };
+    assert_eq!(append(Some(1)), Err(Code::Conflict));
+    assert_eq!(append(Some(0)), Ok(1));
+    assert_eq!(append(Some(0)), Err(Code::Conflict));
+    assert_eq!(append(Some(1)), Ok(2));
+}
+
+#[test]
+fn who_is_slow_or_away_misses_nothing_and_delays_nobody() {
+    let mut world = World::new(3);
+    let (slow, quick) = (follow(&mut world, 1, "todo", 0), follow(&mut world, 2, "todo", 0));
+    for first in (0..20_000).step_by(200) {
+        append(&mut world, 0, "todo", first..first + 200);
+        assert_eq!(numbers(&mut world, 2, quick).len(), 200);
+        if first == 10_000 {
+            world.cut(1);
+        }
+    }
+    let waiting = world.nodes[1].waiting_bytes(&mut world.hub);
+    assert!(waiting < 2 << 20, "{waiting} bytes wait for who takes nothing");
+    let all = numbers(&mut world, 1, slow);
+    assert_eq!(all, (0..20_000).map(|number| (u64::from(number) + 1, number)).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_knows_another_journal_is_told() {
+    let mut world = World::new(2);
+    append(&mut world, 0, "todo", 1..4);
+    let good = follow(&mut world, 1, "todo", 0);
+    assert_eq!(numbers(&mut world, 1, good).len(), 3);
+    let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
+    let id = world.nodes[1].state.follow(name("todo"), seq, hash, false).unwrap();
+    world.settle();
+    append(&mut world, 0, "todo", 4..5);
+    assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
+    for (after, hash) in [(9, [0; 16]), (3, [7; 16])] {
+        let id = world.nodes[1].state.follow(name("todo"), after, hash, false).unwrap();
+        world.settle();
+        let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
+        assert_eq!(why.code, Code::Diverged, "{why}");
+        assert_eq!(world.nodes[1].state.take_entry(id), None);
+    }
+}
+
+#[test]
+fn the_rights_of_journals_are_their_own() {
+    use convoke_core::frame::Change;
+    let mut world = World::new(1);
+    for (token, rules) in [
+        ("writes", vec!["join #", "execute todo"]),
+        ("reads", vec!["join #", "follow todo"]),
+        ("undoes", vec!["join #", "undo #"]),
+    ] {
+        let change = Change::Create { key: Some(TokenKey::derive(token.as_bytes())), rules };
+        world.nodes[0].state.grant(&name(token), &change).unwrap();
+        world.settle();
+    }
+    let mut join = |token: &str| {
+        let mut config = NodeConfig::new(name(&format!("{token}/1")));
+        config.token = Some((name(token), TokenKey::derive(token.as_bytes())));
+        world.join(config, Peer::Stranger)
+    };
+    let (writes, reads, undoes) = (join("writes"), join("reads"), join("undoes"));
+    assert_eq!(append(&mut world, writes, "todo", 1..2), 1);
+    for (who, journal) in [(writes, "other"), (reads, "todo"), (undoes, "todo")] {
+        let id = ask(&mut world, who, journal, 1..2);
+        assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
+    }
+    for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
+        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], false).unwrap();
+        world.settle();
+        let next = world.nodes[who].state.take_entry(id).unwrap();
+        assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");
+    }
+    assert_eq!(undo(&mut world, writes, "todo", EVERYONE), Err(Code::Forbidden));
+    assert_eq!(undo(&mut world, undoes, "todo", EVERYONE), Ok(2));
+}
