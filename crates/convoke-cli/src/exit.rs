@@ -146,7 +146,7 @@ fn exit_of(code: Code) -> Exit {
         Code::Unauthorized | Code::Forbidden => Exit::Rights,
         Code::NodeInUse | Code::Fenced | Code::Limit | Code::Backpressure | Code::SlowLink => Exit::Temporary,
         // What can be got anew and tried again, and what heals.
-        Code::Busy | Code::Conflict | Code::StorageFull => Exit::Temporary,
+        Code::Busy | Code::Conflict | Code::UndoConflict | Code::StorageFull => Exit::Temporary,
         Code::StorageFailed => Exit::InputOutput,
         // No hub, none that speaks our version, none that answers in time; no value, no provider.
         _ => Exit::Unavailable,

@@ -237,6 +237,11 @@ impl NodeState {
         }
     }
 
+    /// Who is answerable for what it does.
+    pub fn author(&self) -> &Name {
+        self.config.author.as_ref().unwrap_or(&self.config.name)
+    }
+
     /// Its name.
     pub fn name(&self) -> &Name {
         &self.config.name

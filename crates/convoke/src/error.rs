@@ -163,7 +163,7 @@ impl From<Refusal> for Error {
             Code::NodeInUse | Code::Fenced => Error::InUse(refusal),
             Code::Offline | Code::Unreachable | Code::Left | Code::HubStopping => Error::Offline(refusal),
             Code::Backpressure | Code::Busy => Error::Backpressure(refusal),
-            Code::Conflict => Error::Conflict(refusal),
+            Code::Conflict | Code::UndoConflict => Error::Conflict(refusal),
             Code::ProviderLost | Code::LinkLost | Code::TimedOut | Code::Silent | Code::SlowLink => {
                 Error::Unanswered(refusal)
             }

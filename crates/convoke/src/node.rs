@@ -2,9 +2,11 @@
 
 mod batch;
 mod calls;
+mod journals;
 mod link;
 mod load;
 mod members;
+mod replica;
 mod serve;
 mod subscription;
 mod tokens;
@@ -28,7 +30,9 @@ use tokio::sync::{Notify, oneshot, watch as watched};
 
 pub use batch::Batch;
 pub use calls::{CallOptions, Choose, Provider, Selector};
+pub use journals::{Entries, UndoOptions};
 pub use members::{Member, Members};
+pub use replica::{Executed, Follower, Group};
 pub use serve::{Call, Registration, ServeOptions};
 pub use subscription::{Missed, SubscribeOptions, Subscription};
 pub use tree::tree_of;
@@ -314,6 +318,11 @@ impl Node {
     /// Its name.
     pub fn name(&self) -> Name {
         self.handle.shared.lock().state.name().clone()
+    }
+
+    /// Who is answerable for what it does: its own name, unless it was given another one.
+    pub fn author(&self) -> Name {
+        self.handle.shared.lock().state.author().clone()
     }
 
     /// Where it stands with its hub now.

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convoke_core::foundation::{Ask, RowKey, Ticket, Told};
+use convoke_core::foundation::{Ask, READ_ONLY, RowKey, Ticket, Told};
 use convoke_core::{Code, Refusal};
 
 use crate::error::Error;
@@ -391,6 +391,9 @@ impl Store {
         let pos = self.pending.pos().unwrap_or(self.reach.tables);
         let (mut rows, mut bytes, mut pieces) = (Vec::new(), 0, 0);
         let all_rows = file.rows(RowKey { table: 0, key: Bytes::new() }, &self.pending, |key, row| {
+            if key.table >= READ_ONLY {
+                return false;
+            }
             bytes += key.key.len() + row.len();
             rows.push((key, row));
             if bytes >= TOLD_BYTES {

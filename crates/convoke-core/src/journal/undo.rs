@@ -215,7 +215,7 @@ impl UndoList {
         (target, expect_top, top): (Option<u64>, Option<u64>, Option<u64>),
         whose: impl Fn(Standing) -> Option<Option<AuthorId>>,
     ) -> Result<u64, UndoRefused> {
-        if expect_top.is_some_and(|expected| Some(expected) != top) {
+        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) {
             return Err(UndoRefused::Conflict { top: top.unwrap_or(0) });
         }
         let Some(target) = target else { return top.ok_or(UndoRefused::Nothing) };

@@ -216,13 +216,9 @@ impl Node {
     }
 
     pub(super) async fn write(&self, wanted: &[Wanted]) -> Result<Wrote, Error> {
-        let answer = self.handle.shared.write(wanted)?;
-        match answer.await {
-            Ok(Ok(wrote)) => Ok(wrote),
-            Ok(Err(NotWritten { certain: true, why })) => Err(Error::not_done(why)),
-            Ok(Err(NotWritten { certain: false, why })) => Err(Error::uncertain(why)),
-            Err(_) => Err(left(self.name())),
-        }
+        let items: Vec<Item<'_>> = wanted.iter().map(Wanted::item).collect();
+        let answer = self.handle.shared.keep(|state| state.write(&items))?;
+        ended_write(self, answer).await
     }
 
     /// The value of this name as it is now, if it has one: every set that was acknowledged to anybody before this was
@@ -299,11 +295,27 @@ impl Drop for Abandon<'_> {
     }
 }
 
+/// What came of something that was to be kept.
+pub(super) async fn ended_write(
+    node: &Node,
+    answer: oneshot::Receiver<Result<Wrote, NotWritten>>,
+) -> Result<Wrote, Error> {
+    match answer.await {
+        Ok(Ok(wrote)) => Ok(wrote),
+        Ok(Err(NotWritten { certain: true, why })) => Err(Error::not_done(why)),
+        Ok(Err(NotWritten { certain: false, why })) => Err(Error::uncertain(why)),
+        Err(_) => Err(left(node.name())),
+    }
+}
+
 impl NodeShared {
-    fn write(&self, wanted: &[Wanted]) -> Result<oneshot::Receiver<Result<Wrote, NotWritten>>, Refusal> {
-        let items: Vec<Item<'_>> = wanted.iter().map(Wanted::item).collect();
+    /// Asks for something to be kept.
+    pub(super) fn keep(
+        &self,
+        ask: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
+    ) -> Result<oneshot::Receiver<Result<Wrote, NotWritten>>, Refusal> {
         let mut inner = self.lock();
-        let id = inner.state.write(&items)?;
+        let id = ask(&mut inner.state)?;
         let (sender, receiver) = oneshot::channel();
         inner.values.writes.insert(id, sender);
         let mem = self.flush_soon(&mut inner);

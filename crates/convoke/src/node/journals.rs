@@ -1,0 +1,248 @@
+//! Journals: commands that every follower gets in the same order, and of which any can be undone.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::MutexGuard;
+use std::task::{Context, Poll};
+
+use convoke_core::frame::Back;
+use convoke_core::journal::{Entry, Scope};
+use convoke_core::node::{Followed, WriteId};
+use convoke_core::{Name, NodeState, Payload, Refusal};
+use futures_core::Stream;
+use serde::Serialize;
+
+use super::values::ended_write;
+use super::{Inner, Missed, Node, left};
+use crate::error::Error;
+
+/// What is undone or done again, and under which condition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UndoOptions {
+    /// Whose commands: one's own, or those of all.
+    pub scope: Scope,
+    /// The command or group that begins at this place, instead of the next one.
+    pub target: Option<u64>,
+    /// Only if the next one is this; zero for none. So of two who undo at the same time one is refused.
+    pub expect_top: Option<u64>,
+}
+
+/// The entries of a journal, one after the other. Dropping it ends it.
+///
+/// It has no gap and no repeat, also where the link is cut or the hub is restarted. What the program does not take waits at
+/// the hub, and costs nothing there; about 1 MiB of it waits here.
+#[derive(Debug)]
+pub struct Entries {
+    node: Node,
+    id: u32,
+    after: u64,
+    ended: bool,
+}
+
+impl Entries {
+    /// Waits for the next entry: its place, its author and what it says, and its command if it is one. `None` after
+    /// [`Missed::Ended`], for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed::Ended`]: the node has left, or the hub has another journal of this name than the program knows.
+    ///
+    /// Cancel safe: nothing is lost by dropping the future.
+    pub async fn next(&mut self) -> Option<Result<(Entry, Option<Payload>), Missed>> {
+        poll_fn(|context| self.poll_entry(context)).await
+    }
+
+    /// What is there already, without waiting.
+    pub fn try_next(&mut self) -> Option<Result<(Entry, Option<Payload>), Missed>> {
+        if self.ended {
+            return None;
+        }
+        let next = self.take(self.node.handle.shared.lock()).ok()?;
+        Some(self.unpack(next))
+    }
+
+    /// Whether the program has taken all that there was when the hub had last told everything. False from when the link is
+    /// cut until then.
+    pub fn is_synced(&self) -> bool {
+        let inner = self.node.handle.shared.lock();
+        inner.state.follows_up_to(self.id).is_some_and(|last| self.after >= last)
+    }
+
+    /// Takes the next entry if there is one before [`is_synced`](Entries::is_synced); `None` then. Waits for a link.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Entries::next).
+    ///
+    /// Cancel safe.
+    pub async fn next_of_those_there(&mut self) -> Option<Result<(Entry, Option<Payload>), Missed>> {
+        poll_fn(|context| {
+            if self.is_synced() {
+                return Poll::Ready(None);
+            }
+            match self.poll_entry(context) {
+                // It may have caught up between the two looks, with nothing to take.
+                Poll::Pending if self.is_synced() => Poll::Ready(None),
+                next => next,
+            }
+        })
+        .await
+    }
+
+    /// Tells the hub that the program has applied everything up to this entry.
+    pub fn applied(&self, seq: u64) {
+        let shared = &self.node.handle.shared;
+        let mut inner = shared.lock();
+        inner.state.applied(self.id, seq);
+        if inner.state.has_output() {
+            shared.flush(inner);
+        }
+    }
+
+    /// What is next; the lock again if there is nothing.
+    fn take<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> Result<Followed, MutexGuard<'a, Inner>> {
+        let Some(next) = inner.state.take_entry(self.id) else { return Err(inner) };
+        if inner.state.has_output() {
+            // The hub learns that there is room again.
+            self.node.handle.shared.flush(inner);
+        }
+        Ok(next)
+    }
+
+    fn poll_entry(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(Entry, Option<Payload>), Missed>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = match self.take(self.node.handle.shared.lock()) {
+            Ok(next) => next,
+            Err(mut inner) => {
+                inner.wakers.insert(self.id, context.waker().clone());
+                return Poll::Pending;
+            }
+        };
+        Poll::Ready(Some(self.unpack(next)))
+    }
+
+    fn unpack(&mut self, next: Followed) -> Result<(Entry, Option<Payload>), Missed> {
+        match next {
+            Followed::Entry(entry, command) => {
+                self.after = entry.seq;
+                Ok((entry, command))
+            }
+            Followed::Ended(why) => {
+                self.ended = true;
+                Err(Missed::Ended(why))
+            }
+        }
+    }
+}
+
+/// What [`next`](Entries::next) gives, for code that takes streams.
+impl Stream for Entries {
+    type Item = Result<(Entry, Option<Payload>), Missed>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_entry(context)
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        let shared = &self.node.handle.shared;
+        let mut inner = shared.lock();
+        inner.wakers.remove(&self.id);
+        inner.answers.remove(&self.id);
+        inner.state.unfollow(self.id);
+        shared.flush(inner);
+    }
+}
+
+impl Node {
+    /// Appends a command to a journal, and gives its place when it is kept: nothing that happens then can take it away. It is
+    /// there once, however often links were cut meanwhile; commands of one node come in the order in which they were appended.
+    /// The journal is made by its first command.
+    ///
+    /// # Errors
+    ///
+    /// With an outcome as [`set`](Node::set): certainly not done, or nobody knows. [`Error::BadName`],
+    /// [`Error::Unauthorized`], [`Error::Backpressure`], [`Error::Refused`] at a limit.
+    ///
+    /// Dropping the future does not take the command back.
+    pub async fn append<C: Serialize + ?Sized>(&self, journal: impl AsRef<str>, command: &C) -> Result<u64, Error> {
+        self.append_payloads(journal, &[Payload::encode(command)?], None).await
+    }
+
+    /// As [`append`](Node::append), with 1 to 256 commands in any encoding, which are undone as one, and only if the last
+    /// entry is the one that is expected, zero for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Node::append); [`Error::Conflict`] if another entry is the last.
+    pub async fn append_payloads(
+        &self,
+        journal: impl AsRef<str>,
+        commands: &[Payload],
+        expect_last: Option<u64>,
+    ) -> Result<u64, Error> {
+        let journal = Name::parse(journal.as_ref())?;
+        let commands = commands.iter().map(|command| (command.encoding, &command.bytes[..]));
+        self.change_journal(|state| state.append(&journal, commands, expect_last)).await
+    }
+
+    /// Undoes what was done last in a journal, or what the options say, and gives the place of the entry that says so. For
+    /// all who follow it is then as if it had never been done.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Node::append); [`Error::Conflict`] if there is nothing, or another is next;
+    /// [`Error::Refused`] if it is too far back.
+    pub async fn undo(&self, journal: impl AsRef<str>, options: UndoOptions) -> Result<u64, Error> {
+        let journal = Name::parse(journal.as_ref())?;
+        self.change_journal(|state| state.undo(&journal, back(options))).await
+    }
+
+    /// Does again what was undone last in a journal, or what the options say, and gives the place of the entry that says so.
+    /// It is again where it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`undo`](Node::undo).
+    pub async fn redo(&self, journal: impl AsRef<str>, options: UndoOptions) -> Result<u64, Error> {
+        let journal = Name::parse(journal.as_ref())?;
+        self.change_journal(|state| state.redo(&journal, back(options))).await
+    }
+
+    async fn change_journal(
+        &self,
+        change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
+    ) -> Result<u64, Error> {
+        let answer = self.handle.shared.keep(change)?;
+        Ok(ended_write(self, answer).await?.rev.n)
+    }
+
+    /// The entries of a journal behind the place `after`: those that are there, then those that come. Returns when the hub has
+    /// begun to tell. Who reads this way is not among those whose acknowledgement counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit, or if the journal is shorter;
+    /// [`Error::Backpressure`] when the link has yet to take what was asked before; [`Error::Offline`] if the node has left.
+    ///
+    /// Cancel safe.
+    pub async fn entries(&self, journal: impl AsRef<str>, after: u64) -> Result<Entries, Error> {
+        self.entries_as(journal.as_ref(), after, false).await
+    }
+
+    pub(super) async fn entries_as(&self, journal: &str, after: u64, member: bool) -> Result<Entries, Error> {
+        let journal = Name::parse(journal)?;
+        let (id, answer) = self.handle.shared.ask(|state| state.follow(journal, after, [0; 16], member))?;
+        let entries = Entries { node: self.clone(), id, after, ended: false };
+        answer.await.map_err(|_| left(self.name()))??;
+        Ok(entries)
+    }
+}
+
+fn back(options: UndoOptions) -> Back {
+    let UndoOptions { scope, target, expect_top } = options;
+    Back { everyone: scope == Scope::Everyone, target, expect_top }
+}
