@@ -6,6 +6,7 @@ mod arbitrary;
 mod calls;
 mod grant;
 mod info;
+mod journals;
 mod long;
 mod sentences;
 mod values;
@@ -120,7 +121,7 @@ fn every_kind_of_frame_is_these_bytes() {
         (Frame::Pong { id: 1 }, "0c000000 1c 00 0000 01000000".to_owned()),
     ];
     let mut kinds = Vec::new();
-    let others = [values::golden(), calls::golden(), info::golden(), grant::golden()].concat();
+    let others = [values::golden(), calls::golden(), info::golden(), grant::golden(), journals::golden()].concat();
     for (frame, text) in golden.into_iter().chain(others) {
         let bytes = hex(&text);
         assert_eq!(encoded(&frame), bytes, "{frame:?}");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::encoded;
 use crate::frame::*;
+use crate::journal::Deed;
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::outgoing::SlowPolicy;
 use crate::payload::{Encoding, Headers as Pairs};
@@ -123,9 +124,38 @@ impl Made {
         let code = Code::ALL[id as usize % Code::ALL.len()];
         let incarnation = self.incarnation();
         let ((numbered, named), items, content) = (self.lagged(), self.items(), self.content());
+        let commands =
+            Commands::encode([(self.encoding(), &self.bytes[..]), (Encoding::Raw, text.as_bytes())].into_iter());
         let content = Content { encoding: self.encoding(), headers: flag, bytes: &content };
         take(&match self.kind {
             Kind::Event => unreachable!("not made here"),
+            Kind::Append => {
+                let back = Back {
+                    everyone: flag,
+                    target: flag.then_some(*long / 2),
+                    expect_top: (!flag).then_some(*long / 3),
+                };
+                let appended = match id % 3 {
+                    0 => Appended::Commands {
+                        commands: Commands::encoded(&commands),
+                        expect_last: flag.then_some(*long / 2),
+                    },
+                    1 => Appended::Undo(back),
+                    _ => Appended::Redo(back),
+                };
+                Frame::Append(Append { cseq: (*long).max(1), settled: *long / 2, journal: &self.bytes, appended })
+            }
+            Kind::Follow => {
+                let hash = array[..16].try_into().unwrap();
+                Frame::Follow(Follow { id, member: flag, window: !id, after: *long, hash, journal: &self.bytes })
+            }
+            Kind::Entry => {
+                let hash = array[..16].try_into().unwrap();
+                let deed = [Deed::Do { first: *long }, Deed::Undo(*long), Deed::Redo(*long)][id as usize % 3];
+                let payload = (self.encoding(), text.as_bytes());
+                Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author: &self.bytes, payload })
+            }
+            Kind::Applied => Frame::Applied { id, seq: *long },
             Kind::Hello => Frame::Hello(Hello {
                 name: &self.bytes,
                 author: text.as_bytes(),
