@@ -1,7 +1,7 @@
 //! A replica: the state that comes of a journal, with what it takes to undo.
 //!
-//! Beside the state at the end there are two that lag behind: one by some hundred commands, one as far as can be undone. To undo
-//! a command the nearest one before it is copied, and what follows is applied again without it. So an undo of what was
+//! Beside the state at the end there are two that lag behind: one by some hundred commands, one as far as can be undone. To
+//! undo a command the nearest one before it is copied, and what follows is applied again without it. So an undo of what was
 //! done lately costs a copy and some hundred commands, however long the journal is; and without any undo each command is
 //! applied three times instead of once, and nothing is ever copied.
 
