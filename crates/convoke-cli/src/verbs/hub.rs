@@ -2,7 +2,7 @@
 
 mod reload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::output::{self, Reader};
 use crate::render;
+use crate::screen::progress::{self, Progress, Unit};
 use crate::settings::{Environment, Settings, Wanted};
 use crate::signals::{Signal, Signals, take_long_files_as_errors};
 use reload::Reload;
@@ -49,7 +50,9 @@ pub(crate) async fn run(
         options.data = Some(state_folder()?);
     }
     take_long_files_as_errors()?;
+    let progress = options.data.as_deref().map(starting);
     let hub = Hub::start(options).await.map_err(not_started)?;
+    drop(progress);
     for address in hub.addresses() {
         let listening = address.to_string();
         let line = match json {
@@ -82,6 +85,16 @@ pub(crate) async fn run(
             }),
         },
     }
+}
+
+/// Tells that a hub starts: all that it keeps is read, which takes its time where that is much.
+fn starting(data: &Path) -> Progress {
+    let store = data.join("store.redb");
+    let what = match store.metadata() {
+        Ok(about) => format!("checking `{}`, {}", store.display(), progress::bytes(about.len())),
+        Err(_) => "starting".to_owned(),
+    };
+    Progress::of(what, Unit::Time)
 }
 
 /// The folder of a hub: that which was given, else the usual one.
