@@ -43,7 +43,7 @@ Exit codes:
     0  done
    64  usage: the command line is wrong
    65  data: what was given is, or a service answers with an error
-   69  nothing there: no hub, no such value or token, nobody who offers it, no answer in time
+   69  nothing there: no hub, value or token of the name, nobody who offers it, no answer
    70  a bug
    73  a file or a folder cannot be made
    74  reading or writing failed
@@ -76,9 +76,9 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, env = "CONVOKE_JSON", value_parser = FalseyValueParser::new(), display_order = 100)]
     pub(crate) json: bool,
 
-    /// When to use colours; `auto` is on a terminal, unless NO_COLOR is set or TERM is dumb
+    /// When to use colours: `auto`, on a terminal and unless NO_COLOR is set, `always` or `never`
     #[arg(long, global = true, value_name = "WHEN", env = "CONVOKE_COLOR", value_enum, default_value = "auto")]
-    #[arg(display_order = 101)]
+    #[arg(hide_possible_values = true, display_order = 101)]
     pub(crate) color: When,
 
     /// Say more on stderr: -v what happens, -vv why, -vvv everything

@@ -19,12 +19,10 @@ static LOOK: OnceLock<Look> = OnceLock::new();
 /// When there are colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal, unless the environment says otherwise
+    // Where these had help of their own, clap would print that of all other options over two lines each.
     #[default]
     Auto,
-    /// Also in a file and for another program
     Always,
-    /// Nowhere
     Never,
 }
 

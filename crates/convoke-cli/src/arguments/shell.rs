@@ -27,6 +27,10 @@ pub(crate) struct CompletionsArguments {
     #[arg(value_enum)]
     pub(crate) shell: Shell,
 
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) address: Option<String>,
+
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
 }
@@ -48,6 +52,10 @@ pub(crate) struct ManArguments {
     /// Write all pages into this folder, which is made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
+
+    /// Means nothing here: no hub is joined
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) address: Option<String>,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,

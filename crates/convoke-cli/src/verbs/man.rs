@@ -1,7 +1,7 @@
 //! `convoke man`: the pages of the manual, made from the help.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -71,14 +71,12 @@ fn page(command: &Command) -> Vec<u8> {
     // What is typed in short, as the help says it: all options stand below.
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
-    let man = Man::new(command.clone().override_usage(usage))
-        .title(called(command).replace(' ', "-"))
-        .section(SECTION)
-        .source(concat!("convoke ", env!("CARGO_PKG_VERSION")))
-        .manual("Convoke");
+    let man = Man::new(command.clone().override_usage(usage));
     let mut page = Vec::new();
     let rendered = (|| {
-        man.render_title(&mut page)?;
+        // Without a date: the page is as old as the program, and the same wherever it is made.
+        let (title, version) = (called(command).replace(' ', "-"), env!("CARGO_PKG_VERSION"));
+        writeln!(page, ".TH {title} {SECTION} \"\" \"convoke {version}\" Convoke")?;
         man.render_name_section(&mut page)?;
         man.render_synopsis_section(&mut page)?;
         man.render_description_section(&mut page)?;
@@ -90,7 +88,21 @@ fn page(command: &Command) -> Vec<u8> {
         shown_as_it_is("EXAMPLES", &examples).to_writer(&mut page)?;
         see_also(command).to_writer(&mut page)
     })();
-    rendered.map(|()| page).expect("memory takes all that is written")
+    rendered.expect("memory takes all that is written");
+    ascii(&String::from_utf8(page).expect("all of it is text"))
+}
+
+/// The same for every program that reads roff, whatever it takes its input for.
+fn ascii(page: &str) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(page.len());
+    for character in page.chars() {
+        match character {
+            '…' => plain.extend_from_slice(b"..."),
+            other if other.is_ascii() => plain.push(other as u8),
+            other => plain.extend_from_slice(format!("\\[u{:04X}]", u32::from(other)).as_bytes()),
+        }
+    }
+    plain
 }
 
 /// Text as paragraphs; lines that are indented stay lines.

@@ -29,6 +29,17 @@ impl Terminal {
         self.there.try_clone().unwrap().into()
     }
 
+    /// Waits until this was written; all that was written by then.
+    pub(crate) fn shows(&mut self, text: &str) -> String {
+        let mut shown = Vec::new();
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&shown).contains(text) {
+            let read = self.here.read(&mut buffer).unwrap();
+            shown.extend_from_slice(&buffer[..read]);
+        }
+        String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+    }
+
     /// What was written, once all programs have ended that could write.
     pub(crate) fn shown(self) -> String {
         let Terminal { mut here, there } = self;
