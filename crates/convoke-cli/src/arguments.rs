@@ -67,7 +67,7 @@ Examples:
 /// Programs find each other by name and work together as if they were one
 #[derive(Debug, Parser)]
 #[command(name = "convoke", version, after_help = AFTER_HELP, arg_required_else_help = true)]
-#[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs", max_term_width = 120)]
+#[command(max_term_width = 120)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) verb: Verb,

@@ -25,9 +25,15 @@ const JOINING: &str = "Joining";
 
 /// The command line, with the help of `--help`.
 pub(crate) fn command() -> Command {
-    let command = Arguments::command();
+    let command = headed(Arguments::command());
     let template = template(&command);
     command.help_template(template)
+}
+
+/// Verbs are called so wherever there are some.
+fn headed(command: Command) -> Command {
+    let command = command.subcommand_value_name("VERB").subcommand_help_heading("Verbs");
+    command.mut_subcommands(headed)
 }
 
 /// The command line, with the help of `-h`.

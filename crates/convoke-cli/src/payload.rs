@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use convoke::{Encoding, Headers, Payload};
+use serde_json::value::RawValue;
 
 use crate::exit::{Exit, Failure};
 use crate::render;
@@ -62,7 +63,8 @@ pub(crate) fn headers(given: &[String]) -> Result<Headers, Failure> {
 fn from_argument(text: String) -> Result<Payload, Failure> {
     if !render::is_json(&text) {
         if text.starts_with(['{', '[']) {
-            tracing::info!("the payload is no JSON, so it is taken as text");
+            let why = serde_json::from_str::<&RawValue>(&text).err().map(|error| error.to_string()).unwrap_or_default();
+            tracing::info!("the payload is no JSON ({why}), so it is taken as text");
         }
         return Ok(Payload::text(text));
     }

@@ -20,12 +20,15 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
         screen::begin(color(env::args_os()), wants_json());
         match error.kind() {
             // The same words again, for who asked for fewer of them.
-            ErrorKind::DisplayHelp if wants_short_help() => {
-                answer(&help::short().try_get_matches().err().unwrap_or(error))
-            }
+            ErrorKind::DisplayHelp if wants_short_help() => in_short(error),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => in_short(error),
             _ => answer(&error),
         }
     })
+}
+
+fn in_short(error: Error) -> ExitCode {
+    answer(&help::short().try_get_matches().err().unwrap_or(error))
 }
 
 /// Words that are options, as far as a command line says that could not be read.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use convoke::{Code, Error, Hub};
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -50,6 +51,7 @@ pub(crate) async fn run(
         options.data = Some(state_folder()?);
     }
     take_long_files_as_errors()?;
+    enough_files(options.links_max)?;
     let progress = options.data.as_deref().map(starting);
     let hub = Hub::start(options).await.map_err(not_started)?;
     drop(progress);
@@ -85,6 +87,27 @@ pub(crate) async fn run(
             }),
         },
     }
+}
+
+/// Files that a hub has open beside its links: its store, its log, what it listens on, and a few for the moment.
+const OTHER_FILES: u64 = 64;
+
+/// With fewer files than this a hub is of no use to anybody: it would refuse the programs of one machine.
+const FILES_MIN: u64 = 256;
+
+/// Whether the system lets this process open as many files as there may be links; the hub takes all that it may.
+fn enough_files(links_max: usize) -> Result<(), Failure> {
+    let needed = links_max as u64 + OTHER_FILES;
+    let Some(allowed) = getrlimit(Resource::Nofile).maximum.filter(|allowed| *allowed < needed) else { return Ok(()) };
+    let message = format!(
+        "this process may open {allowed} files, and a hub with {links_max} links needs {needed}; raise the limit \
+         (`ulimit -Hn {needed}`), or set limits.links to less"
+    );
+    if allowed < needed.min(FILES_MIN) {
+        return Err(Failure::new(Exit::Configuration, "Configuration", message));
+    }
+    tracing::warn!(target: "convoke::hub", "{message}");
+    Ok(())
 }
 
 /// Tells that a hub starts: all that it keeps is read, which takes its time where that is much.

@@ -15,6 +15,7 @@ mod kept;
 mod list;
 mod locate;
 mod man;
+mod odd;
 mod pages;
 mod ping;
 mod progress;

@@ -38,20 +38,21 @@ fn a_wait_says_for_how_long_it_waits_and_leaves_nothing_behind() {
 fn what_is_said_meanwhile_has_lines_of_its_own() {
     let mut story = Story::with_hub();
     let mut terminal = Terminal::new();
-    let mut wait = story.convoke(["wait", "a", "--timeout", "1h"]);
+    let mut wait = story.convoke(["wait", "a", "--timeout", "1h", "-v", "--color", "never"]);
     wait.envs([TERM]).stderr(terminal.end());
     let wait = story.start_command(wait);
     let mut seen = terminal.shows("wait for `a`: 1 s");
     let address = story.address().to_owned();
     story.kill_hub();
-    seen += &terminal.shows("WARN");
+    seen += &terminal.shows("has lost its link");
     seen += &terminal.shows("wait for `a`: ");
     story.start_hub(&address);
     assert_eq!(story.run(["set", "a", "1"]).code(), 0);
     assert_eq!(wait.ended().stdout(), "1\n");
     seen += &terminal.shown();
     let left = left(&seen);
-    assert!(left.contains("WARN") && !left.contains("wait for"), "{left:?} of {seen:?}");
+    assert!(left.contains("\n INFO `ann/cli-") && left.contains("has lost its link, "), "{left:?} of {seen:?}");
+    assert!(left.lines().all(|line| line.starts_with(" INFO ")), "{left:?} of {seen:?}");
 }
 
 #[test]
