@@ -121,7 +121,8 @@ mod tests {
 
     /// The words of a line as a shell would pass them on, up to a pipe, a redirection or what is said beside it.
     fn words(line: &str) -> Vec<String> {
-        let said_beside = line.match_indices("  ").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count() % 2 == 0);
+        let said_beside =
+            line.match_indices("  ").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count() % 2 == 0);
         let mut words = Vec::new();
         for (index, part) in line[..said_beside.unwrap_or(line.len())].split('\'').enumerate() {
             if index % 2 == 1 {
@@ -175,7 +176,8 @@ mod tests {
     fn every_verb_is_in_the_help_once() {
         let help = command().render_help().to_string();
         for verb in command().get_subcommands().map(Command::get_name).chain(["help"]) {
-            let lines = help.lines().filter(|line| line.starts_with(&format!("  {verb}  ")) || *line == format!("  {verb}"));
+            let lines =
+                help.lines().filter(|line| line.starts_with(&format!("  {verb}  ")) || *line == format!("  {verb}"));
             assert_eq!(lines.count(), 1, "{verb}: {help}");
         }
     }

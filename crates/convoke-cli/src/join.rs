@@ -177,7 +177,10 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         }
         (Err(_), Standing::Offline(Some(why))) => Err(no_hub(address, why)),
         (Err(_), _) => {
-            let message = format!("nothing at {address} has answered within {}", duration::shown(timeout));
+            let message = format!(
+                "nothing at {address} has answered within {}; is that a hub, and does it run? --timeout waits longer",
+                duration::shown(timeout)
+            );
             Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
         }
     }
