@@ -122,7 +122,7 @@ mod tests {
     /// The words of a line as a shell would pass them on, up to a pipe, a redirection or what is said beside it.
     fn words(line: &str) -> Vec<String> {
         let said_beside =
-            line.match_indices("  ").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count() % 2 == 0);
+            line.match_indices("  ").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count().is_multiple_of(2));
         let mut words = Vec::new();
         for (index, part) in line[..said_beside.unwrap_or(line.len())].split('\'').enumerate() {
             if index % 2 == 1 {

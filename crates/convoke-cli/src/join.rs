@@ -167,7 +167,7 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
                     if failure.kind == Code::Unauthorized.word()
                         && arguments.token_file.is_none()
                         && env::var_os("CONVOKE_TOKEN").is_none()
-                        && !failure.message.contains("certificate") =>
+                        && !["certificate", "TLS"].iter().any(|word| failure.message.contains(word)) =>
                 {
                     "; give a token with --token-file or CONVOKE_TOKEN"
                 }
