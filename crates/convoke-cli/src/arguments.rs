@@ -4,6 +4,7 @@
 //! The flags of `convoke hub` are made from the table of settings.
 
 mod config;
+mod journals;
 mod reports;
 mod services;
 mod shell;
@@ -18,6 +19,10 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigArguments, ConfigVerb};
+pub(crate) use journals::{
+    AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, ScopeArgument,
+    ShowArguments,
+};
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
@@ -110,6 +115,8 @@ pub(crate) enum Verb {
     Serve(ServeArguments),
     /// Call a service
     Call(CallArguments),
+    /// Append to a journal, follow it, undo and redo
+    Journal(JournalArguments),
     /// List nodes, services, values, links or topics
     List(ListArguments),
     /// Print how the hub is

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use convoke::{Encoding, Event, Gap, Headers, Json, Missed, Payload, Rev};
+use convoke::{Deed, Encoding, Entry, Event, Gap, Headers, Json, Missed, Payload, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -176,6 +176,44 @@ struct ShownReply<'a> {
 /// A reply as one JSON object, without a line end.
 pub(crate) fn reply_json(node: Option<&str>, payload: &Payload) -> String {
     json(&ShownReply { node, encoding: payload.encoding.name(), payload: shown_payload(payload) })
+}
+
+/// An entry of a journal as `--json` shows it.
+#[derive(Serialize)]
+struct ShownEntry<'a> {
+    seq: u64,
+    author: &'a str,
+    kind: &'a str,
+    /// Where what is undone or done again begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<u64>,
+    /// The first command of its group, if it is not alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<ShownPayload<'a>>,
+    time_ms: u64,
+}
+
+/// An entry of a journal as one JSON object, without a line end.
+pub(crate) fn entry_json(entry: &Entry, command: Option<&Payload>) -> String {
+    let (kind, target, group) = match entry.deed {
+        Deed::Do { first } => ("do", None, (first != entry.seq).then_some(first)),
+        Deed::Undo(target) => ("undo", Some(target), None),
+        Deed::Redo(target) => ("redo", Some(target), None),
+    };
+    json(&ShownEntry {
+        seq: entry.seq,
+        author: entry.author.as_str(),
+        kind,
+        target,
+        group,
+        encoding: command.map(|command| command.encoding.name()),
+        command: command.map(shown_payload),
+        time_ms: entry.wall_ms,
+    })
 }
 
 fn shown_payload(payload: &Payload) -> ShownPayload<'_> {

@@ -8,6 +8,7 @@ mod demo;
 mod explain;
 mod get;
 mod hub;
+mod journal;
 mod list;
 mod locate;
 mod man;
@@ -46,6 +47,7 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::Delete(arguments) => delete::run(arguments, json, &signals).await,
         Verb::Serve(arguments) => serve::run(arguments, json, &signals).await,
         Verb::Call(arguments) => call::run(arguments, json, &signals).await,
+        Verb::Journal(arguments) => journal::run(arguments, json, &signals).await,
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,

@@ -228,7 +228,7 @@ fn who_knows_another_journal_is_told() {
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
-    for (after, hash) in [(9, [0; 16]), (3, [7; 16])] {
+    for (after, hash) in [(9, hash), (3, [7; 16])] {
         let id = world.nodes[1].state.follow(name("todo"), after, hash, false).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };

@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod get;
 mod hub;
+mod journal;
 mod kept;
 mod list;
 mod locate;

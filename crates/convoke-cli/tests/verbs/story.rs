@@ -125,6 +125,13 @@ impl Story {
         self.subscribe_as(self.convoke(with_subscribe(arguments)), false)
     }
 
+    /// Follows a journal, and waits until the hub has taken it.
+    pub(crate) fn follow<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let running = self.start(["journal", "follow", "-v"].into_iter().chain(arguments));
+        running.says("following");
+        running
+    }
+
     /// Starts `watch`, and returns once it watches.
     pub(crate) fn watch<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
         let running = self.start(["watch", "-v"].into_iter().chain(arguments));

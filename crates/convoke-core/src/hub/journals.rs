@@ -145,10 +145,10 @@ impl HubState {
             return Err(Refusal::new(Code::Limit, text));
         }
         let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
-        if follow.after > last {
+        let checks = follow.after > 0 && follow.hash != [0; 16];
+        if checks && follow.after > last {
             return Err(diverged(&journal, follow.after, last));
         }
-        let checks = follow.after > 0 && follow.hash != [0; 16];
         let follower = Follower {
             link: id,
             id: number,

@@ -1,0 +1,168 @@
+//! The options of `convoke journal`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{NodeArguments, at_least_one};
+use crate::duration;
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct JournalArguments {
+    #[command(subcommand)]
+    pub(crate) verb: JournalVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalVerb {
+    /// Append a command, and print its place
+    Append(AppendArguments),
+    /// Print the entries that there are, and those that come
+    Follow(FollowArguments),
+    /// Print the entries that there are
+    Show(ShowArguments),
+    /// Print all entries as JSON, one a line, to keep them elsewhere
+    Export(ExportArguments),
+    /// Undo what was done last, and print the place of the entry that says so
+    Undo(BackArguments),
+    /// Do again what was undone last, and print the place of the entry that says so
+    Redo(BackArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A command that is JSON is appended as JSON, exactly as typed; anything else as text. When `append` is done, the hub keeps \
+it, and it is in its place for everybody and for ever. The journal is made by its first command.
+
+Examples:
+  convoke journal append todo '{\"add\": \"milk\"}'
+  convoke journal append todo --raw picture.png")]
+pub(crate) struct AppendArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    /// JSON or text
+    #[arg(conflicts_with = "raw", allow_negative_numbers = true)]
+    pub(crate) command: Option<String>,
+
+    /// Append the bytes of a file, `-` for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: Option<PathBuf>,
+
+    /// Only if this is the last entry, 0 for none
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) if_last: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each entry is one line `SEQ AUTHOR COMMAND`, or `SEQ AUTHOR undo SEQ` and `SEQ AUTHOR redo SEQ`; nothing is missing and \
+nothing comes twice, also when the hub is started again. With --json each entry is an object with seq, author, kind, \
+command, time.
+
+Examples:
+  convoke journal follow todo                   from the first entry on
+  convoke journal follow todo --from 100 --json | jq .command")]
+pub(crate) struct FollowArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    /// Begin with this entry
+    #[arg(long, value_name = "SEQ", default_value = "1", value_parser = at_least_one)]
+    pub(crate) from: u64,
+
+    /// End after so many entries
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) count: Option<u64>,
+
+    /// End when no entry came for so long
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) idle: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  convoke journal show todo                     all of it
+  convoke journal show todo --last 20
+  convoke journal show todo --from 100 --json")]
+pub(crate) struct ShowArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    /// Begin with this entry
+    #[arg(long, value_name = "SEQ", default_value = "1", value_parser = at_least_one)]
+    pub(crate) from: u64,
+
+    /// Only so many of them, from the end
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) last: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each line is an object with seq, author, kind (`do`, `undo` or `redo`), command or target, and time. Commands that were \
+done as one have the same `group`.
+
+Examples:
+  convoke journal export todo > todo.jsonl")]
+pub(crate) struct ExportArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+/// Whose commands are undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArgument {
+    #[default]
+    Mine,
+    Everyone,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Who one is, is the author: --author, or else who is logged in. For all who follow the journal it is as if the command had \
+never been done, or not been undone.
+
+Examples:
+  convoke journal undo todo
+  convoke journal undo todo --scope everyone --if-next 12
+  convoke journal redo todo")]
+pub(crate) struct BackArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    /// Whose commands: `mine` or `everyone`
+    #[arg(long, value_enum, default_value = "mine", hide_possible_values = true)]
+    pub(crate) scope: ScopeArgument,
+
+    /// The command or group that begins with this entry, instead of the last
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) target: Option<u64>,
+
+    /// Only if this is what is next, 0 for nothing
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) if_next: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}

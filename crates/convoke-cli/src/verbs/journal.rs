@@ -1,0 +1,210 @@
+//! `convoke journal`: commands that everybody gets in the same order, and that can be undone.
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use convoke::{Deed, Entries, Entry, Missed, Name, Node, Payload, Scope, UndoOptions};
+use serde::Serialize;
+
+use crate::arguments::{
+    AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments,
+    ScopeArgument, ShowArguments,
+};
+use crate::exit::{Exit, Failure};
+use crate::join::{done_within, with_node, within};
+use crate::output::{self, Output, Reader, reader_gone};
+use crate::payload::{self, Given};
+use crate::render;
+use crate::signals::Signals;
+
+/// What was appended.
+#[derive(Serialize)]
+struct Appended<'a> {
+    journal: &'a str,
+    seq: u64,
+}
+
+pub(crate) async fn run(arguments: JournalArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    match arguments.verb {
+        JournalVerb::Append(arguments) => append(arguments, json, signals).await,
+        JournalVerb::Follow(arguments) => follow(arguments, json, signals).await,
+        JournalVerb::Show(arguments) => show(arguments, json, signals).await,
+        JournalVerb::Export(arguments) => export(arguments, signals).await,
+        JournalVerb::Undo(arguments) => back(arguments, true, json, signals).await,
+        JournalVerb::Redo(arguments) => back(arguments, false, json, signals).await,
+    }
+}
+
+async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let journal = Name::parse(&arguments.journal)?;
+    let command = match payload::given(arguments.command, arguments.raw, signals).await? {
+        Given::Payload(payload) => payload,
+        Given::Nothing => {
+            return Err(Failure::usage("a command is missing: write JSON or text behind the name, or --raw FILE"));
+        }
+        Given::Signal(signal) => return Ok(signal.exit_code()),
+    };
+    with_node(&arguments.node, signals, async |node| {
+        let what = format!("append to `{journal}`");
+        let commands = [command];
+        let done = node.append_payloads(journal.as_str(), &commands, arguments.if_last);
+        say_appended(&journal, done_within(&arguments.node, &what, done).await?, json)
+    })
+    .await
+}
+
+async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let journal = Name::parse(&arguments.journal)?;
+    let scope = match arguments.scope {
+        ScopeArgument::Mine => Scope::Mine,
+        ScopeArgument::Everyone => Scope::Everyone,
+    };
+    let options = UndoOptions { scope, target: arguments.target, expect_top: arguments.if_next };
+    with_node(&arguments.node, signals, async |node| {
+        let seq = if undoes {
+            let what = format!("undo in `{journal}`");
+            done_within(&arguments.node, &what, node.undo(journal.as_str(), options)).await?
+        } else {
+            let what = format!("redo in `{journal}`");
+            done_within(&arguments.node, &what, node.redo(journal.as_str(), options)).await?
+        };
+        say_appended(&journal, seq, json)
+    })
+    .await
+}
+
+fn say_appended(journal: &Name, seq: u64, json: bool) -> Result<ExitCode, Failure> {
+    let line = if json { render::json(&Appended { journal: journal.as_str(), seq }) } else { seq.to_string() };
+    // A reader that has gone needs no answer.
+    output::say(&line).map(|_| ExitCode::SUCCESS)
+}
+
+async fn follow(arguments: FollowArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let journal = Name::parse(&arguments.journal)?;
+    with_node(&arguments.node, signals, async |node| {
+        let entries = entries(node, &arguments.node, &journal, arguments.from - 1).await?;
+        tracing::info!("following");
+        let printer = Printer { json, output: Output::default() };
+        tokio::select! {
+            printed = printer.follow(entries, arguments.count.unwrap_or(u64::MAX), arguments.idle) => printed?,
+            () = reader_gone() => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn show(arguments: ShowArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let journal = Name::parse(&arguments.journal)?;
+    with_node(&arguments.node, signals, async |node| {
+        let entries = entries(node, &arguments.node, &journal, arguments.from - 1).await?;
+        let printer = Printer { json, output: Output::default() };
+        let last = arguments.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
+        tokio::select! {
+            printed = printer.show(entries, last) => printed?,
+            () = reader_gone() => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+async fn export(arguments: ExportArguments, signals: &Signals) -> Result<ExitCode, Failure> {
+    let ExportArguments { journal, node } = arguments;
+    show(ShowArguments { journal, from: 1, last: None, node }, true, signals).await
+}
+
+async fn entries(node: &Node, arguments: &NodeArguments, journal: &Name, after: u64) -> Result<Entries, Failure> {
+    within(arguments, &format!("follow `{journal}`"), node.entries(journal.as_str(), after)).await
+}
+
+/// An entry and its command.
+type Next = Result<(Entry, Option<Payload>), Missed>;
+
+struct Printer {
+    json: bool,
+    output: Output,
+}
+
+impl Printer {
+    /// Prints until there is enough, nothing comes any more, or nobody reads.
+    async fn follow(mut self, mut entries: Entries, mut left: u64, idle: Option<Duration>) -> Result<(), Failure> {
+        loop {
+            let next = match entries.try_next() {
+                Some(next) => Some(next),
+                // Nothing more is at hand: what was gathered is written now.
+                None if self.output.flush()? == Reader::Gone => return Ok(()),
+                None => match idle {
+                    None => entries.next().await,
+                    Some(idle) => tokio::time::timeout(idle, entries.next()).await.unwrap_or(None),
+                },
+            };
+            let Some(next) = next else { return Ok(()) };
+            left -= 1;
+            if self.print(next)? == Reader::Gone {
+                return Ok(());
+            }
+            if left == 0 {
+                return self.output.flush().map(|_| ());
+            }
+            // Where entries come without a pause, this is where Ctrl-C is heard.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Prints what is there; of all of it the last, if so many are wanted.
+    async fn show(mut self, mut entries: Entries, last: Option<usize>) -> Result<(), Failure> {
+        let mut kept: VecDeque<Next> = VecDeque::new();
+        while let Some(next) = entries.next_of_those_there().await {
+            match last {
+                None => {
+                    if self.print(next)? == Reader::Gone {
+                        return Ok(());
+                    }
+                }
+                Some(last) => {
+                    if kept.len() >= last {
+                        kept.pop_front();
+                    }
+                    kept.push_back(next);
+                }
+            }
+            tokio::task::consume_budget().await;
+        }
+        for next in kept {
+            if self.print(next)? == Reader::Gone {
+                return Ok(());
+            }
+        }
+        self.output.flush().map(|_| ())
+    }
+
+    fn print(&mut self, next: Next) -> Result<Reader, Failure> {
+        match next {
+            Ok((entry, command)) => self.output.line(&match self.json {
+                true => render::entry_json(&entry, command.as_ref()),
+                false => line(&entry, command.as_ref()),
+            }),
+            Err(missed) => {
+                let _ = self.output.flush()?;
+                match missed {
+                    Missed::Ended(refusal) => Err(refusal.into()),
+                    missed => Err(Failure::new(Exit::Bug, "Bug", missed.to_string())),
+                }
+            }
+        }
+    }
+}
+
+fn line(entry: &Entry, command: Option<&Payload>) -> String {
+    let before = format!("{} {}", entry.seq, render::escaped(entry.author.as_str()));
+    match entry.deed {
+        Deed::Do { .. } => {
+            let command = command.map(render::alone).unwrap_or_default();
+            if command.is_empty() { before } else { format!("{before} {command}") }
+        }
+        Deed::Undo(target) => format!("{before} undo {target}"),
+        Deed::Redo(target) => format!("{before} redo {target}"),
+    }
+}

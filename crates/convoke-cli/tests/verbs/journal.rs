@@ -1,0 +1,68 @@
+//! `convoke journal`.
+
+use crate::story::Story;
+
+#[test]
+fn what_is_appended_is_there_in_its_place() {
+    let story = Story::with_hub();
+    story.run(["journal", "append", "todo", "{\"add\": \"milk\"}", "--author", "ann"]).is(0, "1\n", "");
+    story.run(["journal", "append", "todo", "wash up", "--author", "bob"]).is(0, "2\n", "");
+    story.run(["journal", "show", "todo"]).is(0, "1 ann {\"add\": \"milk\"}\n2 bob wash up\n", "");
+    story.run(["journal", "show", "todo", "--last", "1"]).is(0, "2 bob wash up\n", "");
+    story.run(["journal", "show", "todo", "--from", "2"]).is(0, "2 bob wash up\n", "");
+    story.run(["journal", "show", "nothing"]).is(0, "", "");
+    story.run(["journal", "append", "todo", "late", "--if-last", "1"]).is(
+        75,
+        "",
+        "convoke: append to `todo`: expected entry 1 to be its last, and that is 2 now\n",
+    );
+}
+
+#[test]
+fn who_follows_gets_what_comes() {
+    let story = Story::with_hub();
+    story.run(["journal", "append", "todo", "1", "--author", "ann"]).is(0, "1\n", "");
+    let all = story.follow(["todo", "--count", "3"]);
+    let later = story.follow(["todo", "--from", "3", "--idle", "2s"]);
+    story.run(["journal", "append", "todo", "2", "--author", "ann"]).is(0, "2\n", "");
+    story.run(["journal", "append", "todo", "3", "--author", "ann"]).is(0, "3\n", "");
+    all.ended().is(0, "1 ann 1\n2 ann 2\n3 ann 3\n", "");
+    later.ended().is(0, "3 ann 3\n", "");
+}
+
+#[test]
+fn what_was_done_last_is_undone_first() {
+    let story = Story::with_hub();
+    let run = |arguments: &[&str], author: &str| {
+        story.run(["journal"].iter().chain(arguments).copied().chain(["--author", author]).collect::<Vec<_>>())
+    };
+    run(&["append", "todo", "a"], "ann").is(0, "1\n", "");
+    run(&["append", "todo", "b"], "bob").is(0, "2\n", "");
+    run(&["undo", "todo"], "ann").is(0, "3\n", "");
+    run(&["undo", "todo"], "ann").is(75, "", "convoke: undo in `todo`: there is nothing left of your own to take\n");
+    run(&["undo", "todo", "--scope", "everyone", "--if-next", "1"], "ann").is(
+        75,
+        "",
+        "convoke: undo in `todo`: somebody was faster: the next is 2 now\n",
+    );
+    run(&["undo", "todo", "--scope", "everyone"], "ann").is(0, "4\n", "");
+    run(&["redo", "todo"], "ann").is(0, "5\n", "");
+    story.run(["journal", "show", "todo"]).is(0, "1 ann a\n2 bob b\n3 ann undo 1\n4 ann undo 2\n5 ann redo 2\n", "");
+    let exported = story.run(["journal", "export", "todo"]);
+    let lines: Vec<serde_json::Value> =
+        exported.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!((&lines[0]["command"], &lines[0]["kind"], &lines[3]["target"]), (&"a".into(), &"do".into(), &2.into()));
+}
+
+#[test]
+fn it_survives_the_hub() {
+    let mut story = Story::with_hub();
+    story.run(["journal", "append", "todo", "1", "--author", "ann"]).is(0, "1\n", "");
+    story.run(["journal", "undo", "todo", "--author", "ann"]).is(0, "2\n", "");
+    story.kill_hub();
+    let address = story.address().to_owned();
+    story.start_hub(&address);
+    story.run(["journal", "redo", "todo", "--author", "ann"]).is(0, "3\n", "");
+    story.run(["journal", "show", "todo"]).is(0, "1 ann 1\n2 ann undo 1\n3 ann redo 1\n", "");
+}
