@@ -9,7 +9,14 @@ use super::{NodeArguments, at_least_one};
 use crate::duration;
 
 #[derive(Args, Debug)]
-#[command(arg_required_else_help = true)]
+#[command(after_help = "\
+A journal is a sequence of commands that everybody gets in the same order, kept by the hub before anybody is told. What is \
+undone stays in it, and is for all who follow as if it had never been done.
+
+Examples:
+  convoke journal append todo '{\"add\": \"milk\"}'
+  convoke journal follow todo
+  convoke journal undo todo")]
 pub(crate) struct JournalArguments {
     #[command(subcommand)]
     pub(crate) verb: JournalVerb,

@@ -154,6 +154,7 @@ fn the_common_options_are_known_to_every_verb() {
             "help" | "config" | "tls" => continue,
             "token" => &["token", "list"],
             "explain" => &["explain", "allow"],
+            "journal" => &["journal", "show"],
             verb => &[verb],
         };
         let common = ["--address", "mem://x", "--name", "a", "--author", "b", "--token-file", "c", "--timeout", "1s"];
