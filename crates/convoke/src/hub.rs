@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubIdentity, HubState, Membership, Name, Refusal, SelectDefault};
+use convoke_core::{Applicant, HubConfig, HubIdentity, HubState, Membership, Name, Refusal, Rights, SelectDefault};
 use tokio::sync::oneshot;
 
 pub(crate) use shared::HubShared;
@@ -218,6 +218,16 @@ impl Hub {
     /// Bytes that wait for slow links now.
     pub fn waiting_bytes(&self) -> usize {
         self.shared.lock().census().bulk_bytes
+    }
+
+    /// Lets the program decide on every node that joins from now on, over whatever transport: it is asked when the node has
+    /// proved who it is and its rights allow it to join, and gives the rights that the node is to have on this link
+    /// (`None` for those that it has anyway), or why it is refused. There is one such decision; a later one takes its place.
+    /// Does not wait.
+    ///
+    /// The hub stands still while it is asked, so it must not wait for anything, and must not call this hub or its nodes.
+    pub fn set_admission(&self, admission: impl Fn(Applicant<'_>) -> Result<Option<Rights>, Refusal> + Send + 'static) {
+        self.shared.lock().set_admission(Box::new(admission));
     }
 
     /// Changes what can be changed while it runs: `links_max`, `link_bulk_bytes_max`, `hub_bulk_bytes_max`, `membership` and

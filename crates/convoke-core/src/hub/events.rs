@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::HubState;
 use super::links::{LinkId, Phase};
 use super::topics::Route;
+use crate::bug::{Bug, planted};
 use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
 use crate::limits::{FRAGMENT_BYTES_MAX, LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
 use crate::name::{NAME_BYTES_MAX, Name};
@@ -271,7 +272,9 @@ impl HubState {
         found.sort_unstable();
         found.dedup();
         found.retain(|id| {
-            self.links.joined(*id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name.as_str()))
+            let joined = self.links.joined(*id);
+            let may = joined.is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name.as_str()));
+            may || planted(Bug::RouteIgnoresRights)
         });
         found
     }

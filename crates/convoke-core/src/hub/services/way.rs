@@ -498,7 +498,7 @@ impl HubState {
 
 fn check_call(joined: Option<&mut Joined>, name: &str) -> Result<(), Refusal> {
     match joined {
-        Some(joined) if !allow(&joined.principal, Verb::Call, name) => {
+        Some(joined) if !allow(&joined.principal, Verb::Call, name) && !planted(Bug::CallsNotAsked) => {
             Err(joined.principal.forbidden(&format!("call to `{name}`"), Verb::Call, name))
         }
         _ => Ok(()),
