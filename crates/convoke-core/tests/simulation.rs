@@ -171,11 +171,7 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::OverdueForgotten => Checker::Calls,
             Bug::SuspectIsDead | Bug::StallCounted => Checker::Members,
             // Stories of their own are told about these: tests/rights.
-            Bug::RecalledByAnother
-            | Bug::ResumedAsAnother
-            | Bug::AwayKeepReplies
-            | Bug::GrantedTwice
-            | Bug::LaneOutlivesChange => continue,
+            Bug::RecalledByAnother | Bug::ResumedAsAnother | Bug::AwayKeepReplies | Bug::GrantedTwice => continue,
             Bug::RouteIgnoresRights
             | Bug::DenyOfPatternsIgnored
             | Bug::RightsOutliveChange

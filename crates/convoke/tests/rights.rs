@@ -7,11 +7,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use convoke::{
-    CallOptions, Code, Error, Node, NodeOptions, Outcome, Pattern, Registration, Rights, Rule, Selector, Subscription,
-    Verb, Watch, WatchOptions,
+    CallOptions, Code, Error, HubOptions, Node, NodeOptions, Outcome, Pattern, Registration, Rights, Rule, Selector,
+    Subscription, Verb, Watch, WatchOptions,
 };
+use support::proxy::Proxy;
 use support::*;
 
 /// What there is: a value, a service, a node, a token of this name, and whatever else.
@@ -185,7 +187,8 @@ async fn each_verb(stage: Stage) {
             let with = [without, vec![Rule::allow(&[verb], Pattern::parse(&names_of(verb, name)).unwrap())]].concat();
             let allowed = scene.attempt(verb, name, &with).await;
             assert!(!is_forbidden(&allowed), "{verb:?} on `{name}` with its rule: {allowed:?}");
-            if name == THERE {
+            // That somebody has this name already is told to those who may have it.
+            if name == THERE && verb != Verb::Join {
                 assert!(allowed.is_ok(), "{verb:?} on `{name}` with its rule: {allowed:?}");
             }
             let denied = [with, vec![Rule::deny(&[verb], Pattern::parse(&names_of(verb, "+")).unwrap())]].concat();
@@ -220,9 +223,17 @@ async fn each_delivery(stage: Stage) {
     let mut scene = Scene::new(stage).await;
     let admin = scene.admin.clone();
     for &verb in Verb::ALL {
-        // Each sort of name is set, published and offered by somebody who may do so.
-        let round = format!("{}", verb.word());
+        let round = verb.word();
         let [open, closed, last] = ["open", "closed", "open/last"].map(|name| format!("{round}/{name}"));
+        let names_of = match verb {
+            Verb::Subscribe | Verb::Get | Verb::Watch | Verb::Serve => format!("{open}/#"),
+            Verb::Status => format!("$hub/services/{open}"),
+            // Nothing is delivered by these.
+            Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {
+                continue;
+            }
+        };
+        // Each is set, published and offered by somebody who may do so.
         let before = admin.set(format!("{round}/begin"), &0).await.unwrap();
         let services = [&closed, &open].map(|name| admin.serve(name, async |n: i64| Ok(n)));
         let [one, other] = services;
@@ -230,10 +241,7 @@ async fn each_delivery(stage: Stage) {
         for name in [&closed, &open] {
             admin.set(name, &1).await.unwrap();
         }
-        let rules = match verb {
-            Verb::Status => vec![rule("join #"), rule(&format!("status $hub/services/{open}"))],
-            _ => vec![rule("join #"), rule(&format!("{} {open}/#", verb.word()))],
-        };
+        let rules = [rule("join #"), rule(&format!("{} {names_of}", verb.word()))];
         let node = scene.join(&rules).await;
         match verb {
             Verb::Subscribe => {
@@ -276,8 +284,9 @@ async fn each_delivery(stage: Stage) {
                 assert_eq!(error.code(), Code::NoProvider, "no call comes to it");
                 drop(served);
             }
-            // Nothing is delivered by these.
-            Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {}
+            Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {
+                unreachable!("nothing is delivered by it")
+            }
         }
     }
 }
@@ -290,4 +299,65 @@ on_every_transport! {
     async fn whoever_asks_for_more_than_it_may_is_told_what_of_it_is_allowed(stage: Stage) {
         each_delivery(stage).await;
     }
+}
+
+/// Somebody who reads nothing loses its rights: what was published from then on never comes to it, and the hub's end of its
+/// link is gone in a second, and not only after the time for which a link may take nothing. (Over a Unix socket and in
+/// memory there is nobody whose rights could be taken away: it is the same code.)
+async fn who_reads_nothing_is_shut_out(transport: Transport) {
+    // One more than there are gets no link, as long as the hub has not let go of the one that is shut out.
+    let stage = Stage::with(transport, HubOptions { links_max: 3, ..HubOptions::default() }).await;
+    let (admin, press) = (stage.node("admin").await, stage.node("press").await);
+    let token = admin.create_token("eye", &[rule("join eye"), rule("subscribe #")]).await.unwrap();
+    let proxy = Proxy::new(&stage.address).await;
+    let options = NodeOptions { token: Some(token), ..stage.options("eye") };
+    let eye = soon(Node::connect_with(&proxy.address, options)).await.unwrap();
+    let mut all = eye.subscribe("#").await.unwrap();
+    proxy.stall();
+    let mut before = 0;
+    while stage.hub.waiting_bytes() < 1 << 20 {
+        press.publish_raw("before", &[0; 10_000]).await.unwrap();
+        before += 1;
+        if before % 50 == 0 {
+            press.confirm().await.unwrap();
+        }
+    }
+    press.confirm().await.unwrap();
+    let revoked = Instant::now();
+    soon(admin.revoke_token("eye")).await.unwrap();
+    assert_eq!((stage.hub.nodes(), stage.hub.waiting_bytes()), (2, 0), "it is out, and nothing waits for it");
+    press.publish_raw("after", &[]).await.unwrap();
+    press.confirm().await.unwrap();
+    let options = NodeOptions { timeout: Duration::from_millis(100), ..stage.options("other") };
+    let other = soon(async {
+        loop {
+            match Node::connect_with(&stage.address, options.clone()).await {
+                Ok(node) => return node,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    });
+    soon(other.await.leave()).await;
+    let took = revoked.elapsed();
+    assert!(took < Duration::from_secs(5), "its link was there for {took:?}");
+    proxy.flow();
+    until_offline(&eye).await;
+    let mut seen = 0;
+    while let Some(next) = all.try_next() {
+        if let Ok(event) = next {
+            assert_eq!(event.topic().as_str(), "before", "it was published when it had no rights any more");
+            seen += 1;
+        }
+    }
+    assert!(seen < before, "what waited for it is gone");
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_shut_out_over_tcp() {
+    who_reads_nothing_is_shut_out(Transport::Tcp).await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_shut_out_over_tls() {
+    who_reads_nothing_is_shut_out(Transport::Tls).await;
 }

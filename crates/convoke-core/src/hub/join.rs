@@ -305,7 +305,7 @@ impl HubState {
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
-        if why.code == Code::RightsChanged && !planted(Bug::LaneOutlivesChange) {
+        if why.code == Code::RightsChanged {
             // It may have lost the right to read what waits.
             link.lanes.values = Vec::new();
         }
