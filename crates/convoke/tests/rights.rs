@@ -328,7 +328,7 @@ async fn who_reads_nothing_is_shut_out(transport: Transport) {
     assert_eq!((stage.hub.nodes(), stage.hub.waiting_bytes()), (2, 0), "it is out, and nothing waits for it");
     press.publish_raw("after", &[]).await.unwrap();
     press.confirm().await.unwrap();
-    let options = NodeOptions { timeout: Duration::from_millis(100), ..stage.options("other") };
+    let options = NodeOptions { timeout: Duration::from_secs(2), ..stage.options("other") };
     let other = soon(async {
         loop {
             match Node::connect_with(&stage.address, options.clone()).await {
@@ -339,7 +339,8 @@ async fn who_reads_nothing_is_shut_out(transport: Transport) {
     });
     soon(other.await.leave()).await;
     let took = revoked.elapsed();
-    assert!(took < Duration::from_secs(5), "its link was there for {took:?}");
+    // Who only reads nothing has ten seconds.
+    assert!(took < Duration::from_secs(9), "its link was there for {took:?}");
     proxy.flow();
     until_offline(&eye).await;
     let mut seen = 0;
