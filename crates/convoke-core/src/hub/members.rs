@@ -140,6 +140,11 @@ pub(super) struct Members {
 }
 
 impl Members {
+    /// How many have no link and are not yet removed.
+    pub(super) fn away_len(&self) -> usize {
+        self.fading.len() + self.dead.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
@@ -278,7 +283,7 @@ impl HubState {
             self.members.fading.insert((dead, node.clone()));
             self.member_changes(node, MemberState::Suspect, Some(why.clone()));
         }
-        while self.members.fading.len() + self.members.dead.len() > limits::MEMBERS_AWAY_MAX {
+        while self.members.away_len() > limits::MEMBERS_AWAY_MAX {
             self.counters.count_dropped(Dropped::Members, 1);
             match self.members.dead.pop_first() {
                 Some((_, oldest)) => self.remove_member(&oldest),

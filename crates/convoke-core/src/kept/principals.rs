@@ -27,6 +27,10 @@ pub(crate) struct Granted {
 pub(crate) struct Principals(BTreeMap<Name, Granted>);
 
 impl Principals {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn get(&self, name: &Name) -> Option<&Granted> {
         self.0.get(name)
     }

@@ -385,6 +385,7 @@ fn limits_are_those_of_the_document() {
     let mut code = counts![
         FRAGMENT_BYTES_MAX "bytes", FRAME_BYTES_MAX "bytes", HEADERS_BYTES_MAX "bytes", PAYLOAD_BYTES_DEFAULT "bytes",
         PAYLOAD_BYTES_MAX "bytes", HELLO_BYTES_MAX "bytes", BEFORE_JOIN_BYTES_MAX "bytes", LINKS_MAX "links",
+        LINKS_PER_SOURCE_MAX "links",
         SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", LINK_BULK_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_CONTROL_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_LOSSES_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
