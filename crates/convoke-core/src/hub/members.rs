@@ -284,9 +284,11 @@ impl HubState {
             self.member_changes(node, MemberState::Suspect, Some(why.clone()));
         }
         while self.members.away_len() > limits::MEMBERS_AWAY_MAX {
-            self.counters.count_dropped(Dropped::Members, 1);
             match self.members.dead.pop_first() {
-                Some((_, oldest)) => self.remove_member(&oldest),
+                Some((_, oldest)) => {
+                    self.counters.count_dropped(Dropped::Members, 1);
+                    self.remove_member(&oldest);
+                }
                 None => self.next_suspect_dies(),
             }
         }

@@ -171,6 +171,11 @@ impl Services {
         [self.all.len(), self.offers.len(), self.calls.len(), self.parties.len()]
     }
 
+    /// Whether this party, if it is one, offers something.
+    pub(super) fn is_provider(&self, party: u32) -> bool {
+        party != NO_PARTY && !self.parties[party].offers.is_empty()
+    }
+
     /// What the party has that has the most (open calls that it made, calls that it has, registrations), the calls that wait
     /// for the name for which the most wait, and what is kept of calls, in bytes.
     pub(super) fn busiest(&self) -> [usize; 5] {

@@ -1,7 +1,8 @@
 //! How much of each of its limits a hub uses now.
 
 use super::HubState;
-use super::links::Link;
+use super::links::{Link, Phase};
+use super::services::Services;
 use crate::kept::Kept;
 use crate::limits;
 use crate::report::{Excess, LimitReport};
@@ -15,19 +16,23 @@ struct Busiest {
     bulk_bytes: usize,
     control_bytes: usize,
     calls_bytes: usize,
+    replies_bytes: usize,
 }
 
 impl Busiest {
-    fn add(&mut self, link: &Link) {
+    fn add(&mut self, link: &Link, services: &Services) {
         let most = |to: &mut usize, of: usize| *to = (*to).max(of);
-        if let super::Phase::Joined(joined) = &link.phase {
+        if let Phase::Joined(joined) = &link.phase {
+            if services.is_provider(joined.party) {
+                most(&mut self.calls_bytes, link.lanes.calls.len());
+            }
             most(&mut self.subscriptions, joined.subscriptions.len());
             most(&mut self.watches, joined.watches.len());
             most(&mut self.topics, joined.topics.len());
         }
         most(&mut self.bulk_bytes, link.lanes.bulk.bytes());
         most(&mut self.control_bytes, link.lanes.control.len());
-        most(&mut self.calls_bytes, link.lanes.calls.len());
+        most(&mut self.replies_bytes, link.lanes.calls.len());
     }
 }
 
@@ -36,7 +41,7 @@ impl HubState {
     /// something, and service.
     pub fn usage(&self) -> Vec<LimitReport> {
         let mut busiest = Busiest::default();
-        self.links.iter().for_each(|link| busiest.add(link));
+        self.links.iter().for_each(|link| busiest.add(link, &self.services));
         let [calls, given, offers, waiting, calls_kept] = self.services.busiest();
         let (changes, changes_bytes) = self.kept.changes.size();
         let answers_bytes: usize = [&self.kept, &self.memory].map(Kept::windows_bytes).iter().sum();
@@ -55,6 +60,7 @@ impl HubState {
             ("link_bulk_bytes", busiest.bulk_bytes, config.link_bulk_bytes_max, Dropped),
             ("link_control_bytes", busiest.control_bytes, limits::LINK_CONTROL_BYTES_MAX, Closed),
             ("link_calls_bytes", busiest.calls_bytes, limits::LINK_CALLS_BYTES_MAX, Refused),
+            ("link_replies_bytes", busiest.replies_bytes, limits::LINK_REPLIES_BYTES_MAX, Dropped),
             ("calls_per_caller", calls, limits::CALLS_PER_CALLER_MAX, Refused),
             ("calls_per_provider", given, limits::CALLS_PER_PROVIDER_MAX, Refused),
             ("calls_waiting_per_name", waiting, limits::CALLS_WAITING_PER_NAME_MAX, Refused),
