@@ -41,7 +41,7 @@ fn all_links_together_have_so_many_subscriptions() {
     let mut bench = Bench::with(HubConfig { subscriptions_max: 3, ..HubConfig::default() });
     bench.reach(Stage::Joined);
     for id in 1..=3 {
-        bench.say(&encoded(&Frame::Subscribe { id, pattern: b"a" }));
+        bench.say(&encoded(&Frame::Subscribe { id, pattern: b"a", group: b"" }));
     }
     let answers = bench.answers();
     let (code, text) = refusal(&answers);
@@ -52,7 +52,7 @@ fn all_links_together_have_so_many_subscriptions() {
     assert_eq!((usage(&bench, "subscriptions"), usage(&bench, "subscriptions_per_link").0), ((3, 3), 2));
     assert_eq!(bench.hub.counters().refused(Code::Limit), 1);
     bench.say(&encoded(&Frame::Unsubscribe { id: 1 }));
-    bench.say(&encoded(&Frame::Subscribe { id: 9, pattern: b"b" }));
+    bench.say(&encoded(&Frame::Subscribe { id: 9, pattern: b"b", group: b"" }));
     assert_eq!(bench.answers(), [Answer::Done(9, 0)]);
 }
 
