@@ -323,10 +323,10 @@ impl HubState {
         self.tokens.insert(name, key);
     }
 
-    /// Changes what can be changed while the hub runs: how many links there may be, of one source too, what may wait in bulk lanes, how it
-    /// judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No link is cut: where
-    /// there are more than there may be now, no more are let in. Beats and the room of a bulk lane are told to a link when
-    /// it joins, so they change for those that join later.
+    /// Changes what can be changed while the hub runs: how many links there may be, in all and of one source, what may wait
+    /// in bulk lanes, how it judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No
+    /// link is cut: where there are more than there may be now, no more are let in. Beats and the room of a bulk lane are
+    /// told to a link when it joins, so they change for those that join later.
     pub fn reconfigure(&mut self, config: &HubConfig) {
         self.config.links_max = config.links_max;
         self.config.links_per_source_max = config.links_per_source_max;

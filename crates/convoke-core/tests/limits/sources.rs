@@ -66,3 +66,14 @@ fn all_links_together_are_bounded_too() {
     assert_eq!((refused.code, bench.hub.counters().links_refused(LinkRefusal::TooMany)), (Code::Limit, 1));
     assert_eq!(usage(&bench, "links_per_source").0, 1, "who was refused is not counted");
 }
+
+#[test]
+fn how_many_a_source_may_have_changes_while_the_hub_runs() {
+    let mut bench = Bench::new();
+    let _open = [(); 3].map(|()| open(&mut bench, "192.0.2.7").unwrap());
+    bench.hub.reconfigure(&HubConfig { links_per_source_max: 2, ..HubConfig::default() });
+    assert_eq!(usage(&bench, "links_per_source"), (3, 2), "nobody is cut");
+    open(&mut bench, "192.0.2.7").unwrap_err();
+    bench.hub.reconfigure(&HubConfig { links_per_source_max: 4, ..HubConfig::default() });
+    open(&mut bench, "192.0.2.7").unwrap();
+}
