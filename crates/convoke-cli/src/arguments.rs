@@ -17,7 +17,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigArguments, ConfigVerb};
-pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
+pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
 pub(crate) use tokens::{
@@ -95,6 +95,8 @@ pub(crate) enum Verb {
     List(ListArguments),
     /// Print how the hub is
     Status(StatusArguments),
+    /// Print all that the hub counts and bounds, for Prometheus
+    Metrics(MetricsArguments),
     /// Print who offers a service
     Locate(LocateArguments),
     /// Make, list, change and revoke tokens: who may join, and what they may do

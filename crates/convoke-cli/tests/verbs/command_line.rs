@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use crate::story::{Story, full_disk, run};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "hub",
     "subscribe",
     "publish",
@@ -17,6 +17,7 @@ const VERBS: [&str; 13] = [
     "list",
     "status",
     "locate",
+    "metrics",
     "ping",
     "demo",
 ];

@@ -12,6 +12,7 @@ mod hub;
 mod kept;
 mod list;
 mod locate;
+mod metrics;
 mod pages;
 mod ping;
 mod publish;
