@@ -101,6 +101,12 @@ impl Bench {
         }
     }
 
+    /// The link that misbehaves ends, and another takes its place that has said nothing.
+    pub(crate) fn replace(&mut self) {
+        self.hub.closed(self.bad.link, self.now);
+        self.bad = Wire::new(&mut self.hub);
+    }
+
     pub(crate) fn join_witness(&mut self) {
         let hello = hello(b"witness", None);
         let subscribe = encoded(&Frame::Subscribe { id: 1, pattern: b"#" });
