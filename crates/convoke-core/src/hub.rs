@@ -7,8 +7,9 @@
 //!
 //! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers
 //! names, `requests` answers, `links` holds the links, `sessions` remembers who may come back, `members` knows who is
-//! alive, `report` tells it.
+//! alive, `report` tells it, `counters` counts what was refused.
 
+mod counters;
 mod events;
 mod foundation;
 mod grants;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize};
 
+pub use counters::{Counters, Dropped, LinkRefusal, ProtocolError};
 use foundation::Conversation;
 pub use grants::{Admission, Applicant};
 pub use links::LinkId;
@@ -236,6 +238,7 @@ pub struct HubState {
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
     notices: Vec<Notice>,
+    counters: Counters,
     publisher_last: u32,
     bulk_bytes: usize,
     failures: u32,
@@ -284,6 +287,7 @@ impl HubState {
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
+            counters: Counters::new(),
             publisher_last: 0,
             bulk_bytes: 0,
             failures: 0,
@@ -329,6 +333,7 @@ impl HubState {
     pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
         self.advance(now);
         if self.links.len() >= self.config.links_max {
+            self.counters.count_link_refused(LinkRefusal::TooMany);
             let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
             return Err(Refusal::new(Code::Limit, text));
         }
@@ -454,7 +459,11 @@ impl HubState {
     /// The connection is gone. Nothing of the link remains but, for a while, the incarnation that may come back.
     pub fn closed(&mut self, link: LinkId, now: Time) {
         self.advance(now);
-        self.leave(link, &Refusal::new(Code::LinkLost, "the connection ended"));
+        let lost = Refusal::new(Code::LinkLost, "the connection ended");
+        if let Some(state) = self.links.get(link).filter(|state| !state.is_joined() && !state.is_closing()) {
+            self.counters.count_close(&state.phase, &lost);
+        }
+        self.leave(link, &lost);
         if let Some(state) = self.links.remove(link) {
             self.bulk_bytes -= state.lanes.bulk.bytes();
             for timer in [Timer::Join(link), Timer::Stuck(link), Timer::Release(link)] {
@@ -496,6 +505,13 @@ impl HubState {
     /// What happened since the last call, for the log.
     pub fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// What it has counted since it started. Costs a look at every link, since each counts the events that it loses.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.count_dropped(Dropped::Events, self.links.iter().map(|link| link.lanes.bulk.dropped()).sum());
+        counters
     }
 
     /// Counts what the hub holds. Costs no more than reading some lengths.
@@ -588,6 +604,7 @@ impl HubState {
         if link.is_closing() {
             return;
         }
+        self.counters.count_close(&link.phase, &refusal);
         if !link.is_joined() {
             self.notices.push(Notice::Refused(refusal.clone()));
         }
@@ -613,6 +630,9 @@ impl HubState {
     fn control(&mut self, id: LinkId, frame: &Frame<'_>) {
         // What is answered to a link that was closed meanwhile would come behind Close.
         let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else { return };
+        if let Frame::Refused { code, .. } = frame {
+            self.counters.count_refused(*code);
+        }
         frame.encode(&mut link.lanes.control);
         if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX {
             link.lanes.control.clear();

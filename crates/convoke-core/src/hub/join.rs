@@ -7,7 +7,7 @@ use super::members::Beats;
 use super::services::NO_PARTY;
 use super::sessions::Session;
 use super::watches::Turns;
-use super::{Applicant, HubState, Notice, Peer, Timer};
+use super::{Applicant, Dropped, HubState, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Hello, Preface, Welcome};
 use crate::limits::{
@@ -223,6 +223,7 @@ impl HubState {
         let joined = joined(candidate, principal, incarnation, publisher, received, (beats, turns), now);
         link.phase = Phase::Joined(Box::new(joined));
         self.timers.clear(Timer::Join(id));
+        self.counters.count_joined();
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
@@ -301,6 +302,8 @@ impl HubState {
         let Some(link) = self.links.get_mut(id) else { return };
         let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
         let before = link.lanes.bulk.bytes();
+        self.counters.count_closed(why.code);
+        self.counters.count_dropped(Dropped::Events, link.lanes.bulk.dropped());
         let (unsent, heard) = (std::mem::take(&mut link.lanes.calls), link.heard);
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
@@ -317,6 +320,7 @@ impl HubState {
             self.forget_kept(incarnation, false);
         } else {
             for gone in self.sessions.away(incarnation, received, self.now) {
+                self.counters.count_dropped(Dropped::Sessions, 1);
                 self.forget_kept(gone, true);
             }
         }

@@ -215,6 +215,10 @@ impl Links {
         place.take()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.slots.iter().filter_map(|(_, link)| link.as_deref())
+    }
+
     pub(super) fn ids(&self) -> Vec<LinkId> {
         let all = self.slots.iter().enumerate();
         all.filter(|(_, (_, link))| link.is_some())

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{HubState, LinkId, Timer};
+use super::{Dropped, HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Incarnation, Info, InfoOwned, MasterWish};
 use crate::limits;
@@ -279,6 +279,7 @@ impl HubState {
             self.member_changes(node, MemberState::Suspect, Some(why.clone()));
         }
         while self.members.fading.len() + self.members.dead.len() > limits::MEMBERS_AWAY_MAX {
+            self.counters.count_dropped(Dropped::Members, 1);
             match self.members.dead.pop_first() {
                 Some((_, oldest)) => self.remove_member(&oldest),
                 None => self.next_suspect_dies(),

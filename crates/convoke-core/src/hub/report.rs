@@ -9,8 +9,8 @@ use super::{HubState, Timer};
 use crate::limits;
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS, StatusReport, TOPICS,
-    TopicReport, node_report,
+    COUNTERS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS, StatusReport,
+    TOPICS, TopicReport, node_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -200,6 +200,7 @@ impl HubState {
     fn refresh(&mut self, one: Option<&Pattern>) -> i64 {
         let mut fresh = BTreeSet::new();
         self.refresh_status(one, &mut fresh);
+        self.refresh_counters(one, &mut fresh);
         self.refresh_links(one, &mut fresh);
         self.refresh_services(one, &mut fresh);
         self.refresh_topics(one, &mut fresh);
@@ -234,6 +235,13 @@ impl HubState {
             census: self.census(),
         };
         self.show(STATUS.to_owned(), &report, fresh);
+    }
+
+    fn refresh_counters(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) {
+        if self.reports.wants(one, COUNTERS) {
+            let report = self.counters().report(self.links.opened());
+            self.show(COUNTERS.to_owned(), &report, fresh);
+        }
     }
 
     fn refresh_links(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) {

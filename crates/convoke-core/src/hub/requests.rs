@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::links::LinkId;
-use super::{HubState, Timer};
+use super::{Dropped, HubState, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame};
 use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
@@ -118,7 +118,7 @@ impl HubState {
             Frame::Call(call) => self.call(id, call)?,
             Frame::Reply(reply) => self.reply(id, reply),
             Frame::Cancel { id: number } => self.cancel(id, number),
-            Frame::Ignored(_) => {}
+            Frame::Ignored(_) => self.counters.count_dropped(Dropped::UnknownFrames, 1),
             frame => {
                 let text = format!("bad frame: a node does not send {}", word(&frame));
                 return Err(Refusal::new(Code::BadFrame, text));
@@ -222,6 +222,8 @@ impl HubState {
         {
             self.timers.clear(Timer::Ping(number));
             self.control(ping.from, &Frame::Done { id: ping.id, value: 0 });
+        } else {
+            self.counters.count_dropped(Dropped::Strays, 1);
         }
     }
 
