@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::render;
 use crate::settings::{Environment, Flags, Settings, Wanted};
 
 /// Reads `data` as the file of a hub.
@@ -30,7 +31,8 @@ fn read(path: &Path) {
             assert!(!mistakes.is_empty());
             for mistake in mistakes {
                 let line = mistake.to_string();
-                assert!(!line.contains(char::is_control) && line.len() < 8192, "{line:?}");
+                let shown = render::escaped(&line);
+                assert!(!shown.contains(char::is_control) && line.len() < 8192, "{line:?}");
             }
         }
     }

@@ -129,7 +129,7 @@ impl Bench {
     }
 
     /// What the hub wants to be kept is.
-    fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         loop {
             let asks = self.hub.asks();
             if asks.is_empty() {

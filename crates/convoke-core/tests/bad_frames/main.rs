@@ -2,6 +2,7 @@
 //! link says, another that is joined does not notice.
 
 mod bench;
+mod counts;
 mod session;
 mod time;
 mod values;
