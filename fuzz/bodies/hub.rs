@@ -284,7 +284,10 @@ impl World {
                 let topic = if wire.topics.is_empty() { number } else { wire.topics[number as usize % wire.topics.len()] };
                 event(out, wire.publisher, wire.seq, Some(topic), b"", &raw(script.byte()));
             }
-            2 | 3 => Frame::Subscribe { id: number, pattern: script.of(&PATTERNS) }.encode(out),
+            2 | 3 => {
+                let group = script.of(&[&b""[..], b"", b"g", b"g/h", b"a//b"]);
+                Frame::Subscribe { id: number, pattern: script.of(&PATTERNS), group }.encode(out);
+            }
             4 => Frame::Unsubscribe { id: number }.encode(out),
             5 => Frame::Confirm { id: number }.encode(out),
             6 => Frame::Barrier { id: number }.encode(out),

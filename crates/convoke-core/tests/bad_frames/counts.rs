@@ -148,7 +148,7 @@ fn nothing_follows_close(mut bench: Bench, case: &dyn std::fmt::Debug) {
 fn no_value_comes_behind_close() {
     for taken in 0..6 {
         let mut bench = Bench::at(Stage::Joined);
-        let events = encoded(&Frame::Subscribe { id: 2, pattern: b"#" });
+        let events = encoded(&Frame::Subscribe { id: 2, pattern: b"#", group: b"" });
         bench.say(&[watch(1, WatchMode::All, 0, Rev::default()), events, write(1, 0, Expect::Anything, b"0")].concat());
         bench.bad.heard.clear();
         let mut transmit = convoke_core::Transmit::new();

@@ -124,7 +124,7 @@ fn session() -> (Vec<u8>, usize) {
         content,
     };
     for frame in [
-        encoded(&Frame::Subscribe { id: 1, pattern: b"press/#" }),
+        encoded(&Frame::Subscribe { id: 1, pattern: b"press/#", group: b"" }),
         named_event(publisher, 1, b"press/1", b"12"),
         encoded(&Frame::Confirm { id: 2 }),
         encoded(&Frame::Barrier { id: 3 }),

@@ -58,7 +58,7 @@ fn bad_bytes_are_counted_by_what_is_wrong_with_them() {
 fn a_request_that_is_refused_is_counted_by_its_code() {
     let ping = encoded(&Frame::Ping { id: 1, node: b"nobody" });
     assert_eq!(counted(Stage::Joined, &[&ping[..], &ping].concat()), ["refused NoNode +2"]);
-    let bad = encoded(&Frame::Subscribe { id: 1, pattern: b"a/#/b" });
+    let bad = encoded(&Frame::Subscribe { id: 1, pattern: b"a/#/b", group: b"" });
     assert_eq!(counted(Stage::Joined, &bad), ["refused BadName +1", "error request +1"]);
     let unknown = encoded(&Frame::Unsubscribe { id: 77 });
     assert_eq!(counted(Stage::Joined, &unknown), ["refused BadFrame +1", "error request +1"]);
