@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use convoke_core::foundation::{Ask, RowKey, Told};
 use convoke_core::frame::{
-    Call, Change, Content, EVENT_HEAD_BYTES, End, EventHead, Expect, Frame, Grant, HEAD_BYTES, Hello, Incarnation, Info,
-    Item, Items, MasterWish, NAMED, Preface, Reply, Select, Set, WatchMode,
+    Call, Change, Content, EVENT_HEAD_BYTES, End, EventHead, Expect, Frame, Grant, HEAD_BYTES, Hello, Incarnation,
+    Info, Item, Items, MasterWish, NAMED, Preface, Reply, Select, Set, WatchMode,
 };
 use convoke_core::{
-    Census, Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Name, Peer, Refusal, Rev, SlowPolicy, Time, TokenKey,
-    Transmit,
+    Census, Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Name, Peer, Refusal, Rev, SlowPolicy, Time,
+    TokenKey, Transmit,
 };
 
 /// Connections at one time; the hub takes one fewer.
@@ -46,12 +46,35 @@ const TIMES: [Duration; 9] = [
 const NODES: [&[u8]; 6] = [b"n0", b"n1", b"n2", b"n/3", b"a//b", b"$hub"];
 
 const NAMES: [&[u8]; 14] = [
-    b"a", b"a/b", b"a/c", b"b", b"press/1", b"memory/x", b"memory/y", b"$hub/status", b"$hub/nodes/n0", b"n1", b"",
-    b"a//b", b"\xff", b"%node",
+    b"a",
+    b"a/b",
+    b"a/c",
+    b"b",
+    b"press/1",
+    b"memory/x",
+    b"memory/y",
+    b"$hub/status",
+    b"$hub/nodes/n0",
+    b"n1",
+    b"",
+    b"a//b",
+    b"\xff",
+    b"%node",
 ];
 
 const PATTERNS: [&[u8]; 12] = [
-    b"#", b"a/#", b"+/b", b"a/+", b"a", b"memory/#", b"$hub/#", b"$hub/links/+", b"$hub/nodes/+", b"press/1", b"a#", b"",
+    b"#",
+    b"a/#",
+    b"+/b",
+    b"a/+",
+    b"a",
+    b"memory/#",
+    b"$hub/#",
+    b"$hub/links/+",
+    b"$hub/nodes/+",
+    b"press/1",
+    b"a#",
+    b"",
 ];
 
 const RULES: [&str; 6] = ["all #", "publish,subscribe a/#", "deny get a/b", "join,status #", "set", "all $hub/#"];
@@ -281,7 +304,8 @@ impl World {
             }
             1 => {
                 wire.seq = wire.seq.wrapping_add(1);
-                let topic = if wire.topics.is_empty() { number } else { wire.topics[number as usize % wire.topics.len()] };
+                let topic =
+                    if wire.topics.is_empty() { number } else { wire.topics[number as usize % wire.topics.len()] };
                 event(out, wire.publisher, wire.seq, Some(topic), b"", &raw(script.byte()));
             }
             2 | 3 => {
@@ -306,7 +330,8 @@ impl World {
             12 | 13 => {
                 let mode = script.of(&WatchMode::ALL);
                 let (window, after, after_memory) = (script.small(), script.number(), script.rev());
-                Frame::Watch { id: number, mode, window, after, after_memory, pattern: script.of(&PATTERNS) }.encode(out);
+                Frame::Watch { id: number, mode, window, after, after_memory, pattern: script.of(&PATTERNS) }
+                    .encode(out);
             }
             14 => Frame::Taken { id: number, bytes: script.small() }.encode(out),
             15 => Frame::Serve { id: number, idempotent: kind > 127, service: script.of(&NAMES) }.encode(out),
@@ -324,7 +349,13 @@ impl World {
                 let (code, text) = (Code::Busy, "busy");
                 let content = Content { encoding: Encoding::Text, headers: false, bytes: b"done" };
                 let failed = End::Failed { kind: "k", message: "m", content };
-                let ends = [End::Done(content), failed, End::Refused { code, text }, End::Uncertain { code, text }, End::Running];
+                let ends = [
+                    End::Done(content),
+                    failed,
+                    End::Refused { code, text },
+                    End::Uncertain { code, text },
+                    End::Running,
+                ];
                 Frame::Reply(Reply { id, end: script.of(&ends) }).encode(out);
             }
             18 => Frame::Cancel { id: script.number() }.encode(out),
@@ -445,7 +476,8 @@ impl World {
         }
         self.pass(8);
         let census = self.hub.census();
-        let Census { links, nodes, patterns, subscriptions, topics, bulk_bytes, pings, watches, gets_bytes, .. } = census;
+        let Census { links, nodes, patterns, subscriptions, topics, bulk_bytes, pings, watches, gets_bytes, .. } =
+            census;
         let Census { services, registrations, calls, parties, members, .. } = census;
         let held = [links, nodes, patterns, subscriptions, topics, bulk_bytes, pings, watches, gets_bytes, services];
         assert_eq!(held, [0; 10], "{census:?}");
@@ -629,7 +661,8 @@ impl Foundation {
 
     /// Of all that is to be appended a first part is kept, and nobody knows.
     fn doubt(&mut self, hub: &mut HubState, now: Time, how: usize) {
-        let (appends, others): (VecDeque<Ask>, _) = std::mem::take(&mut self.asks).into_iter().partition(|ask| matches!(ask, Ask::Append { .. }));
+        let (appends, others): (VecDeque<Ask>, _) =
+            std::mem::take(&mut self.asks).into_iter().partition(|ask| matches!(ask, Ask::Append { .. }));
         self.asks = others;
         let kept = how % (appends.len() + 1);
         for (place, ask) in appends.into_iter().enumerate() {

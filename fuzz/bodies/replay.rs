@@ -26,7 +26,8 @@ const EDGES: [u32; 8] = [0, 1, 7, 8, 24, 0xffff, 65_561, u32::MAX];
 /// Gives every file of a corpus to `body`, and so many changes of each: half from a fixed seed, half from a fresh one.
 pub(crate) fn replay(corpus: &str, changes: u32, body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(corpus);
-    let mut paths: Vec<_> = fs::read_dir(&folder).expect("the corpus is there").map(|file| file.expect("a file").path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(&folder).expect("the corpus is there").map(|file| file.expect("a file").path()).collect();
     paths.sort();
     let files: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("it can be read")).collect();
     assert!(files.len() >= FILES_MIN, "{} has {} files: there is nothing to begin with", folder.display(), files.len());

@@ -8,7 +8,8 @@ const BETWEEN: u8 = 0xfe;
 
 /// The names of node and author, a name and a pattern that are asked for, then rules.
 pub(crate) fn rights(data: &[u8]) {
-    let texts: Vec<&str> = data.split(|byte| *byte == BETWEEN).filter_map(|bytes| std::str::from_utf8(bytes).ok()).collect();
+    let texts: Vec<&str> =
+        data.split(|byte| *byte == BETWEEN).filter_map(|bytes| std::str::from_utf8(bytes).ok()).collect();
     let [node, author, name, pattern, rules @ ..] = &texts[..] else { return };
     let rules: Vec<Rule> = rules.iter().take(8).filter_map(|text| read(text)).collect();
     let (Ok(node), Ok(author)) = (Name::parse(node), Name::parse(author)) else { return };
@@ -32,7 +33,10 @@ pub(crate) fn rights(data: &[u8]) {
             assert!(!allowed || rights.allow_some(verb, &pattern), "{rights:?}: {verb:?} {name} of {pattern}");
             assert!(allowed || !rights.allow_all(verb, &pattern), "{rights:?}: {verb:?} {pattern} but not {name}");
         }
-        assert!(!rights.allow_all(verb, &pattern) || rights.allow_some(verb, &pattern), "{rights:?}: {verb:?} {pattern}");
+        assert!(
+            !rights.allow_all(verb, &pattern) || rights.allow_some(verb, &pattern),
+            "{rights:?}: {verb:?} {pattern}"
+        );
     }
 }
 
@@ -58,6 +62,8 @@ fn expected(rules: &[Rule], verb: Verb, name: &Name) -> bool {
         Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author => return false,
         other => other,
     };
-    let speaks = |deny: bool| rules.iter().any(|rule| rule.is_deny() == deny && rule.is_about(asked) && rule.pattern().matches(name));
+    let speaks = |deny: bool| {
+        rules.iter().any(|rule| rule.is_deny() == deny && rule.is_about(asked) && rule.pattern().matches(name))
+    };
     speaks(false) && !speaks(true)
 }

@@ -11,12 +11,14 @@ mod program {
     pub(crate) mod duration;
     pub(crate) mod exit;
     pub(crate) mod handler;
+    pub(crate) mod help;
     pub(crate) mod join;
     pub(crate) mod log;
     pub(crate) mod output;
     pub(crate) mod payload;
     pub(crate) mod render;
     pub(crate) mod same;
+    pub(crate) mod screen;
     pub(crate) mod select;
     pub(crate) mod settings;
     pub(crate) mod signals;

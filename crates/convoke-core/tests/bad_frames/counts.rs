@@ -106,10 +106,20 @@ fn a_watch_from_the_future_begins_anew() {
 #[test]
 fn a_call_waits_no_longer_than_it_may() {
     let content = Content { encoding: Encoding::Raw, headers: false, bytes: b"x" };
-    for (left_ms, longest) in [(0, limits::CALL_TIME_DEFAULT), (1, Duration::from_millis(1)), (u32::MAX, limits::CALL_TIME_MAX)] {
+    for (left_ms, longest) in
+        [(0, limits::CALL_TIME_DEFAULT), (1, Duration::from_millis(1)), (u32::MAX, limits::CALL_TIME_MAX)]
+    {
         let mut bench = Bench::at(Stage::Joined);
         let (select, service) = (Select::Default, &b"nobody/offers/it"[..]);
-        bench.say(&encoded(&Frame::Call(Call { number: 1, left_ms, select, wait: true, again: false, service, content })));
+        bench.say(&encoded(&Frame::Call(Call {
+            number: 1,
+            left_ms,
+            select,
+            wait: true,
+            again: false,
+            service,
+            content,
+        })));
         let mut passed = Duration::ZERO;
         let ended = loop {
             let ends = heard(&mut bench, |frame| match frame {

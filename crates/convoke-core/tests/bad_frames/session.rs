@@ -5,8 +5,8 @@ use convoke_core::frame::{
     About, Call, Content, End, Expect, Frame, Hello, Item, Items, Kind, Preface, Reply, Select, Set, WatchMode,
 };
 use convoke_core::{
-    Census, Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Name, Notice, Peer, Rev, SlowPolicy, Time, TokenKey,
-    Transmit,
+    Census, Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Name, Notice, Peer, Rev, SlowPolicy, Time,
+    TokenKey, Transmit,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -187,7 +187,11 @@ fn a_bit_that_is_wrong_never_makes_somebody_else_of_her() {
             door.hub.closed(door.link, Time::START);
             door.keep();
             let Census { links, nodes, subscriptions, patterns, topics, bulk_bytes, .. } = door.hub.census();
-            assert_eq!([links, nodes, subscriptions, patterns, topics, bulk_bytes], [0; 6], "{case:?}, before {whole:?}");
+            assert_eq!(
+                [links, nodes, subscriptions, patterns, topics, bulk_bytes],
+                [0; 6],
+                "{case:?}, before {whole:?}"
+            );
         }
     }
 }
