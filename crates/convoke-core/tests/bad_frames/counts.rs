@@ -24,7 +24,7 @@ fn watch(id: u32, mode: WatchMode, after: u64, after_memory: Rev) -> Vec<u8> {
 fn heard<T>(bench: &mut Bench, of: impl Fn(Frame<'_>) -> T) -> Vec<T> {
     let heard = bench.bad.heard.split_off(0);
     let (mut rest, mut all) = (&heard[..], Vec::new());
-    while let Some((frame, len)) = Frame::decode(rest).unwrap() {
+    while let Some((frame, len)) = Frame::decode(rest).expect("the hub says frames") {
         all.push(of(frame));
         rest = &rest[len..];
     }

@@ -28,8 +28,8 @@ impl Door {
     fn new() -> Door {
         let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 1 };
         let mut hub = HubState::new(HubConfig::default(), identity, [3; 32], Time::START);
-        hub.add_token(Name::parse("admin").unwrap(), TokenKey::derive(SECRET));
-        let link = hub.open(Peer::Stranger, Time::START).unwrap();
+        hub.add_token(Name::parse("admin").expect("a name"), TokenKey::derive(SECRET));
+        let link = hub.open(Peer::Stranger, Time::START).expect("room for a link");
         let foundation = convoke_core::foundation::Memory::default();
         let mut door = Door { hub, link, foundation, heard: Vec::new(), closed: false };
         door.keep();
@@ -76,7 +76,7 @@ impl Door {
 }
 
 fn mac(key: &[u8], message: &[&[u8]]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     message.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
@@ -148,7 +148,7 @@ fn session() -> (Vec<u8>, usize) {
 fn says_whole_frames(heard: &[u8], case: &dyn std::fmt::Debug) {
     let mut rest = heard.strip_prefix(&Preface::OURS.encode()).unwrap_or(heard);
     let mut over = false;
-    while let Some((frame, len)) = Frame::decode(rest).unwrap() {
+    while let Some((frame, len)) = Frame::decode(rest).expect("the hub says frames") {
         assert!(!over, "{case:?}: {frame:?} behind Close");
         over = matches!(frame, Frame::Close { .. });
         if let Frame::Refused { about: About::Request(_), text, .. } = frame {
