@@ -434,8 +434,8 @@ impl World {
 
     /// Time passes, each deadline kept; or the hub stands still, and finds them all late.
     fn pass(&mut self, how: u8) {
-        // A program ends a hub whose foundation has failed; until then it tries for ever to keep what is not kept.
-        let times = if self.foundation.failed { &TIMES[..7] } else { &TIMES[..] };
+        // A hub tries every second to keep what is not kept. No foundation takes days, and one that has failed is the end.
+        let times = if self.foundation.failed || !self.foundation.asks.is_empty() { &TIMES[..7] } else { &TIMES[..] };
         let end = self.now + times[usize::from(how & 0x7f) % times.len()];
         let mut ticks = 0;
         while how & 0x80 == 0

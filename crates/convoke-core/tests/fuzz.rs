@@ -14,7 +14,7 @@ mod rights;
 use replay::replay;
 
 /// Changes of each file: some seconds of one core together.
-const CHANGES: u32 = 100;
+const CHANGES: u32 = 300;
 
 #[test]
 fn arbitrary_bytes_as_frames_hurt_nobody() {
