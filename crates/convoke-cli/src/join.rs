@@ -14,7 +14,10 @@ use convoke::{
 
 use crate::arguments::NodeArguments;
 use crate::duration;
-use crate::exit::{Exit, Failure, address};
+use crate::exit::{Exit, Failure, address, who};
+use crate::render;
+use crate::screen::Part;
+use crate::screen::progress::{Progress, Unit, beside};
 use crate::signals::Signals;
 
 /// The name of the hub's own token, with which everybody may be the author.
@@ -87,6 +90,7 @@ pub(crate) async fn within<T>(
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Failure> {
     let timeout = patience(arguments);
+    let _waiting = Progress::of(what, Unit::Time);
     match tokio::time::timeout(timeout, answer).await {
         Ok(answer) => answer.map_err(Failure::from),
         Err(_) => {
@@ -186,7 +190,8 @@ async fn note_absence(node: &Node, address: &str) -> Infallible {
     let unreachable =
         |standing: &Standing| matches!(standing, Standing::Offline(Some(why)) if why.code == Code::Unreachable);
     if let Ok(Standing::Offline(Some(why))) = standing.wait_for(unreachable).await.as_deref() {
-        eprintln!("convoke: {}; waiting for it", no_hub(address, why.clone()).message);
+        let message = no_hub(address, why.clone()).message;
+        beside(|| eprintln!("{}{}; waiting for it", who(Part::Warning), render::escaped(&message)));
     }
     std::future::pending().await
 }

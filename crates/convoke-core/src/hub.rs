@@ -366,11 +366,44 @@ impl HubState {
         if suspect {
             self.heard_again(link);
         }
-        if let Err(refusal) = self.read(link, input) {
-            input.clear();
-            self.close(link, refusal);
-            self.close_doomed();
+        let before = input.len();
+        match self.read(link, input) {
+            Ok(()) => self.time_half(link, input.len() < before, !input.is_empty(), heard),
+            Err(refusal) => {
+                input.clear();
+                self.close(link, refusal);
+                self.close_doomed();
+            }
         }
+    }
+
+    /// Half a frame may be there: it must come whole in time, however often another byte of it comes. The timer is set once
+    /// and looks again, since a busy link nearly always has half of some frame.
+    fn time_half(&mut self, id: LinkId, another: bool, half: bool, heard: Time) {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
+        if !half {
+            link.half_since = None;
+        } else if another || link.half_since.is_none() {
+            link.half_since = Some(heard);
+            if !link.half_timed {
+                link.half_timed = true;
+                self.timers.set(self.now + limits::FRAME_TIME_MAX, Timer::Frame(id));
+            }
+        }
+    }
+
+    fn expire_half(&mut self, id: LinkId) {
+        let clock = self.membership_clock();
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.half_timed = false;
+        let Some(since) = link.half_since else { return };
+        let left = limits::FRAME_TIME_MAX.saturating_sub(clock.since(since));
+        if left.is_zero() {
+            let text = format!("the rest of a frame did not come within {} s", limits::FRAME_TIME_MAX.as_secs());
+            return self.close(id, Refusal::new(Code::TimedOut, text));
+        }
+        link.half_timed = true;
+        self.timers.set(self.now + left, Timer::Frame(id));
     }
 
     /// Gives the next link that has something to write or to be closed. Each is given once until it is touched again.
@@ -582,12 +615,13 @@ impl HubState {
 
     /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed soon.
     fn control(&mut self, id: LinkId, frame: &Frame<'_>) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        // What is answered to a link that was closed meanwhile would come behind Close.
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else { return };
         if let Frame::Refused { code, .. } = frame {
             self.counters.count_refused(*code);
         }
         frame.encode(&mut link.lanes.control);
-        if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX && !link.is_closing() {
+        if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX {
             link.lanes.control.clear();
             let text = format!(
                 "more than {} bytes of answers wait on this link: it does not read",
@@ -612,6 +646,7 @@ impl HubState {
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }
+            Timer::Frame(id) => self.expire_half(id),
             Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {

@@ -27,6 +27,9 @@ pub const BEFORE_JOIN_BYTES_MAX: usize = 64 << 10;
 /// How long a link may take to join: a slow human is not on the other end.
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long a frame may take from its first byte to its last, once its link has joined: the longest at 2 KiB a second.
+pub const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// Links of a hub. An idle one costs about a kilobyte.
 pub const LINKS_MAX: usize = 10_000;
 

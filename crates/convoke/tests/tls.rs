@@ -353,7 +353,19 @@ async fn a_hub_does_not_start_with_a_certificate_that_it_cannot_use() {
     let tls = signer.sign(folder.path(), &["127.0.0.1"], server);
     let elsewhere = tempfile::tempdir().unwrap();
     let other = signer.sign(elsewhere.path(), &["127.0.0.1"], server);
+    let encrypted = path("encrypted.key");
+    let key = fs::read_to_string(&tls.key).unwrap().replace(" PRIVATE KEY", " ENCRYPTED PRIVATE KEY");
+    fs::write(&encrypted, key).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&encrypted, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     for (tls, says) in [
+        (
+            TlsOptions { key: encrypted, ..tls.clone() },
+            "the key is encrypted; take the passphrase off, and make the file readable for its owner only",
+        ),
         (TlsOptions { key: other.key, ..tls.clone() }, "own.key` is not its key"),
         (TlsOptions { certificate: path("nowhere"), ..tls.clone() }, "nowhere`: No such file or directory"),
         (

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use convoke::Failure;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
@@ -170,6 +170,22 @@ impl Process {
         match self.child.wait().await {
             Ok(status) => how(status),
             Err(error) => crate::exit::reason(&error),
+        }
+    }
+
+    /// Waits until it ends, and tells how; or until it has said a line, into `said`, or as much as that may hold. Cancel
+    /// safe: what it has said by then of a line is in `said`.
+    pub(super) async fn ended_or_said(&mut self, said: &mut Vec<u8>, bytes_max: usize) -> Option<String> {
+        let Some(stdout) = &mut self.stdout else { return Some(self.ended().await) };
+        let mut limited = stdout.take(bytes_max.saturating_sub(said.len()) as u64);
+        tokio::select! {
+            biased;
+            // Before its end: what it has said is told first.
+            Ok(1..) = limited.read_until(b'\n', said) => None,
+            status = self.child.wait() => Some(match status {
+                Ok(status) => how(status),
+                Err(error) => crate::exit::reason(&error),
+            }),
         }
     }
 

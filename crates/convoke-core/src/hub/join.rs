@@ -353,10 +353,8 @@ impl HubState {
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
-        if why.code == Code::RightsChanged {
-            // It may have lost the right to read what waits.
-            link.lanes.values = Vec::new();
-        }
+        // They would come behind Close, and it may have lost the right to read them; a watch goes on where it was.
+        link.lanes.values = Vec::new();
         let Joined { node, incarnation, seq: received, publisher, beats, attentive, .. } = *joined;
         let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
@@ -406,6 +404,7 @@ impl HubState {
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
+        self.timers.clear(Timer::Frame(id));
         self.member_left(&node, id, (beats, attentive > 0), heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
         self.adopt(orphans);

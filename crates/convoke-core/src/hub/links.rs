@@ -71,6 +71,10 @@ pub(super) struct Link {
     pub(super) abort: bool,
     /// Bytes received before it joined.
     pub(super) before_join: usize,
+    /// Since when, by the clock of membership, a frame has begun to come and is not whole.
+    pub(super) half_since: Option<Time>,
+    /// Its timer for that is set; when it comes the frame may be another one.
+    pub(super) half_timed: bool,
 }
 
 pub(super) enum Phase {
@@ -165,6 +169,8 @@ impl Link {
             held: false,
             abort: false,
             before_join: 0,
+            half_since: None,
+            half_timed: false,
         }
     }
 

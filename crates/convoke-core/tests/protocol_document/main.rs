@@ -412,6 +412,7 @@ fn limits_are_those_of_the_document() {
         ("NAME_BYTES_MAX", (NAME_BYTES_MAX as u64, "bytes")),
         ("NAME_WORDS_MAX", (NAME_WORDS_MAX as u64, "words")),
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
+        ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
         ("SESSION_AWAY_TIME_MAX", seconds(limits::SESSION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),
         ("PING_TIME_MAX", seconds(limits::PING_TIME_MAX)),
