@@ -7,11 +7,16 @@ mod config;
 mod delete;
 mod demo;
 mod disk;
+#[cfg(target_os = "linux")]
+#[path = "../../../convoke/tests/support/disk.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod disks;
 mod get;
 mod hub;
 mod kept;
 mod list;
 mod locate;
+mod operating;
 mod pages;
 mod ping;
 mod publish;

@@ -417,6 +417,53 @@ fn a_full_disk_is_read_from_and_heals() {
 }
 
 /// A thread with a store on this disk, and what it tells.
+/// That a principal is revoked, as the hub writes it.
+fn revoke(ticket: Ticket) -> Ask {
+    let operation = [&[1, 4][..], &[0; 8], &[3, 0], b"cam", &[4]].concat();
+    Ask::Append { ticket, operation: operation.into() }
+}
+
+/// A disk that was full of what the hub itself keeps could not be made room on by the hub.
+#[test]
+fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot]);
+    disk.state().blocks_max = Some(disk.state().blocks() + 50);
+    disk.state().reserve = vec![40, 1, 40];
+    let mut ticket = 0;
+    let mut fill = |store: &mut Store| loop {
+        ticket += 1;
+        let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![1; 2_000]) }]);
+        match &told[..] {
+            [Told::Committed { .. }] => {}
+            [Told::NotDone { why, .. }] => break assert_eq!(why.code, Code::StorageFull),
+            other => panic!("{other:?}"),
+        }
+        assert!(ticket < 1_000, "the disk is not full");
+    };
+    for _ in 0..2 {
+        fill(&mut store);
+        let told = turn(&mut store, vec![append(9_001), revoke(9_002), append(9_003), Ask::Barrier { ticket: 9_004 }]);
+        assert!(
+            matches!(
+                &told[..],
+                [
+                    Told::NotDone { ticket: 9_001, .. },
+                    Told::Committed { ticket: Some(9_002), .. },
+                    Told::NotDone { ticket: 9_003, .. },
+                    Told::BarrierDone { ticket: 9_004 }
+                ]
+            ),
+            "{told:?}"
+        );
+    }
+    assert!(disk.state().reserve.is_empty(), "one step was not enough");
+    fill(&mut store);
+    let told = turn(&mut store, vec![revoke(9_005)]);
+    assert!(matches!(&told[..], [Told::NotDone { ticket: 9_005, .. }]), "{told:?}");
+}
+
 async fn thread(disk: &Faulty) -> (StoreThread, mpsc::Receiver<Told>) {
     let (store, lock) = (open(disk), tempfile::tempfile().unwrap());
     let thread = StoreThread::open_with(move || Ok(store), lock).await.unwrap();

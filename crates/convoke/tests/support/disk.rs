@@ -1,9 +1,9 @@
 //! Disks for tests: one that forgets what was not synced, lies or fails as it is told, and small ones that are really full.
 //! Where this machine has no such disk, a line says so.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -35,7 +35,9 @@ impl TrickyDisk {
     /// None where the library cannot be made.
     pub fn new() -> Option<TrickyDisk> {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("keeps")).unwrap();
+        for name in ["keeps", "data"] {
+            DirBuilder::new().mode(0o700).create(folder.path().join(name)).unwrap();
+        }
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../convoke/tests/support/disk.c");
         // What links Rust programs; only one that is linked to the system's library can be given another.
         let mut cc = Command::new("cc");
@@ -48,7 +50,7 @@ impl TrickyDisk {
         Some(TrickyDisk { folder })
     }
 
-    /// The folder on this disk: not there yet.
+    /// The folder on this disk.
     pub fn data(&self) -> PathBuf {
         self.folder.path().canonicalize().unwrap().join("data")
     }
@@ -87,7 +89,7 @@ impl TrickyDisk {
         let (data, keeps) = (self.data(), self.keeps());
         let names = fs::read_to_string(keeps.join("names")).expect("the folder was synced once");
         let left = self.folder.path().join("left");
-        fs::create_dir(&left).unwrap();
+        DirBuilder::new().mode(0o700).create(&left).unwrap();
         for (inode, name) in names.lines().filter_map(|line| line.split_once(' ')) {
             let kept = fs::read(keeps.join(inode)).unwrap_or_default();
             let live = live_of(&data, inode.parse().unwrap()).unwrap_or_else(|| kept.clone());
@@ -95,8 +97,6 @@ impl TrickyDisk {
         }
         fs::remove_dir_all(&data).unwrap();
         fs::rename(&left, &data).unwrap();
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
         // What is on the disk now is there for good.
         fs::remove_dir_all(&keeps).unwrap();
         fs::create_dir(&keeps).unwrap();
@@ -104,7 +104,7 @@ impl TrickyDisk {
         for entry in fs::read_dir(&data).unwrap() {
             let entry = entry.unwrap();
             let inode = entry.metadata().unwrap().ino();
-            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600)).unwrap();
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o600)).unwrap();
             fs::copy(entry.path(), keeps.join(inode.to_string())).unwrap();
             names += &format!("{inode} {}\n", entry.file_name().into_string().unwrap());
         }
@@ -206,8 +206,9 @@ impl SmallDisk {
 
     /// Somebody takes all room that is left, in the file `filler`.
     pub fn fill(&self) {
-        let file = File::create(self.path().join("filler")).unwrap();
-        let mut at = 0;
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(self.path().join("filler")).unwrap();
+        let mut at = file.metadata().unwrap().len();
         for length in [1 << 16, 1 << 9, 1] {
             while let Ok(written @ 1..) = file.write_at(&[7; 1 << 16][..length], at) {
                 at += written as u64;
