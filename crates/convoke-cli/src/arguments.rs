@@ -224,6 +224,7 @@ Events that were lost are announced on stderr (`lost 12 events: …`), with --js
 Examples:
   convoke subscribe 'press/+/opened'            + stands for one word
   convoke subscribe '#' --idle 2s               # stands for all the rest
+  convoke subscribe 'jobs/#' --group workers    one of all that say `--group workers` gets each event
   convoke subscribe press/1/opened --count 1 --json | jq .payload")]
 pub(crate) struct SubscribeArguments {
     /// Names of events, with `+` for one word and `#` for all the rest
@@ -237,6 +238,10 @@ pub(crate) struct SubscribeArguments {
     /// End when no event came for so long
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) idle: Option<Duration>,
+
+    /// Share the events with all that subscribe in the group of this name: each goes to one of them
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
 
     /// Write the bytes of the payloads as they are, and nothing else, whatever --json says
     #[arg(long)]

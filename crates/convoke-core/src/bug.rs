@@ -14,6 +14,10 @@ pub enum Bug {
     SubscriptionsSurvive,
     /// A node that comes back does not subscribe again.
     SubscriptionsNotRestored,
+    /// An event goes to two members of a group.
+    GroupGetsTwice,
+    /// What waits for a member of a group goes with its link.
+    OrphansForgotten,
     /// A topic's route is not built again when a subscription is added.
     StaleRoute,
     /// Frames of a link whose node has moved to another are still obeyed.
@@ -76,12 +80,14 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 34] = [
+    pub const ALL: [Bug; 36] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
         Bug::SubscriptionsSurvive,
         Bug::SubscriptionsNotRestored,
+        Bug::GroupGetsTwice,
+        Bug::OrphansForgotten,
         Bug::StaleRoute,
         Bug::OlderLinkNotFenced,
         Bug::FragmentsSurviveLink,

@@ -17,8 +17,8 @@ mod preface;
 mod values;
 
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
-pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, HEADERS, MORE, NAMED, REST};
-pub(crate) use event::{read_headers, write_event, write_headers};
+pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, GROUP, HEADERS, MORE, NAMED, REST};
+pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};
 pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
@@ -214,6 +214,8 @@ pub enum Frame<'a> {
         id: u32,
         /// The pattern, not yet validated.
         pattern: &'a [u8],
+        /// The group of which the subscription is a member, not yet validated; empty for none.
+        group: &'a [u8],
     },
     /// See [`Kind::Unsubscribe`].
     Unsubscribe {
@@ -464,9 +466,11 @@ impl<'a> Frame<'a> {
                 text: fields.short_text("a sentence in UTF-8")?,
             },
             Kind::Beat => Frame::Beat { received: fields.u64("a seq")? },
-            Kind::Subscribe => {
-                Frame::Subscribe { id: fields.u32("a number")?, pattern: fields.short_bytes("a pattern")? }
-            }
+            Kind::Subscribe => Frame::Subscribe {
+                id: fields.u32("a number")?,
+                pattern: fields.short_bytes("a pattern")?,
+                group: fields.short_bytes("a group")?,
+            },
             Kind::Unsubscribe => Frame::Unsubscribe { id: fields.u32("a number")? },
             Kind::Confirm => Frame::Confirm { id: fields.u32("a number")? },
             Kind::Barrier => Frame::Barrier { id: fields.u32("a number")? },
@@ -582,7 +586,10 @@ impl<'a> Frame<'a> {
                 put_short(out, text.as_bytes());
             }),
             Frame::Beat { received } => write(out, Kind::Beat, |out| out.extend_from_slice(&received.to_le_bytes())),
-            Frame::Subscribe { id, pattern } => write(out, Kind::Subscribe, |out| put_named(out, *id, pattern)),
+            Frame::Subscribe { id, pattern, group } => write(out, Kind::Subscribe, |out| {
+                put_named(out, *id, pattern);
+                put_short(out, group);
+            }),
             Frame::Unsubscribe { id } => write(out, Kind::Unsubscribe, |out| put_u32(out, *id)),
             Frame::Confirm { id } => write(out, Kind::Confirm, |out| put_u32(out, *id)),
             Frame::Barrier { id } => write(out, Kind::Barrier, |out| put_u32(out, *id)),
@@ -667,7 +674,7 @@ fn put_u32(out: &mut Vec<u8>, value: u32) {
 }
 
 /// A `u16` length and the bytes. What is longer than 4 KiB is cut: only sentences can be.
-fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut len = bytes.len().min(4096);
     while len < bytes.len() && len > 0 && bytes[len] & 0xc0 == 0x80 {
         len -= 1;

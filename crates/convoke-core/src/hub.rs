@@ -12,6 +12,7 @@
 mod events;
 mod foundation;
 mod grants;
+mod groups;
 mod join;
 mod links;
 mod members;
@@ -244,6 +245,8 @@ pub struct HubState {
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
     scratch: Vec<u8>,
+    /// Grows with each route that is built, so that members of groups get their turn over all of them.
+    turn: usize,
 }
 
 impl fmt::Debug for HubState {
@@ -291,6 +294,7 @@ impl HubState {
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
+            turn: 0,
             random,
             config,
             identity,

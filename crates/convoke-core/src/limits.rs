@@ -33,6 +33,14 @@ pub const LINKS_MAX: usize = 10_000;
 /// Subscriptions of one link.
 pub const SUBSCRIPTIONS_PER_LINK_MAX: usize = 10_000;
 
+/// Members of a group that are compared when an event comes: those whose turn is next. More would cost each event more, and
+/// choose little better.
+pub const GROUP_LOOKED_AT_MAX: usize = 8;
+
+/// Publishers that are gone and whose names are kept for a link with members of groups, since their events may still wait
+/// there. Of more, the oldest are forgotten: should the link be cut, their events go with it.
+pub const DEPARTED_MAX: usize = 4096;
+
 /// Subscriptions of a hub.
 pub const SUBSCRIPTIONS_MAX: usize = 2_000_000;
 

@@ -20,6 +20,7 @@ mod dice;
 mod ending;
 mod faults;
 mod foundation;
+mod groups;
 mod hub_shell;
 mod members;
 mod node_shell;
@@ -46,6 +47,8 @@ pub enum Checker {
     Order,
     /// Every loss is announced, with the exact count, where it happened.
     Losses,
+    /// Of the members of a group one gets an event, and no second one; what is lost is announced.
+    Groups,
     /// A link that was cut gives each subscription one gap, with the reason.
     Gaps,
     /// What a publisher is told about its events is true: losses, confirmations, refusals, barriers.
@@ -115,6 +118,8 @@ pub struct Report {
     pub published: u64,
     /// Events that subscriptions got.
     pub delivered: u64,
+    /// Events that members of groups got.
+    pub shared: u64,
     /// Events that subscriptions were told to have missed.
     pub lagged: u64,
     /// Gaps that subscriptions were told.

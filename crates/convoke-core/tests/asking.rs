@@ -33,7 +33,7 @@ fn a_node_whose_link_takes_nothing_asks_for_a_bounded_number_of_subscriptions() 
     let pattern = Pattern::parse(&"a".repeat(500)).expect("a pattern");
     let mut asked = 0;
     let refusal = loop {
-        match node.subscribe(pattern.clone()) {
+        match node.subscribe(pattern.clone(), None) {
             Ok(id) => node.unsubscribe(id),
             Err(refusal) => break refusal,
         }
@@ -43,5 +43,5 @@ fn a_node_whose_link_takes_nothing_asks_for_a_bounded_number_of_subscriptions() 
     assert_eq!(refusal.code, Code::Backpressure);
     assert!(asked > 1000, "{refusal}");
     node.transmit(&mut Transmit::new());
-    node.subscribe(pattern).expect("there is room again");
+    node.subscribe(pattern, None).expect("there is room again");
 }

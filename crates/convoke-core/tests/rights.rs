@@ -141,7 +141,7 @@ fn publish(world: &mut World, who: usize, topic: &str) -> Result<u64, Code> {
 }
 
 fn subscribe(world: &mut World, who: usize, text: &str) -> Result<u32, Code> {
-    let id = world.nodes[who].state.subscribe(pattern(text)).unwrap();
+    let id = world.nodes[who].state.subscribe(pattern(text), None).unwrap();
     world.settle();
     answer(world, who, id).map(|_| id).map_err(|why| why.code)
 }

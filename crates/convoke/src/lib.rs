@@ -74,7 +74,7 @@ pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
     Batch, Call, CallOptions, Choose, Member, Members, Missed, Node, NodeOptions, Provider, Registration, Selector,
-    ServeOptions, SetOptions, Subscription, Value, Watch, WatchOptions, tree_of,
+    ServeOptions, SetOptions, SubscribeOptions, Subscription, Value, Watch, WatchOptions, tree_of,
 };
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]

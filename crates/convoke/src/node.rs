@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use convoke_core::limits::{FRAGMENT_BYTES_MAX, SUBSCRIPTION_BYTES_MAX};
 use convoke_core::{
-    Code, Encoding, Headers, MasterWish, Name, NodeConfig, NodeState, Pattern, Payload, Publication, Refusal,
-    SlowPolicy, Standing, Time, Transmit,
+    Code, Encoding, Headers, MasterWish, Name, NodeConfig, NodeState, Payload, Publication, Refusal, SlowPolicy,
+    Standing, Time, Transmit,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
@@ -30,7 +30,7 @@ pub use batch::Batch;
 pub use calls::{CallOptions, Choose, Provider, Selector};
 pub use members::{Member, Members};
 pub use serve::{Call, Registration, ServeOptions};
-pub use subscription::{Missed, Subscription};
+pub use subscription::{Missed, SubscribeOptions, Subscription};
 pub use tree::tree_of;
 pub use values::{SetOptions, Value};
 pub use watch::{Watch, WatchOptions};
@@ -437,25 +437,6 @@ impl Node {
         let answer = answer.await.map_err(|_| left(self.name()))?;
         waiting.id = None;
         Ok(answer?)
-    }
-
-    /// Subscribes to what is published on names that match: `+` stands for one word, `#` at the end for the rest. Returns
-    /// when the hub has taken it: what is published anywhere after that arrives. Without a link it waits for one; over
-    /// reconnections the subscription comes back by itself. Dropping it unsubscribes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Backpressure`] when the link has
-    /// yet to take what was asked before; [`Error::Offline`] if the node has left.
-    ///
-    /// Cancel safe: a subscribe that was cancelled has not subscribed.
-    pub async fn subscribe(&self, pattern: impl AsRef<str>) -> Result<Subscription, Error> {
-        let pattern = Pattern::parse(pattern.as_ref())?;
-        let shared = &self.handle.shared;
-        let (id, answer) = shared.ask(|state| state.subscribe(pattern))?;
-        let subscription = Subscription::new(self.clone(), id);
-        answer.await.map_err(|_| left(self.name()))??;
-        Ok(subscription)
     }
 
     /// Leaves the hub, after what was published is written, and returns when the hub has read it; a second at most. A hub

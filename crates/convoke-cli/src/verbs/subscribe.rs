@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Event, Missed, Node, Pattern, Subscription};
+use convoke::{Event, Missed, Name, Node, Pattern, SubscribeOptions, Subscription};
 use tokio::sync::mpsc;
 
 use crate::arguments::{NodeArguments, SubscribeArguments};
@@ -26,10 +26,16 @@ type Batch = (usize, Vec<Result<Event, Missed>>);
 
 pub(crate) async fn run(arguments: SubscribeArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let patterns = arguments.patterns.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(group) = &arguments.group {
+        Name::parse(group)?;
+    }
+    let options = SubscribeOptions { group: arguments.group.clone() };
     with_node(&arguments.node, signals, async |node| {
-        let arrivals = subscribe(node, &patterns, &arguments.node).await?;
+        let arrivals = subscribe(node, &patterns, &options, &arguments.node).await?;
         let left = arguments.count.unwrap_or(u64::MAX);
-        let printer = Printer { patterns: &patterns, json, raw: arguments.raw, left, output: Output::default() };
+        // In a group an event comes once, whichever pattern it comes for.
+        let repeats: &[Pattern] = if arguments.group.is_some() { &[] } else { &patterns };
+        let printer = Printer { patterns: repeats, json, raw: arguments.raw, left, output: Output::default() };
         tokio::select! {
             printed = printer.run(arrivals, arguments.idle) => printed?,
             () = reader_gone() => {}
@@ -43,12 +49,13 @@ pub(crate) async fn run(arguments: SubscribeArguments, json: bool, signals: &Sig
 async fn subscribe(
     node: &Node,
     patterns: &[Pattern],
+    options: &SubscribeOptions,
     arguments: &NodeArguments,
 ) -> Result<mpsc::Receiver<Batch>, Failure> {
     let (sender, arrivals) = mpsc::channel(1);
     for (place, pattern) in patterns.iter().enumerate() {
         let what = format!("subscribe to `{pattern}`");
-        let subscription = within(arguments, &what, node.subscribe(pattern.as_str())).await?;
+        let subscription = within(arguments, &what, node.subscribe_with(pattern.as_str(), options)).await?;
         tokio::spawn(forward(place, subscription, sender.clone()));
     }
     tracing::info!("subscribed");
@@ -76,6 +83,7 @@ fn size(arrival: &Result<Event, Missed>) -> usize {
 }
 
 struct Printer<'a> {
+    /// Those of which an event may come for each that it matches.
     patterns: &'a [Pattern],
     json: bool,
     raw: bool,
@@ -114,7 +122,7 @@ impl Printer<'_> {
 
     fn event(&mut self, place: usize, event: &Event) -> Result<Reader, Failure> {
         // An event that several patterns match is printed for the first of them.
-        if self.patterns[..place].iter().any(|earlier| earlier.matches(event.topic())) {
+        if self.patterns.iter().take(place).any(|earlier| earlier.matches(event.topic())) {
             return Ok(Reader::Reading);
         }
         self.left -= 1;

@@ -50,6 +50,43 @@ fn an_event_of_two_patterns_is_printed_once() {
 }
 
 #[test]
+fn members_of_a_group_share_the_events() {
+    let story = Story::with_hub();
+    let workers = [(); 2].map(|()| story.subscribe(["jobs/#", "--group", "workers", "--count", "2"]));
+    let all = story.subscribe(["jobs/#", "--count", "4"]);
+    for job in ["1", "2", "3", "4"] {
+        story.run(["publish", "jobs/new", job, "--confirm"]).is(0, "2\n", "");
+    }
+    let mut shared: Vec<String> = workers
+        .into_iter()
+        .flat_map(|worker| worker.ended().stdout().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    shared.sort();
+    assert_eq!(shared, ["jobs/new 1", "jobs/new 2", "jobs/new 3", "jobs/new 4"]);
+    all.ended().is(0, "jobs/new 1\njobs/new 2\njobs/new 3\njobs/new 4\n", "");
+}
+
+#[test]
+fn what_a_worker_that_is_gone_would_have_got_goes_to_the_next() {
+    let story = Story::with_hub();
+    let worker = story.subscribe(["jobs", "--group", "workers"]);
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.ended().code(), 143);
+    let next = story.subscribe(["jobs", "jobs/#", "--group", "workers", "--count", "2"]);
+    story.run(["publish", "jobs", "1", "--confirm"]).is(0, "1\n", "");
+    story.run(["publish", "jobs", "2", "--confirm"]).is(0, "1\n", "");
+    next.ended().is(0, "jobs 1\njobs 2\n", "");
+}
+
+#[test]
+fn the_name_of_a_group_is_a_name() {
+    let story = Story::with_hub();
+    let ended = story.run(["subscribe", "jobs", "--group", "workers/+"]);
+    assert_eq!(ended.code(), 64);
+    assert!(ended.stderr().contains("`workers/+`"), "{}", ended.stderr());
+}
+
+#[test]
 fn nothing_in_an_event_acts_on_the_terminal() {
     let story = Story::with_hub();
     let panel = story.subscribe(["#", "--count", "4"]);

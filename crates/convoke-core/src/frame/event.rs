@@ -22,7 +22,14 @@ pub const MORE: u16 = 4;
 /// Flag: this is not the first frame of its event.
 pub const REST: u16 = 8;
 
-const KNOWN: u16 = NAMED | HEADERS | MORE | REST;
+/// Flag, from the hub only: the body begins with the number of a subscription (a `u32`), before the name: it is a member
+/// of a group, and the event is for it alone.
+pub const GROUP: u16 = 16;
+
+const KNOWN: u16 = NAMED | HEADERS | MORE | REST | GROUP;
+
+/// Length of the number that [`GROUP`] announces, in bytes.
+pub(crate) const GROUP_BYTES: usize = 4;
 
 /// The fixed part of an event frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +38,7 @@ pub struct EventHead {
     pub len: usize,
     /// How to read the payload.
     pub encoding: Encoding,
-    /// [`NAMED`], [`HEADERS`], [`MORE`], [`REST`].
+    /// [`NAMED`], [`HEADERS`], [`MORE`], [`REST`], [`GROUP`].
     pub flags: u16,
     /// The hub's number of the topic; zero with [`NAMED`].
     pub topic: u32,
@@ -44,6 +51,8 @@ pub struct EventHead {
 /// What follows the head of one event frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventBody<'a> {
+    /// The only subscription that it is for, with [`GROUP`], in the first fragment.
+    pub subscription: Option<u32>,
     /// The topic's name with [`NAMED`], in the first fragment; not validated.
     pub name: Option<&'a [u8]>,
     /// Headers and payload, or this fragment of them.
@@ -75,7 +84,7 @@ impl EventHead {
         let Some(encoding) = Encoding::from_number(head.encoding) else {
             return Err(FrameError { offset: 5, expected: "an encoding that exists" });
         };
-        if head.flags & !KNOWN != 0 || head.flags & (REST | NAMED) == REST | NAMED {
+        if head.flags & !KNOWN != 0 || head.flags & REST != 0 && head.flags & (NAMED | GROUP) != 0 {
             return Err(FrameError { offset: 6, expected: "flags of an event" });
         }
         let mut fields = Reader::new(&input[HEAD_BYTES..EVENT_HEAD_BYTES], HEAD_BYTES);
@@ -111,11 +120,12 @@ impl EventHead {
     ///
     /// # Errors
     ///
-    /// A name longer than the frame.
+    /// A name longer than the frame, or no number where one must be.
     pub fn body(self, frame: &[u8]) -> Result<EventBody<'_>, FrameError> {
         let mut fields = Reader::new(&frame[EVENT_HEAD_BYTES..self.len], EVENT_HEAD_BYTES);
+        let subscription = if self.flags & GROUP != 0 { Some(fields.u32("a subscription")?) } else { None };
         let name = if self.flags & NAMED != 0 { Some(fields.short_bytes("a name")?) } else { None };
-        Ok(EventBody { name, content: fields.rest() })
+        Ok(EventBody { subscription, name, content: fields.rest() })
     }
 }
 
@@ -127,7 +137,8 @@ fn check_len(head: Head) -> Result<(), FrameError> {
 }
 
 /// Appends an event to `out`, in as many frames as it takes. `content` is its headers (as [`write_headers`] wrote them)
-/// and its payload, in two pieces so that neither is copied first; the flag for the headers is the caller's.
+/// and its payload, in two pieces so that neither is copied first; the flag for the headers is the caller's. What else the
+/// flags announce before them may be part of `headers` too.
 #[inline]
 pub(crate) fn write_event(out: &mut Vec<u8>, mut head: EventHead, name: Option<&str>, headers: &[u8], payload: &[u8]) {
     let named = name.map_or(0, |name| 2 + name.len());
@@ -160,7 +171,7 @@ fn write_fragments(out: &mut Vec<u8>, mut head: EventHead, name: Option<&str>, h
         let (from_before, before_rest) = before.split_at(before.len().min(FRAGMENT_BYTES_MAX));
         let (from_payload, payload_rest) = payload.split_at(payload.len().min(FRAGMENT_BYTES_MAX - from_before.len()));
         (before, payload) = (before_rest, payload_rest);
-        head.flags = if first { flags } else { flags & !NAMED | REST };
+        head.flags = if first { flags } else { flags & !(NAMED | GROUP) | REST };
         if !before.is_empty() || !payload.is_empty() {
             head.flags |= MORE;
         }

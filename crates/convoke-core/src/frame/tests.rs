@@ -83,7 +83,14 @@ fn every_kind_of_frame_is_these_bytes() {
         ),
         (Frame::Close { code: Code::Fenced, text: "no" }, "0e000000 05 00 0000 0800 0200 6e6f".to_owned()),
         (Frame::Beat { received: 0x0201 }, "10000000 06 00 0000 0102000000000000".to_owned()),
-        (Frame::Subscribe { id: 7, pattern: b"a/#" }, "11000000 11 00 0000 07000000 0300 612f23".to_owned()),
+        (
+            Frame::Subscribe { id: 7, pattern: b"a/#", group: b"" },
+            "13000000 11 00 0000 07000000 0300 612f23 0000".to_owned(),
+        ),
+        (
+            Frame::Subscribe { id: 7, pattern: b"a/#", group: b"g" },
+            "14000000 11 00 0000 07000000 0300 612f23 0100 67".to_owned(),
+        ),
         (Frame::Unsubscribe { id: 7 }, "0c000000 12 00 0000 07000000".to_owned()),
         (Frame::Confirm { id: 8 }, "0c000000 13 00 0000 08000000".to_owned()),
         (Frame::Barrier { id: 9 }, "0c000000 14 00 0000 09000000".to_owned()),
@@ -104,9 +111,9 @@ fn every_kind_of_frame_is_these_bytes() {
         (Frame::Publisher { number: 6, name: b"ann" }, "11000000 18 00 0000 06000000 0300 616e6e".to_owned()),
         (Frame::Forget { number: 6 }, "0c000000 19 00 0000 06000000".to_owned()),
         (
-            Frame::Lagged(Lagged { numbered: &numbered, named: &named }),
-            "31000000 1a 00 0000 02000000 07000000 0100000000000000 09000000 ff00000000000000
-             0300 612f62 0500000000000000"
+            Frame::Lagged(Lagged { numbered: &numbered, groups: &numbered[12..], named: &named }),
+            "41000000 1a 00 0000 02000000 07000000 0100000000000000 09000000 ff00000000000000
+             01000000 09000000 ff00000000000000 0300 612f62 0500000000000000"
                 .to_owned(),
         ),
         (Frame::Ping { id: 1, node: b"ann" }, "11000000 1b 00 0000 01000000 0300 616e6e".to_owned()),
@@ -134,7 +141,7 @@ fn an_event_by_number_is_these_bytes() {
     write_event(&mut out, head, None, &[], b"42");
     let bytes = hex("1a000000 10 02 0000 05000000 06000000 0201000000000000 3432");
     assert_eq!(out, bytes);
-    let body = EventBody { name: None, content: b"42" };
+    let body = EventBody { subscription: None, name: None, content: b"42" };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Event(EventHead { len: 26, ..head }, body), 26))));
 }
 
@@ -153,6 +160,20 @@ fn an_event_by_name_with_headers_is_these_bytes() {
     let (pairs, payload) = read_headers(&body.content.to_vec().into()).unwrap();
     assert_eq!(pairs.iter().collect::<Vec<_>>(), [("k", "v"), ("k", "")]);
     assert_eq!(payload[..], [0xff]);
+}
+
+#[test]
+fn an_event_for_one_member_of_a_group_is_these_bytes() {
+    let head = EventHead { len: 0, encoding: Encoding::Json, flags: GROUP | NAMED, topic: 0, publisher: 6, seq: 1 };
+    let mut out = Vec::new();
+    write_event(&mut out, head, None, &hex("09000000 0300 612f62"), b"42");
+    let bytes = hex("23000000 10 02 1100 00000000 06000000 0100000000000000 09000000 0300 612f62 3432");
+    assert_eq!(out, bytes);
+    let body = EventBody { subscription: Some(9), name: Some(b"a/b"), content: b"42" };
+    assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Event(EventHead { len: 35, ..head }, body), 35))));
+    let rest = hex("1c000000 10 02 1800 05000000 06000000 0100000000000000 09000000");
+    assert!(Frame::decode(&rest).is_err(), "the number stands in the first frame of an event");
+    assert!(Frame::decode(&hex("1a000000 10 02 1000 05000000 06000000 0100000000000000 0900")).is_err());
 }
 
 #[test]
@@ -312,18 +333,20 @@ fn a_sentence_that_is_too_long_is_cut_between_characters() {
 fn many_losses_take_several_frames() {
     let names: Vec<String> = (0..400).map(|index| format!("{index:0>500}")).collect();
     let mut out = Vec::new();
-    write_lagged(&mut out, (1..=20_000).map(|topic| (topic, 1)), names.iter().map(|name| (&**name, 2)));
-    let (mut rest, mut frames, mut numbered, mut named) = (&out[..], 0, 0, 0);
+    let pairs = |count| (1..=20_000).map(move |number| (number, count));
+    write_lagged(&mut out, pairs(1), pairs(3), names.iter().map(|name| (&**name, 2)));
+    let (mut rest, mut frames, mut numbered, mut groups, mut named) = (&out[..], 0, 0, 0, 0);
     while let Some((frame, len)) = Frame::decode(rest).unwrap() {
         let Frame::Lagged(lagged) = frame else { panic!("{frame:?}") };
         frames += 1;
         numbered += lagged.numbered().map(|(_, count)| count).sum::<u64>();
+        groups += lagged.groups().map(|(_, count)| count).sum::<u64>();
         named += lagged.named().map(|(_, count)| count).sum::<u64>();
         rest = &rest[len..];
     }
     assert!(rest.is_empty());
     assert!(frames > 5);
-    assert_eq!((numbered, named), (20_000, 800));
+    assert_eq!((numbered, groups, named), (20_000, 60_000, 800));
 }
 
 #[test]

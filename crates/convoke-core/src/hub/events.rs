@@ -7,8 +7,10 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::HubState;
 use super::links::{LinkId, Phase};
-use super::topics::Route;
-use crate::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, HEADERS, MORE, NAMED, REST, read_headers, write_event};
+use super::topics::{Member, Route, Share};
+use crate::frame::{
+    About, EVENT_HEAD_BYTES, EventHead, Frame, GROUP, HEADERS, MORE, NAMED, REST, read_headers, write_event,
+};
 use crate::limits::{FRAGMENT_BYTES_MAX, LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::outgoing::{Pushed, Run, SlowPolicy};
@@ -28,6 +30,12 @@ impl HubState {
         let Some(link) = self.links.get_mut(id) else { return Ok(false) };
         let Phase::Joined(joined) = &mut link.phase else { return Ok(false) };
         check_publisher(&head, joined.publisher)?;
+        if head.flags & GROUP != 0 {
+            return Err(Refusal::new(
+                Code::BadFrame,
+                "bad frame: only the hub says which member of a group gets an event",
+            ));
+        }
         if head.len > frame_bytes_max {
             return Err(too_large(head.seq, &joined.node, payload_bytes_max));
         }
@@ -203,8 +211,11 @@ impl HubState {
             self.refuse_run(id, head, run);
             return Ok(());
         }
-        let Some(route) = self.topics.take_route(topic) else { return Ok(()) };
-        let recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
+        let Some(mut route) = self.topics.take_route(topic) else { return Ok(()) };
+        let mut recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
+        if !route.groups.is_empty() {
+            recipients += self.share_run(&mut route.groups, topic, run);
+        }
         self.topics.put_route(topic, route);
         if let Some(joined) = self.links.joined(id) {
             joined.recipients = recipients;
@@ -244,54 +255,90 @@ impl HubState {
     /// Finds the links whose subscriptions match, and tells them the topic's number.
     fn build_route(&mut self, topic: u32) {
         let Some(name) = self.topics.name(topic).cloned() else { return };
-        let mut route = Route { stamp: self.topics.new_stamp(), ..Route::default() };
-        for id in self.subscribers(&name) {
-            let Some(link) = self.links.get_mut(id) else { continue };
-            let crowded = link.lanes.control.len() > LINK_NUMBERS_BYTES_MAX;
-            let Some(joined) = link.joined() else { continue };
-            if joined.topics.contains_key(&topic) {
-                route.numbered.push(id);
-            } else if crowded || joined.topics.len() >= TOPICS_PER_LINK_MAX {
-                joined.named.insert(topic);
-                route.named.push(id);
-            } else {
-                joined.topics.insert(topic, 0);
-                self.topics.told(topic);
-                self.control(id, &Frame::Topic { number: topic, name: name.as_str().as_bytes() });
-                route.numbered.push(id);
+        let mut route = Route { stamp: self.topics.new_stamp(), ..self.find_route(&name) };
+        let mut numbered = Vec::new();
+        for id in std::mem::take(&mut route.named) {
+            match self.tell_topic(id, topic, &name) {
+                true => numbered.push(id),
+                false => route.named.push(id),
+            }
+        }
+        route.numbered = numbered;
+        for member in route.groups.iter_mut().flat_map(|share| &mut share.members) {
+            if self.tell_topic(member.link, topic, &name) {
+                member.number = topic;
             }
         }
         self.topics.set_route(topic, route);
     }
 
-    /// The links with a subscription that matches, each once, in a fixed order, that may receive it.
-    fn subscribers(&mut self, name: &Name) -> Vec<LinkId> {
-        let mut found = Vec::new();
-        self.patterns.matching(name.as_str(), |subscribers| found.extend(subscribers.links()));
+    /// Tells a subscriber's link the number of a topic. False if it must get the name instead.
+    fn tell_topic(&mut self, id: LinkId, topic: u32, name: &Name) -> bool {
+        let Some(link) = self.links.get_mut(id) else { return false };
+        let crowded = link.lanes.control.len() > LINK_NUMBERS_BYTES_MAX;
+        let Some(joined) = link.joined() else { return false };
+        if joined.topics.contains_key(&topic) {
+            return true;
+        }
+        if crowded || joined.topics.len() >= TOPICS_PER_LINK_MAX {
+            joined.named.insert(topic);
+            return false;
+        }
+        joined.topics.insert(topic, 0);
+        self.topics.told(topic);
+        self.control(id, &Frame::Topic { number: topic, name: name.as_str().as_bytes() });
+        true
+    }
+
+    /// The links with a subscription that matches, each once, in a fixed order, that may receive it; all by name.
+    pub(super) fn find_route(&mut self, name: &Name) -> Route {
+        let (mut found, mut members) = (Vec::new(), Vec::new());
+        self.patterns.matching(name.as_str(), |subscribers| {
+            found.extend(subscribers.links());
+            members.extend_from_slice(subscribers.members());
+        });
         found.sort_unstable();
         found.dedup();
-        found.retain(|id| {
-            self.links.joined(*id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name.as_str()))
+        members.sort_unstable();
+        let mut may = |id: LinkId| {
+            self.links.joined(id).is_some_and(|joined| allow(&joined.principal, Verb::Subscribe, name.as_str()))
+        };
+        found.retain(|id| may(*id));
+        members.retain(|(_, id, _)| may(*id));
+        self.turn = self.turn.wrapping_add(1);
+        let groups = members.chunk_by(|one, other| one.0 == other.0).map(|members| Share {
+            group: members[0].0.clone(),
+            members: members.iter().map(|&(_, link, subscription)| Member { link, subscription, number: 0 }).collect(),
+            // Where every event has a topic of its own, and so a route of its own, all get their turn too.
+            turn: self.turn % members.len(),
         });
-        found
+        Route { stamp: 0, numbered: Vec::new(), named: found, groups: groups.collect() }
     }
 
     fn tell_publisher(&mut self, id: LinkId, route: &Route) {
+        for &to in route.numbered.iter().chain(&route.named) {
+            self.tell_publisher_to(id, to);
+        }
+        for member in route.groups.iter().flat_map(|share| &share.members) {
+            self.tell_publisher_to(id, member.link);
+        }
+    }
+
+    /// Tells a link the name of the publisher with that link, if it was not told before.
+    pub(super) fn tell_publisher_to(&mut self, id: LinkId, to: LinkId) {
         let Some(joined) = self.links.joined(id) else { return };
         let (number, node) = (joined.publisher, joined.node.clone());
-        for &to in route.numbered.iter().chain(&route.named) {
-            if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number, id).is_none()) {
-                if let Some(joined) = self.links.joined(id) {
-                    joined.known_by.insert(to);
-                }
-                self.control(to, &Frame::Publisher { number, name: node.as_str().as_bytes() });
+        if self.links.joined(to).is_some_and(|joined| joined.publishers.insert(number, id).is_none()) {
+            if let Some(joined) = self.links.joined(id) {
+                joined.known_by.insert(to);
             }
+            self.control(to, &Frame::Publisher { number, name: node.as_str().as_bytes() });
         }
     }
 
     /// Appends a run to the bulk lanes of these links. Tells how many took it.
     #[inline]
-    fn deliver(&mut self, to: &[LinkId], run: Run<'_>) -> u64 {
+    pub(super) fn deliver(&mut self, to: &[LinkId], run: Run<'_>) -> u64 {
         let mut taken = 0;
         let mut rescued = Vec::new();
         let HubState { links, touched, doomed, bulk_bytes, config, .. } = self;
@@ -358,12 +405,15 @@ impl HubState {
 
     /// Routes an event whose topic has no number. Slower, and only where the table is full.
     fn publish_unnumbered(&mut self, id: LinkId, name: &Name, pieces: &[Bytes]) {
-        let route = Route { stamp: 0, numbered: Vec::new(), named: self.subscribers(name) };
+        let mut route = self.find_route(name);
         self.tell_publisher(id, &route);
-        let recipients = match pieces {
+        let mut recipients = match pieces {
             [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.deliver(&route.named, Run::Copied(one, 1)),
             pieces => self.deliver(&route.named, Run::Shared(pieces)),
         };
+        if !route.groups.is_empty() {
+            recipients += self.share_named(&mut route.groups, name, pieces);
+        }
         if let Some(joined) = self.links.joined(id) {
             joined.recipients = recipients;
         }

@@ -299,8 +299,11 @@ impl HubState {
     /// written stays, so that the link can still be told why.
     pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
+        let shares = link.joined().is_some_and(|joined| joined.shares > 0);
+        let orphans = if shares { self.orphans(id, None) } else { Vec::new() };
+        let Some(link) = self.links.get_mut(id) else { return };
         let before = link.lanes.bulk.bytes();
+        let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
         let (unsent, heard) = (std::mem::take(&mut link.lanes.calls), link.heard);
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
@@ -326,10 +329,10 @@ impl HubState {
             self.nodes.remove(&node);
         }
         let subscribed = !subscriptions.is_empty() || !named.is_empty();
-        for pattern in subscriptions.into_values() {
+        for (number, subscription) in subscriptions {
             self.subscriptions -= 1;
             if !planted(Bug::SubscriptionsSurvive) {
-                self.remove_pattern(id, &pattern);
+                self.remove_subscription(id, number, &subscription);
             }
         }
         // Sets are given back in the order of their numbers, so that one run is like another.
@@ -346,7 +349,7 @@ impl HubState {
             self.topics.give_back(topic);
         }
         for other in known_by {
-            self.forget_publisher(other, publisher);
+            self.forget_publisher(other, publisher, &node);
         }
         for other in publishers.into_values() {
             if let Some(publisher) = self.links.joined(other) {
@@ -359,12 +362,19 @@ impl HubState {
         self.timers.clear(Timer::Silent(id));
         self.member_left(&node, id, (beats, attentive > 0), heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
+        self.adopt(orphans);
     }
 
-    fn forget_publisher(&mut self, id: LinkId, publisher: u32) {
+    fn forget_publisher(&mut self, id: LinkId, publisher: u32, node: &Name) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.joined().is_some_and(|joined| joined.publishers.remove(&publisher).is_some()) {
             let before = link.lanes.bulk.bytes();
+            if let Some(joined) = link.joined().filter(|joined| joined.shares > 0) {
+                match before {
+                    0 => joined.departed.clear(),
+                    _ => joined.remember_departed(publisher, node),
+                }
+            }
             // In the bulk lane, behind the last event that carries the number.
             link.lanes.bulk.append(|out| Frame::Forget { number: publisher }.encode(out));
             self.bulk_bytes = self.bulk_bytes + link.lanes.bulk.bytes() - before;
@@ -404,6 +414,8 @@ fn joined(
         publishers: Default::default(),
         known_by: Default::default(),
         subscriptions: Default::default(),
+        shares: 0,
+        departed: Default::default(),
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),

@@ -1,16 +1,17 @@
 //! The links of a hub, each with what is known about its node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
 use super::Peer;
 use super::members::Beats;
+use super::requests::Subscription;
 use super::watches::{Asked, Turns};
 use crate::frame::{Incarnation, Parts, Preface};
 use crate::limits::LINK_BULK_BYTES_MAX;
-use crate::name::{Name, Pattern};
+use crate::name::Name;
 use crate::outgoing::{Lanes, SlowPolicy};
 use crate::proof::{TokenKey, Transcript};
 use crate::rights::Principal;
@@ -100,7 +101,11 @@ pub(super) struct Joined {
     pub(super) publishers: BTreeMap<u32, LinkId>,
     /// Links that were told this publisher's number.
     pub(super) known_by: BTreeSet<LinkId>,
-    pub(super) subscriptions: BTreeMap<u32, Pattern>,
+    pub(super) subscriptions: BTreeMap<u32, Subscription>,
+    /// How many of them are members of groups.
+    pub(super) shares: u32,
+    /// If any is: publishers that are gone, and that this link has forgotten or will, by their numbers.
+    pub(super) departed: VecDeque<(u32, Name)>,
     /// The foundation was asked to remember its incarnation.
     pub(super) begun: bool,
     /// What it watches, and what it has asked for once and was not yet told.

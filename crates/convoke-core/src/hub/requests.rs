@@ -15,32 +15,64 @@ use crate::rights::{Verb, allow};
 /// The links that subscribe one pattern, in their order, and how often each does. Searched by halves: a link that
 /// subscribes ten thousand times what ten thousand others do must not cost the hub a search through them all each time.
 #[derive(Default)]
-pub(super) struct Subscribers(Vec<(LinkId, u32)>);
+pub(super) struct Subscribers {
+    links: Vec<(LinkId, u32)>,
+    /// Those that share with others: their group, and the number of the subscription.
+    members: Vec<(Name, LinkId, u32)>,
+}
+
+/// A subscription of a link.
+#[derive(Clone)]
+pub(super) struct Subscription {
+    pub(super) pattern: Pattern,
+    pub(super) group: Option<Name>,
+}
 
 impl Subscribers {
     pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
-        self.0.iter().map(|(link, _)| *link)
+        self.links.iter().map(|(link, _)| *link)
     }
 
-    /// True if it is the first of this link.
-    fn add(&mut self, id: LinkId) -> bool {
-        match self.0.binary_search_by_key(&id, |(link, _)| *link) {
-            Ok(place) => self.0[place].1 += 1,
+    pub(super) fn members(&self) -> &[(Name, LinkId, u32)] {
+        &self.members
+    }
+
+    fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.members.is_empty()
+    }
+
+    /// True if events take another way now: it is the first of this link, or a member of a group.
+    fn add(&mut self, id: LinkId, number: u32, group: Option<&Name>) -> bool {
+        if let Some(group) = group {
+            let member = (group.clone(), id, number);
+            let place = self.members.binary_search(&member).unwrap_or_else(|place| place);
+            self.members.insert(place, member);
+            return true;
+        }
+        match self.links.binary_search_by_key(&id, |(link, _)| *link) {
+            Ok(place) => self.links[place].1 += 1,
             Err(place) => {
-                self.0.insert(place, (id, 1));
+                self.links.insert(place, (id, 1));
                 return true;
             }
         }
         false
     }
 
-    /// True if it was the last of this link.
-    fn remove(&mut self, id: LinkId) -> bool {
-        let Ok(place) = self.0.binary_search_by_key(&id, |(link, _)| *link) else { return false };
-        self.0[place].1 -= 1;
-        let last = self.0[place].1 == 0;
+    /// True if events take another way now: it was the last of this link, or a member of a group.
+    fn remove(&mut self, id: LinkId, number: u32, group: Option<&Name>) -> bool {
+        if let Some(group) = group {
+            let found = self.members.binary_search(&(group.clone(), id, number));
+            if let Ok(place) = found {
+                self.members.remove(place);
+            }
+            return found.is_ok();
+        }
+        let Ok(place) = self.links.binary_search_by_key(&id, |(link, _)| *link) else { return false };
+        self.links[place].1 -= 1;
+        let last = self.links[place].1 == 0;
         if last {
-            self.0.remove(place);
+            self.links.remove(place);
         }
         last
     }
@@ -72,20 +104,15 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         match frame {
             Frame::Beat { .. } => self.beat(id),
-            Frame::Subscribe { id: number, pattern } => {
-                if let Err(refusal) = self.subscribe(id, number, pattern) {
+            Frame::Subscribe { id: number, pattern, group } => {
+                if let Err(refusal) = self.subscribe(id, number, pattern, group) {
                     self.refuse(id, number, &refusal);
                 } else {
                     self.control(id, &Frame::Done { id: number, value: 0 });
                 }
             }
-            Frame::Unsubscribe { id: number } => match joined.subscriptions.remove(&number) {
-                Some(pattern) => {
-                    self.subscriptions -= 1;
-                    if self.remove_pattern(id, &pattern) {
-                        self.topics.forget_routes(&pattern);
-                    }
-                }
+            Frame::Unsubscribe { id: number } => match joined.subscriptions.get(&number).cloned() {
+                Some(subscription) => self.unsubscribe(id, number, &subscription),
                 None if self.unwatch(id, number) || self.unserve(id, number) => {}
                 None => {
                     let text = format!("there is no subscription {number} on this link");
@@ -140,8 +167,15 @@ impl HubState {
         self.control(id, &Frame::Refused { about: About::Request(number), code: refusal.code, text: &refusal.text });
     }
 
-    fn subscribe(&mut self, id: LinkId, number: u32, pattern: &[u8]) -> Result<(), Refusal> {
+    fn subscribe(&mut self, id: LinkId, number: u32, pattern: &[u8], group: &[u8]) -> Result<(), Refusal> {
         let pattern = Pattern::from_bytes(pattern).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let group = match group {
+            [] => None,
+            group => Some(Name::from_bytes(group).map_err(|error| {
+                let text = format!("subscription to `{pattern}`: the name of its group is none: {error}");
+                Refusal::new(Code::BadName, text)
+            })?),
+        };
         let all = self.subscriptions;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         if !joined.principal.rights.allow_some(Verb::Subscribe, &pattern) {
@@ -163,23 +197,46 @@ impl HubState {
         if all >= SUBSCRIPTIONS_MAX {
             return limit(all, "the hub");
         }
-        joined.subscriptions.insert(number, pattern.clone());
+        joined.subscriptions.insert(number, Subscription { pattern: pattern.clone(), group: group.clone() });
+        joined.shares += u32::from(group.is_some());
         self.subscriptions += 1;
-        let first = self.patterns.get_or_insert_with(pattern.as_str(), Subscribers::default).add(id);
-        if first && !planted(Bug::StaleRoute) {
+        let subscribers = self.patterns.get_or_insert_with(pattern.as_str(), Subscribers::default);
+        if subscribers.add(id, number, group.as_ref()) && !planted(Bug::StaleRoute) {
             self.topics.forget_routes(&pattern);
+        }
+        if group.is_some() {
+            // What waits for a member that is gone waits for as long as nobody knows that.
+            self.attend(id);
         }
         Ok(())
     }
 
-    /// Takes one use of the pattern by this link out of the table. True if it was the last.
-    pub(super) fn remove_pattern(&mut self, id: LinkId, pattern: &Pattern) -> bool {
-        let Some(subscribers) = self.patterns.get_mut(pattern.as_str()) else { return false };
-        let last = subscribers.remove(id);
-        if subscribers.0.is_empty() {
-            self.patterns.remove(pattern.as_str());
+    fn unsubscribe(&mut self, id: LinkId, number: u32, subscription: &Subscription) {
+        let shared = subscription.group.is_some();
+        let orphans = if shared { self.orphans(id, Some(number)) } else { Vec::new() };
+        if let Some(joined) = self.links.joined(id) {
+            joined.subscriptions.remove(&number);
+            joined.shares -= u32::from(shared);
         }
-        last
+        self.subscriptions -= 1;
+        if self.remove_subscription(id, number, subscription) {
+            self.topics.forget_routes(&subscription.pattern);
+        }
+        if shared {
+            self.unattend(id);
+            self.adopt(orphans);
+        }
+    }
+
+    /// Takes a subscription of this link out of the table. True if events take another way now.
+    pub(super) fn remove_subscription(&mut self, id: LinkId, number: u32, subscription: &Subscription) -> bool {
+        let pattern = subscription.pattern.as_str();
+        let Some(subscribers) = self.patterns.get_mut(pattern) else { return false };
+        let changed = subscribers.remove(id, number, subscription.group.as_ref());
+        if subscribers.is_empty() {
+            self.patterns.remove(pattern);
+        }
+        changed
     }
 
     fn ping(&mut self, id: LinkId, number: u32, node: &[u8]) -> Result<(), Refusal> {
@@ -277,9 +334,9 @@ mod tests {
         let mut links = Links::default();
         let [one, two] = [(); 2].map(|()| links.insert(Link::new(Peer::Owner, Time::START)));
         let mut subscribers = Subscribers::default();
-        assert_eq!([two, one, two].map(|link| subscribers.add(link)), [true, true, false]);
+        assert_eq!([two, one, two].map(|link| subscribers.add(link, 1, None)), [true, true, false]);
         assert_eq!(subscribers.links().collect::<Vec<_>>(), [one, two], "each once, in their order");
-        assert_eq!([two, one, one, two].map(|link| subscribers.remove(link)), [false, true, false, true]);
+        assert_eq!([two, one, one, two].map(|link| subscribers.remove(link, 1, None)), [false, true, false, true]);
         assert_eq!(subscribers.links().count(), 0);
     }
 }

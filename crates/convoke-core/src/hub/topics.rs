@@ -19,6 +19,26 @@ pub(super) struct Route {
     pub(super) numbered: Vec<LinkId>,
     /// Links that get its name instead.
     pub(super) named: Vec<LinkId>,
+    /// Of whom each gets a part.
+    pub(super) groups: Vec<Share>,
+}
+
+/// What a route has of one group.
+pub(super) struct Share {
+    pub(super) group: Name,
+    /// At least one.
+    pub(super) members: Vec<Member>,
+    /// Whose turn it was.
+    pub(super) turn: usize,
+}
+
+/// A subscription that is a member of a group.
+#[derive(Clone, Copy)]
+pub(super) struct Member {
+    pub(super) link: LinkId,
+    pub(super) subscription: u32,
+    /// The topic's number, if its link was told that, else zero.
+    pub(super) number: u32,
 }
 
 struct Topic {
@@ -153,7 +173,7 @@ impl Topics {
         max: usize,
         wants: impl Fn(&Name) -> bool,
     ) -> Vec<(Name, Option<usize>)> {
-        let links = |route: &Route| route.numbered.len() + route.named.len();
+        let links = |route: &Route| route.numbered.len() + route.named.len() + route.groups.len();
         let mut found = Vec::new();
         // Broken off or not: these are they.
         let _ = self.by_name.search(pattern, &mut { usize::MAX }, |number| {

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::inbox::{Event, Origin};
 use super::{NodeState, Topic};
-use crate::frame::{EVENT_HEAD_BYTES, EventHead, HEADERS, Lagged, MORE, NAMED, REST, read_headers};
+use crate::frame::{EVENT_HEAD_BYTES, EventHead, GROUP, HEADERS, Lagged, MORE, NAMED, REST, read_headers};
 use crate::limits::{PAYLOAD_BYTES_MAX, SHARED_FRAME_BYTES_MIN};
 use crate::name::Name;
 use crate::payload::{Headers, Payload};
@@ -23,6 +23,10 @@ impl NodeState {
                 Code::BadFrame,
                 "bad frame: an event began before the one before it was finished",
             ));
+        }
+        if head.flags == GROUP && head.len < SHARED_FRAME_BYTES_MIN {
+            self.read_share(head, input)?;
+            return Ok(true);
         }
         if head.flags != 0 || head.len >= SHARED_FRAME_BYTES_MIN {
             let frame = if head.len < SHARED_FRAME_BYTES_MIN {
@@ -66,6 +70,35 @@ impl NodeState {
         Ok(true)
     }
 
+    /// Reads small events that are for one subscription alone, one after the other.
+    fn read_share(&mut self, head: EventHead, input: &mut BytesMut) -> Result<(), Refusal> {
+        let id = head.body(input)?.subscription;
+        let (mut end, mut count) = (head.len, 1);
+        while let Some(next) = EventHead::peek(&input[end..])? {
+            let fits = (next.topic, next.publisher, next.flags) == (head.topic, head.publisher, GROUP)
+                && next.len < SHARED_FRAME_BYTES_MIN
+                && input.len() - end >= next.len
+                && next.body(&input[end..])?.subscription == id;
+            if !fits {
+                break;
+            }
+            (end, count) = (end + next.len, count + 1);
+        }
+        let topic = self.topics.get(&head.topic).ok_or_else(|| unknown("topic", head.topic))?;
+        let publisher = self.publishers.get(&head.publisher).ok_or_else(|| unknown("publisher", head.publisher))?;
+        // One that was ended here may still get what was on its way.
+        if let Some((id, subscription)) = id.and_then(|id| Some((id, self.subscriptions.get_mut(&id)?)))
+            && subscription.active
+        {
+            let origin = || Origin { topic: topic.name.clone(), publisher: publisher.clone() };
+            if subscription.inbox.push_run((head.topic, head.publisher), origin, &input[..end], None, count) {
+                self.woken.push(id);
+            }
+        }
+        input.advance(end);
+        Ok(())
+    }
+
     /// Reads one frame that is not simply small: with a name, headers, long, or a fragment.
     fn read_one(&mut self, head: EventHead, frame: Bytes) -> Result<(), Refusal> {
         if head.flags & REST != 0 && self.fragments.is_empty() {
@@ -82,8 +115,9 @@ impl NodeState {
         let pieces = std::mem::take(&mut self.fragments);
         let first = pieces.first().unwrap_or(&frame);
         let first_head = EventHead::peek(first)?.unwrap_or(head);
-        let name = first_head.body(first)?.name;
-        let before = EVENT_HEAD_BYTES + name.map_or(0, |name| 2 + name.len());
+        let body = first_head.body(first)?;
+        let (name, only) = (body.name, body.subscription);
+        let before = first.len() - body.content.len();
         let content = if pieces.is_empty() {
             frame.slice(before..)
         } else {
@@ -118,7 +152,7 @@ impl NodeState {
             headers,
             Payload { encoding: head.encoding, bytes: payload },
         );
-        for id in matching {
+        for id in only.map_or(matching, |only| vec![only]) {
             if let Some(subscription) = self.subscriptions.get_mut(&id).filter(|one| one.active)
                 && subscription.inbox.push_event(event.clone())
             {
@@ -141,6 +175,9 @@ impl NodeState {
             topic.refresh(&self.patterns, self.stamp);
             let ids = topic.subscriptions.clone();
             self.lose(&ids, count);
+        }
+        for (id, count) in lagged.groups() {
+            self.lose(&[id], count);
         }
         for (name, count) in lagged.named() {
             let ids = self.matching(&super::named(name)?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use crate::frame::{EVENT_HEAD_BYTES, EventHead};
+use crate::frame::{EVENT_HEAD_BYTES, EventHead, GROUP, GROUP_BYTES};
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::name::Name;
 use crate::payload::{Headers, Payload};
@@ -98,7 +98,8 @@ impl Iterator for Run {
     #[inline]
     fn next(&mut self) -> Option<Event> {
         let head = EventHead::peek(&self.frames).ok()??;
-        let bytes = self.frames.slice(EVENT_HEAD_BYTES..head.len);
+        let before = EVENT_HEAD_BYTES + if head.flags & GROUP == 0 { 0 } else { GROUP_BYTES };
+        let bytes = self.frames.slice(before..head.len);
         self.frames.advance(head.len);
         self.count -= 1;
         let payload = Payload { encoding: head.encoding, bytes };

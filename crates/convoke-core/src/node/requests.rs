@@ -13,6 +13,8 @@ pub(super) const CONFIRMATION: &str = "confirmation of an event";
 /// A subscription of the node's own.
 pub(super) struct Subscription {
     pub(super) pattern: Pattern,
+    /// The group whose events it shares.
+    pub(super) group: Option<Name>,
     pub(super) inbox: Inbox,
     /// The hub has taken it since the link was made. Before that nothing is its: what comes for others is not promised to
     /// it, and what is missing of that would not be told.
@@ -27,10 +29,13 @@ impl NodeState {
     /// Begins a subscription. Its number is also that of the request, which is answered when the hub has taken it. While
     /// there is no link it waits for one; over reconnections it comes back by itself.
     ///
+    /// As a member of a `group` it gets a part of what matches: each event goes to one of the group's subscriptions, on
+    /// whatever nodes they are.
+    ///
     /// # Errors
     ///
     /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
-    pub fn subscribe(&mut self, pattern: Pattern) -> Result<RequestId, Refusal> {
+    pub fn subscribe(&mut self, pattern: Pattern, group: Option<Name>) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
             return Err(self.offline(&format!("subscription to `{pattern}`")));
         }
@@ -39,10 +44,15 @@ impl NodeState {
             return Err(Refusal::new(Code::Backpressure, text));
         }
         let id = self.next_id();
-        self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);
-        self.stamp += 1;
+        if group.is_some() {
+            self.attend();
+        } else {
+            self.patterns.get_or_insert_with(pattern.as_str(), Vec::new).push(id);
+            self.stamp += 1;
+        }
         let inbox = Inbox::new(self.config.subscription_bytes_max);
-        self.subscriptions.insert(id, Subscription { pattern, inbox, active: false, begun: false, asked: false });
+        let subscription = Subscription { pattern, group, inbox, active: false, begun: false, asked: false };
+        self.subscriptions.insert(id, subscription);
         if self.is_joined() {
             self.ask_subscription(id);
         }
@@ -53,7 +63,8 @@ impl NodeState {
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
             subscription.asked = true;
             let pattern = subscription.pattern.as_str().as_bytes();
-            Frame::Subscribe { id, pattern }.encode(&mut self.lanes.control);
+            let group = subscription.group.as_ref().map_or("", Name::as_str).as_bytes();
+            Frame::Subscribe { id, pattern, group }.encode(&mut self.lanes.control);
         }
     }
 
@@ -67,11 +78,17 @@ impl NodeState {
 
     pub(super) fn remove_subscription(&mut self, id: u32) -> Option<Subscription> {
         let subscription = self.subscriptions.remove(&id)?;
-        self.forget_pattern(id, &subscription.pattern);
+        if !subscription.inbox.is_ended() {
+            self.forget_pattern(id, &subscription.pattern, subscription.group.is_some());
+        }
         Some(subscription)
     }
 
-    pub(super) fn forget_pattern(&mut self, id: u32, pattern: &Pattern) {
+    fn forget_pattern(&mut self, id: u32, pattern: &Pattern, shared: bool) {
+        if shared {
+            self.unattend();
+            return;
+        }
         if let Some(ids) = self.patterns.get_mut(pattern.as_str()) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -84,10 +101,13 @@ impl NodeState {
     /// The hub will not serve it any more: that is the last thing its reader gets.
     pub(super) fn end_subscription(&mut self, id: u32, why: Refusal) {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
+        if subscription.inbox.is_ended() {
+            return;
+        }
         subscription.active = false;
         subscription.inbox.end(why);
-        let pattern = subscription.pattern.clone();
-        self.forget_pattern(id, &pattern);
+        let (pattern, shared) = (subscription.pattern.clone(), subscription.group.is_some());
+        self.forget_pattern(id, &pattern, shared);
         self.woken.push(id);
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::SlowPolicy;
 use crate::bug::{Bug, planted};
 use crate::frame::{EventHead, Head, Kind, MORE, REST, write_lagged};
-use crate::limits::{FRAGMENT_BYTES_MAX, LINK_LOSSES_BYTES_MAX};
+use crate::limits::{FRAGMENT_BYTES_MAX, LINK_LOSSES_BYTES_MAX, SHARED_FRAME_BYTES_MIN};
 use crate::name::Name;
 
 /// Whole event frames on their way to a link.
@@ -73,6 +73,8 @@ pub(crate) struct Backlog {
 struct Losses {
     numbered: BTreeMap<u32, u64>,
     named: BTreeMap<Name, u64>,
+    /// Of the shares that subscriptions have in groups, by their numbers.
+    groups: BTreeMap<u32, u64>,
     /// The bytes of all names in `named`.
     name_bytes: usize,
 }
@@ -80,13 +82,13 @@ struct Losses {
 impl Losses {
     /// No less than the length of what [`announce`](Losses::announce) gives, in bytes.
     fn announcement_bytes_max(&self) -> usize {
-        let entries = 12 * self.numbered.len() + 10 * self.named.len() + self.name_bytes;
+        let entries = 12 * (self.numbered.len() + self.groups.len()) + 10 * self.named.len() + self.name_bytes;
         // Each frame that is full takes a head more, and is far longer than half a fragment.
-        entries + 12 * (1 + entries / (FRAGMENT_BYTES_MAX / 2))
+        entries + 16 * (1 + entries / (FRAGMENT_BYTES_MAX / 2))
     }
 
     fn is_empty(&self) -> bool {
-        self.numbered.is_empty() && self.named.is_empty()
+        self.numbered.is_empty() && self.named.is_empty() && self.groups.is_empty()
     }
 
     fn announce(&mut self) -> Vec<u8> {
@@ -96,6 +98,7 @@ impl Losses {
         write_lagged(
             &mut out,
             lost.numbered.iter().map(|(number, count)| (*number, count.saturating_sub(skew))),
+            lost.groups.into_iter(),
             lost.named.iter().map(|(name, count)| (name.as_str(), *count)),
         );
         out
@@ -127,6 +130,11 @@ impl Backlog {
     /// Forgets all that waits, and what was lost before it.
     pub(crate) fn clear(&mut self) {
         *self = Backlog::new(self.policy, self.bytes_max);
+    }
+
+    /// Whether so many bytes more find room in its own bound.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.bytes + len <= self.bytes_max
     }
 
     /// Bytes that wait.
@@ -291,24 +299,14 @@ impl Backlog {
 
     /// Keeps of each topic the last event only. Linear in what waits.
     fn keep_latest(&mut self) {
-        self.seal();
-        let mut kept = VecDeque::new();
-        if self.cut {
-            while let Some(part) = self.parts.pop_front() {
-                let more = part.more;
-                kept.push_back(part);
-                if !more {
-                    break;
-                }
-            }
-        }
+        let mut kept = self.begin_anew();
         let mut latest: BTreeMap<Topic, VecDeque<Part>> = BTreeMap::new();
         let mut order: BTreeMap<u64, Topic> = BTreeMap::new();
         let mut places: BTreeMap<Topic, u64> = BTreeMap::new();
         let mut place = 0;
         let mut event = VecDeque::new();
         let mut topic = None;
-        // Other frames (Forget) go behind all events: later than needed does no harm.
+        // A Publisher is still needed before its events; other frames (Forget) do no harm behind all of them.
         let mut others = Vec::new();
         for part in std::mem::take(&mut self.parts) {
             let mut offset = 0;
@@ -316,7 +314,10 @@ impl Backlog {
                 let frame = part.frames.slice(offset..offset + head.len);
                 offset += head.len;
                 let Ok(Some(of_event)) = EventHead::peek(&frame) else {
-                    others.extend_from_slice(&frame);
+                    match head.kind == Kind::Publisher as u8 {
+                        true => kept.put_small(&frame),
+                        false => others.extend_from_slice(&frame),
+                    }
                     continue;
                 };
                 if of_event.flags & REST == 0 {
@@ -337,28 +338,100 @@ impl Backlog {
                 }
             }
         }
-        // Small frames are copied together again: kept as slices they would pin all that was around them.
-        let mut small = Vec::new();
-        for parts in order.into_values().filter_map(|topic| latest.remove(&topic)) {
-            if parts.len() == 1 && parts[0].frames.len() < crate::limits::SHARED_FRAME_BYTES_MIN {
-                small.extend_from_slice(&parts[0].frames);
-                if small.len() < FRAGMENT_BYTES_MAX {
+        for event in order.into_values().filter_map(|topic| latest.remove(&topic)) {
+            kept.put_event(event);
+        }
+        kept.put_small(&others);
+        self.hold(kept);
+    }
+
+    /// Takes out the events that wait for this subscription of a group alone, or for any (`None`); each as its frames, in
+    /// their order. What has begun to leave stays. Linear in what waits.
+    pub(crate) fn take_group(&mut self, wanted: Option<u32>) -> Vec<Vec<Bytes>> {
+        let mut kept = self.begin_anew();
+        let mut taken = Vec::new();
+        let mut event = VecDeque::new();
+        let mut takes = false;
+        for part in std::mem::take(&mut self.parts) {
+            let mut offset = 0;
+            while let Ok(Some(head)) = Head::peek(&part.frames[offset..]) {
+                let frame = part.frames.slice(offset..offset + head.len);
+                offset += head.len;
+                let Ok(Some(head)) = EventHead::peek(&frame) else {
+                    kept.put_small(&frame);
                     continue;
+                };
+                if head.flags & REST == 0 {
+                    let subscription = head.body(&frame).ok().and_then(|body| body.subscription);
+                    takes = subscription.is_some_and(|is| wanted.is_none_or(|wanted| wanted == is));
+                }
+                let more = head.flags & MORE != 0;
+                event.push_back(Part { frames: frame, more });
+                if !more {
+                    let event = std::mem::take(&mut event);
+                    match takes {
+                        true => taken.push(event.into_iter().map(|part| part.frames).collect()),
+                        false => kept.put_event(event),
+                    }
                 }
             }
-            if !small.is_empty() {
-                kept.push_back(Part { frames: Bytes::from(std::mem::take(&mut small)), more: false });
-            }
-            if parts.len() > 1 || parts[0].frames.len() >= crate::limits::SHARED_FRAME_BYTES_MIN {
-                kept.extend(parts);
+        }
+        self.hold(kept);
+        taken
+    }
+
+    /// Begins to put together anew what waits, with what must leave first.
+    fn begin_anew(&mut self) -> Anew {
+        self.seal();
+        let mut kept = Anew::default();
+        if self.cut {
+            while let Some(part) = self.parts.pop_front() {
+                let more = part.more;
+                kept.parts.push_back(part);
+                if !more {
+                    break;
+                }
             }
         }
-        small.extend_from_slice(&others);
-        if !small.is_empty() {
-            kept.push_back(Part { frames: Bytes::from(small), more: false });
+        kept
+    }
+
+    fn hold(&mut self, mut kept: Anew) {
+        kept.seal();
+        self.bytes = kept.parts.iter().map(|part| part.frames.len()).sum::<usize>() + self.after_cut.len();
+        self.parts = kept.parts;
+    }
+}
+
+/// What waits, put together anew.
+#[derive(Default)]
+struct Anew {
+    parts: VecDeque<Part>,
+    /// Behind `parts`. Small frames are copied together again: kept as slices they would pin all that was around them.
+    small: Vec<u8>,
+}
+
+impl Anew {
+    fn put_event(&mut self, event: VecDeque<Part>) {
+        if event.len() == 1 && event[0].frames.len() < SHARED_FRAME_BYTES_MIN {
+            self.put_small(&event[0].frames);
+        } else {
+            self.seal();
+            self.parts.extend(event);
         }
-        self.bytes = kept.iter().map(|part| part.frames.len()).sum::<usize>() + self.after_cut.len();
-        self.parts = kept;
+    }
+
+    fn put_small(&mut self, frames: &[u8]) {
+        self.small.extend_from_slice(frames);
+        if self.small.len() >= FRAGMENT_BYTES_MAX {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.small.is_empty() {
+            self.parts.push_back(Part { frames: Bytes::from(std::mem::take(&mut self.small)), more: false });
+        }
     }
 }
 
@@ -366,13 +439,20 @@ impl Backlog {
 enum Topic {
     Number(u32),
     Name(Name),
+    /// The topic of events that are for one subscription alone, by its number.
+    Group(u32, Box<Topic>),
 }
 
 impl Topic {
     /// The topic of the first frame of an event that the hub itself wrote or checked.
     fn of(head: EventHead, frame: &[u8]) -> Topic {
-        let name = head.body(frame).ok().and_then(|body| body.name).and_then(|name| Name::from_bytes(name).ok());
-        name.map_or(Topic::Number(head.topic), Topic::Name)
+        let Ok(body) = head.body(frame) else { return Topic::Number(head.topic) };
+        let name = body.name.and_then(|name| Name::from_bytes(name).ok());
+        let topic = name.map_or(Topic::Number(head.topic), Topic::Name);
+        match body.subscription {
+            Some(subscription) => Topic::Group(subscription, Box::new(topic)),
+            None => topic,
+        }
     }
 }
 
@@ -380,6 +460,7 @@ impl Losses {
     fn add(&mut self, topic: &Topic) {
         match topic {
             Topic::Number(number) => *self.numbered.entry(*number).or_default() += 1,
+            Topic::Group(subscription, _) => *self.groups.entry(*subscription).or_default() += 1,
             Topic::Name(name) => match self.named.get_mut(name) {
                 Some(count) => *count += 1,
                 None => {

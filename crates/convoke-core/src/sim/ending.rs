@@ -115,6 +115,7 @@ impl World {
         }
         self.run_for(Duration::from_secs(2));
         self.check_rows();
+        self.check_groups_in_the_end();
         for (tag, id, _) in subscribed {
             self.check_subscription_in_the_end(tag, id);
         }

@@ -174,16 +174,20 @@ impl World {
 
     fn subscribes(&mut self, tag: Tag) {
         let pattern = self.pattern();
-        if self.programs.get(&tag).is_none_or(|program| program.subscribers.len() >= SUBSCRIPTIONS_MAX) {
+        if self
+            .programs
+            .get(&tag)
+            .is_none_or(|program| program.subscribers.len() + program.shares.len() >= SUBSCRIPTIONS_MAX)
+        {
             return;
         }
-        self.subscribe(tag, pattern);
+        if self.dice.once_in(4) { self.shares(tag, pattern) } else { self.subscribe(tag, pattern) }
     }
 
     pub(super) fn subscribe(&mut self, tag: Tag, pattern: Pattern) {
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let link = program.conn.filter(|_| program.node.is_joined());
-        if let Ok(id) = program.node.subscribe(pattern.clone()) {
+        if let Ok(id) = program.node.subscribe(pattern.clone(), None) {
             self.trace.line(self.now, format_args!("program {tag} subscribes `{pattern}` as {id}"));
             program.requests.insert(id, Request { what: Asked::Subscribe, sent: 0, expected: None });
             program.subscribers.insert(id, Subscriber::new(pattern, link));
@@ -193,7 +197,7 @@ impl World {
 
     fn unsubscribes(&mut self, tag: Tag) {
         let Some(program) = self.programs.get_mut(&tag) else { return };
-        let ids: Vec<u32> = program.subscribers.keys().copied().collect();
+        let ids: Vec<u32> = program.subscribers.keys().chain(program.shares.keys()).copied().collect();
         if ids.is_empty() {
             return;
         }
@@ -201,6 +205,9 @@ impl World {
         self.trace.line(self.now, format_args!("program {tag} unsubscribes {id}"));
         program.subscribers.remove(&id);
         program.requests.remove(&id);
+        if let Some((_, group)) = program.shares.remove(&id) {
+            self.share_ends(&group);
+        }
         self.with_node(tag, |node, _| node.unsubscribe(id));
     }
 

@@ -269,6 +269,9 @@ impl World {
         self.foundation_crashes();
         self.calls_lose_hub();
         self.joined.clear();
+        for group in self.groups.values_mut() {
+            group.excused = true;
+        }
         self.by_link.clear();
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {

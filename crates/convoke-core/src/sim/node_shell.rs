@@ -84,6 +84,7 @@ impl World {
             welcomed: (0, 0),
             publisher: Publisher::default(),
             subscribers: Default::default(),
+            shares: Default::default(),
             requests: Default::default(),
             values: Default::default(),
             calls: Default::default(),
@@ -369,6 +370,15 @@ impl World {
                 && let Some(delivery) = self.programs.get_mut(&tag).and_then(|program| program.node.take(id))
             {
                 self.check_delivery(tag, id, delivery);
+            }
+        }
+        let Some(program) = self.programs.get_mut(&tag) else { return };
+        let ids: Vec<u32> = program.shares.keys().copied().collect();
+        for id in ids {
+            while self.failed.is_none()
+                && let Some(delivery) = self.programs.get_mut(&tag).and_then(|program| program.node.take(id))
+            {
+                self.check_share(tag, id, delivery);
             }
         }
     }

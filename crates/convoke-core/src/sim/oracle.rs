@@ -30,6 +30,8 @@ pub(super) struct Routed {
     pub(super) events: Vec<u32>,
     /// The link's subscriptions now.
     patterns: BTreeMap<u32, Pattern>,
+    /// Those that are members of groups.
+    pub(super) shares: BTreeMap<u32, (Pattern, Name)>,
     /// Where each of its subscriptions began.
     pub(super) begins: BTreeMap<u32, usize>,
 }
@@ -144,15 +146,26 @@ impl World {
                     self.event_taken(conn, tag, head, name, &content, closed);
                 }
             }
-            Frame::Subscribe { id, pattern } => {
+            Frame::Subscribe { id, pattern, group } => {
                 if let Ok(pattern) = Pattern::from_bytes(pattern) {
                     let routed = self.routed.entry(conn).or_default();
+                    if let Ok(group) = Name::from_bytes(group) {
+                        routed.shares.insert(*id, (pattern, group));
+                        return true;
+                    }
+                    if !group.is_empty() {
+                        return true;
+                    }
                     routed.patterns.insert(*id, pattern);
                     routed.begins.insert(*id, routed.events.len());
                 }
             }
             Frame::Unsubscribe { id } => {
-                self.routed.entry(conn).or_default().patterns.remove(id);
+                let routed = self.routed.entry(conn).or_default();
+                routed.patterns.remove(id);
+                if let Some((_, group)) = routed.shares.remove(id) {
+                    self.share_ends(&group);
+                }
             }
             Frame::Confirm { id } => {
                 let request = self.programs.get_mut(&tag).and_then(|program| program.requests.get_mut(id));
@@ -192,6 +205,7 @@ impl World {
                     recipients += 1;
                 }
             }
+            recipients += self.share_taken(number, &topic, maybe);
             self.taken.push(Taken { publisher, topic, seq: head.seq, print, maybe });
         }
         if let Some(link) = self.conns.get_mut(&conn) {
@@ -233,6 +247,7 @@ impl World {
 
     pub(super) fn link_gone(&mut self, conn: ConnId) {
         self.joined.retain(|_, of| *of != conn);
+        self.link_of_members_gone(conn);
         if let Some(link) = self.conns.get_mut(&conn) {
             link.tap.joined = false;
             let tag = link.tag;

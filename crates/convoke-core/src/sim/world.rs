@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::calls::{Calls, Handled};
 use super::dice::Dice;
 use super::foundation::Foundation;
+use super::groups::Group;
 use super::members::Away;
 use super::oracle::{Routed, Taken, Tap};
 use super::pipe::Pipe;
@@ -19,7 +20,7 @@ use super::values::{Sign, User};
 use super::{Checker, Failure, Report};
 use crate::frame::Incarnation;
 use crate::hub::{HubConfig, HubIdentity, HubState, LinkId, LookBounds, Membership, Peer};
-use crate::name::Name;
+use crate::name::{Name, Pattern};
 use crate::node::NodeState;
 use crate::outgoing::{SlowPolicy, Transmit};
 use crate::proof::TokenKey;
@@ -105,6 +106,8 @@ pub(super) struct Program {
     pub(super) welcomed: (u64, u32),
     pub(super) publisher: Publisher,
     pub(super) subscribers: BTreeMap<u32, Subscriber>,
+    /// Its subscriptions that are members of groups.
+    pub(super) shares: BTreeMap<u32, (Pattern, Name)>,
     pub(super) requests: BTreeMap<u32, Request>,
     pub(super) values: User,
     pub(super) calls: Calls,
@@ -183,6 +186,7 @@ pub(super) struct World {
     pub(super) left_in_memory: BTreeMap<String, (Rev, u64, Life)>,
     pub(super) taken: Vec<Taken>,
     pub(super) routed: BTreeMap<ConnId, Routed>,
+    pub(super) groups: BTreeMap<Name, Group>,
     pub(super) joined: BTreeMap<Name, ConnId>,
     /// Incarnations that the hub should remember.
     pub(super) sessions: u64,
@@ -251,6 +255,7 @@ impl World {
             left_in_memory: BTreeMap::new(),
             taken: Vec::new(),
             routed: BTreeMap::new(),
+            groups: BTreeMap::new(),
             joined: BTreeMap::new(),
             sessions: 0,
             shared: BTreeSet::new(),

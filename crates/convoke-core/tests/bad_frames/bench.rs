@@ -103,7 +103,7 @@ impl Bench {
 
     pub(crate) fn join_witness(&mut self) {
         let hello = hello(b"witness", None);
-        let subscribe = encoded(&Frame::Subscribe { id: 1, pattern: b"#" });
+        let subscribe = encoded(&Frame::Subscribe { id: 1, pattern: b"#", group: b"" });
         let Bench { hub, witness, .. } = self;
         witness.say(hub, &[&Preface::OURS.encode()[..], &hello, &encoded(&PROOF)].concat(), Time::START);
         witness.heard.drain(..Preface::BYTES + 72);

@@ -157,7 +157,7 @@ fn unknown_kinds_that_may_be_ignored_are_ignored() {
 /// N11 to N13: frames that have no business where they come.
 #[test]
 fn a_frame_out_of_turn_ends_its_link() {
-    let lagged = [24, 0, 0, 0, 0x1a, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0];
+    let lagged = [28, 0, 0, 0, 0x1a, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0];
     let all: Vec<(&str, Vec<u8>)> = vec![
         ("Hello", hello(b"bad", None)),
         ("Proof", encoded(&PROOF)),
@@ -168,8 +168,8 @@ fn a_frame_out_of_turn_ends_its_link() {
         ("Topic", encoded(&Frame::Topic { number: 1, name: b"a" })),
         ("Publisher", encoded(&Frame::Publisher { number: 1, name: b"a" })),
         ("Forget", encoded(&Frame::Forget { number: 1 })),
-        ("Lagged", [&lagged[..], &[1, 0, 0, 0, 0, 0, 0, 0]].concat()),
-        ("Subscribe", encoded(&Frame::Subscribe { id: 1, pattern: b"a" })),
+        ("Lagged", [&lagged[..], &[1, 0, 0, 0, 0, 0, 0, 0], &[0; 4]].concat()),
+        ("Subscribe", encoded(&Frame::Subscribe { id: 1, pattern: b"a", group: b"" })),
         ("Unsubscribe", encoded(&Frame::Unsubscribe { id: 1 })),
         ("Confirm", encoded(&Frame::Confirm { id: 1 })),
         ("Barrier", encoded(&Frame::Barrier { id: 1 })),
@@ -254,10 +254,10 @@ fn bad_names_are_refused_and_the_link_stays() {
             let (event, seq) = bench.bad.event(&bytes, b"payload");
             bench.say_in(portion, &event);
             bench.expect_refused(About::Event(seq), Code::BadName, sentence, &case);
-            bench.say_in(portion, &with_short(0x11, 5, &bytes));
+            bench.say_in(portion, &with_short(0x11, 5, &bytes, &[0, 0]));
             bench.expect_refused(About::Request(5), Code::BadName, sentence, &case);
             if !bytes.is_empty() {
-                bench.say_in(portion, &with_short(0x1b, 6, &bytes));
+                bench.say_in(portion, &with_short(0x1b, 6, &bytes, &[]));
                 bench.expect_refused(About::Request(6), Code::BadName, sentence, &case);
             }
             bench.expect_alive(&case);
@@ -278,17 +278,33 @@ fn bad_names_are_refused_and_the_link_stays() {
     }
     for (pattern, sentence) in [("a/#/b", "goes on after `#`"), ("a#", "inside the word"), ("+a", "inside the word")] {
         let mut bench = Bench::at(Stage::Joined);
-        bench.say(&encoded(&Frame::Subscribe { id: 3, pattern: pattern.as_bytes() }));
+        bench.say(&encoded(&Frame::Subscribe { id: 3, pattern: pattern.as_bytes(), group: b"" }));
         bench.expect_refused(About::Request(3), Code::BadName, sentence, &pattern);
         bench.expect_alive(&pattern);
         assert_eq!(bench.hub.census().subscriptions, 1, "only the witness has one");
     }
+    for (group, sentence) in [(&b"a//b"[..], "empty word"), (b"a/+", "has a `+`"), (b"\xff", "UTF-8")] {
+        let mut bench = Bench::at(Stage::Joined);
+        bench.say(&encoded(&Frame::Subscribe { id: 3, pattern: b"a", group }));
+        bench.expect_refused(About::Request(3), Code::BadName, sentence, &group);
+        bench.expect_alive(&group);
+        assert_eq!(bench.hub.census().subscriptions, 1, "only the witness has one");
+    }
 }
 
-fn with_short(kind: u8, id: u32, bytes: &[u8]) -> Vec<u8> {
-    let len = (8 + 4 + 2 + bytes.len()) as u32;
+#[test]
+fn a_node_does_not_say_which_member_of_a_group_gets_its_event() {
+    let mut bench = Bench::at(Stage::Joined);
+    let (mut event, _) = bench.bad.event(b"a", b"payload");
+    event[6] |= 0x10;
+    bench.say(&event);
+    bench.expect_close(Code::BadFrame, "only the hub", &"GROUP");
+}
+
+fn with_short(kind: u8, id: u32, bytes: &[u8], rest: &[u8]) -> Vec<u8> {
+    let len = (8 + 4 + 2 + bytes.len() + rest.len()) as u32;
     let head = [&len.to_le_bytes()[..], &[kind, 0, 0, 0], &id.to_le_bytes()].concat();
-    [&head[..], &(bytes.len() as u16).to_le_bytes(), bytes].concat()
+    [&head[..], &(bytes.len() as u16).to_le_bytes(), bytes, rest].concat()
 }
 
 /// N23.
@@ -313,16 +329,17 @@ fn the_names_of_the_hub_are_its_own() {
 #[test]
 fn subscriptions_have_numbers_and_a_limit() {
     let mut bench = Bench::at(Stage::Joined);
-    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"a/#" }));
+    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"a/#", group: b"" }));
     assert_eq!(bench.answers(), [Answer::Done(7, 0)]);
-    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"b/#" }));
+    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"b/#", group: b"" }));
     bench.expect_refused(About::Request(7), Code::BadFrame, "the number 7 is in use", &"N24");
     bench.say(&encoded(&Frame::Unsubscribe { id: 8 }));
     bench.expect_refused(About::Request(8), Code::BadFrame, "there is no subscription 8", &"N24");
     bench.expect_alive(&"N24");
 
     let mut bench = Bench::at(Stage::Joined);
-    let many: Vec<u8> = (0..10_001).flat_map(|id| encoded(&Frame::Subscribe { id, pattern: b"a/#" })).collect();
+    let many: Vec<u8> =
+        (0..10_001).flat_map(|id| encoded(&Frame::Subscribe { id, pattern: b"a/#", group: b"" })).collect();
     bench.say(&many);
     let mut answers = bench.answers();
     let Some(Answer::Refused(About::Request(10_000), Code::Limit, text)) = answers.pop() else { panic!("the last") };
@@ -489,7 +506,7 @@ fn after_close_nothing_comes() {
     let hello = Hello { name: b"bad", author: b"", nonce: [1; 32], token: b"", resume: None, takeover: false, slow };
     bench.say(&encoded(&Frame::Hello(hello)));
     bench.say(&encoded(&PROOF));
-    bench.say(&encoded(&Frame::Subscribe { id: 1, pattern: b"flood" }));
+    bench.say(&encoded(&Frame::Subscribe { id: 1, pattern: b"flood", group: b"" }));
     bench.bad.heard.clear();
     let Bench { hub, witness, bad, now, .. } = &mut bench;
     let payload = vec![0; 60_000];
@@ -567,7 +584,11 @@ fn who_reads_gets_everything_although_the_hub_is_full() {
     let mut bench = Bench::with(config);
     bench.reach(Stage::Joined);
     // From here on this link reads nothing.
-    bench.hub.receive(bench.bad.link, &mut encoded(&Frame::Subscribe { id: 7, pattern: b"#" })[..].into(), bench.now);
+    bench.hub.receive(
+        bench.bad.link,
+        &mut encoded(&Frame::Subscribe { id: 7, pattern: b"#", group: b"" })[..].into(),
+        bench.now,
+    );
     let Bench { hub, witness, now, .. } = &mut bench;
     witness.say(hub, &encoded(&Frame::Unsubscribe { id: 1 }), *now);
     while hub.census().bulk_bytes < full {
@@ -575,7 +596,7 @@ fn who_reads_gets_everything_although_the_hub_is_full() {
         witness.say(hub, &event, *now);
         assert!(seq < 2000, "it is never full");
     }
-    witness.say(hub, &encoded(&Frame::Subscribe { id: 2, pattern: b"#" }), *now);
+    witness.say(hub, &encoded(&Frame::Subscribe { id: 2, pattern: b"#", group: b"" }), *now);
     bench.expect_witness_unhurt(&"the hub is full");
 }
 

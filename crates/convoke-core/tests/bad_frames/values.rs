@@ -307,7 +307,7 @@ fn a_watch_that_is_not_allowed_is_refused_and_the_link_stays() {
     assert!(matches!(bench.answers()[..], [Answer::Done(7, _)]));
     bench.say(&watch(7, b"b/#"));
     bench.expect_refused(About::Request(7), Code::BadFrame, "the number 7 is in use", &"in use");
-    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"b/#" }));
+    bench.say(&encoded(&Frame::Subscribe { id: 7, pattern: b"b/#", group: b"" }));
     bench.expect_refused(About::Request(7), Code::BadFrame, "the number 7 is in use", &"by a watch");
     bench.say(&encoded(&Frame::Taken { id: 8, bytes: u32::MAX }));
     bench.say(&encoded(&Frame::Taken { id: 7, bytes: u32::MAX }));
@@ -329,7 +329,8 @@ fn gets_that_wait_for_a_shared_foundation_count_like_all_others() {
     };
     // All of this comes before the foundation has answered anything.
     let mut said =
-        [get(7, b"a"), get(7, b"b"), watch(7, b"b"), encoded(&Frame::Subscribe { id: 7, pattern: b"b" })].concat();
+        [get(7, b"a"), get(7, b"b"), watch(7, b"b"), encoded(&Frame::Subscribe { id: 7, pattern: b"b", group: b"" })]
+            .concat();
     said.extend(encoded(&Frame::Unsubscribe { id: 7 }));
     said.extend(get(7, b"c"));
     bench.say(&said);

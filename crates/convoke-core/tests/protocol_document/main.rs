@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use convoke_core::frame::{
-    EVENT_HEAD_BYTES, EventHead, Frame, HEAD_BYTES, HEADERS, Hello, Incarnation, Kind, MORE, NAMED, Preface, REST,
-    Welcome,
+    EVENT_HEAD_BYTES, EventHead, Frame, GROUP, HEAD_BYTES, HEADERS, Hello, Incarnation, Kind, MORE, NAMED, Preface,
+    REST, Welcome,
 };
 use convoke_core::limits;
 use convoke_core::name::{NAME_BYTES_MAX, NAME_WORDS_MAX};
@@ -114,14 +114,14 @@ fn slow_policies_are_those_of_the_document() {
 
 #[test]
 fn flags_are_those_of_the_document() {
-    let code = [(NAMED, "NAMED"), (HEADERS, "HEADERS"), (MORE, "MORE"), (REST, "REST")];
+    let code = [(NAMED, "NAMED"), (HEADERS, "HEADERS"), (MORE, "MORE"), (REST, "REST"), (GROUP, "GROUP")];
     let code = code.map(|(bit, word)| (u64::from(bit), word.to_owned()));
     same(&numbered("| bit | flag | what |"), &code);
     for bit in 0..16 {
         let mut head = event(1, 0, 0).encode();
         head[6..8].copy_from_slice(&(1u16 << bit).to_le_bytes());
-        let known = code.iter().any(|(known, word)| *known == 1 << bit && word != "NAMED");
-        // NAMED alone asks for a name, which is not there.
+        let known = code.iter().any(|(known, word)| *known == 1 << bit && !["NAMED", "GROUP"].contains(&&**word));
+        // These two ask for what is not there.
         assert_eq!(Frame::decode(&head).is_ok(), known, "bit {bit}");
     }
 }
@@ -365,13 +365,15 @@ fn tags_mean_what_the_document_says() {
 fn a_lagged_is_read_as_in_the_document() {
     let rows = table("| type | what |");
     let types: Vec<&str> = rows.iter().map(|row| &*row[0]).collect();
-    assert_eq!(types, ["`u32`", "n times `u32` `u64`", "up to the end: `short` `u64`"]);
+    assert_eq!(types, ["`u32`", "n times `u32` `u64`", "`u32`", "m times `u32` `u64`", "up to the end: `short` `u64`"]);
     let mut fields = vec![2, 0, 0, 0];
     fields.extend([&[7, 0, 0, 0][..], &[1, 0, 0, 0, 0, 0, 0, 0], &[9, 0, 0, 0], &[2, 1, 0, 0, 0, 0, 0, 0]].concat());
+    fields.extend([&[1, 0, 0, 0][..], &[8, 0, 0, 0], &[3, 0, 0, 0, 0, 0, 0, 0]].concat());
     fields.extend([&[3, 0, b'a', b'/', b'b'][..], &[5, 0, 0, 0, 0, 0, 0, 0]].concat());
     let bytes = frame(0x1a, &fields);
     let Ok(Some((Frame::Lagged(lagged), _))) = Frame::decode(&bytes) else { panic!("a Lagged") };
     assert_eq!(lagged.numbered().collect::<Vec<_>>(), [(7, 1), (9, 0x102)]);
+    assert_eq!(lagged.groups().collect::<Vec<_>>(), [(8, 3)]);
     assert_eq!(lagged.named().collect::<Vec<_>>(), [(&b"a/b"[..], 5)]);
 }
 
@@ -385,7 +387,8 @@ fn limits_are_those_of_the_document() {
     let mut code = counts![
         FRAGMENT_BYTES_MAX "bytes", FRAME_BYTES_MAX "bytes", HEADERS_BYTES_MAX "bytes", PAYLOAD_BYTES_DEFAULT "bytes",
         PAYLOAD_BYTES_MAX "bytes", HELLO_BYTES_MAX "bytes", BEFORE_JOIN_BYTES_MAX "bytes", LINKS_MAX "links",
-        SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", LINK_BULK_BYTES_MAX "bytes",
+        SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", GROUP_LOOKED_AT_MAX "members",
+        DEPARTED_MAX "publishers", LINK_BULK_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_CONTROL_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_LOSSES_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         LINK_CALLS_BYTES_MAX "bytes", TRANSMIT_BYTES "bytes", TOPICS_MAX "topics", TOPICS_PER_LINK_MAX "topics",

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use convoke_core::node::Run;
-use convoke_core::{Delivery, Event, Gap, Refusal};
+use convoke_core::{Delivery, Event, Gap, Name, Pattern, Refusal};
 use futures_core::Stream;
 
-use super::Node;
+use super::{Node, left};
+use crate::error::Error;
 
 /// Something that a subscription or a watch did not get, told at the place where it is missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,54 @@ pub enum Missed {
     /// Everything from here on: the hub does not serve it any more, or the node has left.
     #[error("the subscription has ended: {0}")]
     Ended(Refusal),
+}
+
+/// How a subscription is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// The group of this name shares what its members subscribe to: each event goes to one of those that match, and not to all.
+    /// They may be subscriptions of many nodes, or of one; each may have a pattern of its own.
+    ///
+    /// Members get their events in turn, but rather those for whom little waits; of one publisher a member gets what it gets
+    /// in order. What waits at the hub for a member that has gone, or was silent for 6 s, goes to the others, behind what they
+    /// have already; what was on its way to it is lost with it, so that no event is ever handled twice. Where each must be
+    /// handled for certain, call a service instead.
+    pub group: Option<String>,
+}
+
+impl Node {
+    /// Subscribes to what is published on names that match: `+` stands for one word, `#` at the end for the rest. Returns
+    /// when the hub has taken it: what is published anywhere after that arrives. Without a link it waits for one; over
+    /// reconnections the subscription comes back by itself. Dropping it unsubscribes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadName`]; [`Error::Unauthorized`]; [`Error::Refused`] at a limit; [`Error::Backpressure`] when the link has
+    /// yet to take what was asked before; [`Error::Offline`] if the node has left.
+    ///
+    /// Cancel safe: a subscribe that was cancelled has not subscribed.
+    pub async fn subscribe(&self, pattern: impl AsRef<str>) -> Result<Subscription, Error> {
+        self.subscribe_with(pattern, &SubscribeOptions::default()).await
+    }
+
+    /// The same, as the options say; such as one member of a group, of whom each event goes to one only.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Node::subscribe); [`Error::BadName`] for the name of a group too.
+    pub async fn subscribe_with(
+        &self,
+        pattern: impl AsRef<str>,
+        options: &SubscribeOptions,
+    ) -> Result<Subscription, Error> {
+        let pattern = Pattern::parse(pattern.as_ref())?;
+        let group = options.group.as_deref().map(Name::parse).transpose()?;
+        let shared = &self.handle.shared;
+        let (id, answer) = shared.ask(|state| state.subscribe(pattern, group))?;
+        let subscription = Subscription::new(self.clone(), id);
+        answer.await.map_err(|_| left(self.name()))??;
+        Ok(subscription)
+    }
 }
 
 /// The events on names that match a pattern. Dropping it unsubscribes.

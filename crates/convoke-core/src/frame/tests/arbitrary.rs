@@ -154,7 +154,7 @@ impl Made {
             Kind::Proof => Frame::Proof { token: *array, resume: [3; 32] },
             Kind::Close => Frame::Close { code, text },
             Kind::Beat => Frame::Beat { received: *long },
-            Kind::Subscribe => Frame::Subscribe { id, pattern: &self.bytes },
+            Kind::Subscribe => Frame::Subscribe { id, pattern: &self.bytes, group: text.as_bytes() },
             Kind::Unsubscribe => Frame::Unsubscribe { id },
             Kind::Confirm => Frame::Confirm { id },
             Kind::Barrier => Frame::Barrier { id },
@@ -166,7 +166,7 @@ impl Made {
             Kind::Topic => Frame::Topic { number, name: &self.bytes },
             Kind::Publisher => Frame::Publisher { number, name: &self.bytes },
             Kind::Forget => Frame::Forget { number },
-            Kind::Lagged => Frame::Lagged(Lagged { numbered: &numbered, named: &named }),
+            Kind::Lagged => Frame::Lagged(Lagged { numbered: &numbered, groups: &numbered, named: &named }),
             Kind::Ping => Frame::Ping { id, node: &self.bytes },
             Kind::Pong => Frame::Pong { id },
             Kind::Grant => {

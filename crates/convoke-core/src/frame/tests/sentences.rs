@@ -33,7 +33,9 @@ fn each_bad_frame_gets_its_sentence() {
             "18000000 10 04 0000 05000000 06000000 0100000000000000",
             "expected an encoding that exists at byte 5 of a frame",
         ),
-        ("18000000 10 00 1000 05000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
+        ("18000000 10 00 2000 05000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
+        ("18000000 10 00 1800 05000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
+        ("18000000 10 00 1000 05000000 06000000 0100000000000000", "expected a subscription at byte 24 of a frame"),
         ("18000000 10 00 0900 00000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
         (
             "1a000000 10 00 0100 05000000 06000000 0100000000000000 0000",
@@ -51,8 +53,12 @@ fn each_bad_frame_gets_its_sentence() {
         ("1c000000 10 00 0100 00000000 06000000 0100000000000000 0500 6161", "expected a name at byte 26 of a frame"),
         ("19000000 10 00 0100 00000000 06000000 0100000000000000 00", "expected a name at byte 24 of a frame"),
         ("0c000000 1a 00 0000 ffffffff", "expected a number and a count for each topic at byte 12 of a frame"),
-        ("12000000 1a 00 0000 00000000 0300 612f6200", "expected a count at byte 17 of a frame"),
-        ("0e000000 1a 00 0000 00000000 0100", "expected a name at byte 14 of a frame"),
+        ("16000000 1a 00 0000 00000000 00000000 0300 612f6200", "expected a count at byte 21 of a frame"),
+        (
+            "10000000 1a 00 0000 00000000 ffffffff",
+            "expected a number and a count for each subscription at byte 16 of a frame",
+        ),
+        ("12000000 1a 00 0000 00000000 00000000 0100", "expected a name at byte 18 of a frame"),
         ("0c000000 01 00 0000 01 ffff 00", "expected a field as long as it says at byte 11 of a frame"),
         // The rest of what single fields can be.
         ("0e000000 05 00 0000 0800 0200 ff6f", "expected a sentence in UTF-8 at byte 10 of a frame"),

@@ -521,7 +521,7 @@ fn the_load_of_a_node_is_told_only_to_those_who_look() {
 fn links_topics_and_counters_are_there_while_somebody_looks() {
     let mut world = World::new();
     let mut press = world.joined("press");
-    press.node.subscribe(pattern("a/#")).unwrap();
+    press.node.subscribe(pattern("a/#"), None).unwrap();
     publish(&mut world, &mut press, "a/b");
     assert!(world.names("$hub/links/#") == 0 && world.names("$hub/status") == 0);
     let watched = pattern("$hub/#");
@@ -556,7 +556,7 @@ fn publish(world: &mut World, program: &mut Program, name: &str) {
 fn topics_are_listed_once_a_second_and_what_came_or_went_is_seen_at_once() {
     let mut world = World::new();
     let mut press = world.joined("press");
-    press.node.subscribe(pattern("#")).unwrap();
+    press.node.subscribe(pattern("#"), None).unwrap();
     publish(&mut world, &mut press, "a");
     let all = pattern("$hub/#");
     let first = world.hub.refresh_hub_values(&all);
@@ -595,7 +595,7 @@ fn topics_are_listed_once_a_second_and_what_came_or_went_is_seen_at_once() {
 fn who_watches_topics_by_many_patterns_is_told_of_each_that_matches() {
     let mut world = World::new();
     let mut press = world.joined("press");
-    press.node.subscribe(pattern("#")).unwrap();
+    press.node.subscribe(pattern("#"), None).unwrap();
     for topic in 0..60 {
         publish(&mut world, &mut press, &format!("t/{topic}"));
     }
