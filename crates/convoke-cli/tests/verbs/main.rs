@@ -15,6 +15,7 @@ mod kept;
 mod list;
 mod locate;
 mod man;
+mod metrics;
 mod odd;
 mod pages;
 mod ping;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
@@ -18,6 +18,7 @@ const PAGES: [&str; 12] = [
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
     "docs/operating.md",
+    "docs/metrics.md",
 ];
 
 fn page(name: &str) -> String {

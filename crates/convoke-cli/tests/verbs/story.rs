@@ -41,7 +41,12 @@ impl Story {
 
     /// Starts the hub, again perhaps.
     pub(crate) fn start_hub(&mut self, listen: &str) {
-        let mut hub = self.start(["hub", "--listen", listen]);
+        self.start_hub_with(listen, &[]);
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_hub_with(&mut self, listen: &str, arguments: &[&str]) {
+        let mut hub = self.start(["hub", "--listen", listen].iter().chain(arguments));
         self.address = hub.listens_at();
         hub.address.clone_from(&self.address);
         self.hub = Some(hub);
