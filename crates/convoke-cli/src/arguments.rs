@@ -18,7 +18,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigArguments, ConfigVerb};
-pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
+pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
@@ -114,6 +114,8 @@ pub(crate) enum Verb {
     List(ListArguments),
     /// Print how the hub is
     Status(StatusArguments),
+    /// Print all that the hub counts and bounds, for Prometheus
+    Metrics(MetricsArguments),
     /// Print who offers a service
     Locate(LocateArguments),
     /// Make and change tokens: who may join, and what they may do

@@ -82,7 +82,10 @@ fn shortened(command: Command, called: &str) -> Command {
     let (prose, examples) = parts(&command);
     let hides = command.get_arguments().any(is_seldom);
     let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    let mut command = command.mut_args(|argument| if is_seldom(&argument) { argument.hide(true) } else { argument });
+    let mut command = command.mut_args(|argument| {
+        let seldom = argument.is_hide_set() || is_seldom(&argument);
+        argument.hide(seldom).hide_env(true)
+    });
     for name in names {
         let called = format!("{called} {name}");
         command = command.mut_subcommand(name, |verb| shortened(verb, &called));
@@ -121,7 +124,8 @@ mod tests {
 
     /// The words of a line as a shell would pass them on, up to a pipe, a redirection or what is said beside it.
     fn words(line: &str) -> Vec<String> {
-        let said_beside = line.match_indices("  ").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count() % 2 == 0);
+        let said_beside =
+            line.match_indices("  ").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count().is_multiple_of(2));
         let mut words = Vec::new();
         for (index, part) in line[..said_beside.unwrap_or(line.len())].split('\'').enumerate() {
             if index % 2 == 1 {
@@ -175,7 +179,8 @@ mod tests {
     fn every_verb_is_in_the_help_once() {
         let help = command().render_help().to_string();
         for verb in command().get_subcommands().map(Command::get_name).chain(["help"]) {
-            let lines = help.lines().filter(|line| line.starts_with(&format!("  {verb}  ")) || *line == format!("  {verb}"));
+            let lines =
+                help.lines().filter(|line| line.starts_with(&format!("  {verb}  ")) || *line == format!("  {verb}"));
             assert_eq!(lines.count(), 1, "{verb}: {help}");
         }
     }

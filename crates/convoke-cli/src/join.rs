@@ -167,7 +167,7 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
                     if failure.kind == Code::Unauthorized.word()
                         && arguments.token_file.is_none()
                         && env::var_os("CONVOKE_TOKEN").is_none()
-                        && !failure.message.contains("certificate") =>
+                        && !["certificate", "TLS"].iter().any(|word| failure.message.contains(word)) =>
                 {
                     "; give a token with --token-file or CONVOKE_TOKEN"
                 }
@@ -177,7 +177,10 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         }
         (Err(_), Standing::Offline(Some(why))) => Err(no_hub(address, why)),
         (Err(_), _) => {
-            let message = format!("nothing at {address} has answered within {}", duration::shown(timeout));
+            let message = format!(
+                "nothing at {address} has answered within {}; is that a hub, and does it run? --timeout waits longer",
+                duration::shown(timeout)
+            );
             Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
         }
     }

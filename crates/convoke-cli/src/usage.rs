@@ -84,6 +84,9 @@ fn wants_json() -> bool {
 /// The parser's paragraphs as one sentence: what is wrong, what may have been meant, where to read on.
 fn one_line(text: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
+    // One word for one thing.
+    let text =
+        &text.replace("unrecognized subcommand '", "unrecognized verb '").replace("similar subcommand", "similar verb");
     let said = text.split("\n\nUsage: ").next().unwrap_or(text);
     let said = said.split("\n\nFor more information").next().unwrap_or(said);
     let mut parts = said.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -105,7 +108,10 @@ mod tests {
     #[test]
     fn a_wrong_command_line_is_one_sentence() {
         let said = |arguments: &[&str]| {
-            one_line(&help::command().try_get_matches_from(arguments).expect_err("wrong").render().to_string(), arguments)
+            one_line(
+                &help::command().try_get_matches_from(arguments).expect_err("wrong").render().to_string(),
+                arguments,
+            )
         };
         assert_eq!(
             said(&["convoke", "publish", "a", "--confrim"]),
@@ -113,7 +119,7 @@ mod tests {
         );
         assert_eq!(
             said(&["convoke", "pign"]),
-            "unrecognized subcommand 'pign'; tip: a similar subcommand exists: 'ping'; see `convoke --help`"
+            "unrecognized verb 'pign'; tip: a similar verb exists: 'ping'; see `convoke --help`"
         );
         assert_eq!(
             said(&["convoke", "publish"]),

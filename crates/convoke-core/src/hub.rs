@@ -23,6 +23,7 @@ mod services;
 mod sessions;
 mod timers;
 mod topics;
+mod usage;
 mod values;
 mod watches;
 
@@ -37,7 +38,7 @@ pub use counters::{Counters, Dropped, LinkRefusal, ProtocolError};
 use foundation::Conversation;
 pub use grants::{Admission, Applicant};
 pub use links::LinkId;
-use links::{Link, Links, Phase};
+use links::{Links, Phase};
 use members::Members;
 pub use members::Membership;
 pub(crate) use members::beat_of;
@@ -72,6 +73,10 @@ const LONG_FIELDS_BYTES_MAX: usize = limits::BATCH_ITEMS_MAX * 1024;
 pub struct HubConfig {
     /// Links at one time.
     pub links_max: usize,
+    /// Links at one time of one source; see [`limits::LINKS_PER_SOURCE_MAX`].
+    pub links_per_source_max: usize,
+    /// Subscriptions of all links.
+    pub subscriptions_max: usize,
     /// The longest payload, headers included, in bytes; at most [`limits::PAYLOAD_BYTES_MAX`].
     pub payload_bytes_max: usize,
     /// What may wait in the bulk lane of one link, in bytes; raised to what one event of the longest payload takes.
@@ -96,6 +101,8 @@ impl Default for HubConfig {
     fn default() -> HubConfig {
         HubConfig {
             links_max: limits::LINKS_MAX,
+            links_per_source_max: limits::LINKS_PER_SOURCE_MAX,
+            subscriptions_max: limits::SUBSCRIPTIONS_MAX,
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
@@ -316,35 +323,18 @@ impl HubState {
         self.tokens.insert(name, key);
     }
 
-    /// Changes what can be changed while the hub runs: how many links there may be, what may wait in bulk lanes, how it
-    /// judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No link is cut: where
-    /// there are more than there may be now, no more are let in. Beats and the room of a bulk lane are told to a link when
-    /// it joins, so they change for those that join later.
+    /// Changes what can be changed while the hub runs: how many links there may be, in all and of one source, what may wait
+    /// in bulk lanes, how it judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No
+    /// link is cut: where there are more than there may be now, no more are let in. Beats and the room of a bulk lane are
+    /// told to a link when it joins, so they change for those that join later.
     pub fn reconfigure(&mut self, config: &HubConfig) {
         self.config.links_max = config.links_max;
+        self.config.links_per_source_max = config.links_per_source_max;
         self.config.link_bulk_bytes_max = config.link_bulk_bytes_max;
         self.config.hub_bulk_bytes_max = config.hub_bulk_bytes_max;
         self.config.membership = config.membership.clone();
         self.config.select = config.select;
         self.config.put_in_order();
-    }
-
-    /// A connection was accepted.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::Limit`] when the hub has all the links it may have; the shell closes the connection.
-    pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
-        self.advance(now);
-        if self.links.len() >= self.config.links_max {
-            self.counters.count_link_refused(LinkRefusal::TooMany);
-            let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
-            return Err(Refusal::new(Code::Limit, text));
-        }
-        let heard = self.membership_clock();
-        let link = self.links.insert(Link::new(peer, heard));
-        self.timers.set(self.now + self.config.join_time, Timer::Join(link));
-        Ok(link)
     }
 
     /// The transport has found out who is on the other end of a link: to be told before anything that came on it.
@@ -509,13 +499,6 @@ impl HubState {
     /// What happened since the last call, for the log.
     pub fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
-    }
-
-    /// What it has counted since it started. Costs a look at every link, since each counts the events that it loses.
-    pub fn counters(&self) -> Counters {
-        let mut counters = self.counters.clone();
-        counters.count_dropped(Dropped::Events, self.links.iter().map(|link| link.lanes.bulk.dropped()).sum());
-        counters
     }
 
     /// Counts what the hub holds. Costs no more than reading some lengths.

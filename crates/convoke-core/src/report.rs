@@ -219,6 +219,8 @@ pub struct CountersReport {
     pub protocol_errors: BTreeMap<String, u64>,
     /// [What](crate::Dropped) was dropped.
     pub dropped: BTreeMap<String, u64>,
+    /// What was looked at to tell about the hub itself, in rows: what watching it costs.
+    pub report_rows: u64,
 }
 
 /// What the hub knows about a link.

@@ -51,8 +51,15 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(command: Arc<Command>, stopping: watch::Receiver<bool>, alive: mpsc::Sender<()>) -> Lines {
         let (tasks, waiting) = mpsc::channel(WAITING_MAX);
-        let worker =
-            Worker { command, stopping, process: None, started: None, called: false, said: Vec::new(), greeting: Vec::new() };
+        let worker = Worker {
+            command,
+            stopping,
+            process: None,
+            started: None,
+            called: false,
+            said: Vec::new(),
+            greeting: Vec::new(),
+        };
         tokio::spawn(async move {
             worker.run(waiting).await;
             drop(alive);
@@ -144,7 +151,9 @@ impl Worker {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let bytes: usize = self.greeting.iter().map(Vec::len).sum();
         if self.greeting.len() >= GREETING_LINES_MAX || bytes + line.len() > GREETING_BYTES_MAX {
-            tracing::warn!("{command} says too much before the first call: it is ended, and started again when a call comes");
+            tracing::warn!(
+                "{command} says too much before the first call: it is ended, and started again when a call comes"
+            );
             return self.end().await;
         }
         tracing::warn!("{command} has written {} before the first call: it is dropped, and no answer", shown(line));

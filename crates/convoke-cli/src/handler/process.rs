@@ -243,7 +243,10 @@ async fn pass_on(stderr: Option<ChildStderr>, said: Arc<Mutex<LastLine>>) {
         if let Ok(mut said) = said.lock() {
             said.add(&buffer[..len]);
         }
-        let _ = tokio::io::stderr().write_all(&buffer[..len]).await;
+        let mut ours = tokio::io::stderr();
+        let _ = ours.write_all(&buffer[..len]).await;
+        // Else the last words may still be on their way when this program ends.
+        let _ = ours.flush().await;
     }
 }
 

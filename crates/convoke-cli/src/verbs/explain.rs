@@ -69,9 +69,11 @@ pub(crate) async fn run(arguments: ExplainArguments, json: bool, signals: &Signa
             }
             Verdict::Allowed(rule) => (true, Some(rule), format!("allowed by `{rule}` of `{principal}`{supposed}")),
             Verdict::Denied(rule) => (false, Some(rule), format!("denied by `{rule}` of `{principal}`{supposed}")),
-            Verdict::Unruled => {
-                (false, None, format!("not allowed: no rule of `{principal}` allows `{} {name}`{supposed}", verb.word()))
-            }
+            Verdict::Unruled => (
+                false,
+                None,
+                format!("not allowed: no rule of `{principal}` allows `{} {name}`{supposed}", verb.word()),
+            ),
             Verdict::Reserved => (false, None, "not allowed: names that begin with `$` are the hub's own".to_owned()),
         };
         let line = match json {
@@ -99,7 +101,8 @@ impl Asked {
         if self.joined {
             return None;
         }
-        let (as_node, as_author) = (self.node != self.principal, self.author != self.node && self.author != self.principal);
+        let (as_node, as_author) =
+            (self.node != self.principal, self.author != self.node && self.author != self.principal);
         let needed = [(as_node, Verb::Join, &self.node), (as_author, Verb::Author, &self.author)];
         let allowed = |verb, name: &Name| matches!(rights.judge(verb, name.as_str()), Verdict::Allowed(_));
         let hindered = needed.into_iter().find(|(needed, verb, name)| *needed && !allowed(*verb, name));

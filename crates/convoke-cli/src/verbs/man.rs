@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
@@ -71,7 +71,7 @@ fn page(command: &Command) -> Vec<u8> {
     // What is typed in short, as the help says it: all options stand below.
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
-    let man = Man::new(command.clone().override_usage(usage));
+    let man = Man::new(command.clone().override_usage(usage).mut_args(with_aliases));
     let mut page = Vec::new();
     let rendered = (|| {
         // Without a date: the page is as old as the program, and the same wherever it is made.
@@ -90,6 +90,19 @@ fn page(command: &Command) -> Vec<u8> {
     })();
     rendered.expect("memory takes all that is written");
     ascii(&String::from_utf8(page).expect("all of it is text"))
+}
+
+/// An option whose words say how else it may be written, as its help does.
+fn with_aliases(option: Arg) -> Arg {
+    let aliases = option.get_visible_aliases().unwrap_or_default();
+    match (aliases.is_empty(), option.get_help()) {
+        (false, Some(help)) => {
+            let aliases: Vec<String> = aliases.iter().map(|alias| format!("--{alias}")).collect();
+            let help = format!("{help} [alias: {}]", aliases.join(", "));
+            option.help(help)
+        }
+        _ => option,
+    }
 }
 
 /// The same for every program that reads roff, whatever it takes its input for.

@@ -212,7 +212,8 @@ fn rules(name: &Name, given: &RuleArguments) -> Result<Vec<Rule>, Failure> {
         } else {
             String::new()
         };
-        let message = format!("token `{name}`: these are {} rules{without}, and it has at most {RULES_MAX}", rules.len());
+        let message =
+            format!("token `{name}`: these are {} rules{without}, and it has at most {RULES_MAX}", rules.len());
         return Err(Failure::usage(message));
     }
     Ok(rules)
@@ -239,7 +240,10 @@ impl Out {
                     format!("the file `{}` is there already; choose another with --out", path.display())
                 }
                 ErrorKind::InvalidFilename => {
-                    format!("token `{name}`: a file cannot have so long a name as `{}`; choose one with --out", path.display())
+                    format!(
+                        "token `{name}`: a file cannot have so long a name as `{}`; choose one with --out",
+                        path.display()
+                    )
                 }
                 _ => format!("the file `{}` cannot be made: {}", path.display(), reason(&error)),
             };

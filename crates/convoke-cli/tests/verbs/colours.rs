@@ -30,7 +30,7 @@ fn on_a_terminal_what_matters_has_colours() {
     let none = "get of `nothing`: it has no value\n";
     assert_eq!(seen(&story, &[TERM], &["get", "nothing"]), format!("{RED_WHO}{none}"));
     let misspelt = seen(&story, &[TERM], &["pign"]);
-    assert!(misspelt.starts_with(&format!("{RED_WHO}unrecognized subcommand 'pign'")), "{misspelt:?}");
+    assert!(misspelt.starts_with(&format!("{RED_WHO}unrecognized verb 'pign'")), "{misspelt:?}");
     let verbose = seen(&story, &[TERM], &["ping", "-v"]);
     assert!(verbose.starts_with("\u{1b}[32m INFO\u{1b}[0m `ann/cli-"), "{verbose:?}");
 }
@@ -49,7 +49,14 @@ fn who_wants_no_colours_gets_none() {
         (&[TERM, ("CLICOLOR_FORCE", "1")], &["--color=never"]),
     ] {
         let arguments = |verb: &[&'static str]| [verb, more].concat();
-        for verb in [&["get", "#"][..], &["list", "values"], &["get", "nothing"], &["ping", "-v"], &["pign"], &["get", "x", "y"]] {
+        for verb in [
+            &["get", "#"][..],
+            &["list", "values"],
+            &["get", "nothing"],
+            &["ping", "-v"],
+            &["pign"],
+            &["get", "x", "y"],
+        ] {
             let seen = seen(&story, environment, &arguments(verb));
             assert!(!seen.is_empty() && !seen.contains('\u{1b}'), "{environment:?} {more:?}: {seen:?}");
         }

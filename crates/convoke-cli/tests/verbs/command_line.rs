@@ -41,7 +41,7 @@ fn what_is_misspelt_is_told_in_one_line() {
     story.run(["pign"]).is(
         64,
         "",
-        "convoke: unrecognized subcommand 'pign'; tip: a similar subcommand exists: 'ping'; see `convoke --help`\n",
+        "convoke: unrecognized verb 'pign'; tip: a similar verb exists: 'ping'; see `convoke --help`\n",
     );
     story.run(["ping", "--jsn"]).is(
         64,

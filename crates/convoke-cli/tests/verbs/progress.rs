@@ -86,6 +86,45 @@ fn pings_into_a_file_are_counted() {
     assert_eq!(left(&terminal.shown()), "");
 }
 
+/// What makes the disk slow: syncs wait while the file `SYNC_WAITS` exists.
+const SLOW: &str = r#"
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int fdatasync(int file) {
+    const char *waits = getenv("SYNC_WAITS");
+    while (waits && access(waits, F_OK) == 0)
+        usleep(1000);
+    return syscall(SYS_fdatasync, file);
+}
+"#;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hub_that_takes_its_time_to_start_says_so() {
+    let story = Story::without_hub();
+    let (library, source) = (story.path("slow.so"), story.file("slow.c", SLOW.as_bytes()));
+    let made = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).output();
+    if !cfg!(target_env = "gnu") || !made.as_ref().is_ok_and(|made| made.status.success()) {
+        println!("skipped: this machine has no C compiler, or no library that a program can be given: {made:?}");
+        return;
+    }
+    let waits = story.file("waits", b"");
+    let mut terminal = Terminal::new();
+    let mut hub = story.convoke(["hub", "--listen", "127.0.0.1:0", "--data", "data"]);
+    hub.envs([TERM]).env("LD_PRELOAD", library).env("SYNC_WAITS", &waits).stderr(terminal.end());
+    let hub = story.start_command(hub);
+    let mut seen = terminal.shows("starting: 1 s");
+    assert_eq!(hub.printed(), "");
+    std::fs::remove_file(waits).unwrap();
+    hub.listens_at();
+    hub.signal(Signal::TERM);
+    assert_eq!(hub.ended().code(), 0);
+    seen += &terminal.shown();
+    assert_eq!(left(&seen), "", "{seen:?}");
+}
+
 #[test]
 fn what_no_person_looks_at_has_no_such_line() {
     let story = Story::with_hub();

@@ -55,7 +55,9 @@ fn tokens_are_listed_shown_and_changed() {
 fn a_token_that_is_not_there_is_told_alike_whatever_is_to_be_done_with_it() {
     let story = Story::with_hub();
     let none = "convoke: token `lamp`: there is none of this name; `convoke token list` shows those that there are\n";
-    for what in [&["show", "lamp"][..], &["revoke", "lamp"], &["rotate", "lamp"], &["change", "lamp", "--allow", "get #"]] {
+    for what in
+        [&["show", "lamp"][..], &["revoke", "lamp"], &["rotate", "lamp"], &["change", "lamp", "--allow", "get #"]]
+    {
         story.run([&["token"], what].concat()).is(69, "", none);
     }
     assert!(!story.path("lamp.token").exists());
@@ -66,7 +68,8 @@ fn a_token_that_is_not_there_is_told_alike_whatever_is_to_be_done_with_it() {
 #[test]
 fn a_token_with_too_many_rules_is_refused_before_a_hub_is_asked_for() {
     let story = Story::without_hub();
-    let rules = |count: usize| (0..count).flat_map(|n| ["--allow".to_owned(), format!("get a/{n}")]).collect::<Vec<_>>();
+    let rules =
+        |count: usize| (0..count).flat_map(|n| ["--allow".to_owned(), format!("get a/{n}")]).collect::<Vec<_>>();
     let create = |count: usize| ["token", "create", "cam"].map(str::to_owned).into_iter().chain(rules(count));
     story.run(create(64)).is(
         64,
@@ -91,14 +94,17 @@ fn a_name_that_is_too_long_for_a_file_is_told_what_to_do() {
     story.run(["token", "create", &name]).is(
         73,
         "",
-        &format!("convoke: token `{name}`: a file cannot have so long a name as `{name}.token`; choose one with --out\n"),
+        &format!(
+            "convoke: token `{name}`: a file cannot have so long a name as `{name}.token`; choose one with --out\n"
+        ),
     );
 }
 
 #[test]
 fn rights_of_a_node_that_is_not_joined_are_explained() {
     let story = Story::with_hub();
-    let rules = ["--allow", "join lab/+", "--allow", "set %node/#", "--allow", "get by/%author", "--allow", "author ann"];
+    let rules =
+        ["--allow", "join lab/+", "--allow", "set %node/#", "--allow", "get by/%author", "--allow", "author ann"];
     story.run(["token", "create", "lab"].into_iter().chain(rules)).is(0, "lab.token\n", "");
     let explain = |what: &[&str]| story.run(["explain", "allow", "lab"].iter().chain(what));
     let as_lab = "as node `lab` with author `lab`";

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::HubState;
 use super::links::Phase;
 use crate::refusal::{Code, Refusal};
 use crate::report::CountersReport;
@@ -113,6 +114,7 @@ pub struct Counters {
     protocol_errors: [u64; ProtocolError::ALL.len()],
     dropped: [u64; Dropped::ALL.len()],
     joined: u64,
+    report_rows: u64,
 }
 
 /// The place of a code: its number, and the last for all that have none.
@@ -130,6 +132,7 @@ impl Counters {
             protocol_errors: [0; ProtocolError::ALL.len()],
             dropped: [0; Dropped::ALL.len()],
             joined: 0,
+            report_rows: 0,
         }
     }
 
@@ -167,6 +170,15 @@ impl Counters {
     /// Links that have joined.
     pub fn joined(&self) -> u64 {
         self.joined
+    }
+
+    /// What was looked at to tell about the hub itself, in rows that are looked at in vain.
+    pub fn report_rows(&self) -> u64 {
+        self.report_rows
+    }
+
+    pub(super) fn count_report_rows(&mut self, rows: i64) {
+        self.report_rows += rows.unsigned_abs();
     }
 
     pub(super) fn count_refused(&mut self, code: Code) {
@@ -248,7 +260,17 @@ impl Counters {
             calls_refused: codes(&self.calls_refused),
             protocol_errors: errors.collect(),
             dropped: dropped.collect(),
+            report_rows: self.report_rows,
         }
+    }
+}
+
+impl HubState {
+    /// What it has counted since it started. Costs a look at every link, since each counts the events that it loses.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.count_dropped(Dropped::Events, self.links.iter().map(|link| link.lanes.bulk.dropped()).sum());
+        counters
     }
 }
 

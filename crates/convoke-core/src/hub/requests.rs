@@ -6,7 +6,7 @@ use super::links::LinkId;
 use super::{Dropped, HubState, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame};
-use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
+use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
 use crate::name::{Name, Pattern};
 use crate::refusal::{Code, Refusal};
 use crate::report::NODES;
@@ -194,7 +194,7 @@ impl HubState {
         if joined.subscriptions.len() >= SUBSCRIPTIONS_PER_LINK_MAX {
             return limit(joined.subscriptions.len(), joined.node.as_str());
         }
-        if all >= SUBSCRIPTIONS_MAX {
+        if all >= self.config.subscriptions_max {
             return limit(all, "the hub");
         }
         joined.subscriptions.insert(number, Subscription { pattern: pattern.clone(), group: group.clone() });

@@ -153,7 +153,7 @@ impl HubState {
             let name = Name::from_bytes(item.name).map_err(bad)?;
             (name.as_str().to_owned(), allow(&principal, verb, name.as_str()))
         };
-        if !allowed {
+        if !allowed && !planted(Bug::WritesNotAsked) {
             return Err(principal.forbidden(&format!("change of `{name}`"), verb, &name));
         }
         Ok(self.is_in_memory(&name))

@@ -1,5 +1,6 @@
 //! A hub that is a process of its own: killed and started again on its port and its folder.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use convoke::{Error, Hub, HubOptions, Membership, Node, NodeOptions, Subscription, Token};
@@ -81,15 +82,22 @@ impl HubProcess {
 
     /// Kills it and starts it again at the same address.
     pub async fn kill_and_restart(self) -> HubProcess {
+        self.restart_after(|| {}).await
+    }
+
+    /// Kills it and starts it again at the same address, after this has been done.
+    pub async fn restart_after(self, meanwhile: impl FnOnce()) -> HubProcess {
         let HubProcess { process, address, folder, variables } = self;
         process.kill().await;
+        meanwhile();
         let (process, again) = HubProcess::run(&folder, &variables, &address).await;
         assert_eq!(again, address);
         HubProcess { process, address, folder, variables }
     }
 
-    pub fn token(&self) -> std::path::PathBuf {
-        self.folder.path().join("data/admin.token")
+    pub fn token(&self) -> PathBuf {
+        let data = self.variables.iter().find(|(name, _)| *name == "DATA").expect("it was given one");
+        Path::new(&data.1).join("admin.token")
     }
 
     /// What a process of this story needs to join: see [`node_of_a_process`].
