@@ -297,5 +297,5 @@ fn a_profile_is_what_counts_where_nothing_is_set() {
 /// What `fuzz/corpus` holds, and changes of it; see fuzz/README.md.
 #[test]
 fn arbitrary_bytes_as_a_file_are_taken_or_told_what_is_wrong() {
-    replay::replay("configuration", 40, body::configuration);
+    replay::replay("configuration", 20, body::configuration);
 }
