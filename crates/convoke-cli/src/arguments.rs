@@ -23,7 +23,7 @@ pub(crate) use journals::{
     AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, ScopeArgument,
     ShowArguments,
 };
-pub(crate) use reports::{ListArguments, Listed, LocateArguments, StatusArguments};
+pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
@@ -121,6 +121,8 @@ pub(crate) enum Verb {
     List(ListArguments),
     /// Print how the hub is
     Status(StatusArguments),
+    /// Print all that the hub counts and bounds, for Prometheus
+    Metrics(MetricsArguments),
     /// Print who offers a service
     Locate(LocateArguments),
     /// Make and change tokens: who may join, and what they may do

@@ -82,7 +82,10 @@ fn shortened(command: Command, called: &str) -> Command {
     let (prose, examples) = parts(&command);
     let hides = command.get_arguments().any(is_seldom);
     let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    let mut command = command.mut_args(|argument| if is_seldom(&argument) { argument.hide(true) } else { argument });
+    let mut command = command.mut_args(|argument| {
+        let seldom = argument.is_hide_set() || is_seldom(&argument);
+        argument.hide(seldom).hide_env(true)
+    });
     for name in names {
         let called = format!("{called} {name}");
         command = command.mut_subcommand(name, |verb| shortened(verb, &called));

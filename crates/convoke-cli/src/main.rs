@@ -9,6 +9,7 @@
 mod arguments;
 mod duration;
 mod exit;
+mod exposition;
 mod handler;
 mod help;
 mod join;

@@ -12,6 +12,7 @@ mod journal;
 mod list;
 mod locate;
 mod man;
+mod metrics;
 mod ping;
 mod publish;
 mod serve;
@@ -50,6 +51,7 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::Journal(arguments) => journal::run(arguments, json, &signals).await,
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
+        Verb::Metrics(arguments) => metrics::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,
         Verb::Token(arguments) => token::run(arguments, json, &signals).await,
         Verb::Explain(arguments) => explain::run(arguments, json, &signals).await,

@@ -84,11 +84,25 @@ pub enum Bug {
     AwayKeepReplies,
     /// A change of rights that the foundation was asked to keep again is done again.
     GrantedTwice,
+    /// Rights are not asked when the route of a topic is made.
+    RouteIgnoresRights,
+    /// What is denied on the names of a pattern is allowed.
+    DenyOfPatternsIgnored,
+    /// A change of rights does not end links.
+    RightsOutliveChange,
+    /// A watch is told whatever matches.
+    WatchNotFiltered,
+    /// `%node` stands for the name of another node.
+    NodeOfAnother,
+    /// Rights are not asked for calls.
+    CallsNotAsked,
+    /// Rights are not asked for writes.
+    WritesNotAsked,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 36] = [
+    pub const ALL: [Bug; 47] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -125,6 +139,17 @@ impl Bug {
         Bug::SuspectIsDead,
         Bug::StallCounted,
         Bug::DeadStay,
+        Bug::RecalledByAnother,
+        Bug::ResumedAsAnother,
+        Bug::AwayKeepReplies,
+        Bug::GrantedTwice,
+        Bug::RouteIgnoresRights,
+        Bug::DenyOfPatternsIgnored,
+        Bug::RightsOutliveChange,
+        Bug::WatchNotFiltered,
+        Bug::NodeOfAnother,
+        Bug::CallsNotAsked,
+        Bug::WritesNotAsked,
     ];
 }
 

@@ -535,7 +535,10 @@ impl NodeState {
                     }
                 }
                 Err(refusal) => {
-                    self.answers.push((id, Err(refusal.clone())));
+                    // One that the hub has taken before was answered then.
+                    if !subscription.begun {
+                        self.answers.push((id, Err(refusal.clone())));
+                    }
                     self.end_subscription(id, refusal);
                 }
             }

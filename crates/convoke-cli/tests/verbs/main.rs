@@ -9,6 +9,10 @@ mod config;
 mod delete;
 mod demo;
 mod disk;
+#[cfg(target_os = "linux")]
+#[path = "../../../convoke/tests/support/disk.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod disks;
 mod get;
 mod hub;
 mod journal;
@@ -16,7 +20,9 @@ mod kept;
 mod list;
 mod locate;
 mod man;
+mod metrics;
 mod odd;
+mod operating;
 mod pages;
 mod ping;
 mod progress;

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 16] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
     "docs/guide/values.md",
     "docs/guide/services.md",
+    "docs/guide/members.md",
     "docs/guide/permanent-links.md",
     "docs/guide/joining.md",
     "docs/guide/rights.md",
@@ -18,6 +19,9 @@ const PAGES: [&str; 12] = [
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
     "docs/operating.md",
+    "docs/metrics.md",
+    "docs/coming-from/client-dispatcher-server.md",
+    "docs/coming-from/ordered-star-server.md",
 ];
 
 fn page(name: &str) -> String {

@@ -1,6 +1,7 @@
 //! Who may do what, as it is asked for, decided, kept and put in force.
 
 use super::{HubIdentity, HubState, LinkId, Timer};
+use crate::bug::{Bug, planted};
 use crate::frame::{Change, Grant};
 use crate::kept::Granted;
 use crate::limits::{NODE_NAME_BYTES_MAX, NODE_NAME_WORDS_MAX, RIGHTS_TIME_MAX, RULES_MAX};
@@ -46,6 +47,7 @@ impl HubState {
             return Some(Rights::everything());
         }
         let granted = self.kept.principals.get(principal)?;
+        let node = if planted(Bug::NodeOfAnother) { self.nodes.keys().next().unwrap_or(node) } else { node };
         Some(Rights::new(&granted.rules, node, author))
     }
 
@@ -108,7 +110,7 @@ impl HubState {
         let name = &name;
         // Links that have joined since it was applied have the rights that it gives.
         let changes = done.is_ok() && !again;
-        if changes {
+        if changes && !planted(Bug::RightsOutliveChange) {
             self.tell_token(name);
             let links = self.links.ids();
             let concerned: Vec<LinkId> = links

@@ -38,8 +38,6 @@ struct Follower {
     /// The node's number for it.
     id: u32,
     journal: Name,
-    /// It is one of those whose acknowledgement counts.
-    member: bool,
     /// The entry that is told next.
     next: u64,
     /// The entry before is to have this hash, or the node knows another journal.
@@ -153,7 +151,6 @@ impl HubState {
             link: id,
             id: number,
             journal: journal.clone(),
-            member: follow.member,
             // The one that it has is looked at again, to see whether it is the same.
             next: if checks { follow.after } else { follow.after + 1 },
             check: checks.then_some(follow.hash),

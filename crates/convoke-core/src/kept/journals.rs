@@ -62,16 +62,21 @@ impl Journal {
         let skip = from.saturating_sub(self.recent_first()) as usize;
         self.recent.iter().skip(skip)
     }
-
-    /// What is undone and what can be.
-    pub(crate) fn undo(&self) -> &UndoList {
-        &self.undo
-    }
 }
 
 impl Journals {
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// What of all of them can be undone.
+    pub(crate) fn units(&self) -> usize {
+        self.units
+    }
+
+    /// What entries in memory take, in bytes.
+    pub(crate) fn recent_bytes(&self) -> usize {
+        self.recent_bytes
     }
 
     pub(crate) fn find(&self, name: &Name) -> Option<JournalId> {

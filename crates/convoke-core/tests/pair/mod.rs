@@ -108,6 +108,17 @@ impl World {
         self.nodes.len() - 1
     }
 
+    /// How many bytes the hub has for a node, all of which get lost.
+    pub(crate) fn drain(&mut self, place: usize) -> usize {
+        let Some(link) = self.nodes[place].link else { return 0 };
+        let (mut transmit, mut bytes) = (Transmit::new(), 0);
+        loop {
+            self.hub.transmit(link, &mut transmit);
+            let Some(piece) = transmit.pop() else { return bytes };
+            bytes += piece.len();
+        }
+    }
+
     /// From now on the transport knows a node as somebody else, whenever it makes a link.
     pub(crate) fn becomes(&mut self, place: usize, peer: Peer) {
         self.nodes[place].peer = peer;

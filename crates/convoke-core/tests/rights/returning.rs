@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use convoke_core::foundation::{Ask, Told};
-use convoke_core::frame::Change;
+use convoke_core::frame::{Change, WatchMode};
 use convoke_core::{
     CallEnd, CallRequest, Code, Headers, HubConfig, Incoming, NodeConfig, Payload, Peer, Refusal, Selector,
 };
 
 use crate::pair::World;
-use crate::{answer, change, create, get, join, key, name, publish, serve, world};
+use crate::{answer, change, create, get, join, key, name, publish, serve, set, told, watch, world};
 
 fn request<'a>(service: &str, wait: bool, headers: &'a Headers) -> CallRequest<'a> {
     CallRequest {
@@ -246,6 +246,32 @@ fn changes_of_rights_are_done_one_after_the_other_and_none_of_who_has_lost_the_r
     assert_eq!(answers, [(revoke, Ok(0)), (of_admin, Ok(0))]);
     assert_eq!(answer(&mut world, boss, of_boss).unwrap_err().code, Code::LinkLost);
     assert_eq!(rules_of(&mut world, "spy"), Vec::<String>::new());
+}
+
+/// Of many values that a slow link has room for, only what was written already leaves.
+#[test]
+fn what_waits_on_a_link_when_its_rights_change_never_leaves() {
+    const BYTES: usize = 30_000;
+    let mut world = world();
+    create(&mut world, "eye", "1", &["join eye", "watch #"]);
+    let eye = join(&mut world, "eye", "eye", "1");
+    for n in 0..20 {
+        set(&mut world, 0, &format!("a/{n}"), Some(&"x".repeat(BYTES)), false).unwrap();
+    }
+    world.nodes[eye].deaf = true;
+    let watched = watch(&mut world, eye, "#", WatchMode::Latest);
+    let taken = world.nodes[eye].waiting_bytes(&mut world.hub);
+    assert!(taken > BYTES && taken < 10 * BYTES, "{taken}");
+    change(&mut world, "eye", &Change::Rules(vec!["join eye"])).unwrap();
+    let left = world.drain(eye);
+    assert!(left < 1000, "{left} bytes leave after the change");
+    world.nodes[eye].deaf = false;
+    world.settle();
+    world.detach(eye);
+    world.settle();
+    let told = told(&mut world, eye, watched);
+    assert_eq!(told.last().unwrap(), "Forbidden");
+    assert!((told.len() - 1) * BYTES <= taken, "{} values are told, and {taken} bytes were written", told.len() - 1);
 }
 
 /// Each bug is planted in the real code, and the story that must notice it is told again.
