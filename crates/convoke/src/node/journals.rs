@@ -27,6 +27,9 @@ pub struct UndoOptions {
     pub expect_top: Option<u64>,
 }
 
+/// The next entry with its command, if it is one; or why there is none.
+type Next = Result<(Entry, Option<Payload>), Missed>;
+
 /// The entries of a journal, one after the other. Dropping it ends it.
 ///
 /// It has no gap and no repeat, also where the link is cut or the hub is restarted. What the program does not take waits at
@@ -48,12 +51,12 @@ impl Entries {
     /// [`Missed::Ended`]: the node has left, or the hub has another journal of this name than the program knows.
     ///
     /// Cancel safe: nothing is lost by dropping the future.
-    pub async fn next(&mut self) -> Option<Result<(Entry, Option<Payload>), Missed>> {
+    pub async fn next(&mut self) -> Option<Next> {
         poll_fn(|context| self.poll_entry(context)).await
     }
 
     /// What is there already, without waiting.
-    pub fn try_next(&mut self) -> Option<Result<(Entry, Option<Payload>), Missed>> {
+    pub fn try_next(&mut self) -> Option<Next> {
         if self.ended {
             return None;
         }
@@ -75,7 +78,7 @@ impl Entries {
     /// As [`next`](Entries::next).
     ///
     /// Cancel safe.
-    pub async fn next_of_those_there(&mut self) -> Option<Result<(Entry, Option<Payload>), Missed>> {
+    pub async fn next_of_those_there(&mut self) -> Option<Next> {
         poll_fn(|context| {
             if self.is_synced() {
                 return Poll::Ready(None);
@@ -109,7 +112,7 @@ impl Entries {
         Ok(next)
     }
 
-    fn poll_entry(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(Entry, Option<Payload>), Missed>>> {
+    fn poll_entry(&mut self, context: &mut Context<'_>) -> Poll<Option<Next>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -123,7 +126,7 @@ impl Entries {
         Poll::Ready(Some(self.unpack(next)))
     }
 
-    fn unpack(&mut self, next: Followed) -> Result<(Entry, Option<Payload>), Missed> {
+    fn unpack(&mut self, next: Followed) -> Next {
         match next {
             Followed::Entry(entry, command) => {
                 self.after = entry.seq;
@@ -139,7 +142,7 @@ impl Entries {
 
 /// What [`next`](Entries::next) gives, for code that takes streams.
 impl Stream for Entries {
-    type Item = Result<(Entry, Option<Payload>), Missed>;
+    type Item = Next;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.get_mut().poll_entry(context)
