@@ -76,11 +76,33 @@ pub enum Bug {
     StallCounted,
     /// The dead are never removed.
     DeadStay,
+    /// A provider tells what became of a call to whoever names its incarnation.
+    RecalledByAnother,
+    /// A node that comes back with other rights is told what came of calls that only its old ones allowed.
+    ResumedAsAnother,
+    /// Of a node that is away replies and calls that wait outlive a change of its rights.
+    AwayKeepReplies,
+    /// A change of rights that the foundation was asked to keep again is done again.
+    GrantedTwice,
+    /// Rights are not asked when the route of a topic is made.
+    RouteIgnoresRights,
+    /// What is denied on the names of a pattern is allowed.
+    DenyOfPatternsIgnored,
+    /// A change of rights does not end links.
+    RightsOutliveChange,
+    /// A watch is told whatever matches.
+    WatchNotFiltered,
+    /// `%node` stands for the name of another node.
+    NodeOfAnother,
+    /// Rights are not asked for calls.
+    CallsNotAsked,
+    /// Rights are not asked for writes.
+    WritesNotAsked,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 36] = [
+    pub const ALL: [Bug; 47] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -117,6 +139,17 @@ impl Bug {
         Bug::SuspectIsDead,
         Bug::StallCounted,
         Bug::DeadStay,
+        Bug::RecalledByAnother,
+        Bug::ResumedAsAnother,
+        Bug::AwayKeepReplies,
+        Bug::GrantedTwice,
+        Bug::RouteIgnoresRights,
+        Bug::DenyOfPatternsIgnored,
+        Bug::RightsOutliveChange,
+        Bug::WatchNotFiltered,
+        Bug::NodeOfAnother,
+        Bug::CallsNotAsked,
+        Bug::WritesNotAsked,
     ];
 }
 

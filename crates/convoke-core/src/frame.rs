@@ -360,6 +360,8 @@ pub enum Frame<'a> {
         incarnation: Incarnation,
         /// The caller's number for it.
         number: u64,
+        /// The node that called: of another's calls the provider tells nothing.
+        caller: &'a [u8],
     },
     /// A fragment of a frame that is too long for one.
     Part(Head, &'a [u8]),
@@ -540,6 +542,7 @@ impl<'a> Frame<'a> {
                 id: fields.u64("a number")?,
                 incarnation: Incarnation { epoch: fields.u64("an epoch")?, counter: fields.u64("a counter")? },
                 number: fields.u64("a number")?,
+                caller: fields.short_bytes("a name")?,
             },
         };
         fields.end()?;
@@ -649,10 +652,11 @@ impl<'a> Frame<'a> {
             Frame::Handle(handle) => handle.write(out),
             Frame::Reply(reply) => reply.write(out),
             Frame::Cancel { id } => write(out, Kind::Cancel, |out| out.extend_from_slice(&id.to_le_bytes())),
-            Frame::Recall { id, incarnation, number } => write(out, Kind::Recall, |out| {
+            Frame::Recall { id, incarnation, number, caller } => write(out, Kind::Recall, |out| {
                 for field in [*id, incarnation.epoch, incarnation.counter, *number] {
                     out.extend_from_slice(&field.to_le_bytes());
                 }
+                put_short(out, caller);
             }),
             Frame::Event(..) | Frame::Part(..) | Frame::Ignored(_) => unreachable!("not written this way"),
         }

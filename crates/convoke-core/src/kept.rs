@@ -26,13 +26,14 @@ pub(crate) use windows::{Outcome, Window, answer_bytes};
 
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
-use crate::frame::{Expect, FrameError, Incarnation, Item, Items};
+use crate::frame::{Change, Expect, FrameError, Incarnation, Item, Items};
 use crate::limits::{EVERY_BYTES_MAX, EVERY_KEYS_MAX, VALUE_BYTES_MAX};
 use crate::name::{Name, Pattern};
-use crate::operation::Operation;
+use crate::operation::{GrantId, Operation};
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
 use changes::Changes;
+use principals::Granters;
 pub(crate) use principals::Principals;
 use values::New;
 use windows::Windows;
@@ -46,6 +47,7 @@ pub(crate) struct Kept {
     pub(crate) changes: Changes,
     windows: Windows,
     pub(crate) principals: Principals,
+    granters: Granters,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
     rows: Rows,
@@ -58,8 +60,17 @@ pub(crate) struct Applied {
     pub(crate) answer: Option<(Incarnation, u64, Outcome)>,
     /// The places of what has changed, in their order.
     pub(crate) changed: Vec<Place>,
-    /// The principal that was to change, and whether it did.
-    pub(crate) granted: Option<(Name, Result<(), Refusal>)>,
+    /// The principal that was to change, and what came of it.
+    pub(crate) granted: Option<Granted>,
+}
+
+/// What came of a change of rights.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) principal: Name,
+    pub(crate) done: Result<(), Refusal>,
+    /// It was applied before, and has changed nothing now.
+    pub(crate) again: bool,
 }
 
 /// One item of a write, checked.
@@ -78,6 +89,7 @@ impl Kept {
             changes: Changes::default(),
             windows: Windows::default(),
             principals: Principals::default(),
+            granters: Granters::default(),
             forgotten: Incarnation::default(),
             rows: Rows::new(epoch == 0),
         }
@@ -143,6 +155,7 @@ impl Kept {
                     self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
+                rows::GRANTERS => self.granters.restore(&key.key, row)?,
                 rows::MARKS => {
                     let marks = rows::marks_from_row(row)?;
                     self.values.set_floor(marks.floor);
@@ -193,13 +206,12 @@ impl Kept {
                 }
                 self.trim();
             }
-            Operation::Grant { name, wall_ms, change } => {
-                let name = Name::from_bytes(name).map_err(|_| FrameError { offset: 0, expected: "a name" })?;
-                let done = self.principals.change(&name, &change, wall_ms);
-                if done.is_ok() {
-                    self.rows.put_principal(&name, self.principals.get(&name));
-                }
-                applied.granted = Some((name, done));
+            Operation::Grant { by, name, wall_ms, change } => {
+                let principal = Name::from_bytes(name).map_err(|_| FrameError { offset: 0, expected: "a name" })?;
+                let before = self.granters.outcome(by).filter(|_| !planted(Bug::GrantedTwice));
+                let again = before.is_some();
+                let done = before.unwrap_or_else(|| self.grant(by, &principal, &change, wall_ms));
+                applied.granted = Some(Granted { principal, done, again });
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
                 let outcome = self.write(incarnation, cseq, settled, author, wall_ms, items, &mut applied.changed);
@@ -208,6 +220,20 @@ impl Kept {
             }
         }
         Ok(applied)
+    }
+
+    /// Changes a principal, if that makes sense now, and remembers what came of it.
+    fn grant(&mut self, by: GrantId, name: &Name, change: &Change<'_>, wall_ms: u64) -> Result<(), Refusal> {
+        let done = self.principals.change(name, change, wall_ms);
+        if done.is_ok() {
+            self.rows.put_principal(name, self.principals.get(name));
+        }
+        let (last, forgotten) = self.granters.granted(by, self.pos, done.clone());
+        self.rows.put_granter(by.hub, Some(last));
+        if let Some(forgotten) = forgotten {
+            self.rows.put_granter(forgotten, None);
+        }
+        done
     }
 
     /// `None` for a duplicate that nobody waits for any more.

@@ -500,7 +500,7 @@ impl NodeState {
             Frame::Handle(call) => self.handle_call(&call)?,
             Frame::Reply(reply) => self.reply(&reply),
             Frame::Cancel { id } => self.cancelled(id),
-            Frame::Recall { id, incarnation, number } => self.recalled(id, incarnation, number),
+            Frame::Recall { id, incarnation, number, caller } => self.recalled(id, (incarnation, number), caller),
             Frame::Ignored(_) => {}
             _ => return Err(Refusal::new(Code::BadFrame, "bad frame: a hub does not send this to a joined node")),
         }
@@ -522,7 +522,10 @@ impl NodeState {
                     }
                 }
                 Err(refusal) => {
-                    self.answers.push((id, Err(refusal.clone())));
+                    // One that the hub has taken before was answered then.
+                    if !subscription.begun {
+                        self.answers.push((id, Err(refusal.clone())));
+                    }
                     self.end_subscription(id, refusal);
                 }
             }

@@ -15,7 +15,18 @@ const WRITE: u8 = 0;
 const BEGIN: u8 = 1;
 const EXPIRE: u8 = 2;
 const FORGET: u8 = 3;
-const GRANT: u8 = 4;
+const GRANT: u8 = 5;
+
+/// Which change of rights it is, of all that ever were. A hub appends one only when it knows what came of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GrantId {
+    /// The hub that appends it.
+    pub(crate) hub: [u8; 16],
+    /// The start of that hub.
+    pub(crate) epoch: u64,
+    /// Which of this start's it is.
+    pub(crate) number: u64,
+}
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +62,8 @@ pub(crate) enum Operation<'a> {
     },
     /// A principal gets or loses rights, or proves who it is in another way.
     Grant {
+        /// Which change of which hub it is: appended again, it is done once.
+        by: GrantId,
         /// The principal.
         name: &'a [u8],
         wall_ms: u64,
@@ -95,8 +108,11 @@ impl<'a> Operation<'a> {
                 put_incarnation(&mut out, incarnation);
                 out.push(u8::from(*unsettled));
             }
-            Operation::Grant { name, wall_ms, change } => {
+            Operation::Grant { by, name, wall_ms, change } => {
                 out.push(GRANT);
+                out.extend_from_slice(&by.hub);
+                out.extend_from_slice(&by.epoch.to_le_bytes());
+                out.extend_from_slice(&by.number.to_le_bytes());
                 out.extend_from_slice(&wall_ms.to_le_bytes());
                 put_short(&mut out, name);
                 change.write(&mut out);
@@ -145,6 +161,11 @@ impl<'a> Operation<'a> {
                 unsettled: fields.u8("whether it was unsettled")? != 0,
             },
             GRANT => Operation::Grant {
+                by: GrantId {
+                    hub: fields.array("a hub")?,
+                    epoch: fields.u64("an epoch")?,
+                    number: fields.u64("a number")?,
+                },
                 wall_ms: fields.u64("milliseconds")?,
                 name: fields.short_bytes("a name")?,
                 change: Change::read(&mut fields)?,
@@ -173,13 +194,14 @@ mod tests {
         let incarnation = Incarnation { epoch: 3, counter: 9 };
         let items = Items::encode(&[Item { name: b"a/b", every: false, expect: Expect::Present, set: None }]);
         let items = Items::encoded(&items);
+        let by = GrantId { hub: [5; 16], epoch: 3, number: 1 << 40 };
         for operation in [
             Operation::Begin { incarnation, node: b"press/1", secret: TokenKey::from_bytes([7; 32]) },
             Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
             Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
             Operation::Forget { incarnation, unsettled: true },
-            Operation::Grant { name: b"cam", wall_ms: 9, change: Change::Rules(vec!["allow publish cam/#"]) },
-            Operation::Grant { name: b"cam", wall_ms: 9, change: Change::Key(TokenKey::from_bytes([9; 32])) },
+            Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Rules(vec!["allow publish cam/#"]) },
+            Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Key(TokenKey::from_bytes([9; 32])) },
         ] {
             let bytes = operation.encode();
             assert_eq!(Operation::decode(&bytes).unwrap(), operation);
@@ -202,7 +224,17 @@ mod tests {
         };
         assert_eq!(write(&[delete, delete]), Room::Makes);
         assert_eq!(write(&[delete, set]), Room::Takes);
-        let grant = |change| Room::of(&Operation::Grant { name: b"cam", wall_ms: 9, change }.encode());
+        let grant = |change| {
+            Room::of(
+                &Operation::Grant {
+                    by: GrantId { hub: [5; 16], epoch: 3, number: 1 },
+                    name: b"cam",
+                    wall_ms: 9,
+                    change,
+                }
+                .encode(),
+            )
+        };
         assert_eq!(grant(Change::Revoke), Room::Makes);
         assert_eq!(grant(Change::Create { key: None, rules: Vec::new() }), Room::Takes);
         let begin = Operation::Begin { incarnation, node: b"press/1", secret: TokenKey::from_bytes([7; 32]) };

@@ -13,7 +13,8 @@
 //! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
 //! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
 //! `values` and `watcher` (what a program must be told of them), `calls` (the same of services), `members` (what the hub
-//! must think of them), `faults` (what goes wrong), `ending` (what must hold in the end).
+//! must think of them), `rights` (who may do some things only), `faults` (what goes wrong), `ending` (what must hold in the
+//! end).
 
 mod calls;
 mod dice;
@@ -27,6 +28,7 @@ mod node_shell;
 mod oracle;
 mod pipe;
 mod publisher;
+mod rights;
 mod subscriber;
 mod trace;
 mod truth;
@@ -70,6 +72,9 @@ pub enum Checker {
     /// Who is heard is never told dead, who has lost its link is suspect at once, then dead, then nobody; a hub that stands
     /// still kills nobody.
     Members,
+    /// No link is told what the rights that it joined with do not allow, nothing that they do not allow has an effect, and no
+    /// link outlives a change of its rights.
+    Rights,
     /// Of nodes that are gone the hub holds nothing.
     NothingLeft,
 }
@@ -172,6 +177,10 @@ pub struct Report {
     pub calls_uncertain: u64,
     /// Confirmations whose count was compared.
     pub confirmed: u64,
+    /// Changes of rights that were applied.
+    pub grants: u64,
+    /// Whatever programs were refused because they may not.
+    pub forbidden: u64,
 }
 
 /// One simulated world.
@@ -181,6 +190,9 @@ pub struct Sim {
 }
 
 impl Sim {
+    /// Seeds with this bit are worlds in which some programs may do some things only, and what they may changes.
+    pub const RIGHTS: u64 = rights::SEEDS;
+
     /// A world that this number decides.
     pub fn new(seed: u64) -> Sim {
         Sim { world: World::new(seed) }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use convoke_core::foundation::Memory;
-use convoke_core::{HubConfig, HubIdentity, HubState, Membership, Name, Refusal, SelectDefault};
+use convoke_core::{Applicant, HubConfig, HubIdentity, HubState, Membership, Name, Refusal, Rights, SelectDefault};
 use tokio::sync::oneshot;
 
 pub(crate) use shared::HubShared;
@@ -41,6 +41,9 @@ pub struct HubOptions {
     pub data: Option<PathBuf>,
     /// Links at one time; 10,000 if zero.
     pub links_max: usize,
+    /// Links at one time from one address, or of IPv6 from one network of 64 bits; 1,000 if zero. Those of the hub's own
+    /// machine are not counted.
+    pub links_per_source_max: usize,
     /// The longest payload, headers included, in bytes; 1 MiB if zero, 64 MiB at most.
     pub payload_bytes_max: usize,
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
@@ -80,6 +83,7 @@ impl HubOptions {
             }
         };
         set(&mut config.links_max, self.links_max);
+        set(&mut config.links_per_source_max, self.links_per_source_max);
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         set(&mut config.hub_bulk_bytes_max, self.hub_bulk_bytes_max);
@@ -218,6 +222,16 @@ impl Hub {
     /// Bytes that wait for slow links now.
     pub fn waiting_bytes(&self) -> usize {
         self.shared.lock().census().bulk_bytes
+    }
+
+    /// Lets the program decide on every node that joins from now on, over whatever transport: it is asked when the node has
+    /// proved who it is and its rights allow it to join, and gives the rights that the node is to have on this link
+    /// (`None` for those that it has anyway), or why it is refused. There is one such decision; a later one takes its place.
+    /// Does not wait.
+    ///
+    /// The hub stands still while it is asked, so it must not wait for anything, and must not call this hub or its nodes.
+    pub fn set_admission(&self, admission: impl Fn(Applicant<'_>) -> Result<Option<Rights>, Refusal> + Send + 'static) {
+        self.shared.lock().set_admission(Box::new(admission));
     }
 
     /// Changes what can be changed while it runs: `links_max`, `link_bulk_bytes_max`, `hub_bulk_bytes_max`, `membership` and

@@ -62,6 +62,8 @@ mod token;
 mod transport;
 
 pub use address::Address;
+#[cfg(feature = "hub")]
+pub use convoke_core::Applicant;
 pub use convoke_core::frame::{Expect, Incarnation};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{

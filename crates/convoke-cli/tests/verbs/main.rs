@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod call;
+mod colours;
 mod command_line;
+mod completions;
 mod config;
 mod delete;
 mod demo;
@@ -16,9 +18,13 @@ mod hub;
 mod kept;
 mod list;
 mod locate;
+mod man;
+mod metrics;
+mod odd;
 mod operating;
 mod pages;
 mod ping;
+mod progress;
 mod publish;
 mod reload;
 mod serve;

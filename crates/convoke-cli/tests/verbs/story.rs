@@ -41,7 +41,12 @@ impl Story {
 
     /// Starts the hub, again perhaps.
     pub(crate) fn start_hub(&mut self, listen: &str) {
-        let hub = self.start(["hub", "--listen", listen]);
+        self.start_hub_with(listen, &[]);
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_hub_with(&mut self, listen: &str, arguments: &[&str]) {
+        let hub = self.start(["hub", "--listen", listen].iter().chain(arguments));
         self.has_started(hub);
     }
 
@@ -155,6 +160,16 @@ impl Story {
         }
     }
 
+    /// All verbs, as the help lists them.
+    pub(crate) fn verbs(&self) -> Vec<String> {
+        let help = self.run(["--help"]).stdout();
+        let groups = help.lines().skip_while(|line| *line != "Join in:").take_while(|line| *line != "Options:");
+        let verbs = groups.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+        let verbs: Vec<String> = verbs.map(str::to_owned).collect();
+        assert!(verbs.len() > 20 && verbs.iter().any(|verb| verb == "hub"), "{help}");
+        verbs
+    }
+
     /// Starts `serve`, and returns once calls can come.
     pub(crate) fn serve<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
         let running = self.start(["serve"].into_iter().chain(arguments));
@@ -199,6 +214,11 @@ impl Running {
         let stdout = Stream::of(child.stdout.take(), read);
         let stderr = Stream::of(child.stderr.take(), true);
         Running { child, stdout, stderr, address: address.to_owned() }
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -209,7 +209,13 @@ impl<'a> Write<'a> {
         if cseq == 0 {
             return Err(FrameError { offset, expected: "a cseq from 1" });
         }
-        Ok(Write { cseq, settled: fields.u64("a cseq")?, items: Items::read(fields)? })
+        let offset = fields.offset();
+        let settled = fields.u64("a cseq")?;
+        if settled >= cseq {
+            // Who has the answer to what it has yet to write would not get it.
+            return Err(FrameError { offset, expected: "a cseq below that of the write itself" });
+        }
+        Ok(Write { cseq, settled, items: Items::read(fields)? })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! The hub's side of the conversation with its foundation: what was asked, and what comes of the answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -34,8 +34,12 @@ pub(super) struct Conversation {
     /// Incarnations that are to be forgotten once none is: one that is appended again behind its end would be done again.
     forgetting: BTreeMap<Incarnation, bool>,
     reads: BTreeMap<Ticket, WatchKey>,
-    /// Changes of rights, and who asked for them.
-    grants: BTreeMap<Ticket, (LinkId, u32)>,
+    /// The change of rights that is on its way, and who has asked for it.
+    granting: Option<(Ticket, LinkId, u32)>,
+    /// Those that wait for it to come back, so that of each hub only the last need be remembered; with who asked for them.
+    grants: VecDeque<(Bytes, LinkId, u32)>,
+    /// How many there were.
+    grant_last: u64,
     /// Gets that wait until everything is known that was committed before them.
     barriers: BTreeMap<Ticket, GetKey>,
     ready: bool,
@@ -85,11 +89,23 @@ impl Conversation {
         ticket
     }
 
-    /// Changes rights. A foundation that does not know whether it has kept one is asked again, and may do it twice: the
-    /// second time a new token is told to be there already, and another's later change is undone.
-    pub(super) fn append_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
-        let ticket = self.append(operation);
-        self.grants.insert(ticket, (link, number));
+    /// The number of the next change of rights.
+    pub(super) fn next_grant(&mut self) -> u64 {
+        self.grant_last += 1;
+        self.grant_last
+    }
+
+    /// Changes rights, once those are done that were asked for before.
+    pub(super) fn wait_grant(&mut self, operation: &Operation<'_>, link: LinkId, number: u32) {
+        let operation = operation.encode();
+        self.appending_bytes += operation.len();
+        self.grants.push_back((operation, link, number));
+    }
+
+    /// What is on its way was decided, or certainly was not done. Gives who has asked for it, if it is a change of rights.
+    fn end_grant(&mut self, ticket: Ticket) -> Option<(LinkId, u32)> {
+        let (_, link, number) = self.granting.take_if(|(of, ..)| *of == ticket)?;
+        Some((link, number))
     }
 
     pub(super) fn read(&mut self, watch: WatchKey, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
@@ -115,6 +131,11 @@ impl Conversation {
     /// The watch has ended: what it has asked for is nobody's.
     pub(super) fn forget_read(&mut self, ticket: Ticket) {
         self.reads.remove(&ticket);
+    }
+
+    /// What is on its way, in bytes.
+    pub(super) fn appending_bytes(&self) -> usize {
+        self.appending_bytes
     }
 
     /// Whether more may be appended now.
@@ -216,12 +237,12 @@ impl HubState {
             Told::Committed { pos, ticket, operation } => {
                 let asked = ticket.and_then(|ticket| {
                     self.conversation.answered(ticket);
-                    self.conversation.grants.remove(&ticket)
+                    self.conversation.end_grant(ticket)
                 });
                 self.apply(pos, &operation, asked);
             }
             Told::NotDone { ticket, why } => {
-                if let Some((link, number)) = self.conversation.grants.remove(&ticket) {
+                if let Some((link, number)) = self.conversation.end_grant(ticket) {
                     self.refuse(link, number, &why);
                 }
                 if let Some(operation) = self.conversation.answered(ticket) {
@@ -229,6 +250,7 @@ impl HubState {
                 }
             }
             Told::Uncertain { ticket } if planted(Bug::UncertainIsNotDone) => {
+                self.conversation.end_grant(ticket);
                 if let Some(operation) = self.conversation.answered(ticket) {
                     self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"));
                 }
@@ -250,6 +272,7 @@ impl HubState {
             }
             Told::Failed(why) => self.foundation_failed(why),
         }
+        self.append_grant();
         self.forget_idle();
         self.close_doomed();
     }
@@ -336,8 +359,8 @@ impl HubState {
         }
         match self.kept.apply(pos, operation) {
             Ok(mut applied) => {
-                if let Some((name, done)) = applied.granted.take() {
-                    self.granted(&name, done, asked);
+                if let Some(granted) = applied.granted.take() {
+                    self.granted(granted, asked);
                 }
                 self.applied(applied, 0);
             }
@@ -400,6 +423,22 @@ impl HubState {
             }
             Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
             Ok(Operation::Grant { .. }) | Err(_) => {}
+        }
+    }
+
+    /// Appends the next change of rights, unless one is on its way. What somebody wanted whose link has ended since is not done:
+    /// it may have lost the right to want it.
+    pub(super) fn append_grant(&mut self) {
+        while self.conversation.granting.is_none()
+            && let Some((operation, link, number)) = self.conversation.grants.pop_front()
+        {
+            self.conversation.appending_bytes -= operation.len();
+            if self.links.joined(link).is_some()
+                && let Ok(operation) = Operation::decode(&operation)
+            {
+                let ticket = self.conversation.append(&operation);
+                self.conversation.granting = Some((ticket, link, number));
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! Who may do what, as it is asked for, decided, kept and put in force.
 
-use super::{HubState, LinkId, Timer};
+use super::{HubIdentity, HubState, LinkId, Timer};
+use crate::bug::{Bug, planted};
 use crate::frame::{Change, Grant};
+use crate::kept::Granted;
 use crate::limits::{NODE_NAME_BYTES_MAX, NODE_NAME_WORDS_MAX, RIGHTS_TIME_MAX, RULES_MAX};
 use crate::name::Name;
-use crate::operation::Operation;
+use crate::operation::{GrantId, Operation};
 use crate::proof::TokenKey;
 use crate::refusal::{Code, Refusal};
 use crate::report::{TOKENS, TokenReport};
@@ -45,6 +47,7 @@ impl HubState {
             return Some(Rights::everything());
         }
         let granted = self.kept.principals.get(principal)?;
+        let node = if planted(Bug::NodeOfAnother) { self.nodes.keys().next().unwrap_or(node) } else { node };
         Some(Rights::new(&granted.rules, node, author))
     }
 
@@ -92,14 +95,22 @@ impl HubState {
             granted.rules.iter().try_for_each(|rule| check_gift(&joined.principal, &name, rule))?;
         }
         self.conversation.check_room()?;
-        let operation = Operation::Grant { name: grant.name, wall_ms: self.wall_ms(), change: grant.change.clone() };
-        self.conversation.append_grant(&operation, id, grant.id);
+        let HubIdentity { hub, epoch, .. } = self.identity;
+        let by = GrantId { hub, epoch, number: self.conversation.next_grant() };
+        let operation =
+            Operation::Grant { by, name: grant.name, wall_ms: self.wall_ms(), change: grant.change.clone() };
+        self.conversation.wait_grant(&operation, id, grant.id);
+        self.append_grant();
         Ok(())
     }
 
     /// A change of rights was decided: it is in force from here on.
-    pub(super) fn granted(&mut self, name: &Name, done: Result<(), Refusal>, asked: Option<(LinkId, u32)>) {
-        if done.is_ok() {
+    pub(super) fn granted(&mut self, granted: Granted, asked: Option<(LinkId, u32)>) {
+        let Granted { principal: name, done, again } = granted;
+        let name = &name;
+        // Links that have joined since it was applied have the rights that it gives.
+        let changes = done.is_ok() && !again;
+        if changes && !planted(Bug::RightsOutliveChange) {
             self.tell_token(name);
             let links = self.links.ids();
             let concerned: Vec<LinkId> = links
@@ -110,6 +121,7 @@ impl HubState {
             for link in concerned {
                 self.shut_out(link, name);
             }
+            self.recant_away(name);
         }
         let Some((link, number)) = asked else { return };
         match done {
@@ -117,7 +129,7 @@ impl HubState {
             Err(why) => self.refuse(link, number, &why),
         }
         // Who has changed its own rights is told so first.
-        if self.links.joined(link).is_some_and(|joined| joined.principal.name == *name) {
+        if changes && self.links.joined(link).is_some_and(|joined| joined.principal.name == *name) {
             self.shut_out(link, name);
         }
     }

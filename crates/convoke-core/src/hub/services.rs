@@ -33,7 +33,7 @@ use crate::limits::{
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::report::{ProviderReport, ServiceReport};
-use crate::rights::{Verb, allow};
+use crate::rights::{Principal, Verb, allow};
 use crate::time::Time;
 use crate::tree::slab::Slab;
 
@@ -73,6 +73,8 @@ struct Offer {
 /// A node that has called or offered something, in one incarnation.
 struct Party {
     node: Name,
+    /// With which rights it called what is open, and was given what is kept for it.
+    principal: Principal,
     author: Name,
     incarnation: Incarnation,
     /// What the node was before the hub forgot it: calls that it asks for again may have been made as that.
@@ -115,8 +117,8 @@ pub(super) struct Services {
     away: BTreeMap<Name, u32>,
     calls: Calls,
     /// Calls that a provider has and nobody waits for any more, by their callers' incarnations and numbers: one of them may
-    /// be asked for again.
-    orphans: BTreeMap<(Incarnation, u64), u32>,
+    /// be asked for again. With the place of each, and the node that called.
+    orphans: BTreeMap<(Incarnation, u64, u32), Name>,
     /// Not later than the first deadline of a call or a party.
     due: Option<Time>,
     /// Bytes of what calls are called with that are kept here.
@@ -169,6 +171,22 @@ impl Services {
         debug_assert!(self.kept_bytes == 0 || self.calls.len() > 0, "what is kept is an open call's");
         debug_assert!(self.away.len() <= self.parties.len(), "who is away is a party");
         [self.all.len(), self.offers.len(), self.calls.len(), self.parties.len()]
+    }
+
+    /// Whether this party, if it is one, offers something.
+    pub(super) fn is_provider(&self, party: u32) -> bool {
+        party != NO_PARTY && !self.parties[party].offers.is_empty()
+    }
+
+    /// What the party has that has the most (open calls that it made, calls that it has, registrations), the calls that wait
+    /// for the name for which the most wait, and what is kept of calls, in bytes.
+    pub(super) fn busiest(&self) -> [usize; 5] {
+        let most = |of: fn(&Party) -> usize| self.parties.iter().map(of).max().unwrap_or(0);
+        let made = most(|party| party.numbers.len());
+        let given = most(|party| party.handling.len());
+        let offers = most(|party| party.offers.len());
+        let waiting = self.all.iter().map(|service| service.waiting.len()).max().unwrap_or(0);
+        [made, given, offers, waiting, self.kept_bytes]
     }
 
     /// The names that are offered or waited for.
@@ -297,6 +315,7 @@ impl HubState {
             self.sessions.get(joined.incarnation).map_or((0, None), |session| (session.calls, session.former));
         let party = self.services.parties.insert(Party {
             node: joined.node.clone(),
+            principal: joined.principal.clone(),
             author: joined.author.clone(),
             incarnation: joined.incarnation,
             former,

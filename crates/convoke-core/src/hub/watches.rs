@@ -70,7 +70,7 @@ struct Wants {
 impl Wants {
     /// Whether a change of this key is to be told.
     fn has(&self, name: &str) -> bool {
-        self.pattern.matches_text(name) && self.may(name)
+        self.pattern.matches_text(name) && (self.may(name) || planted(Bug::WatchNotFiltered))
     }
 
     /// Whether a change of this key, which matches, may be told: asked for every key, whatever the way on which it is found.

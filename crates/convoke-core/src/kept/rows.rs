@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::principals::Granted;
+use super::principals::{Granted, LastGrant};
 use super::values::{Row, author_in, encode, name_in};
 use super::windows::{self, Outcome, Window};
 use super::{Place, Slot, Values};
@@ -25,6 +25,9 @@ pub(super) const RESULTS: u8 = 4;
 pub(super) const MARKS: u8 = 5;
 /// Principals by their names.
 pub(super) const PRINCIPALS: u8 = 6;
+
+/// The last change of rights that each hub has asked for, by the hubs' ids.
+pub(super) const GRANTERS: u8 = 7;
 
 /// In the place of an encoding: the key was deleted.
 const DELETED: u8 = 0xff;
@@ -112,6 +115,11 @@ impl Rows {
     /// Puts what a principal may do, or that there is none.
     pub(super) fn put_principal(&mut self, name: &Name, granted: Option<&Granted>) {
         self.put(PRINCIPALS, || Bytes::copy_from_slice(name.as_str().as_bytes()), || granted.map(Granted::to_row));
+    }
+
+    /// Puts which change of rights a hub has asked for last, or that it is not known any more.
+    pub(super) fn put_granter(&mut self, hub: [u8; 16], last: Option<&LastGrant>) {
+        self.put(GRANTERS, || Bytes::copy_from_slice(&hub), || last.map(LastGrant::to_row));
     }
 
     pub(super) fn put_marks(&mut self, marks: Marks) {

@@ -260,6 +260,47 @@ fn values_go_with_their_time_and_their_node_unless_they_were_set_again() {
     assert!(kept.values.owners().is_empty());
 }
 
+/// Of a change that nobody knew whether it was kept, and that comes again behind one of another hub.
+#[test]
+fn a_change_of_rights_happens_once_and_is_answered_as_the_first_time() {
+    let mut kept = Kept::new(0, 1);
+    let mut apply = |hub: u8, number, change| {
+        let by = GrantId { hub: [hub; 16], epoch: 1, number };
+        let operation = Operation::Grant { by, name: b"cam", wall_ms: 7, change }.encode();
+        let granted = kept.apply(kept.pos() + 1, &operation).unwrap().granted.unwrap();
+        let rules = kept.principals.get(&granted.principal).map_or(Vec::new(), |granted| granted.rules.clone());
+        (granted.done.map_err(|why| why.code), granted.again, rules.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let create = || Change::Create { key: None, rules: vec!["join a"] };
+    assert_eq!(apply(1, 1, create()), (Ok(()), false, vec!["allow join a".to_owned()]));
+    assert_eq!(apply(2, 1, Change::Rules(vec!["join b"])), (Ok(()), false, vec!["allow join b".to_owned()]));
+    assert_eq!(apply(1, 1, create()), (Ok(()), true, vec!["allow join b".to_owned()]));
+    assert_eq!(apply(1, 2, create()), (Err(Code::Conflict), false, vec!["allow join b".to_owned()]));
+    assert_eq!(apply(2, 2, Change::Revoke), (Ok(()), false, vec![]));
+    assert_eq!(apply(1, 2, create()), (Err(Code::Conflict), true, vec![]));
+}
+
+#[test]
+fn of_too_many_hubs_the_one_that_has_asked_for_nothing_for_the_longest_time_is_forgotten() {
+    use crate::limits::GRANTERS_MAX;
+    let (mut kept, mut held) = (Kept::new(0, 1), Held::new());
+    let mut apply = |hub: usize| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&hub.to_le_bytes());
+        let by = GrantId { hub: id, epoch: 1, number: 1 };
+        let operation = Operation::Grant { by, name: b"cam", wall_ms: 7, change: Change::Revoke }.encode();
+        let again = kept.apply(kept.pos() + 1, &operation).unwrap().granted.unwrap().again;
+        hold(&mut held, &mut kept);
+        (again, held.keys().filter(|key| key.table == rows::GRANTERS).count())
+    };
+    for hub in 0..GRANTERS_MAX {
+        assert_eq!(apply(hub), (false, hub + 1));
+    }
+    assert_eq!(apply(GRANTERS_MAX), (false, GRANTERS_MAX));
+    assert_eq!(apply(1), (true, GRANTERS_MAX));
+    assert_eq!(apply(0), (false, GRANTERS_MAX), "it was forgotten");
+}
+
 /// One operation of a random sequence.
 fn operation() -> impl Strategy<Value = Bytes> {
     let name = prop::sample::select(vec!["a", "b", "a/b", "a/c", "d/e/f"]);
@@ -303,7 +344,19 @@ fn operation() -> impl Strategy<Value = Bytes> {
         .prop_map(|(counter, unsettled)| Operation::Forget { incarnation: incarnation(counter), unsettled }.encode());
     let expire =
         (1..30u64).prop_map(|rev| Operation::Expire { keys: vec![(b"a", rev), (b"d/e/f", rev)], wall_ms: 9 }.encode());
-    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => expire]
+    // Some come twice, and between the two others of another hub.
+    let grant =
+        (0..2u8, 1..4u64, prop::sample::select(vec!["cam", "eye"]), 0..4u8).prop_map(|(hub, number, name, change)| {
+            let by = GrantId { hub: [hub; 16], epoch: 1, number };
+            let change = match change {
+                0 => Change::Create { key: None, rules: vec!["join cam"] },
+                1 => Change::Rules(vec!["allow get a/#", "deny get a/b"]),
+                2 => Change::Key(TokenKey::from_bytes([hub; 32])),
+                _ => Change::Revoke,
+            };
+            Operation::Grant { by, name: name.as_bytes(), wall_ms: 7, change }.encode()
+        });
+    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => expire, 3 => grant]
 }
 
 proptest! {
@@ -343,5 +396,7 @@ proptest! {
             prop_assert_eq!(frames(&again), frames(&once));
         }
         prop_assert_eq!(&again.windows, &once.windows);
+        prop_assert_eq!(&again.principals, &once.principals);
+        prop_assert_eq!(&again.granters, &once.granters);
     }
 }

@@ -200,7 +200,9 @@ impl World {
                 Incoming::Ended { registration, why } => {
                     let Some(program) = self.programs.get_mut(&tag) else { return };
                     program.calls.registrations.remove(&registration);
-                    if !self.hostile.contains(&tag) && !matches!(why.code, Code::Left | Code::Fenced) {
+                    let forbidden = why.code == Code::Forbidden && self.is_ward(tag);
+                    let usual = forbidden || matches!(why.code, Code::Left | Code::Fenced);
+                    if !self.hostile.contains(&tag) && !usual {
                         self.fail(Checker::Calls, format!("a registration of program {tag} has ended: {why}"));
                     }
                 }
@@ -329,17 +331,31 @@ impl World {
                 }
                 self.handled.never.insert(*of);
                 let usual = [Code::NoProvider, Code::TimedOut, Code::Busy, Code::Backpressure, Code::TooLarge];
-                if !usual.contains(&why.code) && !matches!(why.code, Code::Left | Code::Fenced | Code::LinkLost) {
+                let forbidden = why.code == Code::Forbidden && self.is_ward(tag);
+                self.report.forbidden += u64::from(forbidden);
+                if !forbidden
+                    && !usual.contains(&why.code)
+                    && !matches!(why.code, Code::Left | Code::Fenced | Code::LinkLost)
+                {
                     self.fail(Checker::Calls, format!("call {of:?} was refused: {why}"));
                 }
             }
             CallEnd::Uncertain(why) => {
                 self.report.calls_uncertain += 1;
-                if self.calm && made.at > self.calm_since.unwrap_or_default() && made.service != LONE {
+                if !self.is_ward(tag)
+                    && self.calm
+                    && made.at > self.calm_since.unwrap_or_default()
+                    && made.service != LONE
+                {
                     self.fail(Checker::Calls, format!("nothing went wrong, and call {of:?} is uncertain: {why}"));
                 }
             }
         }
+    }
+
+    /// Until when the hub, or the whole world, last stood still.
+    pub(super) fn last_stood_still(&self) -> Time {
+        self.handled.stood_still
     }
 
     /// Whether a call should have ended before now.
@@ -381,9 +397,11 @@ impl World {
     /// told soon.
     pub(super) fn loses_a_provider(&mut self) {
         let joined = self.programs.iter().filter(|(_, program)| program.node.is_joined());
-        let joined: Vec<Tag> = joined.map(|(tag, _)| *tag).collect();
+        let mut joined: Vec<Tag> = joined.map(|(tag, _)| *tag).collect();
+        // One who may.
+        joined.sort_by_key(|tag| self.is_ward(*tag));
         let [provider, ref callers @ ..] = joined[..] else { return };
-        if callers.is_empty() || self.failed.is_some() {
+        if callers.is_empty() || self.is_ward(provider) || self.failed.is_some() {
             return;
         }
         if let Some(program) = self.programs.get_mut(&provider) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Checker;
 use super::truth::Life;
-use super::world::{Asked, ConnId, Tag, World};
+use super::world::{Asked, ConnId, Program, Tag, World};
 use crate::hub::Census;
 use crate::limits::{BEATS_DEAD, BEATS_REMOVED, RETRY_MAX};
 use crate::name::Name;
@@ -69,7 +69,11 @@ impl World {
         }
         let names: Vec<Name> = self.programs.values().map(|program| program.name.clone()).collect();
         for name in names {
-            let of_name = || self.programs.values().filter(|program| program.name == name && !program.wrong_token);
+            let may = |(tag, program): &(&Tag, &Program)| !program.wrong_token && !self.is_shut_out(**tag);
+            let of_name = || {
+                let may_join = self.programs.iter().filter(may).map(|(_, program)| program);
+                may_join.filter(|program| program.name == name)
+            };
             let ended = of_name().all(|program| matches!(program.node.standing(), Standing::Ended(_)));
             let joined = of_name().filter(|program| program.node.is_joined()).count();
             if joined != usize::from(!ended) {
@@ -91,8 +95,10 @@ impl World {
                     .map(|(id, one)| (*tag, *id, one.pattern.as_str().replace('+', "b").replace('#', "c")))
             })
             .collect();
+        let free: Vec<Tag> = members.iter().copied().filter(|tag| !self.is_ward(*tag)).collect();
+        let publishers = if free.is_empty() { &members } else { &free };
         for (_, _, topic) in &subscribed {
-            let from = self.dice.pick(&members);
+            let from = self.dice.pick(publishers);
             self.publish(from, topic, 20);
             self.asks(from, Asked::Confirm);
         }
@@ -109,7 +115,7 @@ impl World {
         // Until also what has a time to live is gone.
         self.run_for(Duration::from_secs(30));
         self.left_in_memory.clear();
-        self.looked = true;
+        self.looked = !free.is_empty();
         for tag in &members {
             self.gets(*tag, "#");
         }
@@ -165,8 +171,9 @@ impl World {
         }
         let lasting = self.left_in_memory.values().filter(|(.., life)| *life == Life::Lasting).count();
         // Where nobody was left to look, nobody knows what is in memory.
-        let unknown = if self.looked { 0 } else { census.values.saturating_sub(self.truth.values.len()) };
-        let values = self.truth.values.len() + lasting + unknown;
+        let known = self.truth.values.len() + self.principals();
+        let unknown = if self.looked { 0 } else { census.values.saturating_sub(known) };
+        let values = self.truth.values.len() + lasting + unknown + self.principals();
         let census = Census { values_bytes: 0, ..census };
         if census != (Census { sessions, values, ..Census::default() }) || !left.is_empty() {
             let text = format!(

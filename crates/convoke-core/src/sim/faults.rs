@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Checker;
 use super::node_shell::PAUSE_MAX;
 use super::oracle::print;
+use super::rights::GRANTS_ONCE_IN;
 use super::subscriber::Subscriber;
 use super::world::{Asked, ConnId, Request, Tag, What, World};
 use crate::frame::{Preface, write_headers};
@@ -31,6 +32,9 @@ impl World {
             return self.start_program();
         }
         let tag = self.dice.pick(&tags);
+        if self.wards.some && self.dice.once_in(GRANTS_ONCE_IN) {
+            return self.grants();
+        }
         match self.dice.below(1000) {
             0..345 => self.publishes(tag),
             345..455 => self.calls_step(tag),

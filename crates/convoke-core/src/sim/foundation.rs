@@ -100,6 +100,13 @@ impl Foundation {
     }
 }
 
+fn operation_in(told: &Told) -> Option<(u64, Bytes)> {
+    match told {
+        Told::Committed { pos, operation, .. } => Some((*pos, operation.clone())),
+        _ => None,
+    }
+}
+
 impl World {
     /// The wall time now, in milliseconds since 1970.
     pub(super) fn wall_ms(&self) -> u64 {
@@ -112,6 +119,7 @@ impl World {
         for ask in asks {
             if let Ask::Append { operation, .. } = &ask {
                 self.check_appended(operation);
+                self.check_may_write(operation);
             }
             let time = match self.dice.below(60) {
                 0 if !self.calm => self.dice.micros(100_000, 3_000_000),
@@ -175,7 +183,7 @@ impl World {
     }
 
     /// Orders and keeps an operation, for ever.
-    fn keeps(&mut self, operation: &Bytes) -> u64 {
+    pub(super) fn keeps(&mut self, operation: &Bytes) -> u64 {
         self.foundation.operations.push(operation.clone());
         let pos = self.foundation.operations.len() as u64;
         self.ordered(pos, operation);
@@ -206,12 +214,18 @@ impl World {
         let now = self.now;
         let Some(hub) = &mut self.hub else { return };
         let was_ready = hub.is_ready();
+        let operation = operation_in(&told);
         hub.told(told, now);
+        if let Some((pos, operation)) = operation {
+            self.applied(pos, &operation);
+        }
+        let Some(hub) = &self.hub else { return };
         if !was_ready && hub.is_ready() {
             self.trace.line(now, format_args!("hub is ready"));
             self.ready();
         }
         self.hub_turns();
+        self.check_wards();
     }
 
     /// The foundation loses its connection to wherever it keeps things: of what was appended a first part is kept, and
@@ -249,11 +263,16 @@ impl World {
         told.splice(place..place, committed);
         let now = self.now;
         for told in told {
+            let operation = operation_in(&told);
             if let Some(hub) = &mut self.hub {
                 hub.told(told, now);
             }
+            if let Some((pos, operation)) = operation {
+                self.applied(pos, &operation);
+            }
         }
         self.hub_turns();
+        self.check_wards();
     }
 
     /// The disk is full for a while.

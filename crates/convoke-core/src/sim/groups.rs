@@ -51,6 +51,7 @@ impl World {
         let groups: BTreeSet<Name> = self
             .joined
             .values()
+            .filter(|conn| self.may(**conn, "subscribe", topic.as_str()))
             .filter_map(|conn| self.routed.get(conn))
             .flat_map(|routed| routed.shares.values())
             .filter(|(pattern, _)| pattern.matches(topic))

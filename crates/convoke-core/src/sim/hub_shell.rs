@@ -34,6 +34,8 @@ impl World {
             tap: Default::default(),
             heard: self.now,
             excuse: Excuse::default(),
+            principal: self.programs.get(&tag).and_then(|program| program.ward),
+            ward: None,
         };
         self.conns.insert(self.conn_last, conn);
         self.by_link.insert(link, self.conn_last);
@@ -104,14 +106,22 @@ impl World {
     }
 
     pub(super) fn hub_writes(&mut self, conn: ConnId) {
+        let written = self.writes_to(conn);
+        self.check_leaves(conn, written);
+    }
+
+    /// Gives how many bytes.
+    fn writes_to(&mut self, conn: ConnId) -> usize {
+        let mut wrote = 0;
         loop {
             let now = self.now;
-            let (Some(hub), Some(link)) = (&mut self.hub, self.conns.get_mut(&conn)) else { return };
-            let Some(id) = link.link else { return };
+            let (Some(hub), Some(link)) = (&mut self.hub, self.conns.get_mut(&conn)) else { return wrote };
+            let Some(id) = link.link else { return wrote };
             let fresh = link.hub_out.is_empty();
             hub.transmit(id, &mut link.hub_out);
             if link.hub_out.abort {
-                return self.hub_closed(conn);
+                self.hub_closed(conn);
+                return wrote;
             }
             if fresh {
                 let pieces: Vec<Vec<u8>> = link.hub_out.pieces().map(<[u8]>::to_vec).collect();
@@ -119,15 +129,15 @@ impl World {
                     self.tap_hub_output(conn, piece);
                 }
             }
-            let (Some(hub), Some(link)) = (&mut self.hub, self.conns.get_mut(&conn)) else { return };
+            let (Some(hub), Some(link)) = (&mut self.hub, self.conns.get_mut(&conn)) else { return wrote };
             if link.hub_out.is_empty() {
                 if link.hub_out.close {
                     self.hub_closed(conn);
                 }
-                return;
+                return wrote;
             }
             if link.down.blocked {
-                return;
+                return wrote;
             }
             let (mut arrivals, mut written) = (Vec::new(), 0);
             for piece in link.hub_out.pieces() {
@@ -139,6 +149,7 @@ impl World {
                 }
             }
             self.trace.line(now, format_args!("hub writes {written} bytes to link {conn}"));
+            wrote += written;
             link.hub_out.advance(written);
             hub.wrote(id, link.hub_out.is_empty(), now);
             for due in arrivals {
@@ -184,6 +195,7 @@ impl World {
                         self.name_has_another(&node);
                     }
                     self.link_joined(conn, &node);
+                    self.ward_joined(conn, &node);
                     self.provider_joined(&node, conn);
                     self.member_joined(&node);
                 }
@@ -226,6 +238,10 @@ impl World {
             }
             Code::Silent => frozen_long || stalled_long || cut,
             Code::TimedOut => delayed || cut || paused_long || frozen_long || stalled_long,
+            Code::RightsChanged | Code::Unauthorized | Code::Forbidden if program.ward.is_some() => {
+                self.report.forbidden += 1;
+                true
+            }
             Code::Unauthorized => program.wrong_token,
             _ => false,
         };

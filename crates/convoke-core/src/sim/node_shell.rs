@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Checker;
 use super::publisher::Publisher;
+use super::rights::ward_key;
 use super::world::{Asked, ConnId, Program, Request, Tag, What, World, right_key, token_name};
 use crate::hub::Peer;
 use crate::limits::NODE_BULK_BYTES_MAX;
@@ -26,7 +27,9 @@ const INBOX_SMALL: usize = 3000;
 impl World {
     /// Starts a program under a random name.
     pub(super) fn start_program(&mut self) {
-        let name = Name::parse(self.dice.pick(&NAMES)).expect("a name");
+        // Some have names that are topics too.
+        let names = if self.wards.some && self.dice.once_in(3) { &["a", "b"][..] } else { &NAMES };
+        let name = Name::parse(self.dice.pick(names)).expect("a name");
         self.start_program_as(name);
     }
 
@@ -37,9 +40,11 @@ impl World {
             self.shared.insert(name.clone());
         }
         let slow = self.dice.pick(&SlowPolicy::ALL);
-        let peer = if self.dice.pick(&[true, false]) { Peer::Owner } else { Peer::Stranger };
-        let wrong_token = peer == Peer::Stranger && self.dice.once_in(8);
+        let ward = self.some_ward();
+        let peer = if ward.is_none() && self.dice.pick(&[true, false]) { Peer::Owner } else { Peer::Stranger };
+        let wrong_token = ward.is_none() && peer == Peer::Stranger && self.dice.once_in(8);
         let token = match (&peer, wrong_token) {
+            (_, false) if let Some(ward) = ward => Some((Name::parse(ward).expect("a name"), ward_key(ward))),
             (Peer::Owner, _) => None,
             (_, false) => Some((token_name(), right_key())),
             // Sometimes none at all.
@@ -59,7 +64,7 @@ impl World {
         self.trace.line(
             self.now,
             format_args!(
-                "program {tag} starts as `{name}`, {peer:?}, {slow:?}, takeover {}, small inbox {small_inbox}, wrong token {wrong_token}",
+                "program {tag} starts as `{name}`, {peer:?} {ward:?}, {slow:?}, takeover {}, small inbox {small_inbox}, wrong token {wrong_token}",
                 config.takeover
             ),
         );
@@ -71,6 +76,7 @@ impl World {
             peer,
             slow,
             wrong_token,
+            ward,
             small_inbox,
             offline_bytes_max,
             hostile: false,
@@ -299,11 +305,13 @@ impl World {
 
     fn note_answers(&mut self, tag: Tag) {
         let Some(program) = self.programs.get_mut(&tag) else { return };
-        let hostile = program.hostile;
+        let (hostile, ward) = (program.hostile, program.ward.is_some());
         let _ = program.node.woken();
         for (seq, why) in program.node.refused() {
             if seq == 0 && program.publisher.refusals > 0 {
                 program.publisher.refusals -= 1;
+            } else if ward && why.code == Code::Forbidden {
+                self.report.forbidden += 1;
             } else if !hostile {
                 let text = format!("event {seq} of program {tag} was refused: {why}");
                 return self.fail(Checker::Publisher, text);
@@ -336,6 +344,10 @@ impl World {
                 (Asked::Barrier, Ok(_)) if !hostile => self.check_barrier(tag, sent),
                 // Whom it was for may be gone, or stand still.
                 (Asked::Ping, Err(why)) if matches!(why.code, Code::NoNode | Code::TimedOut) => {}
+                (_, Err(why)) if ward && why.code == Code::Forbidden => self.report.forbidden += 1,
+                (_, Err(why)) if why.code == Code::RightsChanged && ward => {}
+                (Asked::Grant, Err(why)) if matches!(why.code, Code::Conflict | Code::StorageFull) => {}
+                (Asked::Grant, Err(why)) if why.code == Code::Backpressure || why.code == Code::StorageFailed => {}
                 (_, Err(why)) if !hostile && !matches!(why.code, Code::LinkLost | Code::Left | Code::Fenced) => {
                     self.fail(Checker::Answers, format!("request {id} ({what:?}) of program {tag} was refused: {why}"));
                 }

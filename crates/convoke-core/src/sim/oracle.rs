@@ -43,7 +43,7 @@ pub(super) struct Tap {
     prefaced: bool,
     broken: bool,
     pub(super) joined: bool,
-    topics: BTreeMap<u32, Name>,
+    pub(super) topics: BTreeMap<u32, Name>,
     first: Option<(EventHead, Option<Name>, Vec<u8>)>,
     recipients: u64,
 }
@@ -62,19 +62,20 @@ pub(super) fn print(encoding: Encoding, content: &[u8]) -> u64 {
 impl World {
     /// What the hub wrote to a link: whole frames.
     pub(super) fn tap_hub_output(&mut self, conn: ConnId, mut piece: &[u8]) {
-        let Some(link) = self.conns.get_mut(&conn) else { return };
         if piece.starts_with(&Preface::MAGIC) {
             piece = &piece[Preface::BYTES..];
         }
         while let Ok(Some(head)) = Head::peek(piece) {
+            let Some(link) = self.conns.get_mut(&conn) else { return };
             let Some(frame) = piece.get(..head.len) else { return };
-            match Frame::decode(frame) {
-                Ok(Some((Frame::Topic { number, name }, _))) => {
+            let decoded = Frame::decode(frame).ok().flatten();
+            match &decoded {
+                Some((Frame::Topic { number, name }, _)) => {
                     if let Ok(name) = Name::from_bytes(name) {
-                        link.tap.topics.insert(number, name);
+                        link.tap.topics.insert(*number, name);
                     }
                 }
-                Ok(Some((Frame::Welcome(welcome), _))) => {
+                Some((Frame::Welcome(welcome), _)) => {
                     let name = self.joined.iter().find(|(_, of)| **of == conn).map(|(name, _)| name.clone());
                     if let Some(name) = name {
                         for other in self.signs.values_mut().filter(|other| other.name == name) {
@@ -85,6 +86,11 @@ impl World {
                     }
                 }
                 _ => {}
+            }
+            if self.wards.some
+                && let Some((frame, _)) = &decoded
+            {
+                self.ward_is_told(conn, frame);
             }
             piece = &piece[head.len..];
         }
@@ -126,6 +132,8 @@ impl World {
             return true;
         }
         let (tag, recipients) = (link.tag, link.tap.recipients);
+        self.ward_says(conn, frame);
+        let Some(link) = self.conns.get_mut(&conn) else { return false };
         match frame {
             Frame::Event(head, body) => {
                 if head.flags & REST == 0 {
@@ -198,14 +206,18 @@ impl World {
         let publisher = self.joined.iter().find(|(_, of)| **of == conn).map(|(name, _)| name.clone());
         if let (Some(topic), Some(publisher)) = (name, publisher) {
             let number = self.taken.len() as u32;
-            for to in self.joined.values() {
+            let may_publish = self.may(conn, "publish", topic.as_str());
+            for to in self.joined.values().filter(|_| may_publish) {
+                let may = self.may(*to, "subscribe", topic.as_str());
                 let Some(routed) = self.routed.get_mut(to) else { continue };
-                if routed.patterns.values().any(|pattern| pattern.matches(&topic)) {
+                if may && routed.patterns.values().any(|pattern| pattern.matches(&topic)) {
                     routed.events.push(number);
                     recipients += 1;
                 }
             }
-            recipients += self.share_taken(number, &topic, maybe);
+            if may_publish {
+                recipients += self.share_taken(number, &topic, maybe);
+            }
             self.taken.push(Taken { publisher, topic, seq: head.seq, print, maybe });
         }
         if let Some(link) = self.conns.get_mut(&conn) {

@@ -22,6 +22,8 @@ pub(super) struct Subscriber {
     pub(super) gaps: VecDeque<Gap>,
     /// It had more than one link: with a small inbox counts and gaps may be told together.
     pub(super) mixed: bool,
+    /// It may not go on.
+    ended: bool,
     gaps_told: u64,
     cursor: usize,
     told: u64,
@@ -46,6 +48,7 @@ impl Subscriber {
             links: link.into_iter().collect(),
             gaps: VecDeque::new(),
             mixed: false,
+            ended: false,
             gaps_told: 0,
             cursor: 0,
             told: 0,
@@ -110,6 +113,9 @@ impl World {
             }
             Delivery::Ended(why) => {
                 self.trace.line(self.now, format_args!("program {tag} subscription {id}: ended, {why}"));
+                if let Some(subscriber) = self.subscriber(tag, id) {
+                    subscriber.ended = true;
+                }
             }
         }
     }
@@ -233,6 +239,9 @@ impl World {
         let Some(subscriber) = program.subscribers.get(&id) else { return };
         let what = format!("program {tag} subscription {id} to `{}`", subscriber.pattern);
         let Count { missing, maybe, before } = subscriber.count;
+        if program.ward.is_some() && (subscriber.ended || !subscriber.begun) {
+            return;
+        }
         if !subscriber.begun {
             return self.fail(Checker::Liveness, format!("{what} was never taken by the hub"));
         }

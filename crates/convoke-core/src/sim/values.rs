@@ -231,7 +231,7 @@ impl World {
                 return self
                     .fail(Checker::Answers, format!("program {tag} got values for get {id}, which is not open"));
             };
-            if !self.hostile.contains(&tag) {
+            if !self.hostile.contains(&tag) && !self.is_ward(tag) {
                 self.check_got(tag, &get, result);
             }
         }
@@ -247,7 +247,9 @@ impl World {
                 self.certainly_not(tag, wish);
                 let usual =
                     [Code::Conflict, Code::StorageFull, Code::Backpressure, Code::TooLarge, Code::StorageFailed];
-                if !usual.contains(&why.code) && !matches!(why.code, Code::Left | Code::Fenced) {
+                let forbidden = why.code == Code::Forbidden && self.is_ward(tag);
+                self.report.forbidden += u64::from(forbidden);
+                if !forbidden && !usual.contains(&why.code) && !matches!(why.code, Code::Left | Code::Fenced) {
                     self.fail(Checker::Kept, format!("a write of program {tag} was refused: {why}"));
                 }
                 self.report.conflicts += u64::from(why.code == Code::Conflict);

@@ -141,7 +141,8 @@ impl World {
             {
                 self.check_watched(tag, id, next);
             }
-            let Some(program) = self.programs.get(&tag).filter(|_| !self.hostile.contains(&tag)) else { continue };
+            let lenient = self.hostile.contains(&tag) || self.is_ward(tag);
+            let Some(program) = self.programs.get(&tag).filter(|_| !lenient) else { continue };
             let half = program.values.watches.get(&id).and_then(|watcher| watcher.half(&self.truth));
             if let Some(Fact { pos, name, .. }) = half {
                 let text = format!("watch {id} of program {tag} was told of revision {pos}, and not of `{name}` in it");
@@ -151,7 +152,8 @@ impl World {
     }
 
     fn check_watched(&mut self, tag: Tag, id: u32, next: Watched) {
-        let hostile = self.hostile.contains(&tag);
+        // What may be told with which rights is seen on the link.
+        let hostile = self.hostile.contains(&tag) || self.is_ward(tag);
         let Some(watcher) = self.programs.get_mut(&tag).and_then(|program| program.values.watches.get_mut(&id)) else {
             return;
         };
@@ -197,7 +199,7 @@ impl World {
 
     /// When all is quiet every watch knows what is true.
     pub(super) fn check_watches_in_the_end(&mut self, tag: Tag) {
-        let Some(program) = self.programs.get(&tag) else { return };
+        let Some(program) = self.programs.get(&tag).filter(|program| program.ward.is_none()) else { return };
         let mut wrong = None;
         for (id, watcher) in program.values.watches.iter().filter(|(_, watcher)| !watcher.ended) {
             let truth = self.truth.at(u64::MAX - 1, &watcher.pattern);

@@ -13,6 +13,7 @@ use super::members::Away;
 use super::oracle::{Routed, Taken, Tap};
 use super::pipe::Pipe;
 use super::publisher::Publisher;
+use super::rights::{self, Ward, Wards};
 use super::subscriber::Subscriber;
 use super::trace::Trace;
 use super::truth::{Life, Truth};
@@ -64,6 +65,9 @@ pub(super) struct Conn {
     pub(super) node_out: Transmit,
     pub(super) tap: Tap,
     pub(super) excuse: Excuse,
+    /// As whom its program proves itself, if not as somebody who may do everything; and with which rights it has joined.
+    pub(super) principal: Option<&'static str>,
+    pub(super) ward: Option<Ward>,
     /// When the hub last read something of it.
     pub(super) heard: Time,
 }
@@ -91,6 +95,8 @@ pub(super) struct Program {
     pub(super) peer: Peer,
     pub(super) slow: SlowPolicy,
     pub(super) wrong_token: bool,
+    /// As whom it proves itself, if not as somebody who may do everything.
+    pub(super) ward: Option<&'static str>,
     pub(super) small_inbox: bool,
     pub(super) offline_bytes_max: usize,
     /// Some bytes that it sends are flipped from some time on: nothing that is promised to it is checked.
@@ -133,6 +139,7 @@ pub(super) enum Asked {
     Ping,
     Watch,
     Serve,
+    Grant,
 }
 
 #[derive(Debug)]
@@ -171,6 +178,7 @@ pub(super) struct World {
     /// The incarnations that this start of the hub has seen.
     pub(super) signs: BTreeMap<Incarnation, Sign>,
     pub(super) handled: Handled,
+    pub(super) wards: Wards,
     /// When the hub stood still for long, and until when; and since when it does so now.
     pub(super) stalls: Vec<(Time, Time)>,
     pub(super) stalled_at: Time,
@@ -246,6 +254,7 @@ impl World {
             truth: Truth::default(),
             signs: BTreeMap::new(),
             handled: Handled::default(),
+            wards: Wards::default(),
             stalls: Vec::new(),
             stalled_at: Time::START,
             jumped_at: Time::START,
@@ -264,6 +273,9 @@ impl World {
             steps_left: 0,
             pace,
         };
+        if seed & rights::SEEDS != 0 {
+            world.makes_wards();
+        }
         world.start_hub();
         for _ in 0..3 + world.dice.below(7) {
             world.start_program();

@@ -36,7 +36,7 @@ pub(crate) const FROM_HUB: &[(&str, Frame<'static>)] = &[
             content: CONTENT,
         }),
     ),
-    ("Recall", Frame::Recall { id: 1, incarnation: Incarnation { epoch: 1, counter: 1 }, number: 1 }),
+    ("Recall", Frame::Recall { id: 1, incarnation: Incarnation { epoch: 1, counter: 1 }, number: 1, caller: b"a" }),
 ];
 
 fn frame(kind: Kind, encoding: u8, flags: u16, body: &[u8]) -> Vec<u8> {

@@ -41,6 +41,7 @@ impl Node {
 pub(crate) struct World {
     pub(crate) hub: HubState,
     config: HubConfig,
+    id: u8,
     epoch: u64,
     pub(crate) nodes: Vec<Node>,
     pub(crate) now: Time,
@@ -53,8 +54,8 @@ pub(crate) struct World {
     reached: u64,
 }
 
-fn hub(config: &HubConfig, epoch: u64) -> HubState {
-    let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch };
+fn hub(config: &HubConfig, id: u8, epoch: u64) -> HubState {
+    let identity = HubIdentity { hub: [id; 16], history: [2; 16], epoch };
     HubState::new(config.clone(), identity, [3; 32], Time::START)
 }
 
@@ -64,6 +65,11 @@ impl World {
     }
 
     pub(crate) fn with(nodes: usize, config: HubConfig) -> World {
+        World::of_hub(1, nodes, config)
+    }
+
+    /// As one of several hubs.
+    pub(crate) fn of_hub(id: u8, nodes: usize, config: HubConfig) -> World {
         let node = |place: usize| Node {
             state: NodeState::new(
                 NodeConfig::new(Name::parse(&format!("node/{place}")).unwrap()),
@@ -77,7 +83,8 @@ impl World {
             refused: None,
         };
         let mut world = World {
-            hub: hub(&config, 7),
+            hub: hub(&config, id, 7),
+            id,
             config,
             epoch: 7,
             nodes: (0..nodes).map(node).collect(),
@@ -99,6 +106,22 @@ impl World {
         self.nodes.push(Node { state, link: None, deaf: false, unread: Vec::new(), peer, refused: None });
         self.settle();
         self.nodes.len() - 1
+    }
+
+    /// How many bytes the hub has for a node, all of which get lost.
+    pub(crate) fn drain(&mut self, place: usize) -> usize {
+        let Some(link) = self.nodes[place].link else { return 0 };
+        let (mut transmit, mut bytes) = (Transmit::new(), 0);
+        loop {
+            self.hub.transmit(link, &mut transmit);
+            let Some(piece) = transmit.pop() else { return bytes };
+            bytes += piece.len();
+        }
+    }
+
+    /// From now on the transport knows a node as somebody else, whenever it makes a link.
+    pub(crate) fn becomes(&mut self, place: usize, peer: Peer) {
+        self.nodes[place].peer = peer;
     }
 
     /// The foundation tells the hub.
@@ -248,7 +271,7 @@ impl World {
                 node.state.disconnected(Refusal::new(Code::LinkLost, "the hub was killed"), self.now);
             }
         }
-        self.hub = hub(&self.config, self.epoch);
+        self.hub = hub(&self.config, self.id, self.epoch);
         self.now = self.now + Duration::from_millis(1);
         self.settle();
     }

@@ -1,7 +1,7 @@
 //! The folder of a hub: which hub it is, which of its starts, and its token. One hub at a time, held by a lock.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use convoke_core::{Code, HubIdentity, Refusal};
@@ -56,16 +56,22 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         }
     }
     let mut options = File::options();
-    options.create(true).write(true).truncate(false);
+    options.create(true).read(true).write(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let lock = options.open(path.join("lock")).map_err(|error| Error::io(at("lock"), error))?;
+    let mut lock = options.open(path.join("lock")).map_err(|error| Error::io(at("lock"), error))?;
     match lock.try_lock() {
-        Ok(()) => {}
+        // For whoever finds it locked; that it is there matters to nobody else.
+        Ok(()) => drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()))),
         Err(TryLockError::WouldBlock) => {
-            return Err(Error::in_use(at(
-                "another hub is running on it; stop that one, or give this one a folder of its own with --data",
-            )));
+            let mut holder = String::new();
+            let process = match lock.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok()) {
+                Some(process) => format!(" (process {process})"),
+                None => String::new(),
+            };
+            return Err(Error::in_use(at(&format!(
+                "another hub is running on it{process}; stop that one, or give this one a folder of its own with --data"
+            ))));
         }
         Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
     }

@@ -9,8 +9,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::PATIENCE;
 use super::process::{Process, given, say};
 
-/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, and with
-/// beats of `BEAT_MS`, until it is killed.
+/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, with
+/// beats of `BEAT_MS`, at most `LINKS` links, and `JOIN_MS` to join, until it is killed.
 pub async fn hub() {
     if let Ok(files) = std::env::var("FILES") {
         let files = Some(files.parse().unwrap());
@@ -24,6 +24,12 @@ pub async fn hub() {
     if let Ok(beat) = std::env::var("BEAT_MS") {
         let beat = Duration::from_millis(beat.parse().unwrap());
         options.membership = Membership { beat, beat_attentive: beat, ..Membership::default() };
+    }
+    if let Ok(links) = std::env::var("LINKS") {
+        options.links_max = links.parse().unwrap();
+    }
+    if let Ok(time) = std::env::var("JOIN_MS") {
+        options.join_time = Duration::from_millis(time.parse().unwrap());
     }
     let hub = loop {
         match Hub::start(options.clone()).await {

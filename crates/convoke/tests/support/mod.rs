@@ -38,6 +38,7 @@ pub enum Transport {
 pub struct Stage {
     pub hub: Hub,
     pub address: String,
+    pub transport: Transport,
     folder: tempfile::TempDir,
 }
 
@@ -55,7 +56,7 @@ impl Stage {
         }
         let hub = Hub::start(HubOptions { listen: vec![listen], data, ..options }).await.unwrap();
         let address = hub.addresses()[0].to_string();
-        Stage { hub, address, folder }
+        Stage { hub, address, transport, folder }
     }
 
     /// A folder of this story's own, which holds the hub's too.
@@ -87,9 +88,9 @@ impl Stage {
 
     /// Stops the hub.
     pub async fn stop(self) -> Stopped {
-        let Stage { hub, address, folder } = self;
+        let Stage { hub, address, transport, folder } = self;
         hub.stop().await;
-        Stopped { address, folder }
+        Stopped { address, transport, folder }
     }
 
     /// Stops the hub and starts it again at the same address.
@@ -101,13 +102,14 @@ impl Stage {
 /// Where a hub was.
 pub struct Stopped {
     pub address: String,
+    pub transport: Transport,
     folder: tempfile::TempDir,
 }
 
 impl Stopped {
     /// Starts the hub again: the same address, the same folder.
     pub async fn start(self) -> Stage {
-        let Stopped { address, folder } = self;
+        let Stopped { address, transport, folder } = self;
         let options = HubOptions { data: Some(folder.path().join("data")), ..HubOptions::listen([address.clone()]) };
         // Another program may hold the port for a moment: whoever dials out gets any that is free.
         let hub = soon(async {
@@ -118,7 +120,7 @@ impl Stopped {
                 }
             }
         });
-        Stage { hub: hub.await, address, folder }
+        Stage { hub: hub.await, address, transport, folder }
     }
 }
 

@@ -28,9 +28,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A relay to a hub at `tcp://…`.
+    /// A relay to a hub at `tcp://…` or `tls://…`.
     pub async fn new(hub: &str) -> Proxy {
-        let hub: SocketAddr = hub.strip_prefix("tcp://").unwrap().parse().unwrap();
+        let (scheme, hub) = hub.split_once("://").unwrap();
+        let (scheme, hub): (String, SocketAddr) = (scheme.to_owned(), hub.parse().unwrap());
         let (control, controlled) = watch::channel(Control::default());
         let (started, address) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -39,7 +40,7 @@ impl Proxy {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
                 let listener = socket.listen(64).unwrap();
-                started.send(format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+                started.send(format!("{scheme}://{}", listener.local_addr().unwrap())).unwrap();
                 let mut dropped = controlled.clone();
                 loop {
                     tokio::select! {

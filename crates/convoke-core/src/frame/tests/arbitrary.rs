@@ -190,7 +190,10 @@ impl Made {
                 free_memory: !*long,
                 master: [MasterWish::May, MasterWish::Must, MasterWish::Never][id as usize % 3],
             }),
-            Kind::Write => Frame::Write(Write { cseq: (*long).max(1), settled: !*long, items: Items::encoded(&items) }),
+            Kind::Write => {
+                let cseq = (*long).max(1);
+                Frame::Write(Write { cseq, settled: !*long % cseq, items: Items::encoded(&items) })
+            }
             Kind::Written => Frame::Written { cseq: *long, rev: self.rev(), count: id },
             Kind::Watch => Frame::Watch {
                 id,
@@ -241,7 +244,7 @@ impl Made {
                 Frame::Reply(Reply { id: *long, end: ends[id as usize % ends.len()] })
             }
             Kind::Cancel => Frame::Cancel { id: *long },
-            Kind::Recall => Frame::Recall { id: *long, incarnation, number: !*long },
+            Kind::Recall => Frame::Recall { id: *long, incarnation, number: !*long, caller: text.as_bytes() },
         })
     }
 

@@ -83,8 +83,9 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         (reply(End::Running), "11000000 33 00 0000 0900000000000000 04"),
         (Frame::Cancel { id: 0x0102 }, "10000000 34 00 0000 0201000000000000"),
         (
-            Frame::Recall { id: 9, incarnation: CALLER, number: 7 },
-            "28000000 35 00 0000 0900000000000000 0300000000000000 0201000000000000 0700000000000000",
+            Frame::Recall { id: 9, incarnation: CALLER, number: 7, caller: b"press/1" },
+            "31000000 35 00 0000 0900000000000000 0300000000000000 0201000000000000 0700000000000000
+             0700 70726573732f31",
         ),
     ];
     golden.map(|(frame, text)| (frame, text.to_owned())).into()

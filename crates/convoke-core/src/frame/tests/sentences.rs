@@ -121,6 +121,10 @@ fn each_bad_frame_of_values_gets_its_sentence() {
         ("10000000 20 00 0000 0100000000000000", "expected a cseq at byte 16 of a frame"),
         ("18000000 20 00 0000 0000000000000000 0000000000000000", "expected a cseq from 1 at byte 8 of a frame"),
         (
+            "18000000 20 00 0000 0700000000000000 0700000000000000",
+            "expected a cseq below that of the write itself at byte 16 of a frame",
+        ),
+        (
             "18000000 20 00 0000 0100000000000000 0000000000000000",
             "expected how many changes there are at byte 24 of a frame",
         ),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::calls::{NONE, State};
-use super::{HubState, LinkId, NO_PARTY};
+use super::{HubState, LinkId, NO_PARTY, Services};
 use crate::bug::{Bug, planted};
 use crate::frame::{End, Frame, Head, Incarnation, Parts};
+use crate::hub::Dropped;
 use crate::limits::{PAYLOAD_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
@@ -48,8 +49,21 @@ impl HubState {
         }
     }
 
-    /// The rights of a node's principal have changed: whether it may still call what it has called, and be told what came of
-    /// it, is asked when it asks for that again.
+    /// The rights of a principal have changed: of its nodes that are away, nothing that waits is given to anybody.
+    pub(in crate::hub) fn recant_away(&mut self, principal: &Name) {
+        if planted(Bug::AwayKeepReplies) {
+            return;
+        }
+        let Services { away, parties, .. } = &self.services;
+        let concerned: Vec<u32> =
+            away.values().copied().filter(|party| parties[*party].principal.name == *principal).collect();
+        for party in concerned {
+            self.recant(party);
+        }
+    }
+
+    /// The rights of a node are others than they were: whether it may still call what it has called, and be told what came
+    /// of it, is asked when it asks for that again.
     fn recant(&mut self, party: u32) {
         let caller = &mut self.services.parties[party];
         caller.kept.clear();
@@ -106,6 +120,8 @@ impl HubState {
                 if party.kept_bytes + frame.len() <= REPLIES_KEPT_BYTES_MAX {
                     party.kept_bytes += frame.len();
                     party.kept.insert(reply.id, frame);
+                } else {
+                    self.counters.count_dropped(Dropped::Replies, 1);
                 }
             }
             _ => {}
@@ -121,6 +137,11 @@ impl HubState {
         self.services.parties[party].link = Some(id);
         if let Some(joined) = self.links.joined(id) {
             joined.party = party;
+            let principal = joined.principal.clone();
+            let before = std::mem::replace(&mut self.services.parties[party].principal, principal);
+            if before.rights != self.services.parties[party].principal.rights && !planted(Bug::ResumedAsAnother) {
+                self.recant(party);
+            }
         }
         for place in self.services.calls.of(self.services.parties[party].handling) {
             if self.services.calls[place].caller == NONE {

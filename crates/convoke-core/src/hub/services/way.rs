@@ -2,9 +2,10 @@
 
 use super::calls::{self, Kept, NONE, Selected, State};
 use super::choose::Missing;
-use super::{HubState, LinkId, NO_PARTY, Offer, Services};
+use super::{HubState, LinkId, NO_PARTY, Offer, Party, Services};
 use crate::bug::{Bug, planted};
-use crate::frame::{Call, Content, End, Frame, Handle, Reply, Select};
+use crate::frame::{Call, Content, End, Frame, Handle, Incarnation, Reply, Select};
+use crate::hub::Dropped;
 use crate::hub::links::Joined;
 use crate::limits::{
     CALL_REFUSALS_MAX, CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX,
@@ -226,12 +227,17 @@ impl HubState {
 
     /// Asks a provider what became of a call.
     pub(super) fn recall(&mut self, id: LinkId, place: u32) {
-        let calls = &self.services.calls;
-        let (number, incarnation) = (calls[place].number, calls[place].incarnation);
+        let Services { calls, parties, orphans, .. } = &self.services;
+        let calls::Call { number, incarnation, caller, .. } = calls[place];
+        let caller = match caller {
+            NONE => orphans.get(&(incarnation, number, place)),
+            caller => Some(&parties[caller].node),
+        };
+        let Some(caller) = caller.map(|node| node.as_str().as_bytes()) else { return };
         let Some(link) = self.links.get_mut(id).filter(|link| link.lanes.calls.len() <= LINK_CALLS_BYTES_MAX) else {
             return;
         };
-        Frame::Recall { id: calls.id(place), incarnation, number }.encode(&mut link.lanes.calls);
+        Frame::Recall { id: calls.id(place), incarnation, number, caller }.encode(&mut link.lanes.calls);
         self.touch(id);
     }
 
@@ -277,9 +283,14 @@ impl HubState {
         let place = self.insert(caller, call);
         let until = self.now + PROVIDER_AWAY_TIME_MAX;
         let services = &mut self.services;
-        let former = services.parties[caller].former;
+        let Party { former, node, .. } = &services.parties[caller];
         let incarnation = former.unwrap_or(services.calls[place].incarnation);
-        if let Some(orphan) = services.orphans.remove(&(incarnation, call.number)) {
+        // Who says to be an incarnation that is not known has proved nothing but its name.
+        let of_node = |(key, of): (&(Incarnation, u64, u32), &Name)| (of == node).then_some(*key);
+        let range = (incarnation, call.number, 0)..=(incarnation, call.number, NONE);
+        if let Some(key) = services.orphans.range(range).find_map(of_node) {
+            services.orphans.remove(&key);
+            let (.., orphan) = key;
             // It had been given up, and its provider has it still, under the number that it knows.
             services.calls[orphan].caller = caller;
             services.calls[orphan].due = services.calls[place].due;
@@ -312,10 +323,12 @@ impl HubState {
     pub(in crate::hub) fn reply(&mut self, id: LinkId, reply: Reply<'_>) {
         let provider = self.links.joined(id).map_or(NO_PARTY, |joined| joined.party);
         // An answer for a call that has ended, or was never given to this node, is nobody's.
-        let Some(place) = self.services.calls.find(reply.id).filter(|_| provider != NO_PARTY) else { return };
+        let Some(place) = self.services.calls.find(reply.id).filter(|_| provider != NO_PARTY) else {
+            return self.counters.count_dropped(Dropped::Strays, 1);
+        };
         let call = &self.services.calls[place];
         match (call.state, reply.end) {
-            (State::Given, _) if call.provider != provider => {}
+            (State::Given, _) if call.provider != provider => self.counters.count_dropped(Dropped::Strays, 1),
             (State::Given, End::Running) => {}
             (State::Given, End::Refused { code: Code::NoProvider, .. }) => self.not_handled(place),
             (State::Given, end) => self.finish(place, end),
@@ -327,7 +340,7 @@ impl HubState {
                     end => self.finish(place, end),
                 }
             }
-            (State::Waiting | State::Free, _) => {}
+            (State::Waiting | State::Free, _) => self.counters.count_dropped(Dropped::Strays, 1),
         }
     }
 
@@ -378,7 +391,7 @@ impl HubState {
     pub(super) fn give_up(&mut self, place: u32) {
         let services = &mut self.services;
         let call = &mut services.calls[place];
-        call.caller = NONE;
+        let caller = std::mem::replace(&mut call.caller, NONE);
         call.due = Time::FAR;
         if call.state != State::Given {
             self.detach(place);
@@ -389,7 +402,10 @@ impl HubState {
             services.kept_bytes -= kept.len();
         }
         let provider = call.provider;
-        services.orphans.insert((call.incarnation, call.number), place);
+        if caller != NONE {
+            let node = services.parties[caller].node.clone();
+            services.orphans.insert((call.incarnation, call.number, place), node);
+        }
         if let Some(link) = services.parties[provider].link
             && let Some(state) = self.links.get_mut(link)
         {
@@ -403,7 +419,7 @@ impl HubState {
         let services = &mut self.services;
         let Services { calls, offers, parties, all, kept_bytes, orphans, .. } = services;
         if calls[place].caller == NONE {
-            orphans.remove(&(calls[place].incarnation, calls[place].number));
+            orphans.remove(&(calls[place].incarnation, calls[place].number, place));
         }
         let kept = calls[place].kept.take();
         *kept_bytes -= kept.as_ref().map_or(0, |kept| kept.len());
@@ -456,6 +472,9 @@ impl HubState {
     /// Tells a caller how its call has ended; one that is away, when it asks again.
     pub(super) fn answer(&mut self, caller: u32, number: u64, end: End<'_>) {
         let number = if planted(Bug::ReplyOfAnother) { number ^ 1 } else { number };
+        if let End::Refused { code, .. } | End::Uncertain { code, .. } = end {
+            self.counters.count_call_refused(code);
+        }
         let party = &mut self.services.parties[caller];
         let reply = Frame::Reply(Reply { id: number, end });
         let Some((id, link)) = party.link.and_then(|id| Some((id, self.links.get_mut(id)?))) else {
@@ -464,6 +483,8 @@ impl HubState {
             if party.kept_bytes + frame.len() <= REPLIES_KEPT_BYTES_MAX {
                 party.kept_bytes += frame.len();
                 party.kept.insert(number, frame);
+            } else {
+                self.counters.count_dropped(Dropped::Replies, 1);
             }
             return;
         };
@@ -473,6 +494,8 @@ impl HubState {
             let text =
                 format!("its reply found {} bytes of others waiting for `{}`", link.lanes.calls.len(), party.node);
             let end = End::Uncertain { code: Code::Backpressure, text: &text };
+            self.counters.count_dropped(Dropped::Replies, 1);
+            self.counters.count_call_refused(Code::Backpressure);
             Frame::Reply(Reply { id: number, end }).encode(&mut link.lanes.calls);
             if link.lanes.calls.len() > LINK_REPLIES_BYTES_MAX + LINK_CALLS_BYTES_MAX && !link.is_closing() {
                 let text = "too many answers to calls wait on this link: it does not read";
@@ -485,7 +508,7 @@ impl HubState {
 
 fn check_call(joined: Option<&mut Joined>, name: &str) -> Result<(), Refusal> {
     match joined {
-        Some(joined) if !allow(&joined.principal, Verb::Call, name) => {
+        Some(joined) if !allow(&joined.principal, Verb::Call, name) && !planted(Bug::CallsNotAsked) => {
             Err(joined.principal.forbidden(&format!("call to `{name}`"), Verb::Call, name))
         }
         _ => Ok(()),

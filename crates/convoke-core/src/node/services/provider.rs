@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{NodeState, Phase, RequestId, named};
 use super::caller::CallEnd;
+use crate::bug::{Bug, planted};
 use crate::frame::{Content, End, Frame, HEAD_BYTES, Handle, Incarnation, Reply, read_headers};
 use crate::limits::{REPLIES_KEPT_BYTES_MAX, REPLIES_KEPT_MAX, REPLIES_KEPT_TIME_MAX};
 use crate::name::Name;
@@ -12,6 +13,9 @@ use crate::numbered::Numbered;
 use crate::payload::{Headers, Payload};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
+
+/// What the hub is told of a call that never came.
+const NEVER_SEEN: &str = "the provider has never seen it";
 
 /// Callers of which it is known up to which of their calls replies were forgotten. Of all older ones it is assumed.
 const FORGOTTEN_MAX: usize = 10_000;
@@ -73,6 +77,12 @@ enum Known {
     Kept(u64),
 }
 
+/// The calls of one incarnation.
+struct Calls {
+    caller: Name,
+    known: Numbered<Known>,
+}
+
 struct Kept {
     key: Key,
     at: Time,
@@ -86,7 +96,7 @@ struct Kept {
 pub(super) struct Provider {
     last: u64,
     running: Numbered<Running>,
-    known: BTreeMap<Incarnation, Numbered<Known>>,
+    known: BTreeMap<Incarnation, Calls>,
     /// Replies as frames, one after the other, with whatever number.
     replies: VecDeque<u8>,
     kept: VecDeque<Kept>,
@@ -111,17 +121,20 @@ impl Provider {
     }
 
     fn known(&mut self, (incarnation, number): Key) -> Option<&mut Known> {
-        self.known.get_mut(&incarnation)?.get_mut(number)
+        self.known.get_mut(&incarnation)?.known.get_mut(number)
     }
 
-    fn know(&mut self, (incarnation, number): Key, known: Known) {
-        self.known.entry(incarnation).or_default().insert(number, known);
+    /// Whether it is not the node of this name that made the calls of this incarnation.
+    fn is_of_another(&self, incarnation: Incarnation, caller: &[u8]) -> bool {
+        self.known.get(&incarnation).is_some_and(|calls| calls.caller.as_str().as_bytes() != caller)
     }
 
     /// Keeps a reply, and forgets those that are too old or too many.
     fn keep(&mut self, key: Key, frame: &[u8], now: Time) {
         let start = self.dropped + self.replies.len() as u64;
-        self.know(key, Known::Kept(start));
+        if let Some(known) = self.known(key) {
+            *known = Known::Kept(start);
+        }
         self.replies.extend(frame);
         self.kept.push_back(Kept { key, at: now, start, len: frame.len() });
         self.forget(now);
@@ -139,8 +152,8 @@ impl Provider {
             self.dropped += len as u64;
             let (incarnation, number) = key;
             if let Some(calls) = self.known.get_mut(&incarnation) {
-                calls.remove(number);
-                if calls.is_empty() {
+                calls.known.remove(number);
+                if calls.known.is_empty() {
                     self.known.remove(&incarnation);
                 }
             }
@@ -193,7 +206,9 @@ impl NodeState {
         provider.last += 1;
         let (id, registration) = (provider.last, handle.registration);
         provider.running.insert(id, Running { key, hub: Some(handle.id), registration });
-        provider.know(key, Known::Running(id));
+        let calls = provider.known.entry(key.0);
+        let calls = calls.or_insert_with(|| Calls { caller: caller.clone(), known: Numbered::default() });
+        calls.known.insert(key.1, Known::Running(id));
         provider.incoming.push(Incoming::Call(IncomingCall {
             id,
             registration,
@@ -215,9 +230,14 @@ impl NodeState {
         }
     }
 
-    /// The hub asks what became of a call.
-    pub(in crate::node) fn recalled(&mut self, hub: u64, incarnation: Incarnation, number: u64) {
-        self.tell(hub, (incarnation, number), true);
+    /// The hub asks what became of a call of this node. Whoever says to be an incarnation that the hub does not know may have
+    /// proved nothing but its name: of another's calls it is told nothing.
+    pub(in crate::node) fn recalled(&mut self, hub: u64, key: (Incarnation, u64), caller: &[u8]) {
+        if self.services.provider.is_of_another(key.0, caller) && !planted(Bug::RecalledByAnother) {
+            let end = End::Refused { code: Code::NoProvider, text: NEVER_SEEN };
+            return Frame::Reply(Reply { id: hub, end }).encode(&mut self.lanes.calls);
+        }
+        self.tell(hub, key, true);
     }
 
     /// Answers for a call under this number of the hub's; if it is running, later, and now if so asked.
@@ -245,7 +265,7 @@ impl NodeState {
             None if provider.may_be_forgotten(key) => {
                 End::Uncertain { code: Code::ProviderLost, text: "the provider does not keep replies for so long" }
             }
-            None => End::Refused { code: Code::NoProvider, text: "the provider has never seen it" },
+            None => End::Refused { code: Code::NoProvider, text: NEVER_SEEN },
         };
         Frame::Reply(Reply { id: hub, end }).encode(&mut self.lanes.calls);
     }

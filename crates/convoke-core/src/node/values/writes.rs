@@ -101,7 +101,7 @@ impl Writes {
                 open.cseq = self.last_cseq;
                 self.sent.insert(open.cseq, *id);
             }
-            let settled = if planted(Bug::SettledTooEarly) { self.last_cseq } else { 0 };
+            let settled = if planted(Bug::SettledTooEarly) { open.cseq - 1 } else { 0 };
             let settled = settled.max(self.sent.first_key_value().map_or(open.cseq, |(first, _)| *first) - 1);
             let write = Write { cseq: open.cseq, settled, items: Items::encoded(&open.items) };
             lanes.bulk.append(|out| Frame::Write(write).encode(out));

@@ -1,7 +1,9 @@
 //! Who may do what: asked for every verb, in force at once, kept over the hub's end.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[path = "../pair/mod.rs"]
 mod pair;
+mod returning;
 
 use std::time::Duration;
 
