@@ -45,6 +45,8 @@ pub enum Room {
     Makes,
     /// It says who is about to ask for either.
     Begins,
+    /// It lets something go by itself: it is asked for again and again, and nobody waits for it.
+    Unasked,
 }
 
 impl Room {
@@ -54,8 +56,7 @@ impl Room {
             Ok(Operation::Write { items, .. }) if items.iter().all(|item| item.set.is_none()) => Room::Makes,
             Ok(Operation::Grant { change: Change::Revoke | Change::Rules(_) | Change::Key(_), .. }) => Room::Makes,
             Ok(Operation::Begin { .. }) => Room::Begins,
-            // What goes by itself is asked for again and again, and nobody waits for it.
-            Ok(Operation::Expire { .. } | Operation::Forget { .. }) => Room::Takes,
+            Ok(Operation::Expire { .. } | Operation::Forget { .. }) => Room::Unasked,
             Ok(Operation::Write { .. } | Operation::Grant { .. }) | Err(_) => Room::Takes,
         }
     }

@@ -273,7 +273,7 @@ impl Store {
             Ask::Append { ticket, operation }
                 if self.full.is_resting(Instant::now()) && Room::of(&operation) != Room::Makes =>
             {
-                let why = self.full.refuse(Instant::now());
+                let why = self.full.refuse(&operation, Instant::now());
                 self.answers.push(Answer::Told(Told::NotDone { ticket, why }));
             }
             Ask::Append { ticket, operation } => {
@@ -382,8 +382,9 @@ impl Store {
         for answer in &mut self.answers {
             if let Answer::Appended = answer {
                 let (ticket, operation) = operations.next().expect("there is one for each answer");
-                if Room::of(&operation) == Room::Takes {
-                    *answer = Answer::Told(Told::NotDone { ticket, why: self.full.refuse(Instant::now()) });
+                if matches!(Room::of(&operation), Room::Takes | Room::Unasked) {
+                    let why = self.full.refuse(&operation, Instant::now());
+                    *answer = Answer::Told(Told::NotDone { ticket, why });
                 } else {
                     kept.push((ticket, operation));
                 }
@@ -421,7 +422,7 @@ impl Store {
                     pos += 1;
                     Told::Committed { pos, ticket: Some(ticket), operation }
                 } else {
-                    Told::NotDone { ticket, why: self.full.refuse(Instant::now()) }
+                    Told::NotDone { ticket, why: self.full.refuse(&operation, Instant::now()) }
                 }
             }
         });

@@ -41,15 +41,7 @@ fn a_hub_that_may_not_make_its_file_longer_goes_on_and_says_so_once() {
     let said = ended.stderr();
     assert_eq!((ended.code(), said.lines().count()), (0, 2), "{said}");
     assert!(said.contains("the hub may not make its file longer, so nothing more is kept in `"), "{said}");
-    // Each `set` is a node of its own, of which the hub is to keep that it is there before what it sets; and when it has
-    // left, that it need not be known any more, which is tried again every second.
-    let number = |before: &str| said.rsplit(before).next().and_then(|rest| rest.split(' ').next()?.parse().ok());
-    let (told, seconds): (Option<usize>, Option<usize>) = (number(" s "), number("; in "));
-    let counts = refused..=2 * refused + 30 * (1 + seconds.unwrap_or_default());
-    assert!(
-        told.is_some_and(|told: usize| counts.contains(&told)) && said.ends_with(" changes were refused\n"),
-        "{said}"
-    );
+    assert!(said.ends_with(&format!(" s {refused} changes were refused\n")), "{said}");
 }
 
 /// A hub in the folder `data`, which is on this disk.

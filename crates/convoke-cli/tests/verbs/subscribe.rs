@@ -31,7 +31,7 @@ fn a_service_manager_ends_it_with_143() {
 #[test]
 fn it_ends_when_nothing_comes_any_more() {
     let story = Story::with_hub();
-    let panel = story.subscribe(["#", "--idle", "500ms"]);
+    let panel = story.subscribe(["#", "--idle", "3s"]);
     story.run(["publish", "a", "1"]).is(0, "", "");
     panel.ended().is(0, "a 1\n", "");
 }
