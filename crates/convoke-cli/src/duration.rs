@@ -58,7 +58,7 @@ pub(crate) fn exact(time: Duration) -> String {
 /// The same for a time that cannot be none at all.
 pub(crate) fn parse_some(text: &str) -> Result<Duration, String> {
     match parse(text)? {
-        Duration::ZERO => Err("it must be some time".to_owned()),
+        Duration::ZERO => Err("no time at all is too short for anything: give at least `1ms`".to_owned()),
         time => Ok(time),
     }
 }

@@ -7,6 +7,8 @@ use convoke::{Address, Code, Error, NameError, Refusal};
 use serde::Serialize;
 
 use crate::render;
+use crate::screen::progress::beside;
+use crate::screen::{On, Part, coloured};
 
 /// The exit codes, as scripts rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,15 +93,20 @@ impl Failure {
             render::json(&Shown { error: ShownError { kind: self.kind, message: &self.message } })
         } else {
             // Editors find the place by the beginning of the line.
-            let who = if self.excerpt.is_some() { "" } else { "convoke: " };
+            let who = if self.excerpt.is_some() { "".into() } else { who(Part::Error) };
             format!("{who}{}", render::escaped(&self.message))
         };
-        let _ = writeln!(io::stderr(), "{line}");
+        let _ = beside(|| writeln!(io::stderr(), "{line}"));
         if let Some(excerpt) = self.excerpt.as_ref().filter(|_| !json && io::stderr().is_terminal()) {
             let _ = writeln!(io::stderr(), "{excerpt}");
         }
         ExitCode::from(self.exit as u8)
     }
+}
+
+/// Who says it: how a line begins that is not from the log.
+pub(crate) fn who(part: Part) -> String {
+    format!("{} ", coloured(On::Stderr, part, "convoke:"))
 }
 
 /// The system's words for an error, without the number that Rust adds.

@@ -96,7 +96,7 @@ impl Ending {
 }
 
 impl Handler {
-    /// Nothing is started before the first call. `address` is where the hub is, for what the command itself may ask of it.
+    /// Nothing is started before [`begin`](Handler::begin), or the first call. `address` is where the hub is, for what the command itself may ask of it.
     pub(crate) fn new(command: Vec<OsString>, lines: bool, service: &str, address: &str) -> (Handler, Ending) {
         let (stop, stopping) = watch::channel(false);
         let (alive, dead) = mpsc::channel(1);
@@ -107,6 +107,13 @@ impl Handler {
         let command = Arc::new(Command { program, arguments: words.collect(), variables, groups: groups.clone() });
         let lines = lines.then(|| Lines::new(command.clone(), stopping.clone(), alive.clone()));
         (Handler { command, lines, stopping, alive: alive.downgrade() }, Ending { stop, alive, dead, groups })
+    }
+
+    /// Starts what handles all calls, if that is one process: what it says before the first call is none of the answers.
+    pub(crate) async fn begin(&self) {
+        if let Some(lines) = &self.lines {
+            lines.begin().await;
+        }
     }
 
     /// Handles one call. When the future is dropped, or the time of the call is over, its process is ended.

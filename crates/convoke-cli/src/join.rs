@@ -14,7 +14,10 @@ use convoke::{
 
 use crate::arguments::NodeArguments;
 use crate::duration;
-use crate::exit::{Exit, Failure, address};
+use crate::exit::{Exit, Failure, address, who};
+use crate::render;
+use crate::screen::Part;
+use crate::screen::progress::{Progress, Unit, beside};
 use crate::signals::Signals;
 
 /// The name of the hub's own token, with which everybody may be the author.
@@ -87,6 +90,7 @@ pub(crate) async fn within<T>(
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Failure> {
     let timeout = patience(arguments);
+    let _waiting = Progress::of(what, Unit::Time);
     match tokio::time::timeout(timeout, answer).await {
         Ok(answer) => answer.map_err(Failure::from),
         Err(_) => {
@@ -163,7 +167,7 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
                     if failure.kind == Code::Unauthorized.word()
                         && arguments.token_file.is_none()
                         && env::var_os("CONVOKE_TOKEN").is_none()
-                        && !failure.message.contains("certificate") =>
+                        && !["certificate", "TLS"].iter().any(|word| failure.message.contains(word)) =>
                 {
                     "; give a token with --token-file or CONVOKE_TOKEN"
                 }
@@ -173,7 +177,10 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         }
         (Err(_), Standing::Offline(Some(why))) => Err(no_hub(address, why)),
         (Err(_), _) => {
-            let message = format!("nothing at {address} has answered within {}", duration::shown(timeout));
+            let message = format!(
+                "nothing at {address} has answered within {}; is that a hub, and does it run? --timeout waits longer",
+                duration::shown(timeout)
+            );
             Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
         }
     }
@@ -186,7 +193,8 @@ async fn note_absence(node: &Node, address: &str) -> Infallible {
     let unreachable =
         |standing: &Standing| matches!(standing, Standing::Offline(Some(why)) if why.code == Code::Unreachable);
     if let Ok(Standing::Offline(Some(why))) = standing.wait_for(unreachable).await.as_deref() {
-        eprintln!("convoke: {}; waiting for it", no_hub(address, why.clone()).message);
+        let message = no_hub(address, why.clone()).message;
+        beside(|| eprintln!("{}{}; waiting for it", who(Part::Warning), render::escaped(&message)));
     }
     std::future::pending().await
 }

@@ -22,6 +22,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::arguments::{Arguments, Verb};
 use crate::exit::{Exit, Failure, reason};
+use crate::screen::progress::beside;
+use crate::screen::{self, On};
 use levels::Levels;
 
 /// Lines that wait to be written: what a busy moment brings, and a bound on what it costs when nothing takes them.
@@ -58,6 +60,8 @@ struct Shared {
 struct Rules {
     levels: Levels,
     form: Form,
+    /// The levels of lines have colours.
+    colours: bool,
 }
 
 /// What a line looks like.
@@ -71,6 +75,19 @@ enum Form {
 }
 
 type Out = Box<dyn Write + Send>;
+
+/// Where the lines go that go into no file.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        beside(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 enum Line {
     Text(String),
@@ -89,7 +106,8 @@ pub(crate) fn begin(arguments: &Arguments) -> Log {
         _ => LevelFilter::TRACE,
     };
     let form = if matches!(arguments.verb, Verb::Hub(_)) { Form::Text } else { Form::Short };
-    let log = Log::to(Box::new(io::stderr()), Rules { levels: Levels::all(level), form });
+    let colours = screen::has_colours(On::Stderr);
+    let log = Log::to(Box::new(Stderr), Rules { levels: Levels::all(level), form, colours });
     tracing::subscriber::set_global_default(lines::Lines(log.clone())).expect("it is set once");
     log
 }
@@ -117,7 +135,8 @@ impl Log {
             self.open(settings.file.as_deref())?;
         }
         let form = if settings.json { Form::Json } else { Form::Text };
-        let rules = Rules { levels: settings.levels.clone(), form };
+        let colours = settings.file.is_none() && screen::has_colours(On::Stderr);
+        let rules = Rules { levels: settings.levels.clone(), form, colours };
         *self.0.rules.write().expect("nothing in it panics") = Arc::new(rules);
         Ok(())
     }
@@ -132,7 +151,7 @@ impl Log {
     fn open(&self, file: Option<&Path>) -> Result<(), Failure> {
         let out: Out = match file {
             Some(path) => Box::new(append(path)?),
-            None => Box::new(io::stderr()),
+            None => Box::new(Stderr),
         };
         *self.0.next.lock().expect("nothing in it panics") = Some(out);
         *self.0.file.lock().expect("nothing in it panics") = file.map(Path::to_owned);
@@ -236,7 +255,7 @@ mod tests {
     use super::*;
 
     fn log(out: impl Write + Send + 'static) -> Log {
-        Log::to(Box::new(out), Rules { levels: Levels::all(LevelFilter::WARN), form: Form::Short })
+        Log::to(Box::new(out), Rules { levels: Levels::all(LevelFilter::WARN), form: Form::Short, colours: false })
     }
 
     /// Waits, however long it takes.

@@ -1,21 +1,24 @@
 //! The `convoke` program: a hub, and the verbs a shell needs.
 //!
-//! [`arguments`] is the command line, [`usage`] what a wrong one is answered with. Each verb is a file in [`verbs`]; those
-//! that join a hub do so through [`join`]. What can be set about a hub is in [`settings`]. [`payload`] is what goes in,
-//! [`render`] and [`output`] what comes out, [`log`] what is said beside it, [`exit`] how the program ends, and
-//! [`signals`] who may end it.
+//! [`arguments`] is the command line, [`help`] its help as it is read, [`usage`] what a wrong one is answered with. Each verb
+//! is a file in [`verbs`]; those that join a hub do so through [`join`]. What can be set about a hub is in [`settings`].
+//! [`payload`] is what goes in, [`render`], [`screen`] and [`output`] what comes out, [`log`] what is said beside it, [`exit`]
+//! how the program ends, and [`signals`] who may end it.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod duration;
 mod exit;
+mod exposition;
 mod handler;
+mod help;
 mod join;
 mod log;
 mod output;
 mod payload;
 mod render;
 mod same;
+mod screen;
 mod select;
 mod settings;
 mod signals;
@@ -38,8 +41,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let log = log::begin(&arguments);
     let json = arguments.json;
+    screen::begin(arguments.color, json);
+    let log = log::begin(&arguments);
     let environment = Environment::here();
     let careful = matches!(arguments.verb, Verb::Hub(_) | Verb::Config(_));
     for line in environment.unknown(careful) {

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use convoke::{Encoding, Headers, Payload};
+use serde_json::value::RawValue;
 
 use crate::exit::{Exit, Failure};
 use crate::render;
+use crate::screen::progress::{Progress, Unit};
 use crate::signals::{Signal, Signals};
 
 /// The longest payload that any hub can be configured to take, in bytes; more is never read, so that a device without
@@ -32,8 +35,10 @@ pub(crate) async fn given(text: Option<String>, raw: Option<PathBuf>, signals: &
         (None, None) => Ok(Given::Nothing),
         (None, Some(path)) => {
             tracing::info!("reading `{}`", path.display());
+            let progress = Progress::of(format!("reading `{}`", path.display()), Unit::Bytes);
+            let counter = progress.counter();
             // Reading waits for whoever writes the other end.
-            let reading = tokio::task::spawn_blocking(move || from_file(&path));
+            let reading = tokio::task::spawn_blocking(move || from_file(&path, &counter));
             tokio::select! {
                 read = reading => read.expect("a panic ends the program").map(Given::Payload),
                 signal = signals.received() => Ok(Given::Signal(signal)),
@@ -58,7 +63,8 @@ pub(crate) fn headers(given: &[String]) -> Result<Headers, Failure> {
 fn from_argument(text: String) -> Result<Payload, Failure> {
     if !render::is_json(&text) {
         if text.starts_with(['{', '[']) {
-            tracing::info!("the payload is no JSON, so it is taken as text");
+            let why = serde_json::from_str::<&RawValue>(&text).err().map(|error| error.to_string()).unwrap_or_default();
+            tracing::info!("the payload is no JSON ({why}), so it is taken as text");
         }
         return Ok(Payload::text(text));
     }
@@ -91,13 +97,24 @@ fn depth(json: &str) -> usize {
 }
 
 /// The bytes of a file, or of stdin for `-`. Waits until there is an end.
-fn from_file(path: &Path) -> Result<Payload, Failure> {
+fn from_file(path: &Path, counter: &AtomicU64) -> Result<Payload, Failure> {
     if path == Path::new("-") {
-        return read("standard input", io::stdin().lock());
+        return read("standard input", Counted(io::stdin().lock(), counter));
     }
     let what = format!("`{}`", path.display());
     let file = File::open(path).map_err(|error| Failure::read(&what, &error))?;
-    read(&what, file)
+    read(&what, Counted(file, counter))
+}
+
+/// Counts the bytes that are read.
+struct Counted<'a, R>(R, &'a AtomicU64);
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 fn read(what: &str, from: impl Read) -> Result<Payload, Failure> {

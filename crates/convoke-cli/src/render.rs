@@ -13,6 +13,8 @@ use convoke::{Encoding, Event, Gap, Headers, Json, Missed, Payload, Rev};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::screen::{On, Part, coloured};
+
 /// What is shown of a payload.
 #[derive(Debug, PartialEq, Eq)]
 enum Readable<'a> {
@@ -47,9 +49,9 @@ pub(crate) fn line(event: &Event) -> String {
     named(event.topic().as_str(), &event.payload)
 }
 
-/// `NAME PAYLOAD`, without a line end.
+/// `NAME PAYLOAD`, without a line end, for stdout.
 pub(crate) fn named(name: &str, payload: &Payload) -> String {
-    let mut line = escaped(name).into_owned();
+    let mut line = coloured(On::Stdout, Part::Name, escaped(name)).into_owned();
     let payload = alone(payload);
     if !payload.is_empty() {
         line.push(' ');
@@ -69,7 +71,7 @@ pub(crate) fn alone(payload: &Payload) -> String {
 
 /// That a key has no value any more. A tab is in no name, and is shown escaped in payloads.
 pub(crate) fn deleted(name: &str) -> String {
-    format!("{}\t(deleted)", escaped(name))
+    format!("{}\t(deleted)", coloured(On::Stdout, Part::Name, escaped(name)))
 }
 
 /// A payload as a program reads it from its stdin: JSON also where it came as MessagePack, all else as it is.

@@ -156,6 +156,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         change: Change::Now,
     },
     Setting {
+        key: "limits.links-per-source",
+        kind: Kind::Number { min: 1, max: LINKS_MAX },
+        default: Absent::Is("1000"),
+        doc: "Links at one time from one address, or one IPv6 network of 64 bits; not those of this machine",
+        change: Change::Now,
+    },
+    Setting {
         key: "limits.payload",
         kind: Kind::Size { min: KIB, max: 64 * MIB },
         default: Absent::Is("1MiB"),
@@ -320,6 +327,7 @@ impl Settings {
             },
             data: self.path("hub.data").filter(|_| memory != Memory::All),
             links_max: size("limits.links"),
+            links_per_source_max: size("limits.links-per-source"),
             payload_bytes_max: size("limits.payload"),
             link_bulk_bytes_max: size("limits.link-bulk"),
             hub_bulk_bytes_max: size("limits.hub-bulk"),
@@ -403,6 +411,7 @@ mod tests {
         // What the library takes zero for; see its documentation.
         let sizes = (hub.links_max, hub.payload_bytes_max, hub.link_bulk_bytes_max, hub.hub_bulk_bytes_max);
         assert_eq!(sizes, (10_000, 1 << 20, 8 << 20, 1 << 30));
+        assert_eq!(hub.links_per_source_max, 1000);
         assert_eq!(SELECTS.len(), 7);
         let words: Vec<&str> = SELECTS.iter().map(|(word, _)| *word).collect();
         assert!(

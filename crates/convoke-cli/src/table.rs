@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use crate::exit::Failure;
 use crate::output::{Output, Reader};
 use crate::render;
+use crate::screen::{On, Part, coloured};
 
 /// What stands where nothing is known, so that the columns after it stay where they are.
 const NOTHING: &str = "-";
@@ -33,12 +34,14 @@ impl Table {
 
     /// Prints it; the titles only where a person reads.
     pub(crate) fn print(mut self) -> Result<(), Failure> {
-        if io::stdout().is_terminal() && !self.rows.is_empty() {
+        let titled = io::stdout().is_terminal() && !self.rows.is_empty();
+        if titled {
             let titles = std::mem::take(&mut self.titles);
             self.rows.insert(0, titles);
         }
         let mut output = Output::default();
-        for line in lines(&self.rows) {
+        for (row, line) in lines(&self.rows).enumerate() {
+            let line = if titled && row == 0 { coloured(On::Stdout, Part::Title, line) } else { line.into() };
             if output.line(&line)? == Reader::Gone {
                 return Ok(());
             }

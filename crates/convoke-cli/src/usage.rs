@@ -1,18 +1,59 @@
 //! What a wrong command line is answered with, in one line like every other failure.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory as _, Error, Parser};
+use clap::{Command, Error, FromArgMatches as _, ValueEnum as _};
 
 use crate::arguments::Arguments;
 use crate::exit::{Exit, Failure};
+use crate::help;
+use crate::screen::{self, When};
 
 /// Reads the command line; on failure, and after `--help`, all has been said.
 pub(crate) fn parse() -> Result<Arguments, ExitCode> {
-    Arguments::try_parse().map_err(|error| answer(&error))
+    let parsed = help::command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        screen::begin(color(env::args_os()), wants_json());
+        match error.kind() {
+            // The same words again, for who asked for fewer of them.
+            ErrorKind::DisplayHelp if wants_short_help() => in_short(error),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => in_short(error),
+            _ => answer(&error),
+        }
+    })
+}
+
+fn in_short(error: Error) -> ExitCode {
+    answer(&help::short().try_get_matches().err().unwrap_or(error))
+}
+
+/// Words that are options, as far as a command line says that could not be read.
+fn options() -> impl Iterator<Item = OsString> {
+    env::args_os().skip(1).take_while(|argument| argument != "--")
+}
+
+/// Whether it is `-h` that was given, and not `--help`.
+fn wants_short_help() -> bool {
+    options().any(|option| option == "-h") && !options().any(|option| option == "--help")
+}
+
+/// What `--color` says, as far as a command line says that could not be read.
+fn color(arguments: impl IntoIterator<Item = OsString>) -> When {
+    let mut arguments = arguments.into_iter().take_while(|argument| argument != "--");
+    let mut when = env::var("CONVOKE_COLOR").ok();
+    while let Some(argument) = arguments.next() {
+        let argument = argument.to_string_lossy().into_owned();
+        if argument == "--color" {
+            when = arguments.next().map(|value| value.to_string_lossy().into_owned());
+        } else if let Some(value) = argument.strip_prefix("--color=") {
+            when = Some(value.to_owned());
+        }
+    }
+    when.and_then(|when| When::from_str(&when, false).ok()).unwrap_or_default()
 }
 
 fn answer(error: &Error) -> ExitCode {
@@ -31,18 +72,21 @@ fn answer(error: &Error) -> ExitCode {
             let _ = io::stderr().write_all(text.as_bytes());
             ExitCode::from(Exit::Usage as u8)
         }
-        _ => Failure::usage(one_line(&text, std::env::args_os())).tell(wants_json()),
+        _ => Failure::usage(one_line(&text, env::args_os())).tell(wants_json()),
     }
 }
 
 /// Whether `--json` was asked for, as far as a command line says that could not be read.
 fn wants_json() -> bool {
-    std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json")
+    options().any(|option| option == "--json")
 }
 
 /// The parser's paragraphs as one sentence: what is wrong, what may have been meant, where to read on.
 fn one_line(text: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
+    // One word for one thing.
+    let text =
+        &text.replace("unrecognized subcommand '", "unrecognized verb '").replace("similar subcommand", "similar verb");
     let said = text.split("\n\nUsage: ").next().unwrap_or(text);
     let said = said.split("\n\nFor more information").next().unwrap_or(said);
     let mut parts = said.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -51,7 +95,7 @@ fn one_line(text: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) 
         line.push_str("; ");
         line.push_str(&part);
     }
-    let verbs = Arguments::command();
+    let verbs = help::command();
     let verb = arguments.into_iter().find_map(|word| verbs.find_subcommand(word.as_ref()).map(Command::get_name));
     let help = verb.map_or("convoke --help".to_owned(), |verb| format!("convoke {verb} --help"));
     format!("{}; see `{help}`", line.trim_end_matches('.'))
@@ -64,7 +108,10 @@ mod tests {
     #[test]
     fn a_wrong_command_line_is_one_sentence() {
         let said = |arguments: &[&str]| {
-            one_line(&Arguments::try_parse_from(arguments).expect_err("wrong").render().to_string(), arguments)
+            one_line(
+                &help::command().try_get_matches_from(arguments).expect_err("wrong").render().to_string(),
+                arguments,
+            )
         };
         assert_eq!(
             said(&["convoke", "publish", "a", "--confrim"]),
@@ -72,7 +119,7 @@ mod tests {
         );
         assert_eq!(
             said(&["convoke", "pign"]),
-            "unrecognized subcommand 'pign'; tip: a similar subcommand exists: 'ping'; see `convoke --help`"
+            "unrecognized verb 'pign'; tip: a similar verb exists: 'ping'; see `convoke --help`"
         );
         assert_eq!(
             said(&["convoke", "publish"]),

@@ -1,6 +1,7 @@
 //! The verbs, a file each.
 
 mod call;
+mod completions;
 mod config;
 mod delete;
 mod demo;
@@ -9,6 +10,8 @@ mod get;
 mod hub;
 mod list;
 mod locate;
+mod man;
+mod metrics;
 mod ping;
 mod publish;
 mod serve;
@@ -30,7 +33,7 @@ use crate::signals::{HangUp, Signals};
 
 /// Does what the command line says.
 pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &Log) -> Result<ExitCode, Failure> {
-    let Arguments { verb, json, verbose } = arguments;
+    let Arguments { verb, json, verbose, .. } = arguments;
     let signals = Signals::listen(if matches!(verb, Verb::Hub(_)) { HangUp::Reloads } else { HangUp::Ends })?;
     match verb {
         Verb::Hub(arguments) => hub::run(arguments, (json, verbose), environment, log, &signals).await,
@@ -46,11 +49,14 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::Call(arguments) => call::run(arguments, json, &signals).await,
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
+        Verb::Metrics(arguments) => metrics::run(arguments, json, &signals).await,
         Verb::Locate(arguments) => locate::run(arguments, json, &signals).await,
         Verb::Token(arguments) => token::run(arguments, json, &signals).await,
         Verb::Explain(arguments) => explain::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
         Verb::Tls(arguments) => tls::run(arguments, json),
+        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Man(arguments) => man::run(&arguments),
         Verb::Demo(_) => demo::run(json, &signals).await,
     }
 }

@@ -20,6 +20,8 @@
 
 use bytes::Bytes;
 
+use crate::frame::Change;
+use crate::operation::Operation;
 use crate::refusal::Refusal;
 
 /// Names an append, a read or a barrier until it is answered. The hub counts them.
@@ -32,6 +34,31 @@ pub struct RowKey {
     pub table: u8,
     /// The key in it.
     pub key: Bytes,
+}
+
+/// What an operation does to the room on a disk that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It adds to what is kept.
+    Takes,
+    /// It takes values or rights away: a foundation without room gives it what it has set aside for that.
+    Makes,
+    /// It says who is about to ask for either.
+    Begins,
+}
+
+impl Room {
+    /// That of an operation. One that this version does not know adds to what is kept.
+    pub fn of(operation: &[u8]) -> Room {
+        match Operation::decode(operation) {
+            Ok(Operation::Write { items, .. }) if items.iter().all(|item| item.set.is_none()) => Room::Makes,
+            Ok(Operation::Grant { change: Change::Revoke | Change::Rules(_) | Change::Key(_), .. }) => Room::Makes,
+            Ok(Operation::Begin { .. }) => Room::Begins,
+            // What goes by itself is asked for again and again, and nobody waits for it.
+            Ok(Operation::Expire { .. } | Operation::Forget { .. }) => Room::Takes,
+            Ok(Operation::Write { .. } | Operation::Grant { .. }) | Err(_) => Room::Takes,
+        }
+    }
 }
 
 /// What the hub asks its foundation for.

@@ -7,8 +7,9 @@
 //!
 //! The parts, each a file: `join` lets a link in, `grants` says with which rights, `events` routes, `topics` numbers
 //! names, `requests` answers, `links` holds the links, `sessions` remembers who may come back, `members` knows who is
-//! alive, `report` tells it.
+//! alive, `report` tells it, `counters` counts what was refused.
 
+mod counters;
 mod events;
 mod foundation;
 mod grants;
@@ -22,6 +23,7 @@ mod services;
 mod sessions;
 mod timers;
 mod topics;
+mod usage;
 mod values;
 mod watches;
 
@@ -32,10 +34,11 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use serde::{Deserialize, Serialize};
 
+pub use counters::{Counters, Dropped, LinkRefusal, ProtocolError};
 use foundation::Conversation;
 pub use grants::{Admission, Applicant};
 pub use links::LinkId;
-use links::{Link, Links, Phase};
+use links::{Links, Phase};
 use members::Members;
 pub use members::Membership;
 pub(crate) use members::beat_of;
@@ -70,6 +73,10 @@ const LONG_FIELDS_BYTES_MAX: usize = limits::BATCH_ITEMS_MAX * 1024;
 pub struct HubConfig {
     /// Links at one time.
     pub links_max: usize,
+    /// Links at one time of one source; see [`limits::LINKS_PER_SOURCE_MAX`].
+    pub links_per_source_max: usize,
+    /// Subscriptions of all links.
+    pub subscriptions_max: usize,
     /// The longest payload, headers included, in bytes; at most [`limits::PAYLOAD_BYTES_MAX`].
     pub payload_bytes_max: usize,
     /// What may wait in the bulk lane of one link, in bytes; raised to what one event of the longest payload takes.
@@ -94,6 +101,8 @@ impl Default for HubConfig {
     fn default() -> HubConfig {
         HubConfig {
             links_max: limits::LINKS_MAX,
+            links_per_source_max: limits::LINKS_PER_SOURCE_MAX,
+            subscriptions_max: limits::SUBSCRIPTIONS_MAX,
             payload_bytes_max: limits::PAYLOAD_BYTES_DEFAULT,
             link_bulk_bytes_max: limits::LINK_BULK_BYTES_MAX,
             hub_bulk_bytes_max: limits::HUB_BULK_BYTES_MAX,
@@ -237,6 +246,7 @@ pub struct HubState {
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
     notices: Vec<Notice>,
+    counters: Counters,
     publisher_last: u32,
     bulk_bytes: usize,
     failures: u32,
@@ -287,6 +297,7 @@ impl HubState {
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
+            counters: Counters::new(),
             publisher_last: 0,
             bulk_bytes: 0,
             failures: 0,
@@ -312,34 +323,18 @@ impl HubState {
         self.tokens.insert(name, key);
     }
 
-    /// Changes what can be changed while the hub runs: how many links there may be, what may wait in bulk lanes, how it
-    /// judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No link is cut: where
-    /// there are more than there may be now, no more are let in. Beats and the room of a bulk lane are told to a link when
-    /// it joins, so they change for those that join later.
+    /// Changes what can be changed while the hub runs: how many links there may be, in all and of one source, what may wait
+    /// in bulk lanes, how it judges who is alive, and how providers are chosen. The rest of `config` is not looked at. No
+    /// link is cut: where there are more than there may be now, no more are let in. Beats and the room of a bulk lane are
+    /// told to a link when it joins, so they change for those that join later.
     pub fn reconfigure(&mut self, config: &HubConfig) {
         self.config.links_max = config.links_max;
+        self.config.links_per_source_max = config.links_per_source_max;
         self.config.link_bulk_bytes_max = config.link_bulk_bytes_max;
         self.config.hub_bulk_bytes_max = config.hub_bulk_bytes_max;
         self.config.membership = config.membership.clone();
         self.config.select = config.select;
         self.config.put_in_order();
-    }
-
-    /// A connection was accepted.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::Limit`] when the hub has all the links it may have; the shell closes the connection.
-    pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
-        self.advance(now);
-        if self.links.len() >= self.config.links_max {
-            let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
-            return Err(Refusal::new(Code::Limit, text));
-        }
-        let heard = self.membership_clock();
-        let link = self.links.insert(Link::new(peer, heard));
-        self.timers.set(self.now + self.config.join_time, Timer::Join(link));
-        Ok(link)
     }
 
     /// The transport has found out who is on the other end of a link: to be told before anything that came on it.
@@ -371,11 +366,44 @@ impl HubState {
         if suspect {
             self.heard_again(link);
         }
-        if let Err(refusal) = self.read(link, input) {
-            input.clear();
-            self.close(link, refusal);
-            self.close_doomed();
+        let before = input.len();
+        match self.read(link, input) {
+            Ok(()) => self.time_half(link, input.len() < before, !input.is_empty(), heard),
+            Err(refusal) => {
+                input.clear();
+                self.close(link, refusal);
+                self.close_doomed();
+            }
         }
+    }
+
+    /// Half a frame may be there: it must come whole in time, however often another byte of it comes. The timer is set once
+    /// and looks again, since a busy link nearly always has half of some frame.
+    fn time_half(&mut self, id: LinkId, another: bool, half: bool, heard: Time) {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.is_joined()) else { return };
+        if !half {
+            link.half_since = None;
+        } else if another || link.half_since.is_none() {
+            link.half_since = Some(heard);
+            if !link.half_timed {
+                link.half_timed = true;
+                self.timers.set(self.now + limits::FRAME_TIME_MAX, Timer::Frame(id));
+            }
+        }
+    }
+
+    fn expire_half(&mut self, id: LinkId) {
+        let clock = self.membership_clock();
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.half_timed = false;
+        let Some(since) = link.half_since else { return };
+        let left = limits::FRAME_TIME_MAX.saturating_sub(clock.since(since));
+        if left.is_zero() {
+            let text = format!("the rest of a frame did not come within {} s", limits::FRAME_TIME_MAX.as_secs());
+            return self.close(id, Refusal::new(Code::TimedOut, text));
+        }
+        link.half_timed = true;
+        self.timers.set(self.now + left, Timer::Frame(id));
     }
 
     /// Gives the next link that has something to write or to be closed. Each is given once until it is touched again.
@@ -425,7 +453,11 @@ impl HubState {
     /// The connection is gone. Nothing of the link remains but, for a while, the incarnation that may come back.
     pub fn closed(&mut self, link: LinkId, now: Time) {
         self.advance(now);
-        self.leave(link, &Refusal::new(Code::LinkLost, "the connection ended"));
+        let lost = Refusal::new(Code::LinkLost, "the connection ended");
+        if let Some(state) = self.links.get(link).filter(|state| !state.is_joined() && !state.is_closing()) {
+            self.counters.count_close(&state.phase, &lost);
+        }
+        self.leave(link, &lost);
         if let Some(state) = self.links.remove(link) {
             self.bulk_bytes -= state.lanes.bulk.bytes();
             for timer in [Timer::Join(link), Timer::Stuck(link), Timer::Release(link)] {
@@ -559,6 +591,7 @@ impl HubState {
         if link.is_closing() {
             return;
         }
+        self.counters.count_close(&link.phase, &refusal);
         if !link.is_joined() {
             self.notices.push(Notice::Refused(refusal.clone()));
         }
@@ -582,9 +615,13 @@ impl HubState {
 
     /// Writes a frame to a link's control lane. A link that lets too much pile up there is closed soon.
     fn control(&mut self, id: LinkId, frame: &Frame<'_>) {
-        let Some(link) = self.links.get_mut(id) else { return };
+        // What is answered to a link that was closed meanwhile would come behind Close.
+        let Some(link) = self.links.get_mut(id).filter(|link| !link.is_closing()) else { return };
+        if let Frame::Refused { code, .. } = frame {
+            self.counters.count_refused(*code);
+        }
         frame.encode(&mut link.lanes.control);
-        if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX && !link.is_closing() {
+        if link.lanes.control.len() > limits::LINK_CONTROL_BYTES_MAX {
             link.lanes.control.clear();
             let text = format!(
                 "more than {} bytes of answers wait on this link: it does not read",
@@ -609,6 +646,7 @@ impl HubState {
                     self.close(id, Refusal::new(Code::TimedOut, text));
                 }
             }
+            Timer::Frame(id) => self.expire_half(id),
             Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {

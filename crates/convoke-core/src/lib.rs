@@ -43,7 +43,8 @@ mod tree;
 
 pub use frame::{InfoOwned, MasterWish};
 pub use hub::{
-    Admission, Applicant, Census, HubConfig, HubIdentity, HubState, LinkId, Membership, Notice, Peer, SelectDefault,
+    Admission, Applicant, Census, Counters, Dropped, HubConfig, HubIdentity, HubState, LinkId, LinkRefusal, Membership,
+    Notice, Peer, ProtocolError, SelectDefault,
 };
 pub use name::{Name, NameError, Pattern};
 pub use node::{

@@ -27,8 +27,15 @@ pub const BEFORE_JOIN_BYTES_MAX: usize = 64 << 10;
 /// How long a link may take to join: a slow human is not on the other end.
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long a frame may take from its first byte to its last, once its link has joined: the longest at 2 KiB a second.
+pub const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// Links of a hub. An idle one costs about a kilobyte.
 pub const LINKS_MAX: usize = 10_000;
+
+/// Links from one address, or of IPv6 from one network of 2^64 addresses, which anybody may have: so nobody takes all that a
+/// hub may have, and a busy machine behind one address still has enough. Those of the hub's own machine are not counted.
+pub const LINKS_PER_SOURCE_MAX: usize = 1000;
 
 /// Subscriptions of one link.
 pub const SUBSCRIPTIONS_PER_LINK_MAX: usize = 10_000;
@@ -265,6 +272,10 @@ pub const MEMBERS_AWAY_MAX: usize = 10_000;
 
 /// How often what changes all the time is told to those who watch it.
 pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is looked at in such a pause to tell it, in rows; then what was found before must do until the next. It takes less
+/// than a thirtieth of the pause, as [`LOOKED_AT_MAX`] takes less than a millisecond.
+pub const REPORT_ROWS_MAX: i64 = 1 << 17;
 
 /// Providers of one service that a hub lists.
 pub const PROVIDERS_LISTED_MAX: usize = 4096;

@@ -185,7 +185,9 @@ fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Expect, Item};
+    use crate::foundation::Room;
+    use crate::frame::{Expect, Item, Set};
+    use crate::payload::Encoding;
 
     #[test]
     fn an_operation_is_read_as_it_was_written() {
@@ -207,5 +209,36 @@ mod tests {
                 assert_ne!(Operation::decode(&bytes[..cut]).ok(), Some(operation.clone()), "cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn what_takes_values_or_rights_away_makes_room() {
+        let incarnation = Incarnation { epoch: 3, counter: 9 };
+        let delete = Item { name: b"a/#", every: true, expect: Expect::Anything, set: None };
+        let payload = Set { encoding: Encoding::Json, payload: b"1", ttl_ms: 0, ephemeral: false };
+        let set = Item { set: Some(payload), ..delete };
+        let write = |items: &[Item<'_>]| {
+            let items = Items::encode(items);
+            let items = Items::encoded(&items);
+            Room::of(&Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 0, items }.encode())
+        };
+        assert_eq!(write(&[delete, delete]), Room::Makes);
+        assert_eq!(write(&[delete, set]), Room::Takes);
+        let grant = |change| {
+            Room::of(
+                &Operation::Grant {
+                    by: GrantId { hub: [5; 16], epoch: 3, number: 1 },
+                    name: b"cam",
+                    wall_ms: 9,
+                    change,
+                }
+                .encode(),
+            )
+        };
+        assert_eq!(grant(Change::Revoke), Room::Makes);
+        assert_eq!(grant(Change::Create { key: None, rules: Vec::new() }), Room::Takes);
+        let begin = Operation::Begin { incarnation, node: b"press/1", secret: TokenKey::from_bytes([7; 32]) };
+        assert_eq!(Room::of(&begin.encode()), Room::Begins);
+        assert_eq!(Room::of(b"something else"), Room::Takes);
     }
 }

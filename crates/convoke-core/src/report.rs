@@ -13,10 +13,13 @@
 //! | `$hub/services/<service>` | [`ServiceReport`]; only while somebody looks |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
 //! | `$hub/tokens/<name>` | [`TokenReport`] |
+//! | `$hub/limits` | a list of [`LimitReport`]; only while somebody looks |
+//! | `$hub/counters` | [`CountersReport`]; only while somebody looks |
 //!
 //! Times are milliseconds since 1970 by the wall clock that the hub read once, when it started: a clock that is set
 //! later changes nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -42,6 +45,12 @@ pub const TOKENS: &str = "$hub/tokens/";
 
 /// Where the hub tells how much it holds.
 pub const STATUS: &str = "$hub/status";
+
+/// Where the hub tells how much of each of its limits is used.
+pub const LIMITS: &str = "$hub/limits";
+
+/// Where the hub tells what it has refused, closed and dropped.
+pub const COUNTERS: &str = "$hub/counters";
 
 /// Where the hub tells who is master.
 pub const MASTER: &str = "$hub/master";
@@ -157,6 +166,61 @@ pub struct StatusReport {
     /// Everything that it counts.
     #[serde(flatten)]
     pub census: crate::hub::Census,
+}
+
+/// One limit of a hub, and how much of it is used now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReport {
+    /// What is limited, in words of a metric's name: `links`, `bulk_bytes`. Never changed. What ends with `_bytes` is in
+    /// bytes, and the rest is counted.
+    pub name: String,
+    /// How much there is; of what each link, source, node or name may have, what the one has that has the most.
+    pub used: u64,
+    /// How much there may be.
+    pub most: u64,
+    /// What happens with what is more.
+    pub excess: Excess,
+}
+
+/// What happens with what is more than a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Excess {
+    /// It is refused, and who wanted it is told.
+    Refused,
+    /// Events are dropped as the policies of their links say; or what is too much is not given out. That is announced.
+    Dropped,
+    /// The link is closed.
+    Closed,
+    /// The oldest is forgotten: that it is full is as it should be.
+    Forgotten,
+    /// It goes another way, which is slower.
+    Slower,
+}
+
+/// What a hub has counted since it started. The keys of the maps are words that never change, and all of them are always
+/// there; those of codes are the words of a [`Code`](crate::Code).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CountersReport {
+    /// Connections that were let in as links, joined or not.
+    pub links_opened: u64,
+    /// Links on which a node has joined.
+    pub links_joined: u64,
+    /// Connections on which none has, by [why not](crate::LinkRefusal).
+    pub links_refused: BTreeMap<String, u64>,
+    /// Links of joined nodes that have ended, by the code of why.
+    pub links_closed: BTreeMap<String, u64>,
+    /// Requests, writes and events that were refused, by code.
+    pub refused: BTreeMap<String, u64>,
+    /// Calls that have ended without an answer of a program, by code.
+    pub calls_refused: BTreeMap<String, u64>,
+    /// What came that was wrong, by [what was wrong with it](crate::ProtocolError).
+    pub protocol_errors: BTreeMap<String, u64>,
+    /// [What](crate::Dropped) was dropped.
+    pub dropped: BTreeMap<String, u64>,
+    /// What was looked at to tell about the hub itself, in rows: what watching it costs.
+    pub report_rows: u64,
 }
 
 /// What the hub knows about a link.

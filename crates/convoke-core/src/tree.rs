@@ -134,15 +134,29 @@ impl<T> Tree<T> {
     ///
     /// Looks only at nodes whose words match a beginning of the name. Allocates nothing.
     pub(crate) fn matching<'a>(&'a self, name: &str, mut visit: impl FnMut(&'a T)) {
+        let all = self.matching_until(name, |value| {
+            visit(value);
+            ControlFlow::Continue(())
+        });
+        debug_assert!(all.is_continue(), "nobody has broken it off");
+    }
+
+    /// In a tree of patterns: whether one matches this name. Looks no further than the first that does.
+    pub(crate) fn is_matched(&self, name: &str) -> bool {
+        self.matching_until(name, |_| ControlFlow::Break(())).is_break()
+    }
+
+    fn matching_until<'a>(&'a self, name: &str, mut visit: impl FnMut(&'a T) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut ids = [None; NAME_WORDS_MAX];
-        let Some(words) = self.look_up(name, &mut ids) else { return };
+        let Some(words) = self.look_up(name, &mut ids) else { return ControlFlow::Continue(()) };
         if name.starts_with('$') {
             // Wildcards in the first word leave the hub's own names out.
-            if let Some(node) = words[0].and_then(|word| self.child(ROOT, word)) {
-                self.matching_below(node, &words[1..], &mut visit);
+            match words[0].and_then(|word| self.child(ROOT, word)) {
+                Some(node) => self.matching_below(node, &words[1..], &mut visit),
+                None => ControlFlow::Continue(()),
             }
         } else {
-            self.matching_below(ROOT, words, &mut visit);
+            self.matching_below(ROOT, words, &mut visit)
         }
     }
 
@@ -171,24 +185,27 @@ impl<T> Tree<T> {
     }
 
     /// Recurses at most [`NAME_WORDS_MAX`] deep.
-    fn matching_below<'a>(&'a self, node: NodeId, words: &[Option<WordId>], visit: &mut impl FnMut(&'a T)) {
+    fn matching_below<'a>(
+        &'a self,
+        node: NodeId,
+        words: &[Option<WordId>],
+        visit: &mut impl FnMut(&'a T) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         self.step();
         if self.nodes[node].first_child != NONE {
             if let Some(rest) = self.child(node, REST) {
-                self.visit_value(rest, visit);
+                self.visit_value(rest, visit)?;
             }
             if let Some((&word, words)) = words.split_first() {
                 if let Some(one) = self.child(node, PLUS) {
-                    self.matching_below(one, words, visit);
+                    self.matching_below(one, words, visit)?;
                 }
                 if let Some(same) = word.and_then(|word| self.child(node, word)) {
-                    self.matching_below(same, words, visit);
+                    self.matching_below(same, words, visit)?;
                 }
             }
         }
-        if words.is_empty() {
-            self.visit_value(node, visit);
-        }
+        if words.is_empty() { self.visit_value(node, visit) } else { ControlFlow::Continue(()) }
     }
 
     /// Recurses at most [`NAME_WORDS_MAX`] deep.
@@ -263,10 +280,10 @@ impl<T> Tree<T> {
         if value == NONE { ControlFlow::Continue(()) } else { (walk.visit)(&self.values[value]) }
     }
 
-    fn visit_value<'a>(&'a self, node: NodeId, visit: &mut impl FnMut(&'a T)) {
-        let value = self.nodes[node].value;
-        if value != NONE {
-            visit(&self.values[value]);
+    fn visit_value<'a>(&'a self, node: NodeId, visit: &mut impl FnMut(&'a T) -> ControlFlow<()>) -> ControlFlow<()> {
+        match self.nodes[node].value {
+            NONE => ControlFlow::Continue(()),
+            value => visit(&self.values[value]),
         }
     }
 

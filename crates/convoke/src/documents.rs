@@ -15,9 +15,12 @@ pages! {
     Events = "docs/guide/events.md";
     Values = "docs/guide/values.md";
     Services = "docs/guide/services.md";
+    Members = "docs/guide/members.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";
     Rights = "docs/guide/rights.md";
     TwoMachines = "docs/guide/two-machines.md";
     InOneProgram = "docs/guide/in-one-program.md";
+    ClientDispatcherServer = "docs/coming-from/client-dispatcher-server.md";
+    OrderedStarServer = "docs/coming-from/ordered-star-server.md";
 }

@@ -41,6 +41,9 @@ pub struct HubOptions {
     pub data: Option<PathBuf>,
     /// Links at one time; 10,000 if zero.
     pub links_max: usize,
+    /// Links at one time from one address, or of IPv6 from one network of 64 bits; 1,000 if zero. Those of the hub's own
+    /// machine are not counted.
+    pub links_per_source_max: usize,
     /// The longest payload, headers included, in bytes; 1 MiB if zero, 64 MiB at most.
     pub payload_bytes_max: usize,
     /// What may wait for one link before its slow policy decides, in bytes; 8 MiB if zero, at least 1 MiB: a turn of the
@@ -80,6 +83,7 @@ impl HubOptions {
             }
         };
         set(&mut config.links_max, self.links_max);
+        set(&mut config.links_per_source_max, self.links_per_source_max);
         set(&mut config.payload_bytes_max, self.payload_bytes_max);
         set(&mut config.link_bulk_bytes_max, self.link_bulk_bytes_max);
         set(&mut config.hub_bulk_bytes_max, self.hub_bulk_bytes_max);

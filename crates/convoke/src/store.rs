@@ -15,6 +15,7 @@ mod file;
 mod full;
 mod pending;
 mod pieces;
+mod reserve;
 #[cfg(test)]
 pub(crate) mod tests;
 mod thread;
@@ -25,7 +26,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convoke_core::foundation::{Ask, RowKey, Ticket, Told};
+use convoke_core::foundation::{Ask, Room, RowKey, Ticket, Told};
 use convoke_core::{Code, Refusal};
 
 use crate::error::Error;
@@ -33,6 +34,7 @@ use disk::{Disk, Failed, FileDisk, WatchedDisk};
 use file::{Fault, Reach, StoreFile, Unusable};
 use full::{FullDisk, Want};
 use pending::Pending;
+pub(crate) use reserve::{Reserve, STEP as RESERVE_STEP};
 pub(crate) use thread::{Queue, StoreThread, Tell};
 
 /// The file in the hub's folder.
@@ -86,6 +88,12 @@ pub(crate) struct Store {
     /// operations, and the disk is given little at a time.
     with_rows: bool,
     full: FullDisk,
+    /// Rows wait that take something away: they too may use the room that was set aside.
+    makes_room: bool,
+    /// What is given up next of the room that was set aside, in bytes: it doubles until it is enough.
+    reserve_step: u64,
+    /// When it is tried to set room aside again.
+    refill: Option<Instant>,
     failed: bool,
 }
 
@@ -107,6 +115,11 @@ fn refuse(shown: &str, why: Unusable) -> Error {
     }
 }
 
+/// Whether an error means that there is no room on the disk.
+pub(crate) fn has_no_room(error: &std::io::Error) -> bool {
+    Want::of(error).is_some_and(Want::is_of_the_disk)
+}
+
 impl Store {
     /// Opens the store at `path`, which is made if it is not there. Reads all of it once.
     ///
@@ -124,7 +137,17 @@ impl Store {
     fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16], spare_bytes_max: u64) -> Result<Store, Error> {
         let disk = WatchedDisk::new(disk);
         let refused = |why| refuse(&shown, why);
-        let (mut file, mut reach) = StoreFile::open(&disk, history).map_err(refused)?;
+        let mut step = RESERVE_STEP;
+        let (mut file, mut reach) = loop {
+            match StoreFile::open(&disk, history) {
+                Err(Unusable::Io(failed))
+                    if has_no_room(&failed.error) && !disk.watch().sync_failed() && disk.give_up_reserve(step) =>
+                {
+                    step *= 2;
+                }
+                opened => break opened.map_err(refused)?,
+            }
+        };
         let room = disk.room().map_err(|failed| refused(failed.into()))?;
         // Only a large one can have so much to spare, and finding out takes a look at all of it.
         if room > spare_bytes_max {
@@ -152,6 +175,7 @@ impl Store {
                 }
             }
         }
+        let refill = (!disk.refill_reserve()).then(|| Instant::now() + reserve::WAIT);
         Ok(Store {
             disk,
             shown,
@@ -166,6 +190,9 @@ impl Store {
             pending_since: None,
             with_rows: false,
             full: FullDisk::default(),
+            makes_room: false,
+            reserve_step: RESERVE_STEP,
+            refill,
             failed: false,
         })
     }
@@ -177,7 +204,7 @@ impl Store {
 
     /// When [`turn`](Store::turn) must be called although nothing was asked.
     pub(crate) fn due(&self) -> Option<Instant> {
-        [self.write_due(), self.full.due()].into_iter().flatten().min()
+        [self.write_due(), self.full.due(), self.refill].into_iter().flatten().min()
     }
 
     /// When something is to be written, or the file opened, although nothing was asked.
@@ -205,6 +232,9 @@ impl Store {
         let rows_are_due = self.pending.bytes() > ROWS_WAITING_BYTES_MAX || self.must_write();
         if self.file.is_some() && (!self.operations.is_empty() || !self.answers.is_empty() || rows_are_due) {
             self.commit(rows_are_due, tell);
+        }
+        if self.refill.is_some_and(|due| due <= Instant::now()) {
+            self.refill = (!self.disk.refill_reserve()).then(|| Instant::now() + reserve::WAIT);
         }
         if let Some(news) = self.full.news(&self.shown, Instant::now()) {
             tracing::warn!("{news}");
@@ -240,7 +270,9 @@ impl Store {
                     None => self.asks.push_front(Ask::Snapshot),
                 }
             }
-            Ask::Append { ticket, .. } if self.full.is_resting(Instant::now()) => {
+            Ask::Append { ticket, operation }
+                if self.full.is_resting(Instant::now()) && Room::of(&operation) != Room::Makes =>
+            {
                 let why = self.full.refuse(Instant::now());
                 self.answers.push(Answer::Told(Told::NotDone { ticket, why }));
             }
@@ -276,8 +308,10 @@ impl Store {
             Err(Fault::Full(want)) => {
                 self.full.found(want, began, Instant::now());
                 self.open_again(tell);
-                // That took its time too.
-                self.full.found(want, began, Instant::now());
+                // That took its time too. If it has found room in the reserve the disk is full for all others.
+                if self.full.is_full() {
+                    self.full.found(want, began, Instant::now());
+                }
             }
             Err(Fault::Grave(why)) => self.fail(&why, tell),
         }
@@ -297,7 +331,10 @@ impl Store {
         if self.with_rows {
             self.pending.clear();
             self.pending_since = None;
+            self.makes_room = false;
         }
+        self.makes_room |= self.asks_for_room();
+        self.reserve_step = RESERVE_STEP;
         self.answer(true, tell);
         self.reach = next;
     }
@@ -313,16 +350,59 @@ impl Store {
                 if reach == self.reach_next() {
                     self.written(tell);
                 } else if reach == self.reach {
-                    self.answer(false, tell);
+                    self.not_written(tell);
                 } else {
                     self.fail(&Unusable::Corrupt("after the disk was full it is not what it was".into()), tell);
                 }
             }
             Err(why) => match Fault::of(why, self.disk.watch()) {
+                Fault::Full(want) if want.is_of_the_disk() && self.give_up_reserve() => self.open_again(tell),
                 Fault::Full(want) => self.full.found(want, Instant::now(), Instant::now()),
                 Fault::Grave(why) => self.fail(&why, tell),
             },
         }
+    }
+
+    /// The transaction found no room, and is not there. If something in it takes something away, that is tried again with
+    /// room that was set aside.
+    fn not_written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let asks_for_room = self.asks_for_room();
+        if !(asks_for_room || self.makes_room && self.with_rows)
+            || !self.full.is_of_the_disk()
+            || !self.give_up_reserve()
+        {
+            return self.answer(false, tell);
+        }
+        if !asks_for_room {
+            self.answer(false, tell);
+            return self.commit(true, tell);
+        }
+        let mut kept = Vec::new();
+        let mut operations = mem::take(&mut self.operations).into_iter();
+        for answer in &mut self.answers {
+            if let Answer::Appended = answer {
+                let (ticket, operation) = operations.next().expect("there is one for each answer");
+                if Room::of(&operation) == Room::Takes {
+                    *answer = Answer::Told(Told::NotDone { ticket, why: self.full.refuse(Instant::now()) });
+                } else {
+                    kept.push((ticket, operation));
+                }
+            }
+        }
+        self.operations = kept;
+        self.commit(self.with_rows, tell);
+    }
+
+    /// Whether an operation of the transaction at hand takes something away.
+    fn asks_for_room(&self) -> bool {
+        self.operations.iter().any(|(_, operation)| Room::of(operation) == Room::Makes)
+    }
+
+    fn give_up_reserve(&mut self) -> bool {
+        self.refill = Some(Instant::now() + reserve::WAIT);
+        let given = self.disk.give_up_reserve(self.reserve_step);
+        self.reserve_step = if given { 2 * self.reserve_step } else { RESERVE_STEP };
+        given
     }
 
     /// Tells all that waited for the transaction, whether it was done or not.

@@ -14,6 +14,7 @@ pub(crate) mod unix;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 
 use buffers::{Buffers, Turn};
 use bytes::BytesMut;
@@ -146,8 +147,9 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Waits for the next connection, and tells who is on its other end as far as the transport knows.
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    /// Waits for the next connection, and tells who is on its other end as far as the transport knows, and from which address
+    /// of a network it comes.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer, Option<IpAddr>)> {
         match self {
             Listener::Tcp(listener) => tcp::accept(listener).await,
             #[cfg(unix)]

@@ -99,6 +99,15 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
+fn the_index_of_the_guide_names_every_page() {
+    let guide = root().join("docs/guide");
+    let index = fs::read_to_string(guide.join("README.md")).unwrap();
+    for page in files(&guide, "md").into_iter().filter(|page| page != "README.md") {
+        assert!(index.contains(&format!("]({page})")), "docs/guide/README.md does not name {page}");
+    }
+}
+
+#[test]
 fn bounds_told_in_the_guide_are_those_of_the_code() {
     let page = |name: &str| fs::read_to_string(root().join("docs/guide").join(name)).unwrap().replace('\n', " ");
     let (events, links) = (page("events.md"), page("permanent-links.md"));

@@ -1,4 +1,5 @@
 //! Story: several programs share the events that they subscribe to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

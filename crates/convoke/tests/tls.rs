@@ -353,7 +353,19 @@ async fn a_hub_does_not_start_with_a_certificate_that_it_cannot_use() {
     let tls = signer.sign(folder.path(), &["127.0.0.1"], server);
     let elsewhere = tempfile::tempdir().unwrap();
     let other = signer.sign(elsewhere.path(), &["127.0.0.1"], server);
+    let encrypted = path("encrypted.key");
+    let key = fs::read_to_string(&tls.key).unwrap().replace(" PRIVATE KEY", " ENCRYPTED PRIVATE KEY");
+    fs::write(&encrypted, key).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&encrypted, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     for (tls, says) in [
+        (
+            TlsOptions { key: encrypted, ..tls.clone() },
+            "the key is encrypted; take the passphrase off, and make the file readable for its owner only",
+        ),
         (TlsOptions { key: other.key, ..tls.clone() }, "own.key` is not its key"),
         (TlsOptions { certificate: path("nowhere"), ..tls.clone() }, "nowhere`: No such file or directory"),
         (
@@ -382,6 +394,55 @@ async fn beyond_this_machine_a_hub_takes_links_over_tls_only() {
     let (code, text) = refused(&here, believing(&hub, signer.authority())).await;
     assert!(code == Code::Unauthorized && text.starts_with("this address takes links over TLS only"), "{text}");
     soon(Node::connect_with(format!("tls://{here}"), believing(&hub, signer.authority()))).await.unwrap();
+}
+
+/// An address of this machine that is not only its own, if it has one. Nothing is sent to find out.
+fn address_in_a_network() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[tokio::test]
+async fn one_source_has_only_so_many_links_and_this_machine_as_many_as_it_likes() {
+    let Some(own) = address_in_a_network() else { return println!("skipped: this machine is in no network") };
+    let folder = tempfile::tempdir().unwrap();
+    let tls = Some(Signer::new().sign(folder.path(), &["localhost"], server));
+    let options = HubOptions { tls, links_per_source_max: 2, ..HubOptions::listen(["0.0.0.0:0"]) };
+    let hub = Hub::start(options).await.unwrap();
+    let address = hub.addresses()[0].to_string();
+    let port = port(&address);
+    let mut links = Vec::new();
+    for _ in 0..2 {
+        let mut link = TcpStream::connect((own, port)).await.unwrap();
+        link.write_all(HALF_HELLO).await.unwrap();
+        links.push(link);
+    }
+    let refused = to_the_end(&mut TcpStream::connect((own, port)).await.unwrap()).await;
+    let refused = String::from_utf8_lossy(&refused).into_owned();
+    let told = format!("the hub has 2 links from {own}, which is all it may have of one source; try again later");
+    assert!(refused.contains(&told), "{refused}");
+    for _ in 0..5 {
+        let mut link = dial(&address).await;
+        link.write_all(HALF_HELLO).await.unwrap();
+        links.push(link);
+    }
+    for link in &mut links {
+        let mut byte = [0];
+        let waits = tokio::time::timeout(Duration::from_millis(20), link.peek(&mut byte)).await;
+        assert!(waits.is_err(), "the hub waits for more: {waits:?}");
+    }
+    // With one link less there is room for another.
+    links.remove(0);
+    loop {
+        let mut again = TcpStream::connect((own, port)).await.unwrap();
+        again.write_all(HALF_HELLO).await.unwrap();
+        if tokio::time::timeout(Duration::from_millis(100), again.peek(&mut [0])).await.is_err() {
+            break;
+        }
+    }
+    hub.stop().await;
 }
 
 #[tokio::test]

@@ -44,11 +44,25 @@ pub(crate) struct ListArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A line `WHAT VALUE` for each thing that the hub tells about itself; with --json one object.
+A line `WHAT VALUE` for each thing that the hub tells about itself, and `WHAT USED of MOST` for each limit of which something \
+is used, with `nearly full` from four fifths on; with --json one object, and in it all limits.
 
 Example:
   convoke status")]
 pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The text format of Prometheus: gauges of what there is and of each limit, and counters of all that was refused, closed or \
+dropped. With --json a line for each number. docs/metrics.md lists all metrics.
+
+Examples:
+  convoke metrics
+  convoke metrics > hub.prom.new && mv hub.prom.new /var/lib/node_exporter/hub.prom")]
+pub(crate) struct MetricsArguments {
     #[command(flatten)]
     pub(crate) node: NodeArguments,
 }

@@ -180,10 +180,12 @@ pub(crate) enum ExplainVerb {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit code 0 if it is allowed, 77 if not. NODE is a node that is joined, or else a token: then the answer is that for a node \
-of its name.
+of its name, with its name as author, unless --as-node or --as-author say otherwise. That makes a difference where rules \
+speak of `%node` or `%author`.
 
-Example:
-  convoke explain allow cam publish cam/1/image")]
+Examples:
+  convoke explain allow cam publish cam/1/image
+  convoke explain allow lab set lab/press-1/force --as-node lab/press-1")]
 pub(crate) struct ExplainAllowArguments {
     /// Who wants to do it
     #[arg(value_name = "NODE")]
@@ -196,6 +198,14 @@ pub(crate) struct ExplainAllowArguments {
     /// On which name
     #[arg(id = "of", value_name = "NAME")]
     pub(crate) name: String,
+
+    /// NODE is a token, and this the node that joins with it [default: a node of the token's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) as_node: Option<String>,
+
+    /// NODE is a token, and this the author of what is done with it [default: the token's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) as_author: Option<String>,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,

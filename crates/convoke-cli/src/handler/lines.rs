@@ -1,4 +1,7 @@
 //! One process for all calls: a line of JSON in, a line out, one call after the other.
+//!
+//! What it says before its first call is a greeting, and no answer: it is dropped, with a word. Where it is started again,
+//! for a call that waits, the same words are its greeting again.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -7,7 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use convoke::{Failure, Payload};
-use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::ChildStdout;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -21,27 +25,56 @@ const RESTART_PAUSE: Duration = Duration::from_millis(250);
 /// Calls on their way to the process, in a count; what waits beyond them waits in the node.
 const WAITING_MAX: usize = 16;
 
+/// How much of a greeting is known again, in lines; and how long it is, in bytes. Who says more before any call wants
+/// nothing of us.
+const GREETING_LINES_MAX: usize = 64;
+const GREETING_BYTES_MAX: usize = 64 << 10;
+
+/// How much of a line a sentence shows, in characters.
+const SHOWN_CHARS_MAX: usize = 100;
+
 type Waiting = (Job, Instant, oneshot::Sender<Answer>);
+
+/// What there is to do.
+enum Task {
+    /// To be there before the first call.
+    Start,
+    Handle(Waiting),
+}
 
 /// The way to the one process.
 #[derive(Clone)]
 pub(super) struct Lines {
-    jobs: mpsc::Sender<Waiting>,
+    tasks: mpsc::Sender<Task>,
 }
 
 impl Lines {
     pub(super) fn new(command: Arc<Command>, stopping: watch::Receiver<bool>, alive: mpsc::Sender<()>) -> Lines {
-        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        let (tasks, waiting) = mpsc::channel(WAITING_MAX);
+        let worker = Worker {
+            command,
+            stopping,
+            process: None,
+            started: None,
+            called: false,
+            said: Vec::new(),
+            greeting: Vec::new(),
+        };
         tokio::spawn(async move {
-            Worker { command, stopping, process: None, started: None }.run(waiting).await;
+            worker.run(waiting).await;
             drop(alive);
         });
-        Lines { jobs }
+        Lines { tasks }
+    }
+
+    pub(super) async fn begin(&self) {
+        // If it has stopped, so does all else.
+        let _ = self.tasks.send(Task::Start).await;
     }
 
     pub(super) async fn handle(&self, job: Job, answer: oneshot::Sender<Answer>) {
         // If it has stopped, who waits for the answer is told by that it is dropped.
-        let _ = self.jobs.send((job, Instant::now(), answer)).await;
+        let _ = self.tasks.send(Task::Handle((job, Instant::now(), answer))).await;
     }
 }
 
@@ -51,22 +84,49 @@ struct Worker {
     process: Option<Process>,
     /// When it was started last.
     started: Option<Instant>,
+    /// It has had a call, ever.
+    called: bool,
+    /// What it has said before its first call, up to the end of a line.
+    said: Vec<u8>,
+    /// What it has said before the first call of all, line by line.
+    greeting: Vec<Vec<u8>>,
+}
+
+/// What may come while no call is handled.
+enum Next {
+    Task(Option<Task>),
+    Ended(String),
+    /// A line is in `said`.
+    Said,
 }
 
 impl Worker {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Task>) {
         let mut stopping = self.stopping.clone();
         loop {
             let next = tokio::select! {
-                next = waiting.recv() => Ok(next),
-                _ = stopping.wait_for(|stopping| *stopping) => Ok(None),
-                how = ended(&mut self.process) => Err(how),
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => Next::Task(None),
+                // Before a call, whose answer it would be taken for.
+                next = idle(&mut self.process, (!self.called).then_some(&mut self.said)) => next,
+                next = waiting.recv() => Next::Task(next),
             };
             let (job, came, mut answer) = match next {
-                Ok(Some(next)) => next,
-                Ok(None) => break,
-                Err(how) => {
+                Next::Task(Some(Task::Handle(next))) => next,
+                Next::Task(Some(Task::Start)) => {
+                    if let Err(failure) = self.running().await {
+                        tracing::warn!("{failure}; it is tried again when a call comes");
+                    }
+                    continue;
+                }
+                Next::Task(None) => break,
+                Next::Ended(how) => {
                     self.has_ended_idly(&how).await;
+                    continue;
+                }
+                Next::Said => {
+                    let said = std::mem::take(&mut self.said);
+                    self.greets(&said).await;
                     continue;
                 }
             };
@@ -85,11 +145,55 @@ impl Worker {
         self.end().await;
     }
 
+    /// It has said a line before the first call: that is no answer.
+    async fn greets(&mut self, line: &[u8]) {
+        let command = self.command.shown();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let bytes: usize = self.greeting.iter().map(Vec::len).sum();
+        if self.greeting.len() >= GREETING_LINES_MAX || bytes + line.len() > GREETING_BYTES_MAX {
+            tracing::warn!(
+                "{command} says too much before the first call: it is ended, and started again when a call comes"
+            );
+            return self.end().await;
+        }
+        tracing::warn!("{command} has written {} before the first call: it is dropped, and no answer", shown(line));
+        self.greeting.push(line.to_vec());
+    }
+
+    /// The first call has come: what was said until now, be it half a line, is no part of its answer.
+    async fn listen_from_here(&mut self) {
+        let mut said = std::mem::take(&mut self.said);
+        if let Some(process) = &mut self.process {
+            while let Some(more) = more_said(process).await.filter(|_| said.len() <= GREETING_BYTES_MAX) {
+                said.extend_from_slice(&more);
+            }
+        }
+        for line in said.split_inclusive(|byte| *byte == b'\n') {
+            self.greets(line).await;
+        }
+        self.called = true;
+    }
+
     async fn exchange(&mut self, payload: &Payload) -> Answer {
         let mut line = render::json_alone(payload).into_bytes();
         line.push(b'\n');
-        let process = self.running().await?;
-        let failure = match exchange(process, &line).await {
+        if !self.called {
+            self.listen_from_here().await;
+        }
+        let before = self.started;
+        self.running().await?;
+        // What it says when it is started is known from the first time.
+        let again = before.is_some() && self.started != before;
+        let mut greeting = if again { self.greeting.clone() } else { Vec::new() }.into_iter();
+        let process = self.process.as_mut().expect("it runs, as of two lines above");
+        let mut answer = exchange(process, &line).await;
+        while let (Ok(Some(said)), Some(expected)) = (&answer, greeting.next()) {
+            if *said != expected {
+                break;
+            }
+            answer = next_line(process).await;
+        }
+        let failure = match answer {
             Ok(Some(answer)) => return Ok(reply(answer)),
             Err(failure) => failure,
             Ok(None) => {
@@ -113,14 +217,15 @@ impl Worker {
     }
 
     async fn has_ended_idly(&mut self, how: &str) {
-        tracing::warn!("{}", self.has_ended(how, "between two calls"));
+        let when = if self.called { "between two calls" } else { "before the first call" };
+        tracing::warn!("{}", self.has_ended(how, when));
         self.end().await;
     }
 
     /// The process, started if there is none.
     async fn running(&mut self) -> Result<&mut Process, Failure> {
         if let Some(process) = &mut self.process {
-            if has_said_more(process).await {
+            if more_said(process).await.is_some() {
                 // Taken for the answer to this call, it would give everybody that of somebody else from now on.
                 let command = self.command.shown();
                 tracing::warn!("{command} has written more than one line for a call: it is started again");
@@ -146,11 +251,23 @@ impl Worker {
     }
 }
 
-/// Waits until the process ends, if there is one, and tells how.
-async fn ended(process: &mut Option<Process>) -> String {
-    match process {
-        Some(process) => process.ended().await,
-        None => std::future::pending().await,
+/// Waits until the process ends, if there is one, or says a line that is wanted. Cancel safe.
+async fn idle(process: &mut Option<Process>, said: Option<&mut Vec<u8>>) -> Next {
+    match (process, said) {
+        (Some(process), Some(said)) => {
+            process.ended_or_said(said, GREETING_BYTES_MAX + 1).await.map_or(Next::Said, Next::Ended)
+        }
+        (Some(process), None) => Next::Ended(process.ended().await),
+        (None, _) => std::future::pending().await,
+    }
+}
+
+/// A line in a sentence.
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("`{}…`", &text[..end]),
+        None => format!("`{text}`"),
     }
 }
 
@@ -164,26 +281,40 @@ pub(super) fn with_words(mut words: String, sentence: &str) -> String {
     words + BETWEEN + sentence
 }
 
-/// Whether there is output that no call has asked for.
-async fn has_said_more(process: &mut Process) -> bool {
-    let Some(stdout) = &mut process.stdout else { return false };
-    poll_fn(|context| match Pin::new(&mut *stdout).poll_fill_buf(context) {
-        Poll::Ready(Ok(bytes)) => Poll::Ready(!bytes.is_empty()),
-        _ => Poll::Ready(false),
+/// Output that no call has asked for, if there is any by now.
+async fn more_said(process: &mut Process) -> Option<Vec<u8>> {
+    let stdout = process.stdout.as_mut()?;
+    let said = poll_fn(|context| match Pin::new(&mut *stdout).poll_fill_buf(context) {
+        Poll::Ready(Ok(bytes)) => Poll::Ready(bytes.to_vec()),
+        _ => Poll::Ready(Vec::new()),
     })
-    .await
+    .await;
+    stdout.consume(said.len());
+    (!said.is_empty()).then_some(said)
 }
 
 /// Writes a line and reads one, without its end; none if there will be none.
 async fn exchange(process: &mut Process, line: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
     let (Some(stdin), Some(stdout)) = (&mut process.stdin, &mut process.stdout) else { return Ok(None) };
-    let mut answer = Vec::new();
-    let mut limited = stdout.take(ANSWER_BYTES_MAX as u64 + 1);
-    let (_, read) = tokio::join!(
+    let (_, answer) = tokio::join!(
         // Whether it is read shows in whether there is an answer.
         async { stdin.write_all(line).await.is_ok() && stdin.flush().await.is_ok() },
-        limited.read_until(b'\n', &mut answer),
+        read_line(stdout),
     );
+    answer
+}
+
+/// Reads one more line of what it has been given before.
+async fn next_line(process: &mut Process) -> Result<Option<Vec<u8>>, Failure> {
+    match &mut process.stdout {
+        Some(stdout) => read_line(stdout).await,
+        None => Ok(None),
+    }
+}
+
+async fn read_line(stdout: &mut BufReader<ChildStdout>) -> Result<Option<Vec<u8>>, Failure> {
+    let mut answer = Vec::new();
+    let read = stdout.take(ANSWER_BYTES_MAX as u64 + 1).read_until(b'\n', &mut answer).await;
     if answer.len() > ANSWER_BYTES_MAX {
         return Err(too_long());
     }

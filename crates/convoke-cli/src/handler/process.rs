@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use convoke::Failure;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
@@ -173,6 +173,22 @@ impl Process {
         }
     }
 
+    /// Waits until it ends, and tells how; or until it has said a line, into `said`, or as much as that may hold. Cancel
+    /// safe: what it has said by then of a line is in `said`.
+    pub(super) async fn ended_or_said(&mut self, said: &mut Vec<u8>, bytes_max: usize) -> Option<String> {
+        let Some(stdout) = &mut self.stdout else { return Some(self.ended().await) };
+        let mut limited = stdout.take(bytes_max.saturating_sub(said.len()) as u64);
+        tokio::select! {
+            biased;
+            // Before its end: what it has said is told first.
+            Ok(1..) = limited.read_until(b'\n', said) => None,
+            status = self.child.wait() => Some(match status {
+                Ok(status) => how(status),
+                Err(error) => crate::exit::reason(&error),
+            }),
+        }
+    }
+
     /// How it has ended, if it has.
     pub(super) fn has_ended(&mut self) -> Option<String> {
         self.child.try_wait().ok().flatten().map(how)
@@ -227,7 +243,10 @@ async fn pass_on(stderr: Option<ChildStderr>, said: Arc<Mutex<LastLine>>) {
         if let Ok(mut said) = said.lock() {
             said.add(&buffer[..len]);
         }
-        let _ = tokio::io::stderr().write_all(&buffer[..len]).await;
+        let mut ours = tokio::io::stderr();
+        let _ = ours.write_all(&buffer[..len]).await;
+        // Else the last words may still be on their way when this program ends.
+        let _ = ours.flush().await;
     }
 }
 

@@ -181,6 +181,31 @@ async fn one_process_answers_line_by_line() {
     assert_eq!(handler.handle(job(Payload::raw(&b"\xff"[..]))).await.unwrap(), json("[3,{\"base64\":\"/w==\"}]"));
 }
 
+#[tokio::test]
+async fn what_a_process_says_before_the_first_call_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let script = format!("echo ready; printf '> '; : > {}; while read line; do echo $line; done", begun.display());
+    let (handler, _ending) = shell(&script, true);
+    handler.begin().await;
+    until(|| begun.exists()).await;
+    assert_eq!(handler.handle(job(json("1"))).await.unwrap(), json("1"));
+    assert_eq!(handler.handle(job(json("2"))).await.unwrap(), json("2"));
+}
+
+#[tokio::test]
+async fn what_a_process_says_whenever_it_is_started_is_no_answer_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let script = format!("echo one; echo two; : > {}; read line; echo $line", begun.display());
+    let (handler, _ending) = shell(&script, true);
+    handler.begin().await;
+    until(|| begun.exists()).await;
+    for call in ["1", "2", "3"] {
+        assert_eq!(handler.handle(job(json(call))).await.unwrap(), json(call));
+    }
+}
+
 /// What is told of a process that has ended before it has answered.
 const NO_ANSWER: &str = "without an answer; it is started again for the next call, at most once in 250 ms";
 

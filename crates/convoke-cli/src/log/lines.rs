@@ -12,6 +12,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::levels::part;
 use super::{Form, Log, Rules};
+use crate::screen::{On, Part, coloured};
 use crate::{render, table};
 
 /// Takes all that is logged in this program. There are no spans.
@@ -59,9 +60,13 @@ struct Shown<'a> {
 
 /// One line with its end.
 pub(super) fn line(rules: &Arc<Rules>, level: Level, part: &str, message: &str) -> String {
+    let shown = || match rules.colours {
+        true => coloured(On::Stderr, colour_of(level), format!("{level:>5}")).into_owned(),
+        false => format!("{level:>5}"),
+    };
     let mut line = match rules.form {
-        Form::Short => format!("{level:>5} {}", render::escaped(message)),
-        Form::Text => format!("{} {level:>5} {part}: {}", moment(), render::escaped(message)),
+        Form::Short => format!("{} {}", shown(), render::escaped(message)),
+        Form::Text => format!("{} {} {part}: {}", moment(), shown(), render::escaped(message)),
         Form::Json => {
             let level = level.as_str().to_ascii_lowercase();
             render::json(&Shown { time: &moment(), level: &level, part, message })
@@ -69,6 +74,14 @@ pub(super) fn line(rules: &Arc<Rules>, level: Level, part: &str, message: &str) 
     };
     line.push('\n');
     line
+}
+
+fn colour_of(level: Level) -> Part {
+    match level {
+        Level::ERROR => Part::Error,
+        Level::WARN => Part::Warning,
+        _ => Part::Note,
+    }
 }
 
 /// Now, in UTC: `2026-11-22T00:29:52.123Z`.

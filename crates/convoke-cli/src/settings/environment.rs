@@ -11,13 +11,14 @@ const PREFIX: &str = "CONVOKE_";
 
 /// Those that are no settings of a hub: of the other verbs, of `convoke hub` itself, and those that `convoke serve` gives
 /// its commands.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "CONVOKE_ADDRESS",
     "CONVOKE_AUTHOR",
     "CONVOKE_AUTHORITY",
     "CONVOKE_CERTIFICATE_FILE",
     "CONVOKE_KEY_FILE",
     "CONVOKE_CALLER",
+    "CONVOKE_COLOR",
     "CONVOKE_CONFIG",
     "CONVOKE_DEADLINE_MS",
     "CONVOKE_JSON",

@@ -11,6 +11,9 @@ use crate::render;
 /// So much of a line of the file is shown, in columns: what a terminal has.
 const LINE_COLUMNS_MAX: usize = 160;
 
+/// So much is said of one mistake, in characters: what a file has in the place of a word may be as long as the file.
+const TEXT_CHARS_MAX: usize = 1000;
+
 /// Where in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -56,12 +59,12 @@ impl Mistake {
     pub(super) fn at(file: &Path, text: &str, bytes: Range<usize>, what: impl Into<String>) -> Mistake {
         let place = Place::at(file, text, bytes.start);
         let below = marked(text, &bytes, place.line);
-        Mistake { place: Some(place), text: what.into(), below, exit: Exit::Configuration }
+        Mistake { place: Some(place), text: cut(what.into()), below, exit: Exit::Configuration }
     }
 
     /// About a file as a whole, or the environment.
     pub(super) fn new(what: impl Into<String>) -> Mistake {
-        Mistake { place: None, text: what.into(), below: String::new(), exit: Exit::Configuration }
+        Mistake { place: None, text: cut(what.into()), below: String::new(), exit: Exit::Configuration }
     }
 
     /// Mistakes are told in the order of their places.
@@ -93,6 +96,14 @@ impl From<Mistake> for Failure {
             None => failure,
         }
     }
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
 
 fn columns(text: &str) -> usize {
@@ -130,6 +141,13 @@ mod tests {
         let mistake = Mistake::at(Path::new("a.toml"), text, start..start + 9, "what is wrong");
         assert_eq!(mistake.to_string(), "a.toml:2:11: what is wrong");
         assert_eq!(mistake.below, "  |\n2 |  listen = \"größe\" # \\u001b[2J\n  |           ^^^^^^^");
+    }
+
+    #[test]
+    fn what_is_said_of_a_mistake_has_a_bound() {
+        let said = Mistake::at(Path::new("a"), "", 0..0, "ß".repeat(1 << 20)).to_string();
+        assert_eq!(said, format!("a:1:1: {}…", "ß".repeat(TEXT_CHARS_MAX)));
+        assert_eq!(Mistake::new("x".repeat(TEXT_CHARS_MAX)).to_string().len(), TEXT_CHARS_MAX);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::join::{MOMENT, patience, with_node};
 use crate::output::{self, Output, Reader};
 use crate::payload::{self, Given};
+use crate::screen::progress::{Progress, Unit};
 use crate::signals::Signals;
 use crate::{duration, render};
 
@@ -49,8 +50,9 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
     // The hub ends a call when its time is over, and knows more of it.
     let limit = patience(&arguments.node) + MOMENT;
     with_node(&arguments.node, signals, async |node| {
+        let progress = Progress::of(format!("call of `{service}`"), Unit::Time);
         if arguments.all {
-            return call_all(node, &service, payload, options, json).await;
+            return call_all(node, &service, payload, options, json, progress).await;
         }
         let reply = node.call_payload(service.as_str(), payload, options);
         let Ok(reply) = tokio::time::timeout(limit, reply).await else {
@@ -58,6 +60,7 @@ pub(crate) async fn run(arguments: CallArguments, json: bool, signals: &Signals)
             let message = format!("call of `{service}`: the hub has not answered within {time}; {MAY_BE_DONE}");
             return Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message));
         };
+        drop(progress);
         let reply = reply.map_err(|error| Failure { message: sentence(&error), ..Failure::from(error) })?;
         if arguments.raw_reply {
             let mut output = Output::default();
@@ -89,8 +92,10 @@ async fn call_all(
     payload: Payload,
     options: CallOptions,
     json: bool,
+    progress: Progress,
 ) -> Result<ExitCode, Failure> {
     let mut answers = node.call_all_payload(service.as_str(), payload, options).await?;
+    drop(progress);
     if answers.is_empty() {
         let message = format!("call of `{service}`: nobody offers it");
         return Err(Failure::new(Exit::Unavailable, Code::NoProvider.word(), message));

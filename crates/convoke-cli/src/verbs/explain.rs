@@ -41,12 +41,20 @@ pub(crate) async fn run(arguments: ExplainArguments, json: bool, signals: &Signa
         Failure::usage(format!("`{}` is no verb of rights; there are {}", arguments.verb, words.join(", ")))
     })?;
     with_node(&arguments.node, signals, async |node| {
-        let (principal, author) = principal(node, &arguments, &who).await?;
-        let rights = match principal.as_str() {
-            ADMIN => Rights::everything(),
-            _ => rights(node, &arguments, &principal, &who, &author).await?,
+        let asked = asked(node, &arguments, &who).await?;
+        let Asked { principal, .. } = &asked;
+        let (rights, depends) = match principal.as_str() {
+            ADMIN => (Rights::everything(), false),
+            _ => rights(node, &arguments, &who, &asked).await?,
         };
-        if verb == Verb::Author && (name == who || name == principal) {
+        // Which node it is counts only where rules say so.
+        let supposed = match depends && !asked.joined {
+            true => format!(", as node `{}` with author `{}`", asked.node, asked.author),
+            false => String::new(),
+        };
+        // Who could not even join like that may do nothing.
+        let (verb, name) = asked.hindered(&rights).unwrap_or((verb, name.clone()));
+        if verb == Verb::Author && (name == asked.node || name == *principal) {
             let line = match json {
                 true => render::json(&Shown { allowed: true, principal: principal.as_str(), rule: None }),
                 false => format!("allowed: a node may name itself and its token, `{principal}`, as author"),
@@ -59,11 +67,13 @@ pub(crate) async fn run(arguments: ExplainArguments, json: bool, signals: &Signa
             Verdict::Allowed(_) if principal.as_str() == ADMIN => {
                 (true, None, format!("allowed: `{who}` has joined as `{ADMIN}`, who may do everything"))
             }
-            Verdict::Allowed(rule) => (true, Some(rule), format!("allowed by `{rule}` of `{principal}`")),
-            Verdict::Denied(rule) => (false, Some(rule), format!("denied by `{rule}` of `{principal}`")),
-            Verdict::Unruled => {
-                (false, None, format!("not allowed: no rule of `{principal}` allows `{} {name}`", verb.word()))
-            }
+            Verdict::Allowed(rule) => (true, Some(rule), format!("allowed by `{rule}` of `{principal}`{supposed}")),
+            Verdict::Denied(rule) => (false, Some(rule), format!("denied by `{rule}` of `{principal}`{supposed}")),
+            Verdict::Unruled => (
+                false,
+                None,
+                format!("not allowed: no rule of `{principal}` allows `{} {name}`{supposed}", verb.word()),
+            ),
             Verdict::Reserved => (false, None, "not allowed: names that begin with `$` are the hub's own".to_owned()),
         };
         let line = match json {
@@ -76,28 +86,62 @@ pub(crate) async fn run(arguments: ExplainArguments, json: bool, signals: &Signa
     .await
 }
 
-/// Who this node has proved to be, and its author; if it is not joined, the token of its name.
-async fn principal(node: &Node, arguments: &ExplainAllowArguments, who: &Name) -> Result<(Name, Name), Failure> {
-    let what = format!("explain `{who}`");
-    let report = within(&arguments.node, &what, node.get_value(format!("{NODES}{who}"))).await?;
-    match report.and_then(|report| report.payload.decode::<Report>().ok()) {
-        Some(Report { principal, author }) => Ok((Name::parse(&principal)?, Name::parse(&author)?)),
-        None => Ok((who.clone(), who.clone())),
+/// Whose rights are asked for.
+struct Asked {
+    principal: Name,
+    node: Name,
+    author: Name,
+    /// It is a node that is joined, and not one that is supposed.
+    joined: bool,
+}
+
+impl Asked {
+    /// What a node that is only supposed would have to be allowed first, and is not.
+    fn hindered(&self, rights: &Rights) -> Option<(Verb, Name)> {
+        if self.joined {
+            return None;
+        }
+        let (as_node, as_author) =
+            (self.node != self.principal, self.author != self.node && self.author != self.principal);
+        let needed = [(as_node, Verb::Join, &self.node), (as_author, Verb::Author, &self.author)];
+        let allowed = |verb, name: &Name| matches!(rights.judge(verb, name.as_str()), Verdict::Allowed(_));
+        let hindered = needed.into_iter().find(|(needed, verb, name)| *needed && !allowed(*verb, name));
+        hindered.map(|(_, verb, name)| (verb, name.clone()))
     }
 }
 
+/// Who a node has proved to be, and its author; if it is not joined, or is only supposed, the token of its name.
+async fn asked(node: &Node, arguments: &ExplainAllowArguments, who: &Name) -> Result<Asked, Failure> {
+    let given = |name: &Option<String>| name.as_deref().map(Name::parse).transpose();
+    let (as_node, as_author) = (given(&arguments.as_node)?, given(&arguments.as_author)?);
+    if as_node.is_none() && as_author.is_none() {
+        let what = format!("explain `{who}`");
+        let report = within(&arguments.node, &what, node.get_value(format!("{NODES}{who}"))).await?;
+        if let Some(Report { principal, author }) = report.and_then(|report| report.payload.decode().ok()) {
+            let (principal, author) = (Name::parse(&principal)?, Name::parse(&author)?);
+            return Ok(Asked { principal, node: who.clone(), author, joined: true });
+        }
+    }
+    let supposed = |name: Option<Name>| name.unwrap_or_else(|| who.clone());
+    Ok(Asked { principal: who.clone(), node: supposed(as_node), author: supposed(as_author), joined: false })
+}
+
+/// The rights, and whether they depend on which node it is or who its author is.
 async fn rights(
     node: &Node,
     arguments: &ExplainAllowArguments,
-    principal: &Name,
     who: &Name,
-    author: &Name,
-) -> Result<Rights, Failure> {
-    let Some(report) = token::report(node, &arguments.node, principal).await? else {
-        let message = format!("explain `{who}`: there is neither such a node nor such a token");
+    asked: &Asked,
+) -> Result<(Rights, bool), Failure> {
+    let Some(report) = token::report(node, &arguments.node, &asked.principal).await? else {
+        let message = match (&arguments.as_node, &arguments.as_author) {
+            (None, None) => format!("explain `{who}`: there is neither such a node nor such a token"),
+            _ => format!("explain `{who}`: there is no such token, of which --as-node and --as-author could speak"),
+        };
         return Err(Failure::new(Exit::Unavailable, Code::NoNode.word(), message));
     };
     let rules: Result<Vec<Rule>, _> = report.rules.iter().map(|rule| rule.parse::<Rule>()).collect();
     let rules = rules.map_err(|error| Failure::new(Exit::Data, Code::Unknown.word(), error.to_string()))?;
-    Ok(Rights::new(&rules, who, author))
+    let depends = report.rules.iter().any(|rule| rule.contains("%node") || rule.contains("%author"));
+    Ok((Rights::new(&rules, &asked.node, &asked.author), depends))
 }

@@ -10,6 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::join::{with_node, within};
 use crate::output::{self, Output, Reader};
 use crate::render;
+use crate::screen::progress::{Progress, Unit};
 use crate::signals::Signals;
 
 /// What a script is told of a name without a value.
@@ -51,8 +52,13 @@ enum Shown<'a> {
 }
 
 fn print<'a>(values: &'a [Value], show: impl Fn(&'a Value) -> Shown<'a>) -> Result<(), Failure> {
+    // Where values and progress are not shown on the same terminal.
+    let progress = (!io::stdout().is_terminal()).then(|| Progress::of("writing", Unit::Of(values.len() as u64)));
     let mut output = Output::default();
     for value in values {
+        if let Some(progress) = &progress {
+            progress.add(1);
+        }
         let reader = match show(value) {
             Shown::Line(line) => output.line(&line)?,
             Shown::Bytes(bytes) => output.bytes(bytes)?,

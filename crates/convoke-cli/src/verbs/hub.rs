@@ -2,12 +2,13 @@
 
 mod reload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use convoke::{Code, Error, Hub};
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -17,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::output::{self, Reader};
 use crate::render;
+use crate::screen::progress::{self, Progress, Unit};
 use crate::settings::{Environment, Settings, Wanted};
 use crate::signals::{Signal, Signals, take_long_files_as_errors};
 use reload::Reload;
@@ -49,7 +51,10 @@ pub(crate) async fn run(
         options.data = Some(state_folder()?);
     }
     take_long_files_as_errors()?;
+    enough_files(options.links_max)?;
+    let progress = options.data.as_deref().map(starting);
     let hub = Hub::start(options).await.map_err(not_started)?;
+    drop(progress);
     for address in hub.addresses() {
         let listening = address.to_string();
         let line = match json {
@@ -82,6 +87,37 @@ pub(crate) async fn run(
             }),
         },
     }
+}
+
+/// Files that a hub has open beside its links: its store, its log, what it listens on, and a few for the moment.
+const OTHER_FILES: u64 = 64;
+
+/// With fewer files than this a hub is of no use to anybody: it would refuse the programs of one machine.
+const FILES_MIN: u64 = 256;
+
+/// Whether the system lets this process open as many files as there may be links; the hub takes all that it may.
+fn enough_files(links_max: usize) -> Result<(), Failure> {
+    let needed = links_max as u64 + OTHER_FILES;
+    let Some(allowed) = getrlimit(Resource::Nofile).maximum.filter(|allowed| *allowed < needed) else { return Ok(()) };
+    let message = format!(
+        "this process may open {allowed} files, and a hub with {links_max} links needs {needed}; raise the limit \
+         (`ulimit -Hn {needed}`), or set limits.links to less"
+    );
+    if allowed < needed.min(FILES_MIN) {
+        return Err(Failure::new(Exit::Configuration, "Configuration", message));
+    }
+    tracing::warn!(target: "convoke::hub", "{message}");
+    Ok(())
+}
+
+/// Tells that a hub starts: all that it keeps is read, which takes its time where that is much.
+fn starting(data: &Path) -> Progress {
+    let store = data.join("store.redb");
+    let what = match store.metadata() {
+        Ok(about) => format!("checking `{}`, {}", store.display(), progress::bytes(about.len())),
+        Err(_) => "starting".to_owned(),
+    };
+    Progress::of(what, Unit::Time)
 }
 
 /// The folder of a hub: that which was given, else the usual one.

@@ -1,5 +1,6 @@
 //! `convoke ping`: how fast the hub, or a node, answers.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::arguments::PingArguments;
 use crate::exit::Failure;
 use crate::join::{with_node, within};
 use crate::output::{self, Reader};
+use crate::screen::progress::{Progress, Unit};
 use crate::signals::Signals;
 use crate::{duration, render};
 
@@ -27,12 +29,17 @@ pub(crate) async fn run(arguments: PingArguments, json: bool, signals: &Signals)
     let target = arguments.target.as_deref().map(Name::parse).transpose()?;
     let target = target.as_ref().map(Name::as_str);
     with_node(&arguments.node, signals, async |node| {
+        // Where answers and progress are not shown on the same terminal.
+        let progress = (!io::stdout().is_terminal()).then(|| Progress::of("ping", Unit::Of(arguments.count)));
         for turn in 0..arguments.count {
             if turn > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
             let what = target.map_or("ping of the hub".to_owned(), |target| format!("ping of `{target}`"));
             let time = within(&arguments.node, &what, node.ping(target)).await?;
+            if let Some(progress) = &progress {
+                progress.add(1);
+            }
             let line = if json {
                 render::json(&Answered { node: target, microseconds: time.as_nanos() as f64 / 1000.0 })
             } else {

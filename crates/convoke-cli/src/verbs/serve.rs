@@ -53,16 +53,18 @@ async fn serve(
     let (count, mut counted) = watch::channel(0);
     // Nothing is sent: the library drops its end with the handler, when the last call is answered.
     let (answering, mut answered) = mpsc::channel::<()>(1);
+    let handling = handler.clone();
     let handle = move |call: Call| {
         let _ = &answering;
         count.send_modify(|count| *count += 1);
-        let handler = handler.clone();
+        let handler = handling.clone();
         async move {
             let left = call.time_left();
             let Call { payload, caller, author, .. } = call;
             handler.handle(Job { payload, caller: caller.to_string(), author: author.to_string(), left }).await
         }
     };
+    handler.begin().await;
     let what = format!("service `{service}`");
     let offered = node.serve_payload(service.as_str(), options, handle);
     let registration = within(&arguments.node, &what, offered).await?;

@@ -21,6 +21,9 @@ use crate::render;
 use crate::signals::Signals;
 use crate::table::{Table, moment};
 
+/// How many rules a hub takes for a token.
+const RULES_MAX: usize = 64;
+
 /// What the hub tells about a token.
 #[derive(Debug, Deserialize)]
 pub(super) struct Report {
@@ -91,7 +94,7 @@ async fn rotate(arguments: RotateTokenArguments, json: bool, signals: &Signals) 
     let out = Out::of(arguments.out, &name)?;
     let done = with_node(&arguments.node, signals, async |node| {
         let what = format!("token `{name}`");
-        let token = done_within(&arguments.node, &what, node.rotate_token(&name)).await?;
+        let token = done_within(&arguments.node, &what, node.rotate_token(&name)).await.map_err(none_of_this_name)?;
         out.write(&token, json)?;
         Ok(ExitCode::SUCCESS)
     });
@@ -110,7 +113,7 @@ async fn change(arguments: ChangeTokenArguments, signals: &Signals) -> Result<Ex
     let rules = rules(&name, &arguments.rules)?;
     with_node(&arguments.node, signals, async |node| {
         let what = format!("token `{name}`");
-        done_within(&arguments.node, &what, node.set_token_rules(&name, &rules)).await?;
+        done_within(&arguments.node, &what, node.set_token_rules(&name, &rules)).await.map_err(none_of_this_name)?;
         Ok(ExitCode::SUCCESS)
     })
     .await
@@ -120,7 +123,7 @@ async fn revoke(arguments: RevokeTokenArguments, signals: &Signals) -> Result<Ex
     let name = Name::parse(&arguments.name)?;
     with_node(&arguments.node, signals, async |node| {
         let what = format!("token `{name}`");
-        done_within(&arguments.node, &what, node.revoke_token(&name)).await?;
+        done_within(&arguments.node, &what, node.revoke_token(&name)).await.map_err(none_of_this_name)?;
         Ok(ExitCode::SUCCESS)
     })
     .await
@@ -152,8 +155,7 @@ async fn show(arguments: ShowTokenArguments, json: bool, signals: &Signals) -> R
     let name = Name::parse(&arguments.name)?;
     with_node(&arguments.node, signals, async |node| {
         let Some(report) = report(node, &arguments.node, &name).await? else {
-            let message = format!("token `{name}`: there is none of this name");
-            return Err(Failure::new(Exit::Unavailable, Code::Conflict.word(), message));
+            return Err(no_token(format!("token `{name}`: there is none of this name")));
         };
         match json {
             true => print([line(name.as_str(), &report)])?,
@@ -162,6 +164,16 @@ async fn show(arguments: ShowTokenArguments, json: bool, signals: &Signals) -> R
         Ok(ExitCode::SUCCESS)
     })
     .await
+}
+
+/// What a script is told of a token that is not there, whatever was to be done with it.
+fn no_token(message: String) -> Failure {
+    Failure::new(Exit::Unavailable, "NoToken", format!("{message}; `convoke token list` shows those that there are"))
+}
+
+/// A failure to change what there is; that it is not as it was expected to be can only mean that there is none.
+fn none_of_this_name(failure: Failure) -> Failure {
+    if failure.kind == Code::Conflict.word() { no_token(failure.message) } else { failure }
 }
 
 /// What the hub tells about the token of this name.
@@ -194,6 +206,16 @@ fn rules(name: &Name, given: &RuleArguments) -> Result<Vec<Rule>, Failure> {
     for text in &given.deny {
         rules.push(parsed(text)?.denied());
     }
+    if rules.len() > RULES_MAX {
+        let without = if rules.len() > given.allow.len() + given.deny.len() {
+            format!(", with the rule `join {name}/#` that is added where none says `join`")
+        } else {
+            String::new()
+        };
+        let message =
+            format!("token `{name}`: these are {} rules{without}, and it has at most {RULES_MAX}", rules.len());
+        return Err(Failure::usage(message));
+    }
     Ok(rules)
 }
 
@@ -216,6 +238,12 @@ impl Out {
             let message = match error.kind() {
                 ErrorKind::AlreadyExists => {
                     format!("the file `{}` is there already; choose another with --out", path.display())
+                }
+                ErrorKind::InvalidFilename => {
+                    format!(
+                        "token `{name}`: a file cannot have so long a name as `{}`; choose one with --out",
+                        path.display()
+                    )
                 }
                 _ => format!("the file `{}` cannot be made: {}", path.display(), reason(&error)),
             };

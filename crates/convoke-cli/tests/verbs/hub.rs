@@ -56,7 +56,8 @@ fn a_second_hub_on_one_folder_or_one_address_is_refused() {
     let story = Story::with_hub();
     let ended = story.run(["hub", "--listen", "127.0.0.1:0"]);
     assert_eq!(ended.code(), 75);
-    assert!(ended.stderr().contains("another hub is running on it"), "{}", ended.stderr());
+    let why = format!("another hub is running on it (process {}); stop that one, or ", story.hub().id());
+    assert!(ended.stderr().contains(&why), "{}", ended.stderr());
     let ended = story.run(["hub", "--memory", "--listen", story.address()]);
     assert_eq!(ended.code(), 75);
     assert!(ended.stderr().contains("listening on tcp://HUB: another program"), "{}", ended.stderr());

@@ -2,18 +2,29 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod call;
+mod colours;
 mod command_line;
+mod completions;
 mod config;
 mod delete;
 mod demo;
 mod disk;
+#[cfg(target_os = "linux")]
+#[path = "../../../convoke/tests/support/disk.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod disks;
 mod get;
 mod hub;
 mod kept;
 mod list;
 mod locate;
+mod man;
+mod metrics;
+mod odd;
+mod operating;
 mod pages;
 mod ping;
+mod progress;
 mod publish;
 mod reload;
 mod serve;

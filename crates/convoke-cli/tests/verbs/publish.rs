@@ -145,7 +145,7 @@ fn a_hub_that_goes_away_is_told() {
     story.run(["publish", "a", "1", "--timeout", "300ms"]).is(
         69,
         "",
-        "convoke: nothing at HUB has answered within 300 ms\n",
+        "convoke: nothing at HUB has answered within 300 ms; is that a hub, and does it run? --timeout waits longer\n",
     );
     let waiting = story.start(["publish", "a", "1", "-v"]);
     waiting.says("joins the hub at");

@@ -200,3 +200,14 @@ fn a_command_that_is_not_there_is_told_at_once() {
     assert_eq!((ended.code(), ended.stderr().lines().count()), (64, 1), "{}", ended.stderr());
     assert_eq!(story.run(["serve", "a", "--lines", "--concurrency", "2", "--", "cat"]).code(), 64);
 }
+
+/// It was taken for the reply to the first call, and each reply for that to the call after it.
+#[test]
+fn what_one_process_writes_before_the_first_call_is_dropped_with_a_word() {
+    let story = Story::with_hub();
+    let script = "echo ready; while read -r line; do echo $line; done";
+    let serve = story.serve(["echo", "--lines", "--", "sh", "-c", script]);
+    serve.says(" WARN `sh` has written `ready` before the first call: it is dropped, and no answer\n");
+    story.run(["call", "echo", "1"]).is(0, "1\n", "");
+    story.run(["call", "echo", "2"]).is(0, "2\n", "");
+}

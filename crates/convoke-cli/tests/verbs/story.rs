@@ -41,7 +41,22 @@ impl Story {
 
     /// Starts the hub, again perhaps.
     pub(crate) fn start_hub(&mut self, listen: &str) {
-        let mut hub = self.start(["hub", "--listen", listen]);
+        self.start_hub_with(listen, &[]);
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_hub_with(&mut self, listen: &str, arguments: &[&str]) {
+        let hub = self.start(["hub", "--listen", listen].iter().chain(arguments));
+        self.has_started(hub);
+    }
+
+    /// Starts the hub in this folder, where the others look for its token too.
+    pub(crate) fn start_hub_in(&mut self, data: &str) {
+        let hub = self.start(["hub", "--listen", "127.0.0.1:0", "--data", data]);
+        self.has_started(hub);
+    }
+
+    fn has_started(&mut self, mut hub: Running) {
         self.address = hub.listens_at();
         hub.address.clone_from(&self.address);
         self.hub = Some(hub);
@@ -145,6 +160,16 @@ impl Story {
         }
     }
 
+    /// All verbs, as the help lists them.
+    pub(crate) fn verbs(&self) -> Vec<String> {
+        let help = self.run(["--help"]).stdout();
+        let groups = help.lines().skip_while(|line| *line != "Join in:").take_while(|line| *line != "Options:");
+        let verbs = groups.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+        let verbs: Vec<String> = verbs.map(str::to_owned).collect();
+        assert!(verbs.len() > 20 && verbs.iter().any(|verb| verb == "hub"), "{help}");
+        verbs
+    }
+
     /// Starts `serve`, and returns once calls can come.
     pub(crate) fn serve<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
         let running = self.start(["serve"].into_iter().chain(arguments));
@@ -191,6 +216,11 @@ impl Running {
         Running { child, stdout, stderr, address: address.to_owned() }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -235,6 +265,14 @@ impl Running {
     pub(crate) fn ended(mut self) -> Ended {
         let (stdout, stderr) = (self.stdout.to_the_end(), self.stderr.to_the_end());
         Ended { status: self.status(), stdout, stderr, address: self.address.clone() }
+    }
+
+    /// Waits until it ends, perhaps by a signal.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn ended_somehow(mut self) {
+        self.stdout.to_the_end();
+        self.stderr.to_the_end();
+        self.status();
     }
 
     /// Waits until it ends, and does not read its stdout even then.

@@ -2,11 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// The longest that a terminal may show nothing new while something is waited for.
+const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// The end that a person would sit at.
 pub(crate) struct Terminal {
@@ -27,6 +31,24 @@ impl Terminal {
     /// The end of a program.
     pub(crate) fn end(&self) -> Stdio {
         self.there.try_clone().unwrap().into()
+    }
+
+    /// Types this.
+    pub(crate) fn types(&mut self, text: &str) {
+        self.here.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until this was written; all that was written by then.
+    pub(crate) fn shows(&mut self, text: &str) -> String {
+        let mut shown = Vec::new();
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&shown).contains(text) {
+            let ready = poll(&mut [PollFd::new(&self.here, PollFlags::IN)], Some(&PATIENCE)).unwrap();
+            assert!(ready > 0, "waited in vain for `{text}`; so far: {}", String::from_utf8_lossy(&shown));
+            let read = self.here.read(&mut buffer).unwrap();
+            shown.extend_from_slice(&buffer[..read]);
+        }
+        String::from_utf8(shown).unwrap().replace("\r\n", "\n")
     }
 
     /// What was written, once all programs have ended that could write.

@@ -49,7 +49,97 @@ fn tokens_are_listed_shown_and_changed() {
     story.run(["token", "show", "cam/1"]).is(0, "allow get #\nallow join +\n", "");
     let json = story.run(["token", "show", "lab", "--json"]).stdout();
     assert!(json.starts_with(r#"{"name":"lab","rules":["allow status $hub/#","allow join lab/#"],"#), "{json}");
-    story.run(["token", "show", "lamp"]).is(69, "", "convoke: token `lamp`: there is none of this name\n");
+}
+
+#[test]
+fn a_token_that_is_not_there_is_told_alike_whatever_is_to_be_done_with_it() {
+    let story = Story::with_hub();
+    let none = "convoke: token `lamp`: there is none of this name; `convoke token list` shows those that there are\n";
+    for what in
+        [&["show", "lamp"][..], &["revoke", "lamp"], &["rotate", "lamp"], &["change", "lamp", "--allow", "get #"]]
+    {
+        story.run([&["token"], what].concat()).is(69, "", none);
+    }
+    assert!(!story.path("lamp.token").exists());
+    let json = story.run(["token", "revoke", "lamp", "--json"]).stderr();
+    assert!(json.starts_with(r#"{"error":{"kind":"NoToken","message":"token `lamp`: "#), "{json}");
+}
+
+#[test]
+fn a_token_with_too_many_rules_is_refused_before_a_hub_is_asked_for() {
+    let story = Story::without_hub();
+    let rules =
+        |count: usize| (0..count).flat_map(|n| ["--allow".to_owned(), format!("get a/{n}")]).collect::<Vec<_>>();
+    let create = |count: usize| ["token", "create", "cam"].map(str::to_owned).into_iter().chain(rules(count));
+    story.run(create(64)).is(
+        64,
+        "",
+        "convoke: token `cam`: these are 65 rules, with the rule `join cam/#` that is added where none says `join`, and it has \
+         at most 64\n",
+    );
+    let join = ["--allow", "join cam"].map(str::to_owned);
+    let too_many = "convoke: token `cam`: these are 65 rules, and it has at most 64\n";
+    story.run(create(64).chain(join.clone())).is(64, "", too_many);
+    assert!(!story.path("cam.token").exists());
+    let story = Story::with_hub();
+    story.run(create(63).chain(join)).is(0, "cam.token\n", "");
+}
+
+#[test]
+fn a_name_that_is_too_long_for_a_file_is_told_what_to_do() {
+    let story = Story::with_hub();
+    let name = ["x"; 120].join("/");
+    assert_eq!(story.run(["token", "create", &name]).code(), 64, "a name has 32 words");
+    let name = "x".repeat(250);
+    story.run(["token", "create", &name]).is(
+        73,
+        "",
+        &format!(
+            "convoke: token `{name}`: a file cannot have so long a name as `{name}.token`; choose one with --out\n"
+        ),
+    );
+}
+
+#[test]
+fn rights_of_a_node_that_is_not_joined_are_explained() {
+    let story = Story::with_hub();
+    let rules =
+        ["--allow", "join lab/+", "--allow", "set %node/#", "--allow", "get by/%author", "--allow", "author ann"];
+    story.run(["token", "create", "lab"].into_iter().chain(rules)).is(0, "lab.token\n", "");
+    let explain = |what: &[&str]| story.run(["explain", "allow", "lab"].iter().chain(what));
+    let as_lab = "as node `lab` with author `lab`";
+    explain(&["set", "lab/a"]).is(0, &format!("allowed by `allow set lab/#` of `lab`, {as_lab}\n"), "");
+    explain(&["set", "lab/x/a", "--as-node", "lab/x"]).is(
+        0,
+        "allowed by `allow set lab/x/#` of `lab`, as node `lab/x` with author `lab`\n",
+        "",
+    );
+    explain(&["set", "lab/y/a", "--as-node", "lab/x"]).is(
+        77,
+        "not allowed: no rule of `lab` allows `set lab/y/a`, as node `lab/x` with author `lab`\n",
+        "",
+    );
+    explain(&["get", "by/ann", "--as-node", "lab/x", "--as-author", "ann"]).is(
+        0,
+        "allowed by `allow get by/ann` of `lab`, as node `lab/x` with author `ann`\n",
+        "",
+    );
+    // Who could not join like that may do nothing.
+    explain(&["set", "hall/a", "--as-node", "hall"]).is(
+        77,
+        "not allowed: no rule of `lab` allows `join hall`, as node `hall` with author `lab`\n",
+        "",
+    );
+    explain(&["get", "by/eve", "--as-node", "lab/x", "--as-author", "eve"]).is(
+        77,
+        "not allowed: no rule of `lab` allows `author eve`, as node `lab/x` with author `eve`\n",
+        "",
+    );
+    story.run(["explain", "allow", "lamp", "get", "a", "--as-node", "lamp/1"]).is(
+        69,
+        "",
+        "convoke: explain `lamp`: there is no such token, of which --as-node and --as-author could speak\n",
+    );
 }
 
 #[test]

@@ -55,3 +55,31 @@ fn what_it_was_last_is_told() {
         "convoke: wait for `a`: it has not become `1` within 300 ms; it is `two`\n",
     );
 }
+
+#[test]
+fn no_time_at_all_is_refused() {
+    let story = Story::without_hub();
+    story.run(["wait", "a", "1", "--timeout", "0s"]).is(
+        64,
+        "",
+        "convoke: invalid value '0s' for '--timeout <TIME>': no time at all is too short for anything: give at least `1ms`; \
+         see `convoke wait --help`\n",
+    );
+}
+
+/// It said that there is no value, although nobody had told.
+#[test]
+fn what_a_hub_that_stands_still_has_not_told_is_not_made_up() {
+    let story = Story::with_hub();
+    let wait = story.start(["wait", "a", "1", "--timeout", "500ms", "-vv"]);
+    wait.says("has joined");
+    story.hub().signal(rustix::process::Signal::STOP);
+    let ended = wait.ended();
+    story.hub().signal(rustix::process::Signal::CONT);
+    let said = ended.stderr();
+    let last = said.lines().last().unwrap();
+    // It may have been told before the hub stood still.
+    let told = "convoke: wait for `a`: it has not become `1` within 500 ms; it has no value";
+    let untold = "convoke: wait for `a`: the hub has not told within 500 ms what it is";
+    assert!(ended.code() == 69 && (last == told || last == untold), "{said}");
+}

@@ -5,7 +5,7 @@ use super::{FrameError, Reader};
 use crate::outgoing::SlowPolicy;
 
 /// One run of one program as the hub knows it: kept over reconnections, new after a restart. Never given twice in one
-/// history: `epoch` counts the starts of the hub, `counter` the programs that joined since.
+/// history: `epoch` grows with each start of the hub, `counter` the programs that joined since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation {
     /// The start of the hub that gave it.

@@ -133,6 +133,11 @@ impl Conversation {
         self.reads.remove(&ticket);
     }
 
+    /// What is on its way, in bytes.
+    pub(super) fn appending_bytes(&self) -> usize {
+        self.appending_bytes
+    }
+
     /// Whether more may be appended now.
     pub(super) fn check_room(&self) -> Result<(), Refusal> {
         if let Some(failed) = &self.failed {

@@ -1,13 +1,15 @@
 //! How a link joins: preface, Hello, Challenge, Proof, Welcome; and how it leaves.
 
+use std::net::IpAddr;
+
 use bytes::{Buf, BytesMut};
 
-use super::links::{Candidate, Fragments, Joined, LinkId, Phase};
+use super::links::{Candidate, Fragments, Joined, Link, LinkId, Phase, Source};
 use super::members::Beats;
 use super::services::NO_PARTY;
 use super::sessions::Session;
 use super::watches::Turns;
-use super::{Applicant, HubState, Notice, Peer, Timer};
+use super::{Applicant, Dropped, HubState, LinkRefusal, Notice, Peer, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Hello, Preface, Welcome};
 use crate::limits::{
@@ -18,6 +20,7 @@ use crate::outgoing::Lanes;
 use crate::proof::{TokenKey, Transcript, same};
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Principal, Rights, Verb, allow};
+use crate::time::Time;
 
 /// Refusals for a bad proof are free of delay so often, then each takes [`DELAY`].
 const FAILURES_FREE: u32 = 3;
@@ -29,6 +32,45 @@ const DELAY: std::time::Duration = std::time::Duration::from_millis(250);
 pub(super) const OWNER: &str = "admin";
 
 impl HubState {
+    /// A connection was accepted whose transport knows no source, or none that is counted: a Unix socket, or memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_from`](HubState::open_from).
+    pub fn open(&mut self, peer: Peer, now: Time) -> Result<LinkId, Refusal> {
+        self.open_from(peer, None, now)
+    }
+
+    /// A connection was accepted, from this address. Links of the machine itself (loopback) are not counted by source.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Limit`] when the hub has all the links that it may have, or all of this source; the shell closes the
+    /// connection.
+    pub fn open_from(&mut self, peer: Peer, source: Option<IpAddr>, now: Time) -> Result<LinkId, Refusal> {
+        self.advance(now);
+        if self.links.len() >= self.config.links_max {
+            self.counters.count_link_refused(LinkRefusal::TooMany);
+            let text = format!("the hub has {} links, which is all it may have; try again later", self.links.len());
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        let source = source.and_then(Source::of);
+        let of_source = source.map_or(0, |source| self.links.of_source(source));
+        if let Some(source) = source
+            && of_source >= self.config.links_per_source_max
+        {
+            self.counters.count_link_refused(LinkRefusal::TooManyOfSource);
+            let text = format!(
+                "the hub has {of_source} links from {source}, which is all it may have of one source; try again later"
+            );
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        let heard = self.membership_clock();
+        let link = self.links.insert(Link { source, ..Link::new(peer, heard) });
+        self.timers.set(self.now + self.config.join_time, Timer::Join(link));
+        Ok(link)
+    }
+
     /// Reads the next thing a link says before it has joined. False if it is not all there yet.
     pub(super) fn read_before_join(&mut self, id: LinkId, input: &mut BytesMut) -> Result<bool, Refusal> {
         let Some(link) = self.links.get_mut(id) else { return Ok(false) };
@@ -223,6 +265,7 @@ impl HubState {
         let joined = joined(candidate, principal, incarnation, publisher, received, (beats, turns), now);
         link.phase = Phase::Joined(Box::new(joined));
         self.timers.clear(Timer::Join(id));
+        self.counters.count_joined();
         self.member_joined(id);
         if let Some(Joined { node, author, .. }) = self.links.joined(id) {
             let (node, author) = (node.clone(), author.clone());
@@ -304,14 +347,14 @@ impl HubState {
         let Some(link) = self.links.get_mut(id) else { return };
         let before = link.lanes.bulk.bytes();
         let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
+        self.counters.count_closed(why.code);
+        self.counters.count_dropped(Dropped::Events, link.lanes.bulk.dropped());
         let (unsent, heard) = (std::mem::take(&mut link.lanes.calls), link.heard);
         // Its events can no longer be told apart from what a newer link gets.
         link.lanes.discard_bulk();
         self.bulk_bytes -= before;
-        if why.code == Code::RightsChanged {
-            // It may have lost the right to read what waits.
-            link.lanes.values = Vec::new();
-        }
+        // They would come behind Close, and it may have lost the right to read them; a watch goes on where it was.
+        link.lanes.values = Vec::new();
         let Joined { node, incarnation, seq: received, publisher, beats, attentive, .. } = *joined;
         let Joined { party, topics, named, publishers, known_by, subscriptions, watches, turns, .. } = *joined;
         if party != NO_PARTY {
@@ -322,6 +365,7 @@ impl HubState {
             self.forget_kept(incarnation, false);
         } else {
             for gone in self.sessions.away(incarnation, received, self.now) {
+                self.counters.count_dropped(Dropped::Sessions, 1);
                 self.forget_kept(gone, true);
             }
         }
@@ -360,6 +404,7 @@ impl HubState {
         self.end_pings(id);
         self.end_party(party, why, &unsent, self.membership_clock().since(heard));
         self.timers.clear(Timer::Silent(id));
+        self.timers.clear(Timer::Frame(id));
         self.member_left(&node, id, (beats, attentive > 0), heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
         self.adopt(orphans);
@@ -390,7 +435,7 @@ fn joined(
     publisher: u32,
     received: u64,
     (beats, turns): (Beats, Turns),
-    now: crate::time::Time,
+    now: Time,
 ) -> Joined {
     Joined {
         node: candidate.name,

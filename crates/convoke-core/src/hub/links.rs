@@ -1,6 +1,8 @@
 //! The links of a hub, each with what is known about its node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
@@ -24,11 +26,37 @@ pub struct LinkId {
     generation: u32,
 }
 
+/// Where links come from, as far as they are counted by it: an address, or of IPv6 the network of which one subscriber of a
+/// provider usually has all addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    /// The source of a link from this address; none if it is of the machine itself.
+    pub(super) fn of(address: IpAddr) -> Option<Source> {
+        match address.to_canonical() {
+            address if address.is_loopback() => None,
+            IpAddr::V6(address) => Some(Source(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into())),
+            address => Some(Source(address)),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
+    }
+}
+
 /// One live connection.
 pub(super) struct Link {
     /// Its place among all links in the order in which they were opened.
     pub(super) opened: u64,
     pub(super) peer: Peer,
+    pub(super) source: Option<Source>,
     pub(super) phase: Phase,
     pub(super) lanes: Lanes,
     /// By the clock of membership.
@@ -43,6 +71,10 @@ pub(super) struct Link {
     pub(super) abort: bool,
     /// Bytes received before it joined.
     pub(super) before_join: usize,
+    /// Since when, by the clock of membership, a frame has begun to come and is not whole.
+    pub(super) half_since: Option<Time>,
+    /// Its timer for that is set; when it comes the frame may be another one.
+    pub(super) half_timed: bool,
 }
 
 pub(super) enum Phase {
@@ -128,6 +160,7 @@ impl Link {
         Link {
             opened: 0,
             peer,
+            source: None,
             phase: Phase::Preface,
             lanes: Lanes::new(SlowPolicy::default(), LINK_BULK_BYTES_MAX),
             heard,
@@ -136,6 +169,8 @@ impl Link {
             held: false,
             abort: false,
             before_join: 0,
+            half_since: None,
+            half_timed: false,
         }
     }
 
@@ -161,6 +196,8 @@ pub(super) struct Links {
     slots: Vec<(u32, Option<Box<Link>>)>,
     free: Vec<u32>,
     opened: u64,
+    /// How many each source has. Those that have none are not in it.
+    sources: BTreeMap<Source, usize>,
 }
 
 impl Links {
@@ -173,8 +210,21 @@ impl Links {
         self.opened
     }
 
+    /// How many this source has.
+    pub(super) fn of_source(&self, source: Source) -> usize {
+        self.sources.get(&source).copied().unwrap_or(0)
+    }
+
+    /// How many the source has that has the most.
+    pub(super) fn most_of_source(&self) -> usize {
+        self.sources.values().copied().max().unwrap_or(0)
+    }
+
     pub(super) fn insert(&mut self, mut link: Link) -> LinkId {
         self.opened += 1;
+        if let Some(source) = link.source {
+            *self.sources.entry(source).or_default() += 1;
+        }
         link.opened = self.opened;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
@@ -207,11 +257,23 @@ impl Links {
     }
 
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
-        self.get_mut(id)?;
+        let source = self.get_mut(id)?.source;
+        if let Some(source) = source
+            && let Some(count) = self.sources.get_mut(&source)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
         let (generation, place) = &mut self.slots[id.slot as usize];
         *generation = generation.wrapping_add(1);
         self.free.push(id.slot);
         place.take()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.slots.iter().filter_map(|(_, link)| link.as_deref())
     }
 
     pub(super) fn ids(&self) -> Vec<LinkId> {
@@ -219,5 +281,34 @@ impl Links {
         all.filter(|(_, (_, link))| link.is_some())
             .map(|(slot, (generation, _))| LinkId { slot: slot as u32, generation: *generation })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_or_a_network_and_never_the_machine_itself() {
+        let shown = |text: &str| Source::of(text.parse().unwrap()).map(|source| source.to_string());
+        assert_eq!(shown("127.0.0.1").or(shown("127.9.9.9")).or(shown("::1")).or(shown("::ffff:127.0.0.1")), None);
+        assert_eq!(shown("192.0.2.7").unwrap(), "192.0.2.7");
+        assert_eq!(shown("::ffff:192.0.2.7").unwrap(), "192.0.2.7");
+        assert_eq!(shown("2001:db8:1:2:3:4:5:6").unwrap(), "2001:db8:1:2::/64");
+        assert_eq!(shown("2001:db8:1:2::1"), shown("2001:db8:1:2:ffff::"));
+    }
+
+    #[test]
+    fn of_a_source_without_links_nothing_is_left() {
+        let mut links = Links::default();
+        let source = Source::of("192.0.2.7".parse().unwrap());
+        let [one, two] = [(); 2].map(|()| links.insert(Link { source, ..Link::new(Peer::Stranger, Time::START) }));
+        links.insert(Link::new(Peer::Owner, Time::START));
+        assert_eq!((links.of_source(source.unwrap()), links.most_of_source()), (2, 2));
+        links.remove(one);
+        links.remove(one);
+        assert_eq!(links.most_of_source(), 1);
+        links.remove(two);
+        assert!(links.sources.is_empty());
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{HubState, LinkId, Timer};
+use super::{Dropped, HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{Incarnation, Info, InfoOwned, MasterWish};
 use crate::limits;
@@ -140,6 +140,11 @@ pub(super) struct Members {
 }
 
 impl Members {
+    /// How many have no link and are not yet removed.
+    pub(super) fn away_len(&self) -> usize {
+        self.fading.len() + self.dead.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
@@ -278,9 +283,12 @@ impl HubState {
             self.members.fading.insert((dead, node.clone()));
             self.member_changes(node, MemberState::Suspect, Some(why.clone()));
         }
-        while self.members.fading.len() + self.members.dead.len() > limits::MEMBERS_AWAY_MAX {
+        while self.members.away_len() > limits::MEMBERS_AWAY_MAX {
             match self.members.dead.pop_first() {
-                Some((_, oldest)) => self.remove_member(&oldest),
+                Some((_, oldest)) => {
+                    self.counters.count_dropped(Dropped::Members, 1);
+                    self.remove_member(&oldest);
+                }
                 None => self.next_suspect_dies(),
             }
         }

@@ -2,15 +2,16 @@
 //! once; and what changes all the time only while somebody looks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{HubState, Timer};
-use crate::limits;
+use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS, StatusReport, TOPICS,
-    TopicReport, node_report,
+    COUNTERS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS,
+    StatusReport, TOPICS, TopicReport, node_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -29,6 +30,9 @@ pub(super) struct Reports {
     /// Patterns that are watched, and by how many; and the same to be found by what they match.
     watched: BTreeMap<Pattern, u32>,
     watching: Tree<()>,
+    /// How many of these patterns match something of each part, and those that match topics.
+    wanted: [usize; PARTS.len()],
+    of_topics: BTreeSet<Pattern>,
     /// Nodes whose values are not up to date, which is told also if nobody looks.
     changed: BTreeSet<Name>,
     /// Those that have no value yet, or whose load only is not up to date.
@@ -39,7 +43,15 @@ pub(super) struct Reports {
     covered: BTreeSet<Pattern>,
     /// Which links and services there were then.
     covered_as_of: (u64, usize, u64, u64),
+    /// What was looked at for those who asked, in rows, and since when that is counted: for no longer than a pause.
+    looked_at: i64,
+    looked_since: Time,
+    /// Parts that were brought up to date wholly in this pause, after too much was looked at.
+    whole: BTreeSet<&'static str>,
 }
+
+/// Parts of what the hub tells that have many names.
+const PARTS: [&str; 4] = [NODES, LINKS, SERVICES, TOPICS];
 
 impl Reports {
     pub(super) fn new(seed: u64) -> Reports {
@@ -51,13 +63,39 @@ impl Reports {
             shown: BTreeSet::new(),
             covered: BTreeSet::new(),
             covered_as_of: (0, 0, 0, 0),
+            looked_at: 0,
+            looked_since: Time::START,
+            whole: BTreeSet::new(),
+            wanted: [0; PARTS.len()],
+            of_topics: BTreeSet::new(),
         }
     }
 
     fn is_watched(&self, name: &str) -> bool {
-        let mut watched = false;
-        self.watching.matching(name, |()| watched = true);
-        watched
+        self.watching.is_matched(name)
+    }
+
+    /// From now on what was looked at is not known any more.
+    fn begin_pause(&mut self, now: Time) {
+        self.covered.clear();
+        self.whole.clear();
+        (self.looked_at, self.looked_since) = (0, now);
+    }
+
+    /// A pattern is watched that was not, or is not any more.
+    fn count(&mut self, pattern: &Pattern, more: bool) {
+        for (part, wanted) in PARTS.into_iter().zip(&mut self.wanted) {
+            if behind(pattern, part).is_some() {
+                *wanted = if more { *wanted + 1 } else { *wanted - 1 };
+            }
+        }
+        if behind(pattern, TOPICS).is_some() {
+            if more {
+                self.of_topics.insert(pattern.clone());
+            } else {
+                self.of_topics.remove(pattern);
+            }
+        }
     }
 
     /// Whether this is to be brought up to date for one pattern, or else for all that are watched.
@@ -66,9 +104,11 @@ impl Reports {
     }
 
     /// The same for any whose names begin so.
-    fn wants_any(&self, one: Option<&Pattern>, prefix: &str) -> bool {
-        let wants = |pattern: &Pattern| behind(pattern, prefix).is_some();
-        one.map_or_else(|| self.watched.keys().any(wants), wants)
+    fn wants_any(&self, one: Option<&Pattern>, part: &str) -> bool {
+        match one {
+            Some(pattern) => behind(pattern, part).is_some(),
+            None => PARTS.iter().zip(self.wanted).any(|(of, wanted)| *of == part && wanted > 0),
+        }
     }
 }
 
@@ -95,27 +135,64 @@ fn hex(id: &[u8]) -> String {
 impl HubState {
     /// Somebody is about to get or watch values of the hub's own: those that match are brought up to date. What changes all
     /// the time and is asked for with a wildcard is so at most once in a pause for each pattern, unless links or services
-    /// came or went meanwhile. Gives what that has cost, in rows that are looked at in vain.
+    /// came or went meanwhile; and all that is asked for together only until too much was looked at in the pause. Then each
+    /// part is brought up to date once more, and stays as it is until the next. Gives what that has cost, in rows that are
+    /// looked at in vain.
     pub(super) fn refresh_hub_values(&mut self, pattern: &Pattern) -> i64 {
         if !pattern.is_reserved() {
             return 0;
         }
-        let mut cost = self.refresh_nodes(pattern);
+        self.show_changed_nodes();
         let as_of = (self.links.opened(), self.links.len(), self.members.view, self.services.changes());
         if as_of != self.reports.covered_as_of {
             self.reports.covered.clear();
             self.reports.covered_as_of = as_of;
         }
-        if self.reports.covered.contains(pattern) {
-            self.refresh_status(Some(pattern), &mut BTreeSet::new());
-            return cost + REPORT_ROWS;
+        if self.now.since(self.reports.looked_since) >= REPORT_PAUSE {
+            self.reports.begin_pause(self.now);
         }
-        cost += self.refresh(Some(pattern));
-        if !self.reports.shown.is_empty() {
+        let mut cost = REPORT_ROWS;
+        if self.reports.looked_at > limits::REPORT_ROWS_MAX {
+            cost += self.refresh_parts(pattern);
+        } else {
+            cost += self.refresh_nodes(pattern);
+            if self.reports.covered.contains(pattern) {
+                self.refresh_status(Some(pattern), &mut BTreeSet::new());
+            } else {
+                cost += self.refresh(Some(pattern));
+            }
             if pattern.as_name().is_none() && self.reports.covered.len() < COVERED_MAX {
                 self.reports.covered.insert(pattern.clone());
             }
-            self.arm_report();
+        }
+        self.reports.looked_at += cost;
+        if !self.reports.shown.is_empty() {
+            self.arm_report(REPORT_PAUSE);
+        }
+        cost
+    }
+
+    /// Brings up to date what costs little, and of the rest each part that is asked for, if that was not done in this pause.
+    fn refresh_parts(&mut self, pattern: &Pattern) -> i64 {
+        if [NODES, SERVICES, TOPICS].iter().any(|part| pattern.as_str().starts_with(part))
+            && pattern.as_name().is_some()
+        {
+            return self.refresh_nodes(pattern) + self.refresh(Some(pattern));
+        }
+        self.refresh_status(Some(pattern), &mut BTreeSet::new());
+        let mut cost = 0;
+        if behind(pattern, NODES).is_some() && self.reports.whole.insert(NODES) {
+            cost += self.refresh_nodes(&Pattern::parse("$hub/nodes/#").expect("it is a pattern"));
+        }
+        for (part, all) in [(LINKS, "$hub/links/#"), (SERVICES, "$hub/services/#"), (TOPICS, "$hub/topics/#")] {
+            if behind(pattern, part).is_some() && self.reports.whole.insert(part) {
+                cost += self.refresh(Some(&Pattern::parse(all).expect("it is a pattern")));
+            }
+        }
+        for part in [LIMITS, COUNTERS] {
+            if pattern.matches_text(part) && self.reports.whole.insert(part) {
+                cost += self.refresh(Some(&Pattern::parse(part).expect("it is a pattern")));
+            }
         }
         cost
     }
@@ -129,9 +206,13 @@ impl HubState {
     /// The same for somebody who has had so much lately that the values are brought up to date only after the next pause.
     pub(super) fn hub_watch_adds(&mut self, pattern: &Pattern) {
         if pattern.is_reserved() {
-            *self.reports.watched.entry(pattern.clone()).or_insert(0) += 1;
+            let count = self.reports.watched.entry(pattern.clone()).or_insert(0);
+            *count += 1;
+            if *count == 1 {
+                self.reports.count(pattern, true);
+            }
             self.reports.watching.get_or_insert_with(pattern.as_str(), || ());
-            self.arm_report();
+            self.arm_report(REPORT_PAUSE);
         }
     }
 
@@ -142,37 +223,40 @@ impl HubState {
             if *count == 0 {
                 self.reports.watched.remove(pattern);
                 self.reports.watching.remove(pattern.as_str());
+                self.reports.count(pattern, false);
             }
         }
     }
 
-    fn arm_report(&mut self) {
+    fn arm_report(&mut self, pause: Duration) {
         if !self.timers.is_set(Timer::Report) {
-            self.timers.set(self.now + limits::REPORT_PAUSE, Timer::Report);
+            self.timers.set(self.now + pause, Timer::Report);
         }
     }
 
     /// A pause is over: those who watch are told what has changed.
     pub(super) fn expire_report(&mut self) {
-        self.reports.covered.clear();
+        self.reports.begin_pause(self.now);
         self.show_changed_nodes();
-        let (watched, stale) = (&self.reports.watched, &self.reports.stale);
-        if watched.keys().any(|pattern| behind(pattern, NODES).is_some()) {
-            let stale: Vec<Name> =
-                stale.iter().filter(|node| self.reports.is_watched(&node_report(node))).cloned().collect();
+        let mut cost = 0;
+        if self.reports.wants_any(None, NODES) {
+            cost = self.reports.stale.len() as i64;
+            let stale = self.reports.stale.iter();
+            let stale: Vec<Name> = stale.filter(|node| self.reports.is_watched(&node_report(node))).cloned().collect();
             for node in stale {
                 self.show_node(&node);
             }
         }
-        self.refresh(None);
+        cost += self.refresh(None);
         if !self.reports.watched.is_empty() {
-            self.arm_report();
+            // Where there is much to look at, it is done less often.
+            let pauses = u32::try_from(1 + cost / limits::REPORT_ROWS_MAX).unwrap_or(u32::MAX);
+            self.arm_report(REPORT_PAUSE.saturating_mul(pauses));
         }
     }
 
-    /// Brings the values of nodes up to date: of all that have changed, and the load of those that somebody looks at.
+    /// Brings the values of nodes up to date that somebody looks at: those that have none yet, or whose load has changed.
     fn refresh_nodes(&mut self, pattern: &Pattern) -> i64 {
-        self.show_changed_nodes();
         let Some(wanted) = behind(pattern, NODES) else { return 0 };
         let mut looked_at = 1;
         let stale: Vec<Name> = match Name::parse(wanted) {
@@ -186,7 +270,9 @@ impl HubState {
         for node in &stale {
             self.show_node(node);
         }
-        looked_at + stale.len() as i64 * REPORT_ROWS
+        let cost = looked_at + stale.len() as i64 * REPORT_ROWS;
+        self.counters.count_report_rows(cost);
+        cost
     }
 
     fn show_changed_nodes(&mut self) {
@@ -200,10 +286,11 @@ impl HubState {
     fn refresh(&mut self, one: Option<&Pattern>) -> i64 {
         let mut fresh = BTreeSet::new();
         self.refresh_status(one, &mut fresh);
-        self.refresh_links(one, &mut fresh);
-        self.refresh_services(one, &mut fresh);
-        self.refresh_topics(one, &mut fresh);
-        let mut cost = fresh.len() as i64 * REPORT_ROWS;
+        let mut cost = self.refresh_usage(one, &mut fresh);
+        cost += self.refresh_links(one, &mut fresh);
+        cost += self.refresh_services(one, &mut fresh);
+        cost += self.refresh_topics(one, &mut fresh);
+        cost += fresh.len() as i64 * REPORT_ROWS;
         let shown = &self.reports.shown;
         let gone: Vec<String> = match one.map(|pattern| (pattern, pattern.as_name())) {
             Some((pattern, Some(_))) => shown.get(pattern.as_str()).into_iter().cloned().collect(),
@@ -211,12 +298,16 @@ impl HubState {
                 cost += shown.len() as i64;
                 shown.iter().filter(|name| pattern.matches_text(name)).cloned().collect()
             }
-            None => shown.iter().cloned().collect(),
+            None => {
+                cost += shown.len() as i64;
+                shown.iter().cloned().collect()
+            }
         };
         for name in gone.iter().filter(|name| !fresh.contains(*name)) {
             self.reports.shown.remove(name);
             self.set_hub_value(name, None);
         }
+        self.counters.count_report_rows(cost);
         cost
     }
 
@@ -236,9 +327,25 @@ impl HubState {
         self.show(STATUS.to_owned(), &report, fresh);
     }
 
-    fn refresh_links(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) {
+    /// What is used of limits, and what was counted. Gives what was looked at for it.
+    fn refresh_usage(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {
+        let mut looked_at = 0;
+        if self.reports.wants(one, LIMITS) {
+            looked_at += self.usage_looks_at();
+            let report = self.usage();
+            self.show(LIMITS.to_owned(), &report, fresh);
+        }
+        if self.reports.wants(one, COUNTERS) {
+            looked_at += self.links.len();
+            let report = self.counters().report(self.links.opened());
+            self.show(COUNTERS.to_owned(), &report, fresh);
+        }
+        looked_at as i64
+    }
+
+    fn refresh_links(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {
         if !self.reports.wants_any(one, LINKS) {
-            return;
+            return 0;
         }
         // One that is asked for alone need not be looked for by name.
         let alone =
@@ -263,11 +370,12 @@ impl HubState {
             let report = LinkReport { node, since_ms, attentive, subscriptions, seq, waiting_bytes };
             self.show(name, &report, fresh);
         }
+        self.links.len() as i64
     }
 
-    fn refresh_services(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) {
+    fn refresh_services(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {
         if !self.reports.wants_any(one, SERVICES) {
-            return;
+            return 0;
         }
         let alone =
             one.and_then(Pattern::as_name).and_then(|name| Name::parse(name.as_str().strip_prefix(SERVICES)?).ok());
@@ -275,30 +383,38 @@ impl HubState {
             Some(alone) => Some(alone).filter(|alone| self.services.has(alone)).into_iter().collect(),
             None => self.services.named(),
         };
+        let mut looked_at = services.len();
         for service in services {
             let name = format!("{SERVICES}{service}");
             // A name that nobody may offer has no report.
             if self.reports.wants(one, &name) && Name::parse(&name).is_ok() {
                 let report = self.services.report(&service, &self.members);
+                looked_at += report.providers.len();
                 self.show(name, &report, fresh);
             }
         }
+        looked_at as i64
     }
 
-    fn refresh_topics(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) {
-        let watched: Vec<&Pattern> = match one {
-            Some(pattern) => vec![pattern],
-            None => self.reports.watched.keys().collect(),
+    fn refresh_topics(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {
+        let of_topics = &self.reports.of_topics;
+        let mut wanted: BTreeSet<&str> = match one {
+            Some(pattern) => behind(pattern, TOPICS).into_iter().collect(),
+            None if of_topics.len() > TOPIC_PATTERNS_MAX => ["#"].into(),
+            None => of_topics.iter().filter_map(|pattern| behind(pattern, TOPICS)).collect(),
         };
-        let mut wanted: BTreeSet<&str> = watched.into_iter().filter_map(|pattern| behind(pattern, TOPICS)).collect();
-        if wanted.len() > TOPIC_PATTERNS_MAX {
-            wanted = ["#"].into();
-        }
         let mut found = BTreeMap::new();
-        for wanted in wanted {
+        let mut looked_at = 0;
+        while let Some(pattern) = wanted.pop_first() {
             let wants = |name: &Name| self.reports.wants(one, &format!("{TOPICS}{name}"));
             let max = limits::TOPICS_LISTED_MAX - found.len();
-            found.extend(self.topics.matched_by(wanted, max, wants));
+            let mut steps = usize::MAX;
+            found.extend(self.topics.matched_by(pattern, max, &mut steps, wants));
+            looked_at += usize::MAX - steps;
+            if wanted.len() > 1 && looked_at > self.topics.len() {
+                // To look at all once for all of them is quicker.
+                wanted = ["#"].into();
+            }
         }
         for (topic, subscribers) in found {
             let name = format!("{TOPICS}{topic}");
@@ -307,6 +423,7 @@ impl HubState {
                 self.show(name, &TopicReport { subscribers }, fresh);
             }
         }
+        looked_at as i64
     }
 
     /// Sets a value that is there only while somebody looks.
@@ -332,7 +449,7 @@ impl HubState {
         let nodes = if lasting { &mut self.reports.changed } else { &mut self.reports.stale };
         nodes.insert(node.clone());
         if lasting || self.reports.is_watched(&node_report(node)) {
-            self.arm_report();
+            self.arm_report(REPORT_PAUSE);
         }
     }
 

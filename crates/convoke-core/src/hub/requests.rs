@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::links::LinkId;
-use super::{HubState, Timer};
+use super::{Dropped, HubState, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame};
-use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
+use crate::limits::{LINK_CALLS_BYTES_MAX, PING_TIME_MAX, PINGS_MAX, SUBSCRIPTIONS_PER_LINK_MAX};
 use crate::name::{Name, Pattern};
 use crate::refusal::{Code, Refusal};
 use crate::report::NODES;
@@ -145,7 +145,7 @@ impl HubState {
             Frame::Call(call) => self.call(id, call)?,
             Frame::Reply(reply) => self.reply(id, reply),
             Frame::Cancel { id: number } => self.cancel(id, number),
-            Frame::Ignored(_) => {}
+            Frame::Ignored(_) => self.counters.count_dropped(Dropped::UnknownFrames, 1),
             frame => {
                 let text = format!("bad frame: a node does not send {}", word(&frame));
                 return Err(Refusal::new(Code::BadFrame, text));
@@ -194,7 +194,7 @@ impl HubState {
         if joined.subscriptions.len() >= SUBSCRIPTIONS_PER_LINK_MAX {
             return limit(joined.subscriptions.len(), joined.node.as_str());
         }
-        if all >= SUBSCRIPTIONS_MAX {
+        if all >= self.config.subscriptions_max {
             return limit(all, "the hub");
         }
         joined.subscriptions.insert(number, Subscription { pattern: pattern.clone(), group: group.clone() });
@@ -279,6 +279,8 @@ impl HubState {
         {
             self.timers.clear(Timer::Ping(number));
             self.control(ping.from, &Frame::Done { id: ping.id, value: 0 });
+        } else {
+            self.counters.count_dropped(Dropped::Strays, 1);
         }
     }
 

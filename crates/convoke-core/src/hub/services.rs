@@ -173,6 +173,22 @@ impl Services {
         [self.all.len(), self.offers.len(), self.calls.len(), self.parties.len()]
     }
 
+    /// Whether this party, if it is one, offers something.
+    pub(super) fn is_provider(&self, party: u32) -> bool {
+        party != NO_PARTY && !self.parties[party].offers.is_empty()
+    }
+
+    /// What the party has that has the most (open calls that it made, calls that it has, registrations), the calls that wait
+    /// for the name for which the most wait, and what is kept of calls, in bytes.
+    pub(super) fn busiest(&self) -> [usize; 5] {
+        let most = |of: fn(&Party) -> usize| self.parties.iter().map(of).max().unwrap_or(0);
+        let made = most(|party| party.numbers.len());
+        let given = most(|party| party.handling.len());
+        let offers = most(|party| party.offers.len());
+        let waiting = self.all.iter().map(|service| service.waiting.len()).max().unwrap_or(0);
+        [made, given, offers, waiting, self.kept_bytes]
+    }
+
     /// The names that are offered or waited for.
     pub(super) fn named(&self) -> Vec<Name> {
         self.all.iter().map(|service| service.name.clone()).collect()

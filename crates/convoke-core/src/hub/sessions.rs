@@ -39,6 +39,11 @@ impl Sessions {
         self.all.len()
     }
 
+    /// How many of them are away.
+    pub(super) fn away_len(&self) -> usize {
+        self.away.len()
+    }
+
     pub(super) fn next(&mut self, epoch: u64) -> Incarnation {
         self.counter += 1;
         Incarnation { epoch, counter: self.counter }

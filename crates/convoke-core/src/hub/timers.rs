@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Silent(LinkId),
     /// The link must have taken something.
     Stuck(LinkId),
+    /// The frame that has begun to come must be whole.
+    Frame(LinkId),
     /// A refusal that was held back may go.
     Release(LinkId),
     /// The ping must have been answered.

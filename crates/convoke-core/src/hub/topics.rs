@@ -166,17 +166,18 @@ impl Topics {
     }
 
     /// The topics that match and are wanted, `max` of them at most, each with how many links its events go to, if that is
-    /// known.
+    /// known. What it looks at is taken from `steps`, and when none are left it finds no more.
     pub(super) fn matched_by(
         &self,
         pattern: &str,
         max: usize,
+        steps: &mut usize,
         wants: impl Fn(&Name) -> bool,
     ) -> Vec<(Name, Option<usize>)> {
         let links = |route: &Route| route.numbered.len() + route.named.len() + route.groups.len();
         let mut found = Vec::new();
         // Broken off or not: these are they.
-        let _ = self.by_name.search(pattern, &mut { usize::MAX }, |number| {
+        let _ = self.by_name.search(pattern, steps, |number| {
             if found.len() >= max {
                 return ControlFlow::Break(());
             }

@@ -1,6 +1,6 @@
 //! Writes of values, on their way to the foundation and back; values that go by themselves; and the hub's own.
 
-use super::{HubState, LinkId, Timer};
+use super::{Dropped, HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
 use crate::kept::{Kept, Outcome, Slot, answer_bytes};
@@ -26,7 +26,7 @@ impl HubState {
             let Some(window) = kept.window(incarnation) else { continue };
             if cseq <= window.settled {
                 // It has had its answer.
-                return;
+                return self.counters.count_dropped(Dropped::Repeats, 1);
             }
             if let Some(outcome) = window.results.get(&cseq).cloned() {
                 return self.answer_write(incarnation, cseq, &outcome, epoch);

@@ -88,6 +88,11 @@ impl Changes {
         Some((pos, index))
     }
 
+    /// How many are kept, and their bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.kept.len(), self.kept_bytes)
+    }
+
     /// How far back the changes from this position on are.
     pub(crate) fn reach(&self, from: u64) -> Reach {
         if from <= self.gone {
@@ -108,5 +113,22 @@ impl Changes {
     pub(crate) fn recent(&self, from: Place) -> impl Iterator<Item = (Place, &Bytes)> {
         let start = self.recent.partition_point(|(place, _)| *place < from);
         self.recent.range(start..).map(|(place, frames)| (*place, frames))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_have_so_many_bytes_and_the_oldest_go() {
+        let mut changes = Changes::default();
+        for pos in 1..=4 {
+            changes.restore((pos, 0), (CHANGES_BYTES_MAX / 4) as u32);
+        }
+        assert_eq!((changes.forget(true), changes.size()), (None, (4, CHANGES_BYTES_MAX)));
+        changes.restore((5, 0), 1);
+        assert_eq!((changes.forget(true), changes.gone()), (Some((1, 0)), 1));
+        assert_eq!((changes.forget(true), changes.first()), (None, 2));
     }
 }

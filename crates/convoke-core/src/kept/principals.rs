@@ -43,6 +43,10 @@ pub(super) struct Granters(BTreeMap<[u8; 16], LastGrant>);
 pub(crate) struct Principals(BTreeMap<Name, Granted>);
 
 impl Principals {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn get(&self, name: &Name) -> Option<&Granted> {
         self.0.get(name)
     }

@@ -109,6 +109,11 @@ impl Values {
         self.by_place.len()
     }
 
+    /// How many keys have none, and are still known.
+    pub(crate) fn deleted(&self) -> usize {
+        self.deleted.len()
+    }
+
     /// Names and payloads of all values, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -450,4 +455,33 @@ fn short_at(frames: &[u8], which: usize) -> &str {
         fields.short_bytes("").expect("the frames of a value have an author");
     }
     fields.short_text("").expect("the frames of a value have a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_has_so_many_values_and_no_more() {
+        let mut values = Values::new(0, 1);
+        values.by_place.extend((0..VALUES_MAX as u64 - 1).map(|n| ((n, 0), 0)));
+        values.check_room(1, 10).unwrap();
+        let refused = values.check_room(2, 10).unwrap_err();
+        assert_eq!(refused.code, Code::Limit);
+        assert_eq!(refused.text, "set: the hub has 999999 values, which is all it may have");
+        values.deleted.insert((0, 0));
+        values.check_room(2, 10).unwrap();
+    }
+
+    #[test]
+    fn values_have_so_many_bytes_and_no_more() {
+        let mut values = Values::new(0, 1);
+        values.bytes = VALUES_BYTES_MAX - 10;
+        values.check_room(1, 10).unwrap();
+        let refused = values.check_room(1, 11).unwrap_err();
+        assert_eq!(refused.code, Code::Limit);
+        assert_eq!(refused.text, "set: the hub's values have 1073741814 bytes, and may have 1073741824");
+        values.bytes += 20;
+        values.check_room(0, 0).expect("what makes it no longer is always let in");
+    }
 }

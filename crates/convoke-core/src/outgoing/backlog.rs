@@ -77,6 +77,8 @@ struct Losses {
     groups: BTreeMap<u32, u64>,
     /// The bytes of all names in `named`.
     name_bytes: usize,
+    /// Those that were dropped at all, announced or not.
+    ever: u64,
 }
 
 impl Losses {
@@ -94,7 +96,7 @@ impl Losses {
     fn announce(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         let skew = u64::from(planted(Bug::LaggedOffByOne));
-        let lost = std::mem::take(self);
+        let lost = std::mem::replace(self, Losses { ever: self.ever, ..Losses::default() });
         write_lagged(
             &mut out,
             lost.numbered.iter().map(|(number, count)| (*number, count.saturating_sub(skew))),
@@ -140,6 +142,11 @@ impl Backlog {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Events that were dropped since it was made or cleared, announced or not.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lost.ever
     }
 
     /// Appends frames that must not be lost and are not events, such as Forget. They are few.
@@ -458,6 +465,7 @@ impl Topic {
 
 impl Losses {
     fn add(&mut self, topic: &Topic) {
+        self.ever += 1;
         match topic {
             Topic::Number(number) => *self.numbered.entry(*number).or_default() += 1,
             Topic::Group(subscription, _) => *self.groups.entry(*subscription).or_default() += 1,

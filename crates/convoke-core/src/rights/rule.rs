@@ -171,7 +171,12 @@ impl fmt::Display for Rule {
             true => vec!["all"],
             false => Verb::ALL.iter().filter(|verb| self.is_about(**verb)).map(|verb| verb.word()).collect(),
         };
-        write!(f, "{} {} {}", if self.deny { "deny" } else { "allow" }, verbs.join(","), self.pattern)
+        let (effect, pattern) = (if self.deny { "deny" } else { "allow" }, self.pattern.as_str());
+        // White space at the ends of a rule says nothing; that of a name is written so that it is read again.
+        match pattern.trim().len() == pattern.len() {
+            true => write!(f, "{effect} {} {pattern}", verbs.join(",")),
+            false => write!(f, "{effect} {} {}", verbs.join(","), self.pattern.to_url()),
+        }
     }
 }
 
@@ -187,6 +192,16 @@ mod tests {
 
     fn why(text: &str) -> String {
         text.parse::<Rule>().unwrap_err().to_string()
+    }
+
+    /// A rule about ` n` was shown as one about `n`, and became that when it was given again as it was shown.
+    #[test]
+    fn a_rule_about_names_with_spaces_at_their_ends_is_read_again_as_it_was() {
+        for text in ["allow all convoke:%20n", "deny get convoke:n/+/%20", "allow set convoke:%E3%80%80n"] {
+            let rule: Rule = text.parse().unwrap();
+            assert_eq!(rule.to_string(), text);
+            assert_eq!(rule.to_string().parse::<Rule>().unwrap(), rule);
+        }
     }
 
     #[test]

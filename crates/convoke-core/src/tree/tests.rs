@@ -294,3 +294,17 @@ proptest! {
         prop_assert_eq!(one?, other?);
     }
 }
+
+#[test]
+fn whether_one_matches_is_found_without_looking_at_all_that_do() {
+    let name = ["w"; 10].join("/");
+    let mut tree = Tree::new(7);
+    for which in 0..1 << 10 {
+        let words: Vec<&str> = (0..10).map(|word| if which >> word & 1 == 1 { "+" } else { "w" }).collect();
+        tree.get_or_insert_with(&words.join("/"), || which);
+    }
+    assert_eq!(matching(&tree, &name).len(), 1 << 10);
+    let steps = steps_of(|| assert!(tree.is_matched(&name)));
+    assert!(steps < 20, "{steps} steps");
+    assert!(!tree.is_matched("w/w") && !tree.is_matched(&(name + "/w")));
+}

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use convoke_core::foundation::Memory;
 use convoke_core::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, Hello, Incarnation, NAMED, Preface};
-use convoke_core::{Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Peer, SlowPolicy, Time, Transmit};
+use convoke_core::{
+    Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Peer, ProtocolError, SlowPolicy, Time, Transmit,
+};
 
 /// A hub with a witness that is joined, and the link that misbehaves.
 pub(crate) struct Bench {
@@ -15,6 +17,8 @@ pub(crate) struct Bench {
     pub(crate) bad: Wire,
     pub(crate) now: Time,
     foundation: Memory,
+    /// Of what the hub had counted as wrong when it was looked at last: what ended links, and what was refused.
+    counted: [u64; 2],
 }
 
 /// One link of it, from outside.
@@ -73,7 +77,7 @@ impl Bench {
         let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 1 };
         let mut hub = HubState::new(config, identity, [3; 32], Time::START);
         let (witness, bad) = (Wire::new(&mut hub), Wire::new(&mut hub));
-        let mut bench = Bench { hub, witness, bad, now: Time::START, foundation: Memory::default() };
+        let mut bench = Bench { hub, witness, bad, now: Time::START, foundation: Memory::default(), counted: [0; 2] };
         bench.keep();
         bench.join_witness();
         bench
@@ -101,6 +105,12 @@ impl Bench {
         }
     }
 
+    /// The link that misbehaves ends, and another takes its place that has said nothing.
+    pub(crate) fn replace(&mut self) {
+        self.hub.closed(self.bad.link, self.now);
+        self.bad = Wire::new(&mut self.hub);
+    }
+
     pub(crate) fn join_witness(&mut self) {
         let hello = hello(b"witness", None);
         let subscribe = encoded(&Frame::Subscribe { id: 1, pattern: b"#", group: b"" });
@@ -119,7 +129,7 @@ impl Bench {
     }
 
     /// What the hub wants to be kept is.
-    fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         loop {
             let asks = self.hub.asks();
             if asks.is_empty() {
@@ -154,6 +164,15 @@ impl Bench {
         self.bad.listen(&mut self.hub);
     }
 
+    /// How much more the hub has counted as wrong since the last call: what ended links, and what was refused.
+    fn counted(&mut self) -> [u64; 2] {
+        let counters = self.hub.counters();
+        let refused = counters.protocol_errors(ProtocolError::Request);
+        let all: u64 = ProtocolError::ALL.iter().map(|kind| counters.protocol_errors(*kind)).sum();
+        let before = std::mem::replace(&mut self.counted, [all - refused, refused]);
+        [self.counted[0] - before[0], self.counted[1] - before[1]]
+    }
+
     /// The one answer is a Close, and the hub wants the link closed.
     pub(crate) fn expect_close(&mut self, code: Code, sentence: &str, case: &dyn Debug) {
         let answers = self.answers();
@@ -161,6 +180,8 @@ impl Bench {
         assert_eq!(*got, code, "{case:?}: {text}");
         assert!(text.contains(sentence), "{case:?}: `{text}` says `{sentence}`");
         assert!(self.bad.closed, "{case:?}: the hub wants the link closed");
+        let wrong = [Code::BadFrame, Code::BadName, Code::TooLarge, Code::VersionMismatch].contains(&code);
+        assert_eq!(self.counted()[0], u64::from(wrong), "{case:?}: it is counted, once");
         self.expect_witness_unhurt(case);
         self.hub.closed(self.bad.link, self.now);
         let census = self.hub.census();
@@ -173,6 +194,8 @@ impl Bench {
         let [Answer::Refused(of, got, text)] = &answers[..] else { panic!("{case:?}: one Refused, not {answers:?}") };
         assert_eq!((*of, *got), (about, code), "{case:?}: {text}");
         assert!(text.contains(sentence), "{case:?}: `{text}` says `{sentence}`");
+        let wrong = [Code::BadFrame, Code::BadName, Code::BadRequest, Code::TooLarge].contains(&code);
+        assert!(!wrong || self.counted()[1] > 0, "{case:?}: it is counted");
     }
 
     /// The link still works.

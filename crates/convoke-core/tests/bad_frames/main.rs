@@ -2,9 +2,10 @@
 //! link says, another that is joined does not notice.
 
 mod bench;
+mod counts;
+mod session;
+mod time;
 mod values;
-
-use std::time::Duration;
 
 use bench::{
     Answer, Bench, GREETED, NOT_JOINED, PORTIONS, PROOF, Stage, answers, encoded, hello, named_event, numbered_event,
@@ -40,61 +41,6 @@ fn what_is_no_frame_ends_its_link() {
             }
         }
     }
-}
-
-/// N5 and N6: a link that has not joined has five seconds, whatever it trickles.
-#[test]
-fn a_link_that_does_not_join_in_time_is_closed() {
-    for stage in [Stage::Connected, Stage::Greeted, Stage::Challenged] {
-        let mut bench = Bench::at(stage);
-        bench.say(if stage == Stage::Connected { &[0xcf] } else { &[100, 0, 0, 0] });
-        bench.wait(Duration::from_millis(4999));
-        assert_eq!(bench.answers(), [], "{stage:?}");
-        bench.wait(Duration::from_millis(2));
-        bench.expect_close(Code::TimedOut, "did not join within 5 s", &stage);
-    }
-    let mut bench = Bench::at(Stage::Greeted);
-    for byte in hello(b"bad", None).chunks(1).take(5) {
-        assert_eq!(bench.answers(), []);
-        bench.say(byte);
-        bench.wait(Duration::from_secs(1));
-    }
-    bench.expect_close(Code::TimedOut, "did not join within 5 s", &"one byte each second");
-}
-
-/// N5: a joined link that stops in the middle of a frame is silent, like any other.
-/// A hub that had no time for its deadlines took that for a stall of its own, at every call anew: each moved all deadlines
-/// by as much as had passed since the last, which with many links cost more than the call itself.
-#[test]
-fn a_busy_hub_is_not_one_that_stood_still() {
-    let mut bench = Bench::at(Stage::Connected);
-    let due = bench.hub.deadline().unwrap();
-    let late = due + limits::STALL * 2;
-    while bench.now < late {
-        bench.now = bench.now + limits::STALL / 10;
-        let Bench { hub, witness, now, .. } = &mut bench;
-        witness.say(hub, &encoded(&Frame::Beat { received: 0 }), *now);
-        assert_eq!(hub.deadline(), Some(due));
-    }
-    bench.hub.tick(bench.now);
-    bench.bad.listen(&mut bench.hub);
-    assert!(bench.bad.closed, "the link that did not join in time is closed");
-}
-
-#[test]
-fn half_a_frame_and_then_nothing_is_silence() {
-    let mut bench = Bench::at(Stage::Joined);
-    bench.say(&[100, 0, 0, 0, 0x10, 0, 0, 0, 1]);
-    let patience = limits::BEAT * limits::BEATS_DEAD;
-    for _ in 0..6 {
-        bench.wait(limits::BEAT - Duration::from_millis(1));
-        // The hub says that it is alive; nothing else.
-        assert!(bench.answers().iter().all(|answer| *answer == Answer::Other("Beat")));
-        let Bench { hub, witness, now, .. } = &mut bench;
-        witness.say(hub, &encoded(&Frame::Beat { received: 0 }), *now);
-    }
-    bench.wait(Duration::from_millis(7));
-    bench.expect_close(Code::Silent, &format!("nothing was heard for {} s", patience.as_secs()), &"half a frame");
 }
 
 /// N7: what is no link at all.
@@ -598,30 +544,4 @@ fn who_reads_gets_everything_although_the_hub_is_full() {
     }
     witness.say(hub, &encoded(&Frame::Subscribe { id: 2, pattern: b"#", group: b"" }), *now);
     bench.expect_witness_unhurt(&"the hub is full");
-}
-
-/// N39 in small: whatever comes, the hub closes the link or waits for more, and the witness does not notice.
-#[test]
-fn noise_never_hurts_another_link() {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    for round in 0..300 {
-        let stage = [Stage::Connected, Stage::Greeted, Stage::Challenged, Stage::Joined][round % 4];
-        let mut bench = Bench::at(stage);
-        let len = (random() % 400) as usize;
-        let mut bytes: Vec<u8> = (0..len).map(|_| random() as u8).collect();
-        if let Some(head) = bytes.get_mut(..8) {
-            // A length that fits, and often a kind that exists.
-            head[..4].copy_from_slice(&(8 + (random() as u32 % 40)).to_le_bytes());
-            head[4] = [1, 3, 0x10, 0x11, 0x13, 0x1b, 0x1c, 0x90][(random() % 8) as usize];
-            head[5..8].fill(0);
-        }
-        bench.say(&bytes);
-        bench.expect_witness_unhurt(&round);
-    }
 }

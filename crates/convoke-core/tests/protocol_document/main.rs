@@ -34,6 +34,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "LINK_VALUES_BYTES_MAX",
     "WATCH_WINDOW_BYTES",
     "LOOKED_AT_MAX",
+    "REPORT_ROWS_MAX",
     "LOOKED_AT_PAUSE",
     "LOOKED_AT_REFILL",
     "WRITES_BYTES_MAX",
@@ -388,6 +389,7 @@ fn limits_are_those_of_the_document() {
     let mut code = counts![
         FRAGMENT_BYTES_MAX "bytes", FRAME_BYTES_MAX "bytes", HEADERS_BYTES_MAX "bytes", PAYLOAD_BYTES_DEFAULT "bytes",
         PAYLOAD_BYTES_MAX "bytes", HELLO_BYTES_MAX "bytes", BEFORE_JOIN_BYTES_MAX "bytes", LINKS_MAX "links",
+        LINKS_PER_SOURCE_MAX "links",
         SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", GROUP_LOOKED_AT_MAX "members",
         DEPARTED_MAX "publishers", LINK_BULK_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_CONTROL_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
@@ -410,6 +412,7 @@ fn limits_are_those_of_the_document() {
         ("NAME_BYTES_MAX", (NAME_BYTES_MAX as u64, "bytes")),
         ("NAME_WORDS_MAX", (NAME_WORDS_MAX as u64, "words")),
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
+        ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
         ("SESSION_AWAY_TIME_MAX", seconds(limits::SESSION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),
         ("PING_TIME_MAX", seconds(limits::PING_TIME_MAX)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use convoke_core::frame::{Frame, Info, MasterWish};
-use convoke_core::limits::{CALLS_WAITING_PER_NAME_MAX, REGISTRATIONS_PER_NAME_MAX};
+use convoke_core::limits::{CALLS_KEPT_BYTES_MAX, CALLS_WAITING_PER_NAME_MAX, REGISTRATIONS_PER_NAME_MAX};
 use convoke_core::{Code, Selector};
 
 use crate::tell;
@@ -54,6 +54,25 @@ fn calls_that_wait_for_one_name_are_bounded() {
     assert_eq!(why.text, "call to `s`: 4096 calls wait for a provider, which is all that can; try again later");
     let calc = world.provider("calc", "s");
     assert_eq!(world.sides[calc].given.len(), CALLS_WAITING_PER_NAME_MAX, "who comes takes them all");
+}
+
+#[test]
+fn calls_that_wait_are_bounded_in_bytes() {
+    let mut world = World::new();
+    let ann = world.node("ann");
+    let long = "x".repeat(1 << 20 >> 1);
+    let calls: Vec<u64> =
+        (0..CALLS_KEPT_BYTES_MAX / long.len()).map(|_| patient(&mut world, ann, Selector::Default, &long)).collect();
+    let why = world.not_done(ann, calls[calls.len() - 1]);
+    assert_eq!(
+        (why.code, &*why.text),
+        (Code::Busy, "call to `s`: no more than 67108864 bytes of calls can wait for providers")
+    );
+    assert!(calls[..calls.len() - 1].iter().all(|call| world.is_open(ann, *call)), "the others wait");
+    let small = patient(&mut world, ann, Selector::Default, "x");
+    assert!(world.is_open(ann, small), "there is room for a small one");
+    let calc = world.provider("calc", "s");
+    assert!(!world.sides[calc].given.is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The folder of a hub: which hub it is, which of its starts, and its token. One hub at a time, held by a lock.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use convoke_core::{Code, HubIdentity, Refusal};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin;
 use crate::error::Error;
+use crate::store::{RESERVE_STEP, Reserve, has_no_room};
 use crate::token::Token;
 
 /// The format of the folder. A hub does not start on one that it does not know.
@@ -54,14 +55,23 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
             return Err(Error::Configuration(at(&format!("everybody can write it (mode {mode:o}); make it 700"))));
         }
     }
-    let lock = File::options().create(true).write(true).truncate(false).open(path.join("lock"));
-    let lock = lock.map_err(|error| Error::io(at("lock"), error))?;
+    let mut options = File::options();
+    options.create(true).read(true).write(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut lock = options.open(path.join("lock")).map_err(|error| Error::io(at("lock"), error))?;
     match lock.try_lock() {
-        Ok(()) => {}
+        // For whoever finds it locked; that it is there matters to nobody else.
+        Ok(()) => drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()))),
         Err(TryLockError::WouldBlock) => {
-            return Err(Error::in_use(at(
-                "another hub is running on it; stop that one, or give this one a folder of its own with --data",
-            )));
+            let mut holder = String::new();
+            let process = match lock.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok()) {
+                Some(process) => format!(" (process {process})"),
+                None => String::new(),
+            };
+            return Err(Error::in_use(at(&format!(
+                "another hub is running on it{process}; stop that one, or give this one a folder of its own with --data"
+            ))));
         }
         Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
     }
@@ -93,9 +103,12 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         return Err(incomplete(at(&text)));
     }
     stored.store = has_store;
-    stored.epoch = stored.epoch.wrapping_add(1);
+    stored.epoch = next_epoch(stored.epoch)?;
     let text = serde_json::to_string_pretty(&stored).expect("plain fields can be written");
-    replace(&file, text.as_bytes()).map_err(|error| Error::io(at("hub.json"), error))?;
+    replace_with_reserve(&file, text.as_bytes()).map_err(|error| {
+        let what = if has_no_room(&error) { "hub.json cannot be written; make room on the disk" } else { "hub.json" };
+        Error::io(at(what), error)
+    })?;
 
     let token_file = path.join("admin.token");
     let token = match Token::read(&token_file) {
@@ -108,6 +121,18 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         other => other?,
     };
     Ok(Folder { identity: HubIdentity { hub, history, epoch: stored.epoch }, token, kept: Some((store, lock)) })
+}
+
+/// [`replace`], on a full disk with room that was set aside.
+fn replace_with_reserve(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    loop {
+        match replace(file, bytes) {
+            Err(error)
+                if has_no_room(&error)
+                    && file.parent().map(Reserve::of).is_some_and(|reserve| reserve.give_up(RESERVE_STEP)) => {}
+            replaced => return replaced,
+        }
+    }
 }
 
 /// Something of the folder is missing.
@@ -153,6 +178,12 @@ fn first_epoch() -> Result<u64, Error> {
     random().map(|bytes| u64::from(u32::from_le_bytes(bytes)))
 }
 
+/// Where a hub that was there before goes on. Not at the next number: if this is an older copy of its folder that was put
+/// back, that is one that it had already, and its nodes come back with it.
+fn next_epoch(epoch: u64) -> Result<u64, Error> {
+    random().map(|bytes| epoch.wrapping_add(1 + u64::from(u16::from_le_bytes(bytes))))
+}
+
 fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::io("random bytes for a hub's id", error.into()))?;
@@ -179,14 +210,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hub_stays_the_same_and_counts_its_starts() {
+    fn a_hub_stays_the_same_and_each_of_its_starts_is_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
         let first = open(Some(&path)).unwrap();
         let (identity, secret) = (first.identity, first.token.reveal());
         drop(first);
         let second = open(Some(&path)).unwrap();
-        assert_eq!(second.identity, HubIdentity { epoch: identity.epoch + 1, ..identity });
+        assert!(second.identity.epoch > identity.epoch);
+        assert_eq!(HubIdentity { epoch: identity.epoch, ..second.identity }, identity);
         assert_eq!(second.token.reveal(), secret);
     }
 

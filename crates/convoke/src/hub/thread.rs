@@ -10,6 +10,7 @@ mod door;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -293,7 +294,7 @@ impl Loop {
     async fn accept_all(self: Rc<Self>, listener: Listener, door: Door) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.open(stream, peer, door),
+                Ok((stream, peer, source)) => self.open(stream, (peer, source), door),
                 // The one that wanted to connect is gone again.
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
@@ -305,8 +306,8 @@ impl Loop {
         }
     }
 
-    fn open(self: &Rc<Self>, stream: Stream, peer: Peer, door: Door) {
-        let id = match self.shared.lock().open(peer, now()) {
+    fn open(self: &Rc<Self>, stream: Stream, (peer, source): (Peer, Option<IpAddr>), door: Door) {
+        let id = match self.shared.lock().open_from(peer, source, now()) {
             Ok(id) => id,
             Err(refusal) => {
                 tracing::warn!(target: LINK, "a connection was refused: {refusal}");

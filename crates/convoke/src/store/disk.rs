@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use super::reserve::Reserve;
+
 /// Something that can be opened again and again, one at a time, and holds each time what was left in it.
 pub(crate) trait Disk: fmt::Debug + Send {
     /// Opens it.
@@ -19,11 +21,24 @@ pub(crate) trait Disk: fmt::Debug + Send {
 
     /// How much room it takes, in bytes: what was never written takes none.
     fn room(&self) -> io::Result<u64>;
+
+    /// Gives up so many bytes of the room that was set aside, or what is left. False if nothing is.
+    fn give_up_reserve(&self, bytes: u64) -> bool;
+
+    /// Sets room aside again. False if some is missing.
+    fn refill_reserve(&self) -> bool;
 }
 
 /// A file, made if it is not there.
 #[derive(Debug)]
 pub(super) struct FileDisk(pub(super) PathBuf);
+
+impl FileDisk {
+    /// Beside the file.
+    fn reserve(&self) -> Option<Reserve> {
+        self.0.parent().map(Reserve::of)
+    }
+}
 
 impl Disk for FileDisk {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
@@ -41,6 +56,14 @@ impl Disk for FileDisk {
         return Ok(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
         #[cfg(not(unix))]
         Ok(metadata.len())
+    }
+
+    fn give_up_reserve(&self, bytes: u64) -> bool {
+        self.reserve().is_some_and(|reserve| reserve.give_up(bytes))
+    }
+
+    fn refill_reserve(&self) -> bool {
+        self.reserve().is_none_or(|reserve| reserve.refill())
     }
 }
 
@@ -119,6 +142,16 @@ impl WatchedDisk {
     /// How much room it takes, in bytes.
     pub(super) fn room(&self) -> Result<u64, Failed> {
         self.disk.room().map_err(Failed::new("looking at"))
+    }
+
+    /// Gives up so many bytes of the room that was set aside, or what is left. False if nothing is.
+    pub(super) fn give_up_reserve(&self, bytes: u64) -> bool {
+        self.disk.give_up_reserve(bytes)
+    }
+
+    /// Sets room aside again. False if some is missing.
+    pub(super) fn refill_reserve(&self) -> bool {
+        self.disk.refill_reserve()
     }
 
     /// What went wrong.

@@ -41,6 +41,11 @@ impl Want {
         }
     }
 
+    /// Room that is given back on the disk helps.
+    pub(super) fn is_of_the_disk(self) -> bool {
+        self != Want::File
+    }
+
     /// What is wrong, and what to do.
     pub(super) fn sentence(self) -> String {
         let (what, remedy) = self.words();
@@ -87,6 +92,11 @@ impl FullDisk {
     /// The last attempt found no room.
     pub(super) fn is_full(&self) -> bool {
         self.attempt.is_some()
+    }
+
+    /// What the last attempt has found is no room on the disk.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        self.attempt.is_some_and(|last| last.want.is_of_the_disk())
     }
 
     /// An attempt that began then has found no room.

@@ -5,6 +5,7 @@ mod spare;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -417,6 +418,59 @@ fn a_full_disk_is_read_from_and_heals() {
 }
 
 /// A thread with a store on this disk, and what it tells.
+/// That a principal is revoked, as the hub writes it.
+fn revoke(ticket: Ticket) -> Ask {
+    let operation = [&[1, 4][..], &[0; 8], &[3, 0], b"cam", &[4]].concat();
+    Ask::Append { ticket, operation: operation.into() }
+}
+
+/// A disk that was full of what the hub itself keeps could not be made room on by the hub.
+#[test]
+fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot]);
+    let room = disk.state().blocks() + 50;
+    disk.state().blocks_max = Some(room);
+    disk.state().reserve = vec![40; 8];
+    let mut ticket = 0;
+    // What was given up by earlier transactions can be used after a refusal: the disk is full when one follows another.
+    let mut fill = |store: &mut Store| {
+        let mut refused = 0;
+        while refused < 2 {
+            ticket += 1;
+            let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![9; 2_000]) }]);
+            refused = if matches!(&told[..], [Told::NotDone { .. }]) { refused + 1 } else { 0 };
+            assert!(ticket < 1_000, "the disk is not full");
+        }
+    };
+    // More than what was given back meanwhile.
+    let long = |ticket| Ask::Append { ticket, operation: Bytes::from(vec![9; 150_000]) };
+    for _ in 0..2 {
+        fill(&mut store);
+        let told = turn(&mut store, vec![long(9_001), revoke(9_002), long(9_003), Ask::Barrier { ticket: 9_004 }]);
+        assert!(
+            matches!(
+                &told[..],
+                [
+                    Told::NotDone { ticket: 9_001, .. },
+                    Told::Committed { ticket: Some(9_002), .. },
+                    Told::NotDone { ticket: 9_003, .. },
+                    Told::BarrierDone { ticket: 9_004 }
+                ]
+            ),
+            "{:?}",
+            told.iter().map(mem::discriminant).collect::<Vec<_>>()
+        );
+    }
+    assert!(disk.state().reserve.len() <= 6, "each time it takes a step or more");
+    disk.state().reserve.clear();
+    fill(&mut store);
+    let told = turn(&mut store, vec![long(9_005), revoke(9_006)]);
+    let refused = told.iter().filter(|told| matches!(told, Told::NotDone { .. })).count();
+    assert_eq!(refused, 2, "nothing was set aside any more");
+}
+
 async fn thread(disk: &Faulty) -> (StoreThread, mpsc::Receiver<Told>) {
     let (store, lock) = (open(disk), tempfile::tempfile().unwrap());
     let thread = StoreThread::open_with(move || Ok(store), lock).await.unwrap();
@@ -570,7 +624,8 @@ fn a_store_that_was_not_begun_with_leaves_no_half_file() {
     // What a start leaves that was killed while it made the file.
     std::fs::write(path.with_extension("redb.new"), b"half").unwrap();
     drop(Store::open(&path, HISTORY).unwrap());
-    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.filter(|name| name != super::reserve::FILE).collect();
     assert_eq!(names, [super::FILE]);
     drop(Store::open(&path, HISTORY).unwrap());
 }

@@ -142,7 +142,7 @@ fn why_not(error: &io::Error, host: &str, address: &Address) -> Refusal {
         return why;
     }
     let rustls::Error::InvalidCertificate(why) = error else {
-        let text = format!("what answers at {address} does not speak TLS as a hub does: {error}");
+        let text = format!("it does not speak TLS as a hub does: {error}");
         return Refusal::new(Code::BadFrame, text);
     };
     unauthorized(match why {

@@ -1,6 +1,7 @@
 //! Links over TCP.
 
 use std::io;
+use std::net::IpAddr;
 
 use convoke_core::Peer;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -42,10 +43,10 @@ pub(crate) async fn listen(host: &str, port: u16, tls: bool) -> io::Result<(List
     Err(last)
 }
 
-pub(super) async fn accept(listener: &TcpListener) -> io::Result<(Stream, Peer)> {
-    let (stream, _) = listener.accept().await?;
+pub(super) async fn accept(listener: &TcpListener) -> io::Result<(Stream, Peer, Option<IpAddr>)> {
+    let (stream, from) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((Stream::Tcp(stream), Peer::Stranger))
+    Ok((Stream::Tcp(stream), Peer::Stranger, Some(from.ip())))
 }
 
 #[cfg(test)]

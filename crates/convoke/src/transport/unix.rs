@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -34,10 +35,10 @@ pub(crate) async fn listen(path: &Path) -> io::Result<Listener> {
     Ok(Listener::Unix(listener))
 }
 
-pub(super) async fn accept(listener: &UnixListener) -> io::Result<(Stream, Peer)> {
+pub(super) async fn accept(listener: &UnixListener) -> io::Result<(Stream, Peer, Option<IpAddr>)> {
     let (stream, _) = listener.accept().await?;
     let peer = if is_own(&stream) { Peer::Owner } else { Peer::Stranger };
-    Ok((Stream::Unix(stream), peer))
+    Ok((Stream::Unix(stream), peer, None))
 }
 
 fn is_own(stream: &UnixStream) -> bool {

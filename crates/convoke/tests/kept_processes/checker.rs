@@ -8,6 +8,9 @@ use convoke::{Change, Value};
 use super::END;
 use super::writer::{History, Line, Tag, Told, Tried};
 
+/// With fewer acknowledged operations of a writer there is too little to check.
+pub(crate) const ENOUGH: usize = 20;
+
 /// One operation of one writer.
 struct Op {
     tried: Tried,
@@ -64,7 +67,7 @@ fn read(histories: &[History]) -> Ops {
                 }
             }
         }
-        assert!(acknowledged > 20, "only {acknowledged} operations of {writer} were acknowledged");
+        assert!(acknowledged > ENOUGH, "only {acknowledged} operations of {writer} were acknowledged");
     }
     ops
 }

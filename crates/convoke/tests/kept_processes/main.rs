@@ -4,6 +4,7 @@
 
 mod checker;
 mod disk;
+mod power;
 #[path = "../support/mod.rs"]
 mod support;
 mod writer;
@@ -71,7 +72,11 @@ async fn watch_all(node: &Node, after: Option<Rev>) -> Watch {
 
 #[tokio::test]
 async fn what_eight_writers_were_told_is_so_after_a_hub_was_killed_twenty_times() {
-    let mut hub = HubProcess::start(&[]).await;
+    eight_writers(HubProcess::start(&[]).await, KILLS, async |hub, _| hub.kill_and_restart().await).await;
+}
+
+/// Eight programs write while their hub is ended and started again so often; what they were told is checked.
+async fn eight_writers(mut hub: HubProcess, ends: u64, mut end: impl AsyncFnMut(HubProcess, u64) -> HubProcess) {
     let histories = hub.folder.path().join("histories");
     std::fs::create_dir(&histories).unwrap();
     let panel = hub.node("panel").await;
@@ -98,7 +103,7 @@ async fn what_eight_writers_were_told_is_so_after_a_hub_was_killed_twenty_times(
     }
 
     let mut resumed = None;
-    for kill in 0..KILLS {
+    for kill in 0..ends {
         // Now and then it is killed as soon as it listens again.
         let before = acknowledged.load(Ordering::SeqCst);
         let more = [0, 100, 1, 400, 200][kill as usize % 5];
@@ -107,16 +112,21 @@ async fn what_eight_writers_were_told_is_so_after_a_hub_was_killed_twenty_times(
             until("more is acknowledged", || acknowledged.load(Ordering::SeqCst) >= enough).await;
             proxy.cut();
         }
-        if kill == KILLS / 2 {
+        if kill == ends / 2 {
             let known = soon(panel.set("half", &kill)).await.unwrap();
             resumed = Some((known, tokio::spawn(all_changes(watch_all(&panel, Some(known)).await))));
         }
-        if kill == KILLS - 1 {
+        if kill == ends - 1 {
+            // Who was without a hub for long has tried again less and less often.
+            until("everybody has written something", || {
+                writer::histories(&histories).iter().all(|history| history.acknowledged() > checker::ENOUGH)
+            })
+            .await;
             // What it was about to write may be written or not, but not after the hub's next start.
             elsewhere.pop().unwrap().kill().await;
             Writer::enough(&histories);
         }
-        hub = hub.kill_and_restart().await;
+        hub = end(hub, kill).await;
     }
     for writer in here {
         soon(writer).await.unwrap();

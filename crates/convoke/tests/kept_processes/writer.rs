@@ -67,6 +67,13 @@ pub(crate) struct History {
     pub lines: Vec<Line>,
 }
 
+impl History {
+    /// How many operations it knows to be done.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.lines.iter().filter(|line| matches!(line, Line::End(_, Told::Done(_)))).count()
+    }
+}
+
 /// Reads what all writers wrote down.
 pub(crate) fn histories(folder: &Path) -> Vec<History> {
     let mut histories = BTreeMap::new();

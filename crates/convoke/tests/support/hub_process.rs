@@ -1,5 +1,6 @@
 //! A hub that is a process of its own: killed and started again on its port and its folder.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use convoke::{Error, Hub, HubOptions, Membership, Node, NodeOptions, Subscription, Token};
@@ -8,8 +9,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::PATIENCE;
 use super::process::{Process, given, say};
 
-/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, and with
-/// beats of `BEAT_MS`, until it is killed.
+/// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, with
+/// beats of `BEAT_MS`, at most `LINKS` links, and `JOIN_MS` to join, until it is killed.
 pub async fn hub() {
     if let Ok(files) = std::env::var("FILES") {
         let files = Some(files.parse().unwrap());
@@ -23,6 +24,12 @@ pub async fn hub() {
     if let Ok(beat) = std::env::var("BEAT_MS") {
         let beat = Duration::from_millis(beat.parse().unwrap());
         options.membership = Membership { beat, beat_attentive: beat, ..Membership::default() };
+    }
+    if let Ok(links) = std::env::var("LINKS") {
+        options.links_max = links.parse().unwrap();
+    }
+    if let Ok(time) = std::env::var("JOIN_MS") {
+        options.join_time = Duration::from_millis(time.parse().unwrap());
     }
     let hub = loop {
         match Hub::start(options.clone()).await {
@@ -75,15 +82,22 @@ impl HubProcess {
 
     /// Kills it and starts it again at the same address.
     pub async fn kill_and_restart(self) -> HubProcess {
+        self.restart_after(|| {}).await
+    }
+
+    /// Kills it and starts it again at the same address, after this has been done.
+    pub async fn restart_after(self, meanwhile: impl FnOnce()) -> HubProcess {
         let HubProcess { process, address, folder, variables } = self;
         process.kill().await;
+        meanwhile();
         let (process, again) = HubProcess::run(&folder, &variables, &address).await;
         assert_eq!(again, address);
         HubProcess { process, address, folder, variables }
     }
 
-    pub fn token(&self) -> std::path::PathBuf {
-        self.folder.path().join("data/admin.token")
+    pub fn token(&self) -> PathBuf {
+        let data = self.variables.iter().find(|(name, _)| *name == "DATA").expect("it was given one");
+        Path::new(&data.1).join("admin.token")
     }
 
     /// What a process of this story needs to join: see [`node_of_a_process`].

@@ -4,6 +4,11 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use tempfile::TempDir;
 
+#[path = "../../../../../fuzz/bodies/configuration.rs"]
+mod body;
+#[path = "../../../../../fuzz/bodies/replay.rs"]
+mod replay;
+
 use super::*;
 use crate::settings::{Environment, Flags, Settings};
 
@@ -287,4 +292,10 @@ fn a_profile_is_what_counts_where_nothing_is_set() {
     let nope = convoke::Membership::nope();
     assert_eq!(settings.hub().unwrap().membership, convoke::Membership { suspect_beats: 3, ..nope });
     assert_eq!(settings.get("membership.beat").origin.to_string(), "membership.profile");
+}
+
+/// What `fuzz/corpus` holds, and changes of it; see fuzz/README.md.
+#[test]
+fn arbitrary_bytes_as_a_file_are_taken_or_told_what_is_wrong() {
+    replay::replay("configuration", 20, body::configuration);
 }

@@ -6,6 +6,7 @@ use super::calls::{NONE, State};
 use super::{HubState, LinkId, NO_PARTY, Services};
 use crate::bug::{Bug, planted};
 use crate::frame::{End, Frame, Head, Incarnation, Parts};
+use crate::hub::Dropped;
 use crate::limits::{PAYLOAD_BYTES_MAX, PROVIDER_AWAY_TIME_MAX, REPLIES_KEPT_BYTES_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
@@ -119,6 +120,8 @@ impl HubState {
                 if party.kept_bytes + frame.len() <= REPLIES_KEPT_BYTES_MAX {
                     party.kept_bytes += frame.len();
                     party.kept.insert(reply.id, frame);
+                } else {
+                    self.counters.count_dropped(Dropped::Replies, 1);
                 }
             }
             _ => {}

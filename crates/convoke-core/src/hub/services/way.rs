@@ -5,6 +5,7 @@ use super::choose::Missing;
 use super::{HubState, LinkId, NO_PARTY, Offer, Party, Services};
 use crate::bug::{Bug, planted};
 use crate::frame::{Call, Content, End, Frame, Handle, Incarnation, Reply, Select};
+use crate::hub::Dropped;
 use crate::hub::links::Joined;
 use crate::limits::{
     CALL_REFUSALS_MAX, CALL_TIME_DEFAULT, CALL_TIME_MAX, CALLS_KEPT_BYTES_MAX, CALLS_PER_CALLER_MAX,
@@ -322,10 +323,12 @@ impl HubState {
     pub(in crate::hub) fn reply(&mut self, id: LinkId, reply: Reply<'_>) {
         let provider = self.links.joined(id).map_or(NO_PARTY, |joined| joined.party);
         // An answer for a call that has ended, or was never given to this node, is nobody's.
-        let Some(place) = self.services.calls.find(reply.id).filter(|_| provider != NO_PARTY) else { return };
+        let Some(place) = self.services.calls.find(reply.id).filter(|_| provider != NO_PARTY) else {
+            return self.counters.count_dropped(Dropped::Strays, 1);
+        };
         let call = &self.services.calls[place];
         match (call.state, reply.end) {
-            (State::Given, _) if call.provider != provider => {}
+            (State::Given, _) if call.provider != provider => self.counters.count_dropped(Dropped::Strays, 1),
             (State::Given, End::Running) => {}
             (State::Given, End::Refused { code: Code::NoProvider, .. }) => self.not_handled(place),
             (State::Given, end) => self.finish(place, end),
@@ -337,7 +340,7 @@ impl HubState {
                     end => self.finish(place, end),
                 }
             }
-            (State::Waiting | State::Free, _) => {}
+            (State::Waiting | State::Free, _) => self.counters.count_dropped(Dropped::Strays, 1),
         }
     }
 
@@ -469,6 +472,9 @@ impl HubState {
     /// Tells a caller how its call has ended; one that is away, when it asks again.
     pub(super) fn answer(&mut self, caller: u32, number: u64, end: End<'_>) {
         let number = if planted(Bug::ReplyOfAnother) { number ^ 1 } else { number };
+        if let End::Refused { code, .. } | End::Uncertain { code, .. } = end {
+            self.counters.count_call_refused(code);
+        }
         let party = &mut self.services.parties[caller];
         let reply = Frame::Reply(Reply { id: number, end });
         let Some((id, link)) = party.link.and_then(|id| Some((id, self.links.get_mut(id)?))) else {
@@ -477,6 +483,8 @@ impl HubState {
             if party.kept_bytes + frame.len() <= REPLIES_KEPT_BYTES_MAX {
                 party.kept_bytes += frame.len();
                 party.kept.insert(number, frame);
+            } else {
+                self.counters.count_dropped(Dropped::Replies, 1);
             }
             return;
         };
@@ -486,6 +494,8 @@ impl HubState {
             let text =
                 format!("its reply found {} bytes of others waiting for `{}`", link.lanes.calls.len(), party.node);
             let end = End::Uncertain { code: Code::Backpressure, text: &text };
+            self.counters.count_dropped(Dropped::Replies, 1);
+            self.counters.count_call_refused(Code::Backpressure);
             Frame::Reply(Reply { id: number, end }).encode(&mut link.lanes.calls);
             if link.lanes.calls.len() > LINK_REPLIES_BYTES_MAX + LINK_CALLS_BYTES_MAX && !link.is_closing() {
                 let text = "too many answers to calls wait on this link: it does not read";

@@ -69,6 +69,8 @@ pub(super) struct State {
     blocks: BTreeSet<u64>,
     /// How many blocks it has room for.
     pub(super) blocks_max: Option<usize>,
+    /// How many more when room that was set aside is given up, step by step.
+    pub(super) reserve: Vec<usize>,
     writes: u64,
     syncs: u64,
     /// Which call fails, the how manieth from now on, and with what.
@@ -162,6 +164,19 @@ impl Disk for Faulty {
 
     fn room(&self) -> io::Result<u64> {
         Ok(self.state().blocks() as u64 * BLOCK)
+    }
+
+    fn give_up_reserve(&self, _bytes: u64) -> bool {
+        let mut state = self.state();
+        let step = state.reserve.pop();
+        if let (Some(step), Some(max)) = (step, &mut state.blocks_max) {
+            *max += step;
+        }
+        step.is_some()
+    }
+
+    fn refill_reserve(&self) -> bool {
+        true
     }
 }
 

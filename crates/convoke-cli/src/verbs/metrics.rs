@@ -1,0 +1,50 @@
+//! `convoke metrics`: all that the hub counts and bounds, for Prometheus.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::status::{limits, object, status};
+use crate::arguments::MetricsArguments;
+use crate::exit::Failure;
+use crate::exposition::{Family, Told, families, text};
+use crate::join::{with_node, within};
+use crate::output::Output;
+use crate::render;
+use crate::signals::Signals;
+
+pub(crate) async fn run(arguments: MetricsArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    with_node(&arguments.node, signals, async |node| {
+        let ask = async {
+            let told = (node.get_value("$hub/status").await?, node.get_value("$hub/limits").await?);
+            Ok((told, node.get_value("$hub/counters").await?))
+        };
+        let ((told, bounds), counters) = within(&arguments.node, "metrics of the hub", ask).await?;
+        let told =
+            Told { status: status(told)?, limits: limits(bounds), counters: object(counters).unwrap_or_default() };
+        let families = families(&told);
+        let mut output = Output::default();
+        if json {
+            for family in &families {
+                for line in lines(family) {
+                    // Who reads no more has what it wanted.
+                    let _ = output.line(&line)?;
+                }
+            }
+        } else {
+            let _ = output.bytes(text(&families).as_bytes())?;
+        }
+        output.flush().map(|_| ExitCode::SUCCESS)
+    })
+    .await
+}
+
+/// Each number as an object.
+fn lines(family: &Family) -> impl Iterator<Item = String> {
+    family.samples.iter().map(|sample| {
+        let labels: Map<String, Json> =
+            sample.labels.iter().map(|(label, text)| ((*label).to_owned(), text.clone().into())).collect();
+        let value: Json = serde_json::from_str(&sample.value).unwrap_or(Json::Null);
+        render::json(&json!({ "name": family.name, "type": family.kind.word(), "labels": labels, "value": value }))
+    })
+}

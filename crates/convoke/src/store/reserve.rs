@@ -1,0 +1,146 @@
+//! Room that is set aside for the day on which the disk is full: a file beside the store that holds nothing. It is given up
+//! in steps, so that a hub can start then, and values and rights can still be taken away; and made again when there is
+//! room. Nothing else may use it: what adds to what is kept would eat it up without anybody being better off.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The file in the hub's folder.
+pub(crate) const FILE: &str = "reserve";
+
+/// How much room is set aside, in bytes: more than all rows that may wait to be written together with what makes room, and
+/// enough for many times that a disk is found full before somebody makes room on it.
+const BYTES: u64 = 16 << 20;
+
+/// What is given up at first, in bytes: enough for the hub's small files, and to delete a value. Where it is not, twice as
+/// much is given up the next time; what is given up and not needed others take.
+pub(crate) const STEP: u64 = 256 << 10;
+
+/// On a small disk no more than this part of the room that is left is set aside.
+const PART: u64 = 8;
+
+/// How long after some of it was given up it is tried to make it again.
+pub(super) const WAIT: Duration = Duration::from_secs(60);
+
+/// The reserve of one hub.
+#[derive(Clone, Debug)]
+pub(crate) struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    /// That of the hub with this folder.
+    pub(crate) fn of(folder: &Path) -> Reserve {
+        Reserve { path: folder.join(FILE) }
+    }
+
+    /// Gives some of it up, in bytes, or what is left. False if nothing is.
+    pub(crate) fn give_up(&self, bytes: u64) -> bool {
+        let give_up = || -> io::Result<bool> {
+            let file = File::options().write(true).open(&self.path)?;
+            let length = file.metadata()?.len();
+            file.set_len(length.saturating_sub(bytes))?;
+            // Some file systems have the room only then.
+            file.sync_all()?;
+            Ok(length > 0)
+        };
+        // Where it cannot be given up there is none.
+        give_up().unwrap_or(false)
+    }
+
+    /// Makes it whole again, as far as there is room. False if something is missing.
+    pub(crate) fn refill(&self) -> bool {
+        // That there is none yet, or no room for it, is nothing to be told about: it is tried again.
+        self.try_refill().unwrap_or(false)
+    }
+
+    fn try_refill(&self) -> io::Result<bool> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let length = fs::metadata(&self.path).map_or(0, |found| found.len());
+        if length >= BYTES {
+            return Ok(true);
+        }
+        let wanted = BYTES.min((free(folder)? + length) / PART / STEP * STEP);
+        if wanted > length {
+            let mut options = File::options();
+            options.create(true).truncate(false).write(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file = options.open(&self.path)?;
+            if let Err(error) = take(&file, length, wanted) {
+                let _ = file.set_len(length);
+                return Err(error);
+            }
+        }
+        Ok(wanted == BYTES)
+    }
+}
+
+/// Room for users on the disk of a folder, in bytes.
+#[cfg(unix)]
+fn free(folder: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Nobody is asked: there is no reserve.
+#[cfg(not(unix))]
+fn free(_folder: &Path) -> io::Result<u64> {
+    Ok(0)
+}
+
+/// Makes a file longer, so that the disk has set the room aside.
+fn take(file: &File, from: u64, to: u64) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), from, to - from) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        taken => return Ok(taken?),
+    }
+    use std::io::{Seek as _, Write as _};
+    let mut file = file;
+    file.seek(io::SeekFrom::Start(from))?;
+    // Zeros would take no room where files are compressed.
+    let mut noise = vec![0; STEP as usize];
+    getrandom::fill(&mut noise)?;
+    for _ in 0..(to - from) / STEP {
+        file.write_all(&noise)?;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn room_is_set_aside_given_up_in_steps_and_taken_again() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(folder.path());
+        assert!(!reserve.give_up(STEP), "there is none");
+        if free(folder.path()).unwrap() < BYTES * PART {
+            println!("skipped: this machine's disk has no room for a reserve");
+            return;
+        }
+        let room = || fs::metadata(&reserve.path).unwrap().blocks() * 512;
+        for _ in 0..2 {
+            assert!(reserve.refill());
+            assert!(room() >= BYTES);
+            for step in 1..=BYTES / STEP {
+                assert!(reserve.give_up(STEP));
+                assert!(room() <= BYTES - step * STEP + (64 << 10), "{} B are still there", room());
+            }
+            assert!(!reserve.give_up(STEP));
+        }
+    }
+
+    #[test]
+    fn without_fallocate_it_is_written() {
+        let file = tempfile::tempfile().unwrap();
+        take(&file, 0, STEP).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), STEP);
+    }
+}

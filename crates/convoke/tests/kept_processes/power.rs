@@ -1,0 +1,119 @@
+//! Story: the power goes, again and again. What was acknowledged is there; what was not is there wholly or not at all.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::checker;
+use super::support::disk::{Leaves, SmallDisk, TrickyDisk, folder_for_images};
+use super::support::hub_process::HubProcess;
+use super::support::*;
+use super::writer::{self, Writer};
+use super::{END, all_changes, eight_writers, watch_all};
+
+/// How often the power is cut.
+const CUTS: u64 = 12;
+
+/// How often with a file system beneath, each time of which an image is copied.
+const IMAGE_CUTS: u64 = 10;
+
+/// How big that is, in MiB.
+const IMAGE_MIB: u64 = 64;
+
+async fn hub_on(disk: &TrickyDisk) -> HubProcess {
+    let (data, variables) = (disk.data().display().to_string(), disk.variables());
+    let mut all = vec![("DATA", data.as_str())];
+    all.extend(variables.iter().map(|(name, value)| (*name, value.as_str())));
+    HubProcess::start(&all).await
+}
+
+#[tokio::test]
+async fn what_eight_writers_were_told_is_so_although_the_disk_forgot_what_was_not_synced() {
+    let Some(disk) = TrickyDisk::new() else { return };
+    eight_writers(hub_on(&disk).await, CUTS, async |hub, cut| {
+        let leaves = match cut % 3 {
+            0 => Leaves::Nothing,
+            1 => Leaves::Some(cut),
+            _ => Leaves::All,
+        };
+        hub.restart_after(|| disk.cut(leaves)).await
+    })
+    .await;
+}
+
+/// The test above can fail.
+#[tokio::test]
+async fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
+    let Some(disk) = TrickyDisk::new() else { return };
+    let hub = hub_on(&disk).await;
+    let histories = hub.folder.path().join("histories");
+    std::fs::create_dir(&histories).unwrap();
+    let known = soon(hub.node("panel").await.set("half", &0)).await.unwrap();
+    let mut writer = Writer::new(hub.node("writer").await, &histories);
+    let (acknowledged, enough) = (AtomicU64::new(0), histories.clone());
+    let writing = async {
+        writer.write_until_enough(&acknowledged).await;
+    };
+    let watching = async {
+        until("some is acknowledged", || acknowledged.load(Ordering::SeqCst) > 100).await;
+        disk.lies();
+        until("more is acknowledged", || acknowledged.load(Ordering::SeqCst) > 200).await;
+        Writer::enough(&enough);
+    };
+    tokio::join!(writing, watching);
+    drop(writer);
+    let hub = hub.restart_after(|| disk.cut(Leaves::Nothing)).await;
+
+    let late = hub.node("late").await;
+    let watch = watch_all(&late, Some(known)).await;
+    soon(late.set(END, &0)).await.unwrap();
+    let seen = soon(all_changes(watch)).await;
+    assert!(seen.len() > 100, "what was acknowledged before is there");
+    let values: Vec<_> = soon(late.values("#")).await.unwrap();
+    let values: Vec<_> = values.into_iter().filter(|value| value.name.as_str() != "half").collect();
+    let histories = writer::histories(&histories);
+    let found = std::panic::catch_unwind(|| checker::check(&histories, &seen, &values));
+    let said = found.expect_err("what was acknowledged is gone").downcast::<String>().unwrap();
+    assert!(said.contains("was acknowledged and never seen"), "{said}");
+}
+
+/// With a file system beneath that has a journal and a will of its own. What it has not handed to its device, a file, is
+/// only in memory.
+#[tokio::test]
+async fn what_eight_writers_were_told_is_so_on_copies_of_the_image_of_their_hubs_disk() {
+    let folder = folder_for_images();
+    let image = |n: u64| folder.path().join(format!("{n}.img"));
+    let Some(disk) = SmallDisk::image(&image(0), IMAGE_MIB) else { return };
+    // The one that the hub uses now.
+    let data = folder.path().join("disk");
+    let change = |disk: &SmallDisk| {
+        let _ = std::fs::remove_file(&data);
+        std::os::unix::fs::symlink(disk.path(), &data).unwrap();
+    };
+    change(&disk);
+    let hub = HubProcess::start(&[("DATA", &data.join("data").display().to_string())]).await;
+    let mut disk = Some(disk);
+    eight_writers(hub, IMAGE_CUTS, async |hub, cut| {
+        hub.process.stop().await;
+        copy_while_nobody_writes(&image(cut), &image(cut + 1));
+        hub.restart_after(|| {
+            drop(disk.take());
+            std::fs::remove_file(image(cut)).unwrap();
+            let next = SmallDisk::mount_image(&image(cut + 1)).expect("it can be mounted, as the one before");
+            change(&next);
+            disk = Some(next);
+        })
+        .await
+    })
+    .await;
+}
+
+/// All programs stand still, but the system might just be writing: then the image changes.
+fn copy_while_nobody_writes(from: &Path, to: &Path) {
+    for _ in 0..100 {
+        std::fs::copy(from, to).unwrap();
+        if std::fs::read(from).unwrap() == std::fs::read(to).unwrap() {
+            return;
+        }
+    }
+    panic!("the image does not come to rest");
+}
