@@ -426,8 +426,8 @@ impl HubState {
         }
     }
 
-    /// Appends the next change of rights, unless one is on its way. What somebody wanted whose link has ended since is not done:
-    /// it may have lost the right to want it.
+    /// Appends the next change of rights, unless one is on its way. What somebody wanted whose link has ended since is not
+    /// done: it may have lost the right to want it.
     pub(super) fn append_grant(&mut self) {
         while self.conversation.granting.is_none()
             && let Some((operation, link, number)) = self.conversation.grants.pop_front()
