@@ -54,8 +54,7 @@ fn greeting() -> Vec<u8> {
 }
 
 /// Says a byte from time to time, for ever; tells after how long it was ended, and with which words.
-async fn trickle(stream: impl AsyncRead + AsyncWrite, pause: Duration) -> (Duration, Vec<u8>) {
-    let began = Instant::now();
+async fn trickle(stream: impl AsyncRead + AsyncWrite, began: Instant, pause: Duration) -> (Duration, Vec<u8>) {
     let (mut from, mut to) = tokio::io::split(stream);
     let speak = async move {
         for byte in greeting() {
@@ -100,14 +99,16 @@ async fn those_who_trickle_are_ended_when_their_time_is_over() {
         let mut crowd = JoinSet::new();
         for place in 0..COUNT {
             let pause = Duration::from_millis(50 + place as u64 % 50);
+            // The hub may know of it before this program does.
+            let began = Instant::now();
             match hub.address.strip_prefix("unix://") {
                 Some(path) => {
                     let stream = UnixStream::connect(path).await.unwrap();
-                    crowd.spawn(trickle(stream, pause));
+                    crowd.spawn(trickle(stream, began, pause));
                 }
                 None => {
                     let stream = TcpStream::connect(hub.address.strip_prefix("tcp://").unwrap()).await.unwrap();
-                    crowd.spawn(trickle(stream, pause));
+                    crowd.spawn(trickle(stream, began, pause));
                 }
             }
         }

@@ -420,7 +420,7 @@ fn a_full_disk_is_read_from_and_heals() {
 /// A thread with a store on this disk, and what it tells.
 /// That a principal is revoked, as the hub writes it.
 fn revoke(ticket: Ticket) -> Ask {
-    let operation = [&[1, 4][..], &[0; 8], &[3, 0], b"cam", &[4]].concat();
+    let operation = [&[1, 5][..], &[0; 16], &[0; 24], &[3, 0], b"cam", &[4]].concat();
     Ask::Append { ticket, operation: operation.into() }
 }
 
