@@ -355,7 +355,7 @@ fn another_form_of_operations_or_rows_has_another_number() {
     assert_eq!(used, tables, "the operations above write into every table");
     assert_eq!(
         (crate::foundation::FORMAT, kinds, tables, form),
-        (3, vec![0, 1, 2, 3, 5], vec![1, 2, 3, 4, 5, 6, 7], 0)
+        (3, vec![0, 1, 2, 3, 5], vec![1, 2, 3, 4, 5, 6, 7], 0xbf46_3ccb_54cc_a36e)
     );
 }
 
