@@ -289,7 +289,8 @@ impl StoreFile {
     /// The number of its format, and the tables in it.
     #[cfg(test)]
     pub(super) fn form(&self) -> (u64, Vec<String>) {
-        let tables = self.database.begin_read().unwrap().list_tables().unwrap();
+        let transaction = self.database.begin_read().unwrap();
+        let tables = transaction.list_tables().unwrap();
         let mut names: Vec<String> = tables.map(|table| redb::TableHandle::name(&table).to_owned()).collect();
         names.sort();
         (FORMAT, names)

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
+use super::disk::WatchedDisk;
 use super::file::StoreFile;
 use super::full::Want;
 use super::{SPARE_BYTES_MAX, Store, StoreThread};
