@@ -356,7 +356,7 @@ mod tests {
         let mut starting = tokio::spawn(Hub::start_on(given, HubConfig::default(), identity, token, None, Some(store)));
         let early = NodeOptions { timeout: Duration::from_millis(300), ..NodeOptions::new("early") };
         let refused = Node::connect_with(&address, early).await.unwrap_err();
-        assert_eq!(refused.code(), convoke_core::Code::Unreachable, "{refused}");
+        assert_eq!(refused.code(), Code::Unreachable, "{refused}");
         // Who waits for longer is let in when it is read.
         let patient = tokio::spawn(async move { Node::connect(&address, "patient").await });
         assert!(tokio::time::timeout(Duration::from_millis(100), &mut starting).await.is_err(), "it has not started");
