@@ -13,6 +13,7 @@ use bytes::Bytes;
 use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
+use super::disk::WatchedDisk;
 use super::file::StoreFile;
 use super::full::Want;
 use super::{SPARE_BYTES_MAX, Store, StoreThread};
@@ -608,13 +609,23 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    StoreFile::set_format(disk.clone(), 3);
-    let error = refused(&disk, HISTORY);
-    assert!(matches!(error, Error::Configuration(_)), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        "`store.redb`: its format is 3, and this program knows 2; use the program that wrote it"
-    );
+    for other in [2, 4] {
+        StoreFile::set_format(disk.clone(), other);
+        let error = refused(&disk, HISTORY);
+        assert!(matches!(error, Error::Configuration(_)), "{error:?}");
+        let text =
+            format!("`store.redb`: its format is {other}, and this program knows 3; use the program that wrote it");
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+/// Where it fails, the number has to grow, so that no program reads what another one has written in another form.
+#[test]
+fn another_form_of_the_file_has_another_number() {
+    let disk = WatchedDisk::new(Box::new(Faulty::default()));
+    let (file, _) = StoreFile::open(&disk, HISTORY).unwrap();
+    let tables = ["meta", "operations", "pieces of operations", "pieces of rows", "rows"];
+    assert_eq!(file.form(), (3, tables.map(str::to_owned).to_vec()));
 }
 
 #[test]
