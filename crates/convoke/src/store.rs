@@ -355,6 +355,9 @@ impl Store {
     fn written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
         let next = self.reach_next();
         if self.with_rows {
+            if self.makes_room && self.refill.is_some() {
+                self.let_free_room_be_used();
+            }
             self.pending.clear();
             self.pending_since = None;
             self.makes_room = false;
@@ -436,6 +439,15 @@ impl Store {
         let given = self.disk.give_up_reserve(self.reserve_step);
         self.reserve_step = if given { 2 * self.reserve_step } else { RESERVE_STEP };
         given
+    }
+
+    /// What was taken away is free in the file, on a disk that was full a moment ago. But what is written there next goes in
+    /// part where the file is longer than what the disk holds of it: a step of what was set aside is for that, as long as half
+    /// is left to take more away.
+    fn let_free_room_be_used(&mut self) {
+        if self.disk.reserve() > self.reserved / 2 && self.disk.give_up_reserve(RESERVE_STEP) {
+            self.refill = Some(Instant::now() + reserve::WAIT);
+        }
     }
 
     /// Tells all that waited for the transaction, whether it was done or not.
