@@ -27,7 +27,7 @@ mod usage;
 mod values;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use counters::{Counters, Dropped, LinkRefusal, ProtocolError};
 use foundation::Conversation;
 pub use grants::{Admission, Applicant};
+use groups::Orphan;
 pub use links::LinkId;
 use links::{Links, Phase};
 use members::Members;
@@ -255,8 +256,12 @@ pub struct HubState {
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
     scratch: Vec<u8>,
-    /// Grows with each route that is built, so that members of groups get their turn over all of them.
-    turn: usize,
+    /// The members of each group, by their links and numbers.
+    groups: BTreeMap<Name, BTreeSet<(LinkId, u32)>>,
+    /// Links of which members were withdrawn, and something may wait for them.
+    withdrawing: Vec<LinkId>,
+    /// What waited for members that are gone; given to others at the end of the turn.
+    orphaned: Vec<Orphan>,
 }
 
 impl fmt::Debug for HubState {
@@ -305,7 +310,9 @@ impl HubState {
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
-            turn: 0,
+            groups: BTreeMap::new(),
+            withdrawing: Vec::new(),
+            orphaned: Vec::new(),
             random,
             config,
             identity,
@@ -349,6 +356,7 @@ impl HubState {
         self.advance(now);
         self.close(link, why);
         self.close_doomed();
+        self.adopt();
     }
 
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
@@ -375,6 +383,7 @@ impl HubState {
                 self.close_doomed();
             }
         }
+        self.adopt();
     }
 
     /// Half a frame may be there: it must come whole in time, however often another byte of it comes. The timer is set once
@@ -465,6 +474,7 @@ impl HubState {
             }
         }
         self.close_doomed();
+        self.adopt();
     }
 
     /// When [`tick`](HubState::tick) must be called at the latest.
@@ -486,6 +496,7 @@ impl HubState {
             self.sweep_calls();
         }
         self.close_doomed();
+        self.adopt();
     }
 
     /// Closes every link with [`Code::HubStopping`].
@@ -494,6 +505,8 @@ impl HubState {
         for link in self.links.ids() {
             self.close(link, Refusal::new(Code::HubStopping, "the hub is stopping"));
         }
+        // Nobody is left to give it to.
+        self.orphaned.clear();
     }
 
     /// What happened since the last call, for the log.
@@ -647,6 +660,8 @@ impl HubState {
                 }
             }
             Timer::Frame(id) => self.expire_half(id),
+            // At the end of the turn, as always.
+            Timer::Adopt => {}
             Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {

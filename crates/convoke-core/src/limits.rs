@@ -40,12 +40,16 @@ pub const LINKS_PER_SOURCE_MAX: usize = 1000;
 /// Subscriptions of one link.
 pub const SUBSCRIPTIONS_PER_LINK_MAX: usize = 10_000;
 
-/// Members of a group that are compared when an event comes: those whose turn is next. More would cost each event more, and
+/// Links whose members of a group are compared when an event comes: those whose turn is next. More would cost each event more, and
 /// choose little better.
 pub const GROUP_LOOKED_AT_MAX: usize = 8;
 
+/// Members of one group on one link. More would get more of its events, and cost the hub more for each.
+pub const GROUP_MEMBERS_PER_LINK_MAX: usize = 16;
+
 /// Publishers that are gone and whose names are kept for a link with members of groups, since their events may still wait
-/// there. Of more, the oldest are forgotten: should the link be cut, their events go with it.
+/// there. Of more, those who joined first are forgotten: what still waits of theirs cannot be given to others, and is told as
+/// lost.
 pub const DEPARTED_MAX: usize = 4096;
 
 /// Subscriptions of a hub.

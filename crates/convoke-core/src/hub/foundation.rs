@@ -275,6 +275,7 @@ impl HubState {
         self.append_grant();
         self.forget_idle();
         self.close_doomed();
+        self.adopt();
     }
 
     /// Whether all that was kept has come back. Before that a hub serves no values.
