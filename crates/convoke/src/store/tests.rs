@@ -437,27 +437,30 @@ fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
     let mut ticket = 0;
     // What was given up by earlier transactions can be used after a refusal: the disk is full when one follows another.
     let mut fill = |store: &mut Store| {
-        let mut refused = 0;
-        while refused < 2 {
-            ticket += 1;
-            let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![9; 2_000]) }]);
-            refused = if matches!(&told[..], [Told::NotDone { .. }]) { refused + 1 } else { 0 };
-            assert!(ticket < 1_000, "the disk is not full");
+        // In the end there is no room for what is as short as that which takes something away.
+        for length in [2_000, 60] {
+            let mut refused = 0;
+            while refused < 2 {
+                ticket += 1;
+                let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![9; length]) }]);
+                refused = if matches!(&told[..], [Told::NotDone { .. }]) { refused + 1 } else { 0 };
+                assert!(ticket < 9_000, "the disk is not full");
+            }
         }
     };
     // More than what was given back meanwhile.
     let long = |ticket| Ask::Append { ticket, operation: Bytes::from(vec![9; 150_000]) };
     for _ in 0..2 {
         fill(&mut store);
-        let told = turn(&mut store, vec![long(9_001), revoke(9_002), long(9_003), Ask::Barrier { ticket: 9_004 }]);
+        let told = turn(&mut store, vec![long(19_001), revoke(19_002), long(19_003), Ask::Barrier { ticket: 19_004 }]);
         assert!(
             matches!(
                 &told[..],
                 [
-                    Told::NotDone { ticket: 9_001, .. },
-                    Told::Committed { ticket: Some(9_002), .. },
-                    Told::NotDone { ticket: 9_003, .. },
-                    Told::BarrierDone { ticket: 9_004 }
+                    Told::NotDone { ticket: 19_001, .. },
+                    Told::Committed { ticket: Some(19_002), .. },
+                    Told::NotDone { ticket: 19_003, .. },
+                    Told::BarrierDone { ticket: 19_004 }
                 ]
             ),
             "{:?}",
@@ -467,7 +470,7 @@ fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
     assert!(disk.state().reserve.len() <= 6, "each time it takes a step or more");
     disk.state().reserve.clear();
     fill(&mut store);
-    let told = turn(&mut store, vec![long(9_005), revoke(9_006)]);
+    let told = turn(&mut store, vec![long(19_005), revoke(19_006)]);
     let refused = told.iter().filter(|told| matches!(told, Told::NotDone { .. })).count();
     assert_eq!(refused, 2, "nothing was set aside any more");
 }
