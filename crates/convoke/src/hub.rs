@@ -133,7 +133,11 @@ impl Hub {
         let tls = tls.map(HubTls::open).transpose()?.map(Arc::new);
         let Folder { identity, token, kept } = folder::open(options.data.as_deref())?;
         let store = match kept {
-            Some((path, lock)) => Some(StoreThread::open(path, identity.history, lock).await?),
+            Some((path, lock)) => {
+                let store = StoreThread::open(path.clone(), identity.history, lock).await?;
+                folder::store_is_there(&path)?;
+                Some(store)
+            }
             None => None,
         };
         Hub::start_on(given, config, identity, token, tls, store).await
