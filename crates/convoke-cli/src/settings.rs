@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn the_defaults_of_the_table_are_those_of_the_library() {
         let settings = Settings::gather(&Flags::default(), &Environment::default(), None).expect("nothing is set");
-        let (hub, core) = (settings.hub().unwrap(), HubOptions::default());
+        let (hub, core) = (settings.hub(), HubOptions::default());
         assert_eq!((hub.listen, hub.data, hub.memory), (core.listen, core.data, core.memory));
         assert_eq!((hub.membership, hub.select), (core.membership, core.select));
         // What the library takes zero for; see its documentation.

@@ -130,7 +130,12 @@ async fn asked(
         }
     }
     let supposed = |name: Option<Name>| name.unwrap_or_else(|| who.clone());
-    Ok(Asked { principal: who.clone(), node: supposed(as_node.or_else(|| joining.cloned())), author: supposed(as_author), joined: false })
+    Ok(Asked {
+        principal: who.clone(),
+        node: supposed(as_node.or_else(|| joining.cloned())),
+        author: supposed(as_author),
+        joined: false,
+    })
 }
 
 /// The rights, and whether they depend on which node it is or who its author is.
