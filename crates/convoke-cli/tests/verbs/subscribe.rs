@@ -84,6 +84,8 @@ fn the_name_of_a_group_is_a_name() {
     let ended = story.run(["subscribe", "jobs", "--group", "workers/+"]);
     assert_eq!(ended.code(), 64);
     assert!(ended.stderr().contains("`workers/+`"), "{}", ended.stderr());
+    let said = story.run(["subscribe", "jobs", "--group", ""]).stderr();
+    assert!(said.starts_with("convoke: --group, the name of the group: "), "{said}");
 }
 
 #[test]

@@ -472,6 +472,9 @@ impl Loop {
                 tracing::info!(target: LINK, "`{node}` joined, author `{author}`")
             }
             Notice::Joined { node, .. } => tracing::info!(target: LINK, "`{node}` is back"),
+            Notice::Gone { node, why } if why.text.is_empty() => {
+                tracing::info!(target: LINK, "`{node}` is gone: it has left")
+            }
             Notice::Gone { node, why } => tracing::info!(target: LINK, "`{node}` is gone: {why}"),
             Notice::Failed(why) => tracing::error!("nothing can be kept any more: {why}"),
             Notice::Refused(why) => {
