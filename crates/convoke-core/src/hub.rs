@@ -195,7 +195,7 @@ pub struct Census {
     /// Bytes in all bulk lanes.
     pub bulk_bytes: usize,
     /// Incarnations that are remembered, joined or away.
-    pub sessions: usize,
+    pub incarnations: usize,
     /// Pings without an answer.
     pub pings: usize,
     /// Deadlines.
@@ -528,7 +528,7 @@ impl HubState {
             subscriptions: self.subscriptions,
             topics: self.topics.len(),
             bulk_bytes: self.bulk_bytes,
-            sessions: self.sessions.len(),
+            incarnations: self.sessions.len(),
             pings: self.pings.len(),
             timers: self.timers.len(),
             values: self.kept.values.len() + self.memory.values.len(),

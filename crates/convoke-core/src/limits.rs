@@ -94,10 +94,10 @@ pub const TOPICS_MAX: usize = 1 << 18;
 pub const TOPICS_PER_LINK_MAX: usize = 1 << 16;
 
 /// Incarnations a hub remembers for nodes that are away, oldest forgotten first.
-pub const SESSIONS_AWAY_MAX: usize = 10_000;
+pub const INCARNATIONS_AWAY_MAX: usize = 10_000;
 
 /// How long an incarnation is remembered after its node was last heard.
-pub const SESSION_AWAY_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const INCARNATION_AWAY_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Pings a hub has forwarded and not yet seen answered.
 pub const PINGS_MAX: usize = 4096;

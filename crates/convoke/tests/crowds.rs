@@ -11,7 +11,7 @@ use convoke::{Code, Node, NodeOptions};
 use convoke_core::frame::{Frame, Hello, Preface};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::hub_process::{HubProcess, hub};
-use support::process::{ROLE, end_with_parent, given, say};
+use support::process::{given, play, say};
 use support::*;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -20,18 +20,15 @@ use tokio::task::JoinSet;
 /// What a hub may hold more than before when a crowd has gone, in bytes.
 const GROWTH_MAX: u64 = 4 << 20;
 
-/// What a process of a story does; see [`support::process::Process::start`].
+/// What a process of a story does; see [`play`].
 #[test]
 #[ignore = "it is the other processes of the stories"]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match role.as_str() {
-        "hub" => runtime.block_on(hub()),
-        "crowd" => runtime.block_on(crowd()),
+    play(async |role| match role {
+        "hub" => hub().await,
+        "crowd" => crowd().await,
         other => panic!("there is no role {other}"),
-    }
+    });
 }
 
 /// Lets this process have so many files, if the machine does.

@@ -98,7 +98,7 @@ kinds! {
         /// Frames of kinds that this version does not know, and that may be ignored.
         UnknownFrames = "unknown_frames",
         /// Incarnations of nodes that were away for too long, or were too many: who comes back begins anew.
-        Sessions = "sessions",
+        Incarnations = "incarnations",
         /// Nodes that were removed before their time, since too many were away.
         Members = "members",
     }

@@ -367,7 +367,7 @@ impl HubState {
             self.forget_kept(incarnation, false);
         } else {
             for gone in self.sessions.away(incarnation, received, self.now) {
-                self.counters.count_dropped(Dropped::Sessions, 1);
+                self.counters.count_dropped(Dropped::Incarnations, 1);
                 self.forget_kept(gone, true);
             }
         }

@@ -78,7 +78,7 @@ impl HubState {
             ("changes", changes, limits::CHANGES_MAX, Forgotten),
             ("changes_bytes", changes_bytes, config.changes_bytes_max, Forgotten),
             ("deleted", durable.deleted().max(memory.deleted()), limits::DELETED_MAX, Forgotten),
-            ("sessions_away", self.sessions.away_len(), limits::SESSIONS_AWAY_MAX, Forgotten),
+            ("incarnations_away", self.sessions.away_len(), limits::INCARNATIONS_AWAY_MAX, Forgotten),
             ("members_away", self.members.away_len(), limits::MEMBERS_AWAY_MAX, Forgotten),
         ];
         let report = |(name, used, most, excess): (&str, usize, usize, Excess)| LimitReport {

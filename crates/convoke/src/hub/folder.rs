@@ -125,14 +125,19 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
 
 /// [`replace`], on a full disk with room that was set aside.
 fn replace_with_reserve(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    loop {
+    let reserve = Reserve::of(file.parent().unwrap_or(Path::new(".")));
+    let was = reserve.length();
+    let replaced = loop {
         match replace(file, bytes) {
-            Err(error)
-                if has_no_room(&error)
-                    && file.parent().map(Reserve::of).is_some_and(|reserve| reserve.give_up(RESERVE_STEP)) => {}
-            replaced => return replaced,
+            Err(error) if has_no_room(&error) && reserve.give_up(RESERVE_STEP, 0) => {}
+            replaced => break replaced,
         }
+    };
+    // The file that was replaced took as much; what is still missing is taken back when there is room.
+    if reserve.length() < was {
+        reserve.refill(was);
     }
+    replaced
 }
 
 /// Something of the folder is missing.

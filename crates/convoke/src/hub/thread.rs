@@ -524,7 +524,15 @@ impl Loop {
                     tokio::task::spawn_local(self.clone().write_when_ready(id, open.clone()));
                     return;
                 }
-                Err(_) => return self.cut(open),
+                Err(_) if open.closing.get() => return self.cut(open),
+                Err(_) => {
+                    // The other end is gone, but what it has sent before is still to be read. Its reader meets the end then;
+                    // if not, the link is found to be stuck.
+                    self.shared.lock().wrote(id, false, now());
+                    self.retime();
+                    open.blocked.set(true);
+                    return;
+                }
             }
         }
     }
