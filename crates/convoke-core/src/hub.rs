@@ -94,6 +94,8 @@ pub struct HubConfig {
     pub shared_foundation: bool,
     /// What gets may have found that their links have not yet taken, all together, in bytes; one is always let in.
     pub gets_bytes_max: usize,
+    /// Durable changes kept for watches of every one, in bytes: what fits its disk, the same for all who share a foundation.
+    pub changes_bytes_max: usize,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
 }
@@ -112,6 +114,7 @@ impl Default for HubConfig {
             memory: Vec::new(),
             shared_foundation: false,
             gets_bytes_max: limits::GETS_BYTES_MAX,
+            changes_bytes_max: limits::CHANGES_BYTES_MAX,
             select: SelectDefault::default(),
         }
     }
@@ -293,7 +296,7 @@ impl HubState {
             services: Services::new(random.number()),
             timers: Timers::default(),
             conversation: Conversation::new(),
-            kept: Kept::new(0, random.number()),
+            kept: Kept::new(0, random.number()).keeping(config.changes_bytes_max),
             // Zero would say that they are kept durably.
             memory: Kept::new(identity.epoch.max(1), random.number()),
             memory_epoch: identity.epoch.max(1),

@@ -169,8 +169,12 @@ pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Durable changes that are kept for those who watch every one, beside the values themselves.
 pub const CHANGES_MAX: usize = 1 << 17;
 
-/// The same, in bytes.
+/// The same, in bytes; fewer where [`HubConfig::changes_bytes_max`](crate::HubConfig::changes_bytes_max) says so.
 pub const CHANGES_BYTES_MAX: usize = 256 << 20;
+
+/// Of the durable changes that are beyond these bounds so many are forgotten with each operation, or as many as it adds:
+/// less than a millisecond.
+pub const CHANGES_FORGOTTEN_MAX: usize = 1024;
 
 /// The newest of these that are also in memory, in bytes: who follows closely is served without asking the disk.
 pub const CHANGES_RECENT_BYTES_MAX: usize = 4 << 20;

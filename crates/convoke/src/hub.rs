@@ -2,11 +2,12 @@
 
 mod announce;
 pub(crate) mod folder;
+mod room;
 mod shared;
 mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -128,12 +129,13 @@ impl Hub {
     /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what was kept is corrupt: it is left as it is; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
-        let config = options.config()?;
+        let mut config = options.config()?;
         let tls = options.tls.or_else(|| crate::tls::default_options(options.data.as_deref()?));
         let tls = tls.map(HubTls::open).transpose()?.map(Arc::new);
         let Folder { identity, token, kept } = folder::open(options.data.as_deref())?;
         let store = match kept {
             Some((path, lock)) => {
+                config.changes_bytes_max = room::for_changes(path.parent().unwrap_or(Path::new(".")));
                 let store = StoreThread::open(path.clone(), identity.history, lock).await?;
                 folder::store_is_there(&path)?;
                 Some(store)

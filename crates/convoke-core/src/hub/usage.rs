@@ -76,7 +76,7 @@ impl HubState {
             ("principals", self.kept.principals.len(), limits::PRINCIPALS_MAX, Refused),
             ("pings", self.pings.len(), limits::PINGS_MAX, Refused),
             ("changes", changes, limits::CHANGES_MAX, Forgotten),
-            ("changes_bytes", changes_bytes, limits::CHANGES_BYTES_MAX, Forgotten),
+            ("changes_bytes", changes_bytes, config.changes_bytes_max, Forgotten),
             ("deleted", durable.deleted().max(memory.deleted()), limits::DELETED_MAX, Forgotten),
             ("incarnations_away", self.sessions.away_len(), limits::INCARNATIONS_AWAY_MAX, Forgotten),
             ("members_away", self.members.away_len(), limits::MEMBERS_AWAY_MAX, Forgotten),
