@@ -40,8 +40,8 @@ pub const LINKS_PER_SOURCE_MAX: usize = 1000;
 /// Subscriptions of one link.
 pub const SUBSCRIPTIONS_PER_LINK_MAX: usize = 10_000;
 
-/// Links whose members of a group are compared when an event comes: those whose turn is next. More would cost each event more, and
-/// choose little better.
+/// Links whose members of a group are compared when an event comes: those whose turn is next. More would cost each event more,
+/// and choose little better.
 pub const GROUP_LOOKED_AT_MAX: usize = 8;
 
 /// Members of one group on one link. More would get more of its events, and cost the hub more for each.
