@@ -26,7 +26,7 @@ Usage: convoke-bench [OPTIONS]
   --passes N       passes of each row and peer, interleaved (default 5)
   --seconds S      length of one pass (default 2)
   --peers LIST     of floor, convoke, nats, redis, tonic (default: all that are installed)
-  --rows LIST      of 16, 128, 1024, 65536 (events of so many bytes), echo, calls1, calls64, calls256, sets1, sets64,
+  --rows LIST      of 16, 128, 1024, 65536 (events of so many bytes), group128, echo, calls1, calls64, calls256, sets1, sets64,
                    sets256, setget, values, idle (default: all; other numbers are welcome)
   --folder DIR     where to keep what must be on disk (default: the folder for temporary files)
   --json FILE      also write every pass as a line of JSON
@@ -99,6 +99,10 @@ fn client(role: &str, kind: &str, addr: &str, amount: &str, millis: &str, folder
         "publish" => say(&format!("result {}", peers::publish(kind, addr, amount, seconds)?)),
         "subscribe" => {
             let (received, elapsed) = peers::subscribe(kind, addr, amount, ready)?;
+            say(&format!("result {received} {}", elapsed.as_nanos()));
+        }
+        "share" => {
+            let (received, elapsed) = peers::share(kind, addr, amount, ready)?;
             say(&format!("result {received} {}", elapsed.as_nanos()));
         }
         "ping" => {

@@ -38,6 +38,8 @@ const PREPARE_MAX: Duration = Duration::from_secs(120);
 pub(crate) enum Workload {
     /// One publisher, one subscriber, payloads of this many bytes.
     Events(usize),
+    /// The same, and the subscriber is the only member of a group.
+    Group(usize),
     /// One message in flight, there and back.
     Echo,
     /// One caller, one provider, this many calls in flight.
@@ -54,11 +56,12 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Events(16),
         Self::Events(128),
         Self::Events(1 << 10),
         Self::Events(PAYLOAD_BYTES_MAX),
+        Self::Group(128),
         Self::Echo,
         Self::Calls(1),
         Self::Calls(64),
@@ -75,6 +78,7 @@ impl Workload {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Events(size) => size.to_string(),
+            Self::Group(size) => format!("group{size}"),
             Self::Echo => "echo".to_owned(),
             Self::Calls(in_flight) => format!("calls{in_flight}"),
             Self::Sets(in_flight) => format!("sets{in_flight}"),
@@ -100,6 +104,7 @@ impl Workload {
         let within = |max: usize| (1..=max).contains(&number);
         match &name[..name.len() - digits.len()] {
             "" => (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&number).then_some(Self::Events(number)),
+            "group" => (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&number).then_some(Self::Group(number)),
             "calls" => within(IN_FLIGHT_MAX).then_some(Self::Calls(number)),
             "sets" => within(IN_FLIGHT_MAX).then_some(Self::Sets(number)),
             "values" => within(VALUES_MAX).then_some(Self::Values(number)),
@@ -111,7 +116,7 @@ impl Workload {
     /// What the hub must keep.
     fn keeps(self) -> Keeps {
         match self {
-            Self::Events(_) | Self::Echo | Self::Calls(_) | Self::Idle(_) => Keeps::Nothing,
+            Self::Events(_) | Self::Group(_) | Self::Echo | Self::Calls(_) | Self::Idle(_) => Keeps::Nothing,
             Self::Sets(_) => Keeps::OnDisk,
             Self::Values(_) | Self::SetAndGet => Keeps::InMemory,
         }
@@ -202,7 +207,8 @@ pub(crate) fn measure(peer: &Peer, workload: Workload, seconds: Duration, parent
     let folder = Folder::make(parent)?;
     let run = Run::start(peer, workload.keeps(), seconds, folder.path())?;
     match workload {
-        Workload::Events(size) => events(&run, size),
+        Workload::Events(size) => events(&run, size, "subscribe"),
+        Workload::Group(size) => events(&run, size, "share"),
         Workload::Echo => echo(&run),
         Workload::Calls(in_flight) => calls(&run, in_flight),
         Workload::Sets(in_flight) => sets(&run, in_flight),
@@ -212,8 +218,8 @@ pub(crate) fn measure(peer: &Peer, workload: Workload, seconds: Duration, parent
     }
 }
 
-fn events(run: &Run<'_>, size: usize) -> io::Result<Vec<Figure>> {
-    let subscriber = run.client("subscribe", &size.to_string())?;
+fn events(run: &Run<'_>, size: usize, role: &str) -> io::Result<Vec<Figure>> {
+    let subscriber = run.client(role, &size.to_string())?;
     subscriber.says("ready", START_MAX)?;
     let before = run.cpu_time()?;
     let publisher = run.client("publish", &size.to_string())?;
@@ -223,7 +229,9 @@ fn events(run: &Run<'_>, size: usize) -> io::Result<Vec<Figure>> {
     match (published.as_slice(), received.as_slice()) {
         (&[sent], &[received, nanos]) if sent == received && nanos > 0.0 => {
             let cost = per_message(used, received);
-            Ok(vec![Figure::new(format!("1→1, {}", bytes(size)), Unit::PerSecond, received / nanos * 1e9, cost)])
+            let how = if role == "share" { " to a group" } else { "" };
+            let row = format!("1→1{how}, {}", bytes(size));
+            Ok(vec![Figure::new(row, Unit::PerSecond, received / nanos * 1e9, cost)])
         }
         _ => Err(io::Error::other(format!("published {published:?}, received {received:?}"))),
     }

@@ -160,6 +160,7 @@ impl Peer {
             (Self::Convoke, _)
             | (Self::Tonic | Self::Floor | Self::Nats { .. } | Self::AsyncNats { .. }, Workload::Calls(_))
             | (Self::Floor | Self::Nats { .. } | Self::AsyncNats { .. }, Workload::Events(_) | Workload::Echo)
+            | (Self::AsyncNats { .. }, Workload::Group(_))
             | (Self::Floor | Self::Redis { .. }, Workload::Sets(_))
             | (Self::Redis { .. } | Self::Nats { .. }, Workload::Values(_) | Workload::SetAndGet)
             | (Self::Floor | Self::Redis { .. } | Self::Nats { .. }, Workload::Idle(_)) => true,
@@ -216,9 +217,18 @@ pub(crate) fn publish(kind: &str, addr: &str, size: usize, seconds: Duration) ->
 pub(crate) fn subscribe(kind: &str, addr: &str, size: usize, ready: impl FnOnce()) -> io::Result<(u64, Duration)> {
     match kind {
         "floor" => client::subscribe::<Floor>(addr, size, ready),
-        "convoke" => convoke::subscribe(addr, size, ready),
+        "convoke" => convoke::subscribe(addr, size, None, ready),
         "nats" => client::subscribe::<Nats>(addr, size, ready),
-        "async-nats" => async_nats::subscribe(addr, size, ready),
+        "async-nats" => async_nats::subscribe(addr, size, None, ready),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// As [`subscribe`], as the only member of a group.
+pub(crate) fn share(kind: &str, addr: &str, size: usize, ready: impl FnOnce()) -> io::Result<(u64, Duration)> {
+    match kind {
+        "convoke" => convoke::subscribe(addr, size, Some("workers"), ready),
+        "async-nats" => async_nats::subscribe(addr, size, Some("workers"), ready),
         _ => Err(unknown(kind)),
     }
 }

@@ -10,6 +10,7 @@ mod program {
     pub(crate) mod arguments;
     pub(crate) mod duration;
     pub(crate) mod exit;
+    pub(crate) mod exposition;
     pub(crate) mod handler;
     pub(crate) mod help;
     pub(crate) mod join;

@@ -63,10 +63,22 @@ pub(super) fn publish(addr: &str, size: usize, seconds: Duration) -> io::Result<
     })
 }
 
-pub(super) fn subscribe(addr: &str, size: usize, ready: impl FnOnce()) -> io::Result<(u64, Duration)> {
+pub(super) fn subscribe(
+    addr: &str,
+    size: usize,
+    group: Option<&str>,
+    ready: impl FnOnce(),
+) -> io::Result<(u64, Duration)> {
     run(async {
         let client = connect(addr).await?;
-        let mut data = subscribed(&client, Topic::Data).await?;
+        let mut data = match group {
+            None => subscribed(&client, Topic::Data).await?,
+            Some(group) => {
+                let data = client.queue_subscribe(name(Topic::Data), group.to_owned()).await.map_err(failed)?;
+                client.flush().await.map_err(failed)?;
+                data
+            }
+        };
         ready();
         let mut receipt = Receipt::new(size);
         loop {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use convoke::{Event, Hub, HubOptions, Node, Subscription, Watch};
+use convoke::{Event, Hub, HubOptions, Node, SubscribeOptions, Subscription, Watch};
 use tokio::task::{JoinSet, LocalSet};
 
 pub(super) use calls::{answer, call};
@@ -63,10 +63,16 @@ pub(super) fn publish(addr: &str, size: usize, seconds: Duration) -> io::Result<
     })
 }
 
-pub(super) fn subscribe(addr: &str, size: usize, ready: impl FnOnce()) -> io::Result<(u64, Duration)> {
+pub(super) fn subscribe(
+    addr: &str,
+    size: usize,
+    group: Option<&str>,
+    ready: impl FnOnce(),
+) -> io::Result<(u64, Duration)> {
     run(async {
         let node = Node::connect(addr, "subscriber").await.map_err(failed)?;
-        let mut data = node.subscribe(DATA).await.map_err(failed)?;
+        let options = SubscribeOptions { group: group.map(str::to_owned) };
+        let mut data = node.subscribe_with(DATA, &options).await.map_err(failed)?;
         ready();
         let mut receipt = Receipt::new(size);
         loop {

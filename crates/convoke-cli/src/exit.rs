@@ -73,6 +73,11 @@ impl Failure {
         Failure { excerpt: Some(excerpt), ..self }
     }
 
+    /// The same, with what of the command line it is about.
+    pub(crate) fn about(self, what: &str) -> Failure {
+        Failure { message: format!("{what}: {}", self.message), ..self }
+    }
+
     pub(crate) fn usage(message: impl Into<String>) -> Failure {
         Failure::new(Exit::Usage, "Usage", message)
     }

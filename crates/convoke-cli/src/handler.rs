@@ -96,7 +96,8 @@ impl Ending {
 }
 
 impl Handler {
-    /// Nothing is started before [`begin`](Handler::begin), or the first call. `address` is where the hub is, for what the command itself may ask of it.
+    /// Nothing is started before [`begin`](Handler::begin), or the first call. `address` is where the hub is, for what the
+    /// command itself may ask of it.
     pub(crate) fn new(command: Vec<OsString>, lines: bool, service: &str, address: &str) -> (Handler, Ending) {
         let (stop, stopping) = watch::channel(false);
         let (alive, dead) = mpsc::channel(1);

@@ -23,6 +23,9 @@ use crate::signals::Signals;
 /// The name of the hub's own token, with which everybody may be the author.
 const ADMIN: &str = "admin";
 
+/// How a hub ends what it says to a program without a token.
+const REMEDY: &str = "; give it the hub's token file";
+
 /// How long to wait for an answer unless told otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
@@ -160,21 +163,7 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
     };
     match (answer, node.standing()) {
         (Ok(Ok(())), _) => Ok(()),
-        (Ok(Err(error)), _) => {
-            let failure = Failure::from(error);
-            let hint = match failure.exit {
-                Exit::Rights
-                    if failure.kind == Code::Unauthorized.word()
-                        && arguments.token_file.is_none()
-                        && env::var_os("CONVOKE_TOKEN").is_none()
-                        && !["certificate", "TLS"].iter().any(|word| failure.message.contains(word)) =>
-                {
-                    "; give a token with --token-file or CONVOKE_TOKEN"
-                }
-                _ => "",
-            };
-            Err(Failure { message: failure.message + hint, ..failure })
-        }
+        (Ok(Err(error)), _) => Err(with_remedy(Failure::from(error), arguments)),
         (Err(_), Standing::Offline(Some(why))) => Err(no_hub(address, why)),
         (Err(_), _) => {
             let message = format!(
@@ -184,6 +173,24 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
             Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
         }
     }
+}
+
+/// What the hub says to who has given no token, with what can be done about it in a shell.
+fn with_remedy(failure: Failure, arguments: &NodeArguments) -> Failure {
+    let given = arguments.token_file.is_some() || env::var_os("CONVOKE_TOKEN").is_some_and(|token| !token.is_empty());
+    let about_tls = || ["certificate", "TLS"].iter().any(|word| failure.message.contains(word));
+    if failure.kind != Code::Unauthorized.word() || given || about_tls() {
+        return failure;
+    }
+    // The hub's own remedy is meant for programs.
+    let what = failure.message.strip_suffix(REMEDY).unwrap_or(&failure.message);
+    let unset = env::var_os("XDG_RUNTIME_DIR").is_none_or(|folder| folder.is_empty());
+    let found = match unset && is_here(&arguments.address) {
+        true => "; XDG_RUNTIME_DIR is not set here, and a hub that was started with it is found only with it",
+        false => "",
+    };
+    let message = format!("{what}; give the hub's token with --token-file or CONVOKE_TOKEN{found}");
+    Failure { message, ..failure }
 }
 
 /// Says, once, that nothing can be reached at the address and is waited for.
@@ -199,14 +206,18 @@ async fn note_absence(node: &Node, address: &str) -> Infallible {
     std::future::pending().await
 }
 
-/// On this machine there is a way out; elsewhere, the reason helps more.
-fn no_hub(address: &str, why: Refusal) -> Failure {
-    let here = match Address::parse(address) {
+/// Whether an address is of this machine only.
+fn is_here(address: &str) -> bool {
+    match Address::parse(address) {
         Ok(Address::Tcp { host, .. }) => host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
         Ok(Address::Unix(_)) => true,
         _ => false,
-    };
-    if !here || why.code != Code::Unreachable {
+    }
+}
+
+/// On this machine there is a way out; elsewhere, the reason helps more.
+fn no_hub(address: &str, why: Refusal) -> Failure {
+    if !is_here(address) || why.code != Code::Unreachable {
         return why.into();
     }
     let message = format!("no hub answers at {address}; start one with `convoke hub`");

@@ -150,7 +150,7 @@ impl Log {
 
     fn open(&self, file: Option<&Path>) -> Result<(), Failure> {
         let out: Out = match file {
-            Some(path) => Box::new(append(path)?),
+            Some(path) => Box::new(append(path, true)?),
             None => Box::new(Stderr),
         };
         *self.0.next.lock().expect("nothing in it panics") = Some(out);
@@ -178,15 +178,24 @@ impl Log {
     }
 }
 
+/// Whether a log file can be written, as far as can be said without making it.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match path.symlink_metadata().is_err() && folder.is_dir() {
+        true => Ok(()),
+        false => append(path, false).map(|_| ()),
+    }
+}
+
 /// Opens a log file to append to, or makes it, for this user alone.
-fn append(path: &Path) -> Result<File, Failure> {
+fn append(path: &Path, make: bool) -> Result<File, Failure> {
     let cannot = |why: &str| {
         let message = format!("log file `{}` cannot be written: {why}", path.display());
         Failure::new(Exit::CannotCreate, "CannotCreate", message)
     };
     // A pipe that nobody reads would be waited for.
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(nonblocking).open(path);
+    let file = OpenOptions::new().create(make).append(true).mode(0o600).custom_flags(nonblocking).open(path);
     let file = file.map_err(|error| cannot(&reason(&error)))?;
     let kind = file.metadata().map_err(|error| cannot(&reason(&error)))?.file_type();
     match kind.is_file() || kind.is_char_device() {

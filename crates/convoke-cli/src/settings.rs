@@ -20,13 +20,14 @@ use std::time::Duration;
 use convoke::{Code, HubOptions, Membership, SelectDefault, TlsOptions};
 
 pub(crate) use environment::Environment;
+pub(crate) use file::Configuration;
 pub(crate) use flags::Flags;
 pub(crate) use gather::{Changed, Chosen, Origin, Settings};
 pub(crate) use kind::{Kind, Memory, Value};
 pub(crate) use mistake::Mistake;
 pub(crate) use place::{Wanted, state_folder};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::log::{LogSettings, levels::Levels};
 
 /// One thing that can be set about a hub.
@@ -298,11 +299,7 @@ pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
 
 impl Settings {
     /// What a hub is started with. The folder is not there if nobody has said which.
-    ///
-    /// # Errors
-    ///
-    /// One of certificate and key without the other.
-    pub(crate) fn hub(&self) -> Result<HubOptions, Failure> {
+    pub(crate) fn hub(&self) -> HubOptions {
         let size = |key| usize::try_from(self.number(key)).unwrap_or(usize::MAX);
         let memory = match self.value("hub.memory") {
             Some(Value::Memory(memory)) => memory.clone(),
@@ -310,15 +307,10 @@ impl Settings {
         };
         let select = SELECTS.iter().find(|(word, _)| *word == self.text("hub.select"));
         let client_authority = self.path("tls.client-authority");
-        let tls = match (self.path("tls.certificate"), self.path("tls.key")) {
-            (Some(certificate), Some(key)) => Some(TlsOptions { certificate, key, client_authority }),
-            (None, None) if client_authority.is_none() => None,
-            _ => {
-                let message = "`tls.certificate` and `tls.key` belong together, and `tls.client-authority` to both";
-                return Err(Failure::new(Exit::Configuration, "Configuration", message));
-            }
-        };
-        Ok(HubOptions {
+        // One without the other is a mistake that was told before.
+        let tls = self.path("tls.certificate").zip(self.path("tls.key"));
+        let tls = tls.map(|(certificate, key)| TlsOptions { certificate, key, client_authority });
+        HubOptions {
             tls,
             join_time: Duration::ZERO,
             listen: match self.value("hub.listen") {
@@ -338,7 +330,7 @@ impl Settings {
                 Memory::All => Vec::new(),
             },
             select: select.map(|(_, select)| *select).unwrap_or_default(),
-        })
+        }
     }
 
     /// Whether nothing at all is kept.
@@ -405,7 +397,7 @@ mod tests {
     #[test]
     fn the_defaults_of_the_table_are_those_of_the_library() {
         let settings = Settings::gather(&Flags::default(), &Environment::default(), None).expect("nothing is set");
-        let (hub, core) = (settings.hub().unwrap(), HubOptions::default());
+        let (hub, core) = (settings.hub(), HubOptions::default());
         assert_eq!((hub.listen, hub.data, hub.memory), (core.listen, core.data, core.memory));
         assert_eq!((hub.membership, hub.select), (core.membership, core.select));
         // What the library takes zero for; see its documentation.

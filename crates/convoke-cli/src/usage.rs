@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Command, Error, FromArgMatches as _, ValueEnum as _};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, Error, FromArgMatches as _, ValueEnum as _};
 
 use crate::arguments::Arguments;
 use crate::exit::{Exit, Failure};
@@ -15,16 +16,52 @@ use crate::screen::{self, When};
 
 /// Reads the command line; on failure, and after `--help`, all has been said.
 pub(crate) fn parse() -> Result<Arguments, ExitCode> {
-    let parsed = help::command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let parsed = without_empty_variables(help::command())
+        .try_get_matches()
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
     parsed.map_err(|error| {
         screen::begin(color(env::args_os()), wants_json());
         match error.kind() {
             // The same words again, for who asked for fewer of them.
             ErrorKind::DisplayHelp if wants_short_help() => in_short(error),
+            ErrorKind::DisplayHelp => answer(&help::command().try_get_matches().err().unwrap_or(error)),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => in_short(error),
             _ => answer(&error),
         }
     })
+}
+
+/// A variable that is empty is none. In the help it is named all the same.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty =
+        |argument: &Arg| argument.get_env().is_some_and(|name| env::var_os(name).is_some_and(|it| it.is_empty()));
+    command
+        .mut_args(|argument| if is_empty(&argument) { argument.env(Resettable::Reset) } else { argument })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// The option that is told to be wrong, as the parser calls it, and its variable, if it is that which is wrong: nobody has
+/// given the option.
+fn variable(error: &Error, arguments: impl IntoIterator<Item = OsString>) -> Option<(String, String)> {
+    fn of(command: &Command, called: &str) -> Option<(String, String)> {
+        let mut arguments = command.get_arguments();
+        let found = arguments.find(|argument| argument.get_env().is_some() && argument.to_string() == called);
+        let own = found.and_then(|argument| {
+            Some((format!("--{}", argument.get_long()?), argument.get_env()?.to_string_lossy().into_owned()))
+        });
+        own.or_else(|| command.get_subcommands().find_map(|verb| of(verb, called)))
+    }
+    let Some(ContextValue::String(called)) = error.get(ContextKind::InvalidArg) else { return None };
+    let mut all = help::command();
+    all.build();
+    let (flag, variable) = of(&all, called)?;
+    let mut given = arguments.into_iter().take_while(|argument| argument != "--");
+    let is_flag = |argument: OsString| {
+        let argument = argument.to_string_lossy().into_owned();
+        argument.strip_prefix(&flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let set = env::var_os(&variable).is_some();
+    (set && !given.any(is_flag)).then(|| (called.clone(), variable))
 }
 
 fn in_short(error: Error) -> ExitCode {
@@ -72,7 +109,14 @@ fn answer(error: &Error) -> ExitCode {
             let _ = io::stderr().write_all(text.as_bytes());
             ExitCode::from(Exit::Usage as u8)
         }
-        _ => Failure::usage(one_line(&text, env::args_os())).tell(wants_json()),
+        _ => {
+            let line = one_line(&text, env::args_os());
+            let line = match variable(error, env::args_os()) {
+                Some((called, variable)) => line.replacen(&format!("'{called}'"), &format!("'{variable}'"), 1),
+                None => line,
+            };
+            Failure::usage(line).tell(wants_json())
+        }
     }
 }
 

@@ -28,16 +28,16 @@ mod usage;
 mod values;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use serde::{Deserialize, Serialize};
 
-pub use counters::{Counters, Dropped, LinkRefusal, ProtocolError};
+pub use counters::{Census, Counters, Dropped, LinkRefusal, ProtocolError};
 use foundation::Conversation;
 pub use grants::{Admission, Applicant};
+use groups::Orphan;
 use journals::Followers;
 pub use links::LinkId;
 use links::{Links, Phase};
@@ -95,6 +95,8 @@ pub struct HubConfig {
     pub shared_foundation: bool,
     /// What gets may have found that their links have not yet taken, all together, in bytes; one is always let in.
     pub gets_bytes_max: usize,
+    /// Durable changes kept for watches of every one, in bytes: what fits its disk, the same for all who share a foundation.
+    pub changes_bytes_max: usize,
     /// How a provider is chosen for a call that does not say how.
     pub select: SelectDefault,
 }
@@ -113,6 +115,7 @@ impl Default for HubConfig {
             memory: Vec::new(),
             shared_foundation: false,
             gets_bytes_max: limits::GETS_BYTES_MAX,
+            changes_bytes_max: limits::CHANGES_BYTES_MAX,
             select: SelectDefault::default(),
         }
     }
@@ -174,48 +177,6 @@ pub enum Notice {
     Failed(Refusal),
 }
 
-/// How much of everything a hub holds; for tests, and for those who watch it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Census {
-    /// Links, joined or not.
-    pub links: usize,
-    /// Nodes that are joined.
-    pub nodes: usize,
-    /// Nodes that it has heard of lately, joined or not.
-    pub members: usize,
-    /// Patterns that somebody subscribes.
-    pub patterns: usize,
-    /// Subscriptions.
-    pub subscriptions: usize,
-    /// Topics with a number.
-    pub topics: usize,
-    /// Bytes in all bulk lanes.
-    pub bulk_bytes: usize,
-    /// Incarnations that are remembered, joined or away.
-    pub sessions: usize,
-    /// Pings without an answer.
-    pub pings: usize,
-    /// Deadlines.
-    pub timers: usize,
-    /// Keys with a value, the hub's own included.
-    pub values: usize,
-    /// Names and payloads of all values, in bytes.
-    pub values_bytes: usize,
-    /// Watches, and gets that are not answered.
-    pub watches: usize,
-    /// What gets have found and their links have not taken, in bytes.
-    pub gets_bytes: usize,
-    /// Services that are offered, or that calls wait for.
-    pub services: usize,
-    /// Registrations, with those that are withdrawn and have open calls.
-    pub registrations: usize,
-    /// Calls that have not ended.
-    pub calls: usize,
-    /// Nodes that have called or offered something, with those that may come back to their open calls.
-    pub parties: usize,
-}
-
 /// The rules of a hub. See the module's documentation for who calls what.
 pub struct HubState {
     config: HubConfig,
@@ -258,8 +219,12 @@ pub struct HubState {
     /// How long the hub has stood still so far; the clock of membership does not count it.
     stalled: Duration,
     scratch: Vec<u8>,
-    /// Grows with each route that is built, so that members of groups get their turn over all of them.
-    turn: usize,
+    /// The members of each group, by their links and numbers.
+    groups: BTreeMap<Name, BTreeSet<(LinkId, u32)>>,
+    /// Links of which members were withdrawn, and something may wait for them.
+    withdrawing: Vec<LinkId>,
+    /// What waited for members that are gone; given to others at the end of the turn.
+    orphaned: Vec<Orphan>,
 }
 
 impl fmt::Debug for HubState {
@@ -291,7 +256,7 @@ impl HubState {
             services: Services::new(random.number()),
             timers: Timers::default(),
             conversation: Conversation::new(),
-            kept: Kept::new(0, random.number()),
+            kept: Kept::new(0, random.number()).keeping(config.changes_bytes_max),
             // Zero would say that they are kept durably.
             memory: Kept::new(identity.epoch.max(1), random.number()),
             memory_epoch: identity.epoch.max(1),
@@ -309,7 +274,9 @@ impl HubState {
             now,
             stalled: Duration::ZERO,
             scratch: Vec::new(),
-            turn: 0,
+            groups: BTreeMap::new(),
+            withdrawing: Vec::new(),
+            orphaned: Vec::new(),
             random,
             config,
             identity,
@@ -353,6 +320,7 @@ impl HubState {
         self.advance(now);
         self.close(link, why);
         self.close_doomed();
+        self.adopt();
     }
 
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
@@ -379,6 +347,7 @@ impl HubState {
                 self.close_doomed();
             }
         }
+        self.adopt();
     }
 
     /// Half a frame may be there: it must come whole in time, however often another byte of it comes. The timer is set once
@@ -469,6 +438,7 @@ impl HubState {
             }
         }
         self.close_doomed();
+        self.adopt();
     }
 
     /// When [`tick`](HubState::tick) must be called at the latest.
@@ -490,6 +460,7 @@ impl HubState {
             self.sweep_calls();
         }
         self.close_doomed();
+        self.adopt();
     }
 
     /// Closes every link with [`Code::HubStopping`].
@@ -498,36 +469,13 @@ impl HubState {
         for link in self.links.ids() {
             self.close(link, Refusal::new(Code::HubStopping, "the hub is stopping"));
         }
+        // Nobody is left to give it to.
+        self.orphaned.clear();
     }
 
     /// What happened since the last call, for the log.
     pub fn notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
-    }
-
-    /// Counts what the hub holds. Costs no more than reading some lengths.
-    pub fn census(&self) -> Census {
-        let [services, registrations, calls, parties] = self.services.census();
-        Census {
-            links: self.links.len(),
-            nodes: self.nodes.len(),
-            members: self.members.len(),
-            patterns: self.patterns.len(),
-            subscriptions: self.subscriptions,
-            topics: self.topics.len(),
-            bulk_bytes: self.bulk_bytes,
-            sessions: self.sessions.len(),
-            pings: self.pings.len(),
-            timers: self.timers.len(),
-            values: self.kept.values.len() + self.memory.values.len(),
-            values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
-            watches: self.watches.len() + self.followers.len(),
-            gets_bytes: self.watches.gets_bytes,
-            services,
-            registrations,
-            calls,
-            parties,
-        }
     }
 
     /// Sets the clock. A deadline that passed long ago means that the hub itself stood still: since when is not known,
@@ -651,6 +599,8 @@ impl HubState {
                 }
             }
             Timer::Frame(id) => self.expire_half(id),
+            // At the end of the turn, as always.
+            Timer::Adopt => {}
             Timer::Silent(id) => self.expire_silence(id),
             Timer::Stuck(id) => {
                 if let Some(link) = self.links.get_mut(id) {

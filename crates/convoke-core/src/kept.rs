@@ -101,6 +101,12 @@ impl Kept {
         }
     }
 
+    /// Of the changes no more bytes are to be kept than these.
+    pub(crate) fn keeping(mut self, changes_bytes_max: usize) -> Kept {
+        self.changes.bytes_max = changes_bytes_max;
+        self
+    }
+
     /// The position of the last operation.
     pub(crate) fn pos(&self) -> u64 {
         self.pos
@@ -401,7 +407,7 @@ impl Kept {
         while let Some(name) = self.values.forget_deleted() {
             self.rows.delete_value(&name);
         }
-        while let Some(place) = self.changes.forget(self.epoch == 0) {
+        for place in self.changes.forget(self.epoch == 0) {
             self.rows.delete_change(place);
         }
         if (self.values.floor(), self.changes.gone()) != marks {

@@ -40,12 +40,16 @@ pub const LINKS_PER_SOURCE_MAX: usize = 1000;
 /// Subscriptions of one link.
 pub const SUBSCRIPTIONS_PER_LINK_MAX: usize = 10_000;
 
-/// Members of a group that are compared when an event comes: those whose turn is next. More would cost each event more, and
-/// choose little better.
+/// Links whose members of a group are compared when an event comes: those whose turn is next. More would cost each event more,
+/// and choose little better.
 pub const GROUP_LOOKED_AT_MAX: usize = 8;
 
+/// Members of one group on one link. More would get more of its events, and cost the hub more for each.
+pub const GROUP_MEMBERS_PER_LINK_MAX: usize = 16;
+
 /// Publishers that are gone and whose names are kept for a link with members of groups, since their events may still wait
-/// there. Of more, the oldest are forgotten: should the link be cut, their events go with it.
+/// there. Of more, those who joined first are forgotten: what still waits of theirs cannot be given to others, and is told as
+/// lost.
 pub const DEPARTED_MAX: usize = 4096;
 
 /// Subscriptions of a hub.
@@ -90,10 +94,10 @@ pub const TOPICS_MAX: usize = 1 << 18;
 pub const TOPICS_PER_LINK_MAX: usize = 1 << 16;
 
 /// Incarnations a hub remembers for nodes that are away, oldest forgotten first.
-pub const SESSIONS_AWAY_MAX: usize = 10_000;
+pub const INCARNATIONS_AWAY_MAX: usize = 10_000;
 
 /// How long an incarnation is remembered after its node was last heard.
-pub const SESSION_AWAY_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const INCARNATION_AWAY_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Pings a hub has forwarded and not yet seen answered.
 pub const PINGS_MAX: usize = 4096;
@@ -165,8 +169,12 @@ pub const VALUE_BYTES_MAX: usize = 256 << 10;
 /// Durable changes that are kept for those who watch every one, beside the values themselves.
 pub const CHANGES_MAX: usize = 1 << 17;
 
-/// The same, in bytes.
+/// The same, in bytes; fewer where [`HubConfig::changes_bytes_max`](crate::HubConfig::changes_bytes_max) says so.
 pub const CHANGES_BYTES_MAX: usize = 256 << 20;
+
+/// Of the durable changes that are beyond these bounds so many are forgotten with each operation, or as many as it adds:
+/// less than a millisecond.
+pub const CHANGES_FORGOTTEN_MAX: usize = 1024;
 
 /// The newest of these that are also in memory, in bytes: who follows closely is served without asking the disk.
 pub const CHANGES_RECENT_BYTES_MAX: usize = 4 << 20;

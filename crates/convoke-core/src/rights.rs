@@ -160,7 +160,9 @@ impl Rights {
     /// Whether who has these rights may give them on as this rule: nobody gives what it does not have.
     pub fn may_give(&self, rule: &Rule) -> bool {
         let given = |verb: &&Verb| rule.is_about(**verb) && asked(**verb, rule.pattern().as_str()).is_some();
-        rule.is_deny() || Verb::ALL.iter().filter(given).all(|verb| self.allow_all(*verb, rule.pattern()))
+        // Who it is given to may take any name that the rules of its token let it join by, of any number of words.
+        let widest = rule.widest();
+        rule.is_deny() || Verb::ALL.iter().filter(given).all(|verb| self.allow_all(*verb, &widest))
     }
 
     /// Whether it is allowed on all names of the pattern, by one rule.
@@ -250,6 +252,19 @@ mod tests {
         let rights = rights(&["publish data/%node/#", "set by/%author/+"]);
         assert!(allowed(&rights, Verb::Publish, "data/cam/1/x") && !allowed(&rights, Verb::Publish, "data/cam/2/x"));
         assert!(allowed(&rights, Verb::Set, "by/ann/x") && !allowed(&rights, Verb::Set, "by/bob/x"));
+    }
+
+    #[test]
+    fn a_rule_for_any_node_is_given_by_who_has_all_that_its_name_may_make_of_it() {
+        let rights = rights(&["all team/#", "set w/+/x", "join +", "set,get v/#", "deny set v/a/b/x"]);
+        let gives = |rule: &str| rights.may_give(&rule.parse().unwrap());
+        assert!(gives("publish team/%node/x") && gives("set team/1/%author/#") && gives("set w/+/x"));
+        assert!(gives("get v/%node/x") && gives("deny set v/%node/x"));
+        for rule in
+            ["set w/%node/x", "set w/%author/x", "join %node", "set v/%node/x", "publish %node", "all team1/%node"]
+        {
+            assert!(!gives(rule), "{rule}");
+        }
     }
 
     #[test]

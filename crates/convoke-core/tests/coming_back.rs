@@ -78,7 +78,7 @@ fn a_node_whose_welcome_was_lost_comes_back() {
     // The secret is that of the incarnation, not of the link.
     let (_, second) = join(&mut hub, Some((incarnation, first)));
     assert_eq!(join(&mut hub, Some((incarnation, second))).0, Err(Code::Fenced));
-    assert_eq!(hub.census().sessions, 1);
+    assert_eq!(hub.census().incarnations, 1);
 }
 
 #[test]

@@ -5,7 +5,10 @@ mod pair;
 
 use std::time::Duration;
 
-use convoke_core::{Delivery, Encoding, Headers, HubConfig, Name, NodeConfig, Pattern, Peer, Publication, SlowPolicy};
+use convoke_core::limits::GROUP_MEMBERS_PER_LINK_MAX;
+use convoke_core::{
+    Code, Delivery, Encoding, Headers, HubConfig, Name, NodeConfig, Pattern, Peer, Publication, SlowPolicy,
+};
 use pair::World;
 
 fn name(text: &str) -> Name {
@@ -303,4 +306,108 @@ fn where_the_table_of_topics_is_full_members_get_names() {
         }
     }
     assert_eq!(all, (0..65_700).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_member_has_published_itself_goes_to_the_others_too() {
+    let mut world = World::new(2);
+    let ids: Vec<u32> = (0..2).map(|who| share(&mut world, who, "jobs", "g")).collect();
+    world.nodes[0].deaf = true;
+    world.nodes[1].deaf = true;
+    say_many(&mut world, 0, "jobs", 0..20);
+    world.nodes[0].state.unsubscribe(ids[0]);
+    world.settle();
+    world.nodes[0].deaf = false;
+    world.nodes[1].deaf = false;
+    world.settle();
+    // It is still a publisher, and known as one.
+    say_many(&mut world, 0, "jobs", 20..30);
+    assert_eq!(sorted(&[got(&mut world, 1, ids[1]).0]), (0..30).collect::<Vec<_>>());
+    assert_eq!(world.hub.census().links, 2, "both links go on");
+}
+
+#[test]
+fn two_members_of_one_link_inherit_from_one_another() {
+    let mut world = World::new(1);
+    let ids: Vec<u32> = (0..2).map(|_| share(&mut world, 0, "jobs", "g")).collect();
+    world.nodes[0].deaf = true;
+    say_many(&mut world, 0, "jobs", 0..10);
+    world.nodes[0].state.unsubscribe(ids[0]);
+    world.settle();
+    world.nodes[0].deaf = false;
+    world.settle();
+    say_many(&mut world, 0, "jobs", 10..20);
+    assert_eq!(sorted(&[got(&mut world, 0, ids[1]).0]), (0..20).collect::<Vec<_>>());
+    assert_eq!(world.hub.census().links, 1);
+}
+
+#[test]
+fn what_waits_among_much_else_is_given_to_the_others_a_little_later() {
+    let mut world = World::new(3);
+    let ids: Vec<u32> = (1..3).map(|who| share(&mut world, who, "jobs", "g")).collect();
+    world.nodes[1].state.subscribe(Pattern::parse("other").unwrap(), None).unwrap();
+    let second = share(&mut world, 1, "jobs", "g");
+    world.nodes[1].deaf = true;
+    world.nodes[2].deaf = true;
+    say_many(&mut world, 0, "jobs", 0..30);
+    for _ in 0..200 {
+        say(&mut world, 0, "other", &[0; 1000]);
+    }
+    world.settle();
+    world.nodes[1].state.unsubscribe(ids[0]);
+    world.settle();
+    world.nodes[1].state.unsubscribe(second);
+    world.settle();
+    world.now = world.now + Duration::from_millis(200);
+    assert!(world.hub.deadline().is_some_and(|due| due <= world.now), "the hub asks to be called for it");
+    world.hub.tick(world.now);
+    world.nodes[1].deaf = false;
+    world.nodes[2].deaf = false;
+    world.settle();
+    assert_eq!(sorted(&[got(&mut world, 2, ids[1]).0]), (0..30).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_link_has_a_bounded_number_of_members_of_one_group() {
+    let mut world = World::new(2);
+    for _ in 0..GROUP_MEMBERS_PER_LINK_MAX {
+        share(&mut world, 1, "jobs/#", "g");
+    }
+    let another = share(&mut world, 1, "jobs/a", "g");
+    let refused = world.nodes[1].state.take(another);
+    assert!(matches!(&refused, Some(Delivery::Ended(why)) if why.code == Code::Limit), "{refused:?}");
+    let elsewhere = share(&mut world, 1, "jobs/a", "other");
+    say_many(&mut world, 0, "jobs/a", 0..1);
+    assert_eq!(got(&mut world, 1, elsewhere).0, [0]);
+}
+
+#[test]
+fn many_members_of_a_full_link_do_not_hide_one_with_room() {
+    let config = HubConfig { link_bulk_bytes_max: 4000, payload_bytes_max: 1000, ..HubConfig::default() };
+    let mut world = World::with(3, config);
+    let ones: Vec<u32> = (0..GROUP_MEMBERS_PER_LINK_MAX).map(|_| share(&mut world, 1, "jobs", "g")).collect();
+    let two = share(&mut world, 2, "jobs", "g");
+    world.nodes[1].deaf = true;
+    for number in 0..1000u32 {
+        say(&mut world, 0, "jobs", &[&number.to_le_bytes()[..], &[0; 100]].concat());
+        world.settle();
+    }
+    world.nodes[1].deaf = false;
+    world.settle();
+    assert_eq!(ones.iter().map(|id| got(&mut world, 1, *id).1).sum::<u64>(), 0, "nothing is lost");
+    assert!(got(&mut world, 2, two).0.len() > 900);
+}
+
+#[test]
+fn all_have_their_turn_whatever_is_said_in_between() {
+    let mut world = World::new(3);
+    let ids: Vec<u32> = (1..3).map(|who| share(&mut world, who, "jobs/#", "workers")).collect();
+    for number in 0..100 {
+        say_many(&mut world, 0, &format!("jobs/{number}"), number..number + 1);
+        say_many(&mut world, 0, &format!("done/{number}"), number..number + 1);
+    }
+    let lists: Vec<usize> = (1..3).map(|who| got(&mut world, who, ids[who - 1]).0.len()).collect();
+    assert_eq!(lists.iter().sum::<usize>(), 100);
+    // Drawn, with a fixed seed: four standard deviations.
+    assert!(lists.iter().all(|count| (30..=70).contains(count)), "{lists:?}");
 }

@@ -2,15 +2,19 @@
 
 mod announce;
 pub(crate) mod folder;
+mod room;
 mod shared;
 mod thread;
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use convoke_core::foundation::Memory;
-use convoke_core::{Applicant, HubConfig, HubIdentity, HubState, Membership, Name, Refusal, Rights, SelectDefault};
+use convoke_core::{
+    Applicant, Code, HubConfig, HubIdentity, HubState, Membership, Name, Refusal, Rights, SelectDefault,
+};
 use tokio::sync::oneshot;
 
 pub(crate) use shared::HubShared;
@@ -125,12 +129,17 @@ impl Hub {
     /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what was kept is corrupt: it is left as it is; [`Error::Io`].
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
-        let config = options.config()?;
+        let mut config = options.config()?;
         let tls = options.tls.or_else(|| crate::tls::default_options(options.data.as_deref()?));
         let tls = tls.map(HubTls::open).transpose()?.map(Arc::new);
         let Folder { identity, token, kept } = folder::open(options.data.as_deref())?;
         let store = match kept {
-            Some((path, lock)) => Some(StoreThread::open(path, identity.history, lock).await?),
+            Some((path, lock)) => {
+                config.changes_bytes_max = room::for_changes(path.parent().unwrap_or(Path::new(".")));
+                let store = StoreThread::open(path.clone(), identity.history, lock).await?;
+                folder::store_is_there(&path)?;
+                Some(store)
+            }
             None => None,
         };
         Hub::start_on(given, config, identity, token, tls, store).await
@@ -229,13 +238,25 @@ impl Hub {
     /// (`None` for those that it has anyway), or why it is refused. There is one such decision; a later one takes its place.
     /// Does not wait.
     ///
-    /// The hub stands still while it is asked, so it must not wait for anything, and must not call this hub or its nodes.
+    /// The hub stands still while it is asked, so it must not wait for anything, and must not call this hub or its nodes. If
+    /// it panics, the node that it was asked about is refused with [`Code::Unauthorized`], the log says so,
+    /// and nobody else notices; it is asked again about the next one.
     pub fn set_admission(&self, admission: impl Fn(Applicant<'_>) -> Result<Option<Rights>, Refusal> + Send + 'static) {
-        self.shared.lock().set_admission(Box::new(admission));
+        self.shared.lock().set_admission(Box::new(move |applicant| {
+            let node = applicant.node;
+            // What it has half done is its own: the hub holds nothing of it.
+            catch_unwind(AssertUnwindSafe(|| admission(applicant))).unwrap_or_else(|_| {
+                tracing::error!("`{node}` was refused: the program that decides who may join has panicked");
+                let text =
+                    format!("`{node}` may not join: the program that decides on that has panicked; see its output");
+                Err(Refusal::new(Code::Unauthorized, text))
+            })
+        }));
     }
 
-    /// Changes what can be changed while it runs: `links_max`, `link_bulk_bytes_max`, `hub_bulk_bytes_max`, `membership` and
-    /// `select` become what they are in `options`; all else in there is not looked at. Does not wait.
+    /// Changes what can be changed while it runs: `links_max`, `links_per_source_max`, `link_bulk_bytes_max`,
+    /// `hub_bulk_bytes_max`, `membership` and `select` become what they are in `options`; all else in there is not looked at.
+    /// Does not wait.
     ///
     /// No link is cut: where there are more than there may be now, no more are let in. How often a link beats and what may
     /// wait for it is told to it when it joins, so both change for those that join from then on.
@@ -341,7 +362,7 @@ mod tests {
         let mut starting = tokio::spawn(Hub::start_on(given, HubConfig::default(), identity, token, None, Some(store)));
         let early = NodeOptions { timeout: Duration::from_millis(300), ..NodeOptions::new("early") };
         let refused = Node::connect_with(&address, early).await.unwrap_err();
-        assert_eq!(refused.code(), convoke_core::Code::Unreachable, "{refused}");
+        assert_eq!(refused.code(), Code::Unreachable, "{refused}");
         // Who waits for longer is let in when it is read.
         let patient = tokio::spawn(async move { Node::connect(&address, "patient").await });
         assert!(tokio::time::timeout(Duration::from_millis(100), &mut starting).await.is_err(), "it has not started");

@@ -47,6 +47,9 @@ const ROWS_WAIT: Duration = Duration::from_millis(50);
 /// Rows that wait are written at once when they are more than this, in bytes: they are in memory twice.
 const ROWS_WAITING_BYTES_MAX: usize = 4 << 20;
 
+/// And when they are more than this part of the room that is set aside: on a full disk those that wait are written with it.
+const ROWS_WAITING_PART: u64 = 4;
+
 /// Rows and operations of the snapshot that are told together, and answers to reads that wait for a transaction before
 /// them, in bytes: while they are told the hub does nothing else.
 const TOLD_BYTES: usize = 1 << 20;
@@ -92,6 +95,8 @@ pub(crate) struct Store {
     makes_room: bool,
     /// What is given up next of the room that was set aside, in bytes: it doubles until it is enough.
     reserve_step: u64,
+    /// The most that was set aside, in bytes.
+    reserved: u64,
     /// When it is tried to set room aside again.
     refill: Option<Instant>,
     failed: bool,
@@ -113,6 +118,11 @@ fn refuse(shown: &str, why: Unusable) -> Error {
             Error::io(format!("{tried} {shown}"), source)
         }
     }
+}
+
+/// Whether an operation on a full disk must do without the room that was set aside.
+fn adds(operation: &[u8]) -> bool {
+    matches!(Room::of(operation), Room::Takes | Room::Unasked)
 }
 
 /// Whether an error means that there is no room on the disk.
@@ -137,6 +147,7 @@ impl Store {
     fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16], spare_bytes_max: u64) -> Result<Store, Error> {
         let disk = WatchedDisk::new(disk);
         let refused = |why| refuse(&shown, why);
+        let was = disk.reserve();
         let mut step = RESERVE_STEP;
         let (mut file, mut reach) = loop {
             match StoreFile::open(&disk, history) {
@@ -175,7 +186,8 @@ impl Store {
                 }
             }
         }
-        let refill = (!disk.refill_reserve()).then(|| Instant::now() + reserve::WAIT);
+        let refill = (!disk.refill_reserve(was)).then(|| Instant::now() + reserve::WAIT);
+        let reserved = disk.reserve().max(was);
         Ok(Store {
             disk,
             shown,
@@ -192,6 +204,7 @@ impl Store {
             full: FullDisk::default(),
             makes_room: false,
             reserve_step: RESERVE_STEP,
+            reserved,
             refill,
             failed: false,
         })
@@ -229,12 +242,13 @@ impl Store {
             let Some(ask) = self.asks.pop_front() else { break };
             self.take(ask, tell);
         }
-        let rows_are_due = self.pending.bytes() > ROWS_WAITING_BYTES_MAX || self.must_write();
+        let rows_are_due = self.pending.bytes() > self.rows_waiting_bytes_max() || self.must_write();
         if self.file.is_some() && (!self.operations.is_empty() || !self.answers.is_empty() || rows_are_due) {
             self.commit(rows_are_due, tell);
         }
         if self.refill.is_some_and(|due| due <= Instant::now()) {
-            self.refill = (!self.disk.refill_reserve()).then(|| Instant::now() + reserve::WAIT);
+            self.refill = (!self.disk.refill_reserve(self.reserved)).then(|| Instant::now() + reserve::WAIT);
+            self.reserved = self.reserved.max(self.disk.reserve());
         }
         if let Some(news) = self.full.news(&self.shown, Instant::now()) {
             tracing::warn!("{news}");
@@ -257,6 +271,13 @@ impl Store {
         }
     }
 
+    fn rows_waiting_bytes_max(&self) -> usize {
+        match self.reserved {
+            0 => ROWS_WAITING_BYTES_MAX,
+            reserved => ROWS_WAITING_BYTES_MAX.min((reserved / ROWS_WAITING_PART) as usize),
+        }
+    }
+
     fn must_write(&self) -> bool {
         self.write_due().is_some_and(|due| due <= Instant::now())
     }
@@ -273,7 +294,7 @@ impl Store {
             Ask::Append { ticket, operation }
                 if self.full.is_resting(Instant::now()) && Room::of(&operation) != Room::Makes =>
             {
-                let why = self.full.refuse(Instant::now());
+                let why = self.full.refuse(&operation, Instant::now());
                 self.answers.push(Answer::Told(Told::NotDone { ticket, why }));
             }
             Ask::Append { ticket, operation } => {
@@ -295,9 +316,14 @@ impl Store {
         if self.operations.is_empty() && !(rows_are_due && self.pending.pos().is_some()) {
             return self.answer(true, tell);
         }
-        let Some(file) = &self.file else { return };
         // On a full disk always: what was refused together with rows must not be taken without them a moment later.
-        self.with_rows = rows_are_due || self.full.is_full();
+        self.write(rows_are_due || self.full.is_full(), tell);
+    }
+
+    /// Makes the transaction at hand durable, with the rows that wait or without them.
+    fn write(&mut self, with_rows: bool, tell: &mut dyn FnMut(Vec<Told>)) {
+        let Some(file) = &self.file else { return };
+        self.with_rows = with_rows;
         let rows = self.with_rows.then_some(&self.pending);
         let began = Instant::now();
         match file.write(self.reach.last, &self.operations, rows) {
@@ -329,6 +355,9 @@ impl Store {
     fn written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
         let next = self.reach_next();
         if self.with_rows {
+            if self.makes_room && self.refill.is_some() {
+                self.let_free_room_be_used();
+            }
             self.pending.clear();
             self.pending_since = None;
             self.makes_room = false;
@@ -363,34 +392,40 @@ impl Store {
         }
     }
 
-    /// The transaction found no room, and is not there. If something in it takes something away, that is tried again with
-    /// room that was set aside.
+    /// The transaction found no room, and is not there. If something in it takes something away, that is tried again: first
+    /// alone, then with room that was set aside.
     fn not_written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
         let asks_for_room = self.asks_for_room();
-        if !(asks_for_room || self.makes_room && self.with_rows)
-            || !self.full.is_of_the_disk()
-            || !self.give_up_reserve()
-        {
+        if !(asks_for_room || self.makes_room && self.with_rows) || !self.full.is_of_the_disk() {
+            return self.answer(false, tell);
+        }
+        // Rows that wait can be many times as much as what takes something away, and make place for nobody by themselves.
+        let alone = match asks_for_room {
+            true => !self.with_rows && !self.operations.iter().any(|(_, operation)| adds(operation)),
+            false => self.operations.is_empty(),
+        };
+        if alone && !self.give_up_reserve() {
             return self.answer(false, tell);
         }
         if !asks_for_room {
             self.answer(false, tell);
-            return self.commit(true, tell);
+            return self.write(true, tell);
         }
         let mut kept = Vec::new();
         let mut operations = mem::take(&mut self.operations).into_iter();
         for answer in &mut self.answers {
             if let Answer::Appended = answer {
                 let (ticket, operation) = operations.next().expect("there is one for each answer");
-                if Room::of(&operation) == Room::Takes {
-                    *answer = Answer::Told(Told::NotDone { ticket, why: self.full.refuse(Instant::now()) });
+                if adds(&operation) {
+                    let why = self.full.refuse(&operation, Instant::now());
+                    *answer = Answer::Told(Told::NotDone { ticket, why });
                 } else {
                     kept.push((ticket, operation));
                 }
             }
         }
         self.operations = kept;
-        self.commit(self.with_rows, tell);
+        self.write(false, tell);
     }
 
     /// Whether an operation of the transaction at hand takes something away.
@@ -399,10 +434,20 @@ impl Store {
     }
 
     fn give_up_reserve(&mut self) -> bool {
-        self.refill = Some(Instant::now() + reserve::WAIT);
+        // What is left of it behind this turn nobody else is to take.
+        self.refill = Some(Instant::now());
         let given = self.disk.give_up_reserve(self.reserve_step);
         self.reserve_step = if given { 2 * self.reserve_step } else { RESERVE_STEP };
         given
+    }
+
+    /// What was taken away is free in the file, on a disk that was full a moment ago. But what is written there next goes in
+    /// part where the file is longer than what the disk holds of it: a step of what was set aside is for that, as long as half
+    /// is left to take more away.
+    fn let_free_room_be_used(&mut self) {
+        if self.disk.reserve() > self.reserved / 2 && self.disk.give_up_reserve(RESERVE_STEP) {
+            self.refill = Some(Instant::now() + reserve::WAIT);
+        }
     }
 
     /// Tells all that waited for the transaction, whether it was done or not.
@@ -421,7 +466,7 @@ impl Store {
                     pos += 1;
                     Told::Committed { pos, ticket: Some(ticket), operation }
                 } else {
-                    Told::NotDone { ticket, why: self.full.refuse(Instant::now()) }
+                    Told::NotDone { ticket, why: self.full.refuse(&operation, Instant::now()) }
                 }
             }
         });

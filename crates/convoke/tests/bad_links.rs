@@ -5,10 +5,11 @@
 
 mod support;
 
+use std::net::Shutdown;
 use std::sync::Arc;
 
-use convoke::{Code, SlowPolicy};
-use convoke_core::frame::{About, Frame, Hello, Preface};
+use convoke::{Code, Encoding, SlowPolicy};
+use convoke_core::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, Hello, NAMED, Preface};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use support::*;
@@ -204,4 +205,44 @@ async fn a_connection_that_breaks_off_leaves_nothing() {
         until("it is gone", || socket.hub.nodes() == 0).await;
     }
     assert_eq!(stage.hub.nodes(), 1);
+}
+
+/// A program that leaves at once does not wait for what the hub has to say to that; the hub's words then fail before it has
+/// read the rest. Here the program hears nothing any more while it still speaks.
+#[tokio::test]
+async fn what_a_program_says_is_heard_although_it_does_not_listen_any_more() {
+    const EVENTS: u64 = 20;
+    let stage = Stage::new(Transport::Unix).await;
+    let node = stage.node("witness").await;
+    let mut events = node.subscribe("last/words").await.unwrap();
+    let mut stream = UnixStream::connect(stage.address.strip_prefix("unix://").unwrap()).await.unwrap();
+    say(&mut stream, &joining(), false).await;
+    let mut heard = Vec::new();
+    let welcome = async {
+        loop {
+            stream.read_buf(&mut heard).await.unwrap();
+            let mut rest = heard.get(Preface::BYTES..).unwrap_or_default();
+            while let Some((frame, len)) = Frame::decode(rest).unwrap() {
+                if let Frame::Welcome(welcome) = frame {
+                    return welcome.publisher;
+                }
+                rest = &rest[len..];
+            }
+        }
+    };
+    let publisher = soon(welcome).await;
+    let stream = stream.into_std().unwrap();
+    stream.shutdown(Shutdown::Read).unwrap();
+    let mut stream = UnixStream::from_std(stream).unwrap();
+    for seq in 1..=EVENTS {
+        let (name, payload) = (b"last/words", b"x");
+        let len = EVENT_HEAD_BYTES + 2 + name.len() + payload.len();
+        let head = EventHead { len, encoding: Encoding::Raw, flags: NAMED, topic: 0, publisher, seq };
+        let short = (name.len() as u16).to_le_bytes();
+        let confirm = encoded(&Frame::Confirm { id: seq as u32 });
+        say(&mut stream, &[&head.encode()[..], &short, name, payload, &confirm].concat(), false).await;
+        assert_eq!(event(&mut events).await.seq, seq);
+    }
+    drop(stream);
+    until("it is gone", || stage.hub.nodes() == 1).await;
 }

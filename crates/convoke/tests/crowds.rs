@@ -11,7 +11,7 @@ use convoke::{Code, Node, NodeOptions};
 use convoke_core::frame::{Frame, Hello, Preface};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::hub_process::{HubProcess, hub};
-use support::process::{ROLE, end_with_parent, given, say};
+use support::process::{given, play, say};
 use support::*;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -20,18 +20,15 @@ use tokio::task::JoinSet;
 /// What a hub may hold more than before when a crowd has gone, in bytes.
 const GROWTH_MAX: u64 = 4 << 20;
 
-/// What a process of a story does; see [`support::process::Process::start`].
+/// What a process of a story does; see [`play`].
 #[test]
 #[ignore = "it is the other processes of the stories"]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match role.as_str() {
-        "hub" => runtime.block_on(hub()),
-        "crowd" => runtime.block_on(crowd()),
+    play(async |role| match role {
+        "hub" => hub().await,
+        "crowd" => crowd().await,
         other => panic!("there is no role {other}"),
-    }
+    });
 }
 
 /// Lets this process have so many files, if the machine does.
@@ -54,8 +51,7 @@ fn greeting() -> Vec<u8> {
 }
 
 /// Says a byte from time to time, for ever; tells after how long it was ended, and with which words.
-async fn trickle(stream: impl AsyncRead + AsyncWrite, pause: Duration) -> (Duration, Vec<u8>) {
-    let began = Instant::now();
+async fn trickle(stream: impl AsyncRead + AsyncWrite, began: Instant, pause: Duration) -> (Duration, Vec<u8>) {
     let (mut from, mut to) = tokio::io::split(stream);
     let speak = async move {
         for byte in greeting() {
@@ -100,14 +96,16 @@ async fn those_who_trickle_are_ended_when_their_time_is_over() {
         let mut crowd = JoinSet::new();
         for place in 0..COUNT {
             let pause = Duration::from_millis(50 + place as u64 % 50);
+            // The hub may know of it before this program does.
+            let began = Instant::now();
             match hub.address.strip_prefix("unix://") {
                 Some(path) => {
                     let stream = UnixStream::connect(path).await.unwrap();
-                    crowd.spawn(trickle(stream, pause));
+                    crowd.spawn(trickle(stream, began, pause));
                 }
                 None => {
                     let stream = TcpStream::connect(hub.address.strip_prefix("tcp://").unwrap()).await.unwrap();
-                    crowd.spawn(trickle(stream, pause));
+                    crowd.spawn(trickle(stream, began, pause));
                 }
             }
         }

@@ -176,23 +176,18 @@ async fn a_node_whose_link_is_cut_is_suspect_at_once_and_then_dead_and_forgotten
     drop((stage, press));
 }
 
-/// A node that is a process; see [`process::Process::start`].
+/// A node that is a process; see [`process::play`].
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "it is the other process of the stories"]
 fn child() {
-    if std::env::var(process::ROLE).is_err() {
-        return;
-    }
-    process::end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    process::play(async |_| {
         let token = Some(Token::read(std::env::var("TOKEN").unwrap()).unwrap());
         let options = NodeOptions { token, ..NodeOptions::new("press") };
         let _press = Node::connect_with(std::env::var("HUB").unwrap(), options).await.unwrap();
         process::say("joined");
         std::future::pending().await
-    })
+    });
 }
 
 /// A hub, somebody who looks, and a process that has joined.

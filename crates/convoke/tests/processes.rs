@@ -11,21 +11,18 @@ use std::time::{Duration, Instant};
 use convoke::{Code, Gap, Missed, Node, NodeOptions, Outcome, Standing, Token};
 use rustix::process::Signal;
 use support::hub_process::{HubProcess, hub};
-use support::process::{Process, ROLE, end_with_parent, given, say};
+use support::process::{Process, given, play, say};
 use support::*;
 
-/// What a process of a story does; see [`Process::start`].
+/// What a process of a story does; see [`play`].
 #[test]
 #[ignore = "it is the other processes of the stories"]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match role.as_str() {
-        "hub" => runtime.block_on(hub()),
-        "subscriber" => runtime.block_on(subscriber()),
+    play(async |role| match role {
+        "hub" => hub().await,
+        "subscriber" => subscriber().await,
         other => panic!("there is no role {other}"),
-    }
+    });
 }
 
 /// Subscribes at `HUB` and tells how many events it received and how many it was told to have lost, when it has come to

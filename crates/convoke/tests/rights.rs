@@ -309,6 +309,27 @@ async fn each_delivery(stage: Stage) {
 }
 
 on_every_transport! {
+    async fn a_decision_that_panics_keeps_out_the_one_that_it_was_about(stage: Stage) {
+        let before = stage.node("before").await;
+        stage.hub.set_admission(|applicant| {
+            assert!(applicant.node.as_str() != "odd", "this is what the program did not expect");
+            Ok(None)
+        });
+        let odd = soon(Node::connect_with(&stage.address, stage.options("odd"))).await;
+        let Err(Error::Unauthorized(text)) = odd else { panic!("it was let in, or refused in another way: {odd:?}") };
+        assert_eq!(
+            text.to_string(),
+            "`odd` may not join: the program that decides on that has panicked; see its output"
+        );
+        // The hub is there as before, for those who have joined and for those who come.
+        let after = stage.node("after").await;
+        let mut all = after.subscribe("#").await.unwrap();
+        before.publish("press/1", &1).await.unwrap();
+        assert_eq!(soon(before.confirm()).await.unwrap(), 1);
+        assert_eq!(event(&mut all).await.topic().as_str(), "press/1");
+        stage.stop().await;
+    }
+
     async fn each_verb_is_refused_without_its_rule_and_only_then(stage: Stage) {
         each_verb(stage).await;
     }

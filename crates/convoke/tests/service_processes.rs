@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use convoke::{CallOptions, Code, Error, Member, MemberState, Members, Node, Outcome, Registration, Selector};
 use rustix::process::Signal;
 use support::hub_process::{HubProcess, hub, node_of_a_process};
-use support::process::{Process, ROLE, end_with_parent, given, say};
+use support::process::{Process, given, play, say};
 use support::*;
 use tokio::task::JoinSet;
 
@@ -25,18 +25,15 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// After this a call of a provider that is gone has ended: the five seconds that it has to come back, and a busy machine.
 const TOLD: Duration = Duration::from_secs(15);
 
-/// What a process of a story does; see [`Process::start`].
+/// What a process of a story does; see [`play`].
 #[test]
 #[ignore = "it is the other processes of the stories"]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match role.as_str() {
-        "hub" => runtime.block_on(hub()),
-        "provider" => runtime.block_on(provider()),
+    play(async |role| match role {
+        "hub" => hub().await,
+        "provider" => provider().await,
         other => panic!("there is no role {other}"),
-    }
+    });
 }
 
 /// Offers `work`, and writes down each call before it does anything else.

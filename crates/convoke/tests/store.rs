@@ -98,6 +98,16 @@ async fn a_corrupt_store_is_named_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_hub_whose_store_is_gone_does_not_start_although_it_ran_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    Hub::start(options("mem://ran-once", folder.path())).await.unwrap().stop().await;
+    std::fs::remove_file(folder.path().join("store.redb")).unwrap();
+    let error = Hub::start(options("mem://ran-once", folder.path())).await.unwrap_err();
+    assert_eq!(error.code(), Code::StorageFailed);
+    assert!(error.to_string().contains("store.redb is gone"), "{error}");
+}
+
+#[tokio::test]
 async fn a_hub_does_not_start_if_what_it_has_kept_were_to_be_kept_in_memory_only() {
     let folder = tempfile::tempdir().unwrap();
     let durable = options("mem://kept-before", folder.path());

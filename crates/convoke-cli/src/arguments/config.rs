@@ -25,7 +25,8 @@ pub(crate) enum ConfigVerb {
     /// Say what is wrong with a configuration file: a line for each mistake
     #[command(after_help = "\
 Each mistake is a line `FILE:LINE:COLUMN: what is wrong, and what is allowed`, on stderr; the exit code is 78 then. The \
-environment is checked too, unless a file is named.
+environment is checked too, unless a file is named. Files that it names and that cannot be used on this machine are a \
+mistake too; of a file that is named, which may be meant for another, only a warning.
 
 Examples:
   convoke config check

@@ -42,8 +42,9 @@ and CONVOKE_DEADLINE_MS (the time that is left); with --lines only the first.
 
 With --lines the command is started at once and goes on: it reads a line of JSON for each call and writes one as the \
 reply, one call after the other; raw bytes are {\"base64\": …}. What it writes before its first call is no reply: it is \
-dropped, and stderr says so. What people shall read belongs on its stderr. If it ends, stderr says how, the call that it had is an \
-error of the service, and it is started again for the next one; if a call is given up, it is ended and started again too.
+dropped, and stderr says so. What people shall read belongs on its stderr. If it ends, stderr says how, the call that \
+it had is an error of the service, and it is started again for the next one; if a call is given up, it is ended and \
+started again too.
 
 `serving NAME` on stderr says that calls arrive from now on. It runs until Ctrl-C; calls that it has then are not \
 finished, and what handles them is ended.

@@ -9,6 +9,12 @@ use convoke::Rev;
 use super::{NodeArguments, at_least_one};
 use crate::duration;
 
+/// Reads a revision as it is printed.
+fn revision(text: &str) -> Result<Rev, String> {
+    let why = "it is a revision, such as `17`: what `set` prints, and the `rev` of `get --json`";
+    text.parse().map_err(|_| why.to_owned())
+}
+
 /// A payload of the command line.
 #[derive(Args, Debug)]
 pub(crate) struct PayloadArguments {
@@ -44,7 +50,7 @@ pub(crate) struct SetArguments {
     pub(crate) payload: PayloadArguments,
 
     /// Only if the value is still of this revision
-    #[arg(long, value_name = "REV", conflicts_with_all = ["create", "existing"])]
+    #[arg(long, value_name = "REV", value_parser = revision, conflicts_with_all = ["create", "existing"])]
     pub(crate) if_rev: Option<Rev>,
 
     /// Only if it has no value yet
@@ -168,7 +174,7 @@ pub(crate) struct DeleteArguments {
     pub(crate) pattern: String,
 
     /// Only if the value is still of this revision
-    #[arg(long, value_name = "REV")]
+    #[arg(long, value_name = "REV", value_parser = revision)]
     pub(crate) if_rev: Option<Rev>,
 
     #[command(flatten)]

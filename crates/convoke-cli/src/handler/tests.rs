@@ -196,14 +196,25 @@ async fn what_a_process_says_before_the_first_call_is_no_answer() {
 #[tokio::test]
 async fn what_a_process_says_whenever_it_is_started_is_no_answer_either() {
     let folder = tempfile::tempdir().unwrap();
-    let begun = folder.path().join("begun");
-    let script = format!("echo one; echo two; : > {}; read line; echo $line", begun.display());
+    let [begun, process] = ["begun", "process"].map(|name| folder.path().join(name));
+    let shown = [&begun, &process].map(|path| path.display());
+    let script = format!("echo $$ > {}; echo one; echo two; : > {}; read line; echo $line", shown[1], shown[0]);
     let (handler, _ending) = shell(&script, true);
     handler.begin().await;
     until(|| begun.exists()).await;
     for call in ["1", "2", "3"] {
         assert_eq!(handler.handle(job(json(call))).await.unwrap(), json(call));
+        // A call that comes while it ends may go to it, and gets no answer then.
+        let process = std::fs::read_to_string(&process).unwrap();
+        until(|| has_ended(process.trim())).await;
     }
+}
+
+/// Whether there is no such process any more, but for how it has ended.
+fn has_ended(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    status.is_ok_and(|status| status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+        || !std::path::Path::new(&format!("/proc/{process}")).exists()
 }
 
 /// What is told of a process that has ended before it has answered.

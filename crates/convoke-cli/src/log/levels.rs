@@ -66,6 +66,11 @@ impl Levels {
         Ok(Levels { all: all.unwrap_or(LevelFilter::WARN), parts })
     }
 
+    /// Whether the lines of the part `config` are asked for, and not only come because nobody said otherwise.
+    pub(crate) fn ask_for_config(&self) -> bool {
+        self.parts[CONFIG].unwrap_or(self.all) >= LevelFilter::INFO
+    }
+
     /// Whether a line is wanted.
     pub(super) fn want(&self, level: Level, target: &str) -> bool {
         let at = place(target);

@@ -191,13 +191,22 @@ impl Settings {
                 mistakes.push(chosen.wrong(&format!(" is {}, {why}", shown.trim_matches('"')), file));
             }
         }
+        for (key, other) in [
+            ("tls.certificate", "tls.key"),
+            ("tls.key", "tls.certificate"),
+            ("tls.client-authority", "tls.certificate"),
+        ] {
+            if self.value(key).is_some() && self.value(other).is_none() {
+                mistakes.push(self.get(key).wrong(&format!(" is set, which takes `{other}` too"), file));
+            }
+        }
         mistakes
     }
 }
 
 impl Chosen {
     /// Something is wrong about it; `what` begins behind its name.
-    fn wrong(&self, what: &str, file: Option<&Configuration>) -> Mistake {
+    pub(crate) fn wrong(&self, what: &str, file: Option<&Configuration>) -> Mistake {
         let setting = self.setting;
         match &self.origin {
             Origin::Environment => Mistake::new(format!("`{}`{what}", setting.variable())),

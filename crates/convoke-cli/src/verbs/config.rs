@@ -2,17 +2,23 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use convoke::{Address, Authority, Certificate, TlsOptions};
 use serde::Serialize;
 
 use crate::arguments::{ConfigArguments, ConfigVerb};
 use crate::exit::{Exit, Failure, reason};
+use crate::log;
 use crate::output::{self, Output, Reader};
 use crate::render;
-use crate::settings::{Chosen, Environment, Flags, Mistake, Origin, Setting, Settings, Value, Wanted, pages, unknown};
+use crate::settings::{
+    Chosen, Configuration, Environment, Flags, Mistake, Origin, Setting, Settings, Value, Wanted, pages, state_folder,
+    unknown,
+};
 use crate::table::Table;
 
 pub(crate) fn run(arguments: ConfigArguments, json: bool, environment: &Environment) -> Result<ExitCode, Failure> {
@@ -37,7 +43,13 @@ fn check(named: Option<&Path>, json: bool, environment: &Environment) -> Result<
     let nothing = Environment::default();
     let environment = if named.is_some() { &nothing } else { environment };
     let checked = wanted.read().and_then(|file| {
-        Settings::gather(&flags, environment, file.as_ref())?;
+        let settings = Settings::gather(&flags, environment, file.as_ref())?;
+        let here = wrong_here(&settings, file.as_ref());
+        match named {
+            Some(_) => here.iter().for_each(|mistake| tracing::warn!("on this machine: {mistake}")),
+            None if !here.is_empty() => return Err(here),
+            None => {}
+        }
         Ok(file)
     });
     let file = match checked {
@@ -65,6 +77,39 @@ fn check(named: Option<&Path>, json: bool, environment: &Environment) -> Result<
     };
     let _: Reader = output::say(&line)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What of the settings is right by itself, and keeps a hub from starting on this machine. Nothing is made.
+fn wrong_here(settings: &Settings, file: Option<&Configuration>) -> Vec<Mistake> {
+    let wrong = |key: &str, what: &str| settings.get(key).wrong(what, file);
+    let mut mistakes = Vec::new();
+    let options = settings.hub();
+    let data = if settings.keeps_nothing() { None } else { options.data.or_else(state_folder) };
+    let own = data.is_some_and(|data| data.join("tls/server.pem").symlink_metadata().is_ok());
+    let beyond = |text: &&String| match Address::parse(text) {
+        Ok(Address::Tcp { host, .. }) => host.parse().is_ok_and(|ip: IpAddr| !ip.is_loopback()),
+        Ok(Address::Tls { .. }) => true,
+        _ => false,
+    };
+    match (&options.tls, options.listen.iter().find(beyond)) {
+        (Some(TlsOptions { certificate, key, client_authority }), _) => {
+            let (shown, believed) =
+                (Certificate::read(certificate, key), client_authority.as_ref().map(Authority::read));
+            for (key, error) in
+                [("tls.certificate", shown.err()), ("tls.client-authority", believed.and_then(Result::err))]
+            {
+                mistakes.extend(error.map(|error| wrong(key, &format!(": {}", Failure::from(error).message))));
+            }
+        }
+        (None, Some(address)) if !own => mistakes.push(wrong(
+            "hub.listen",
+            &format!(" has `{address}`, which takes a certificate, and there is none; `convoke tls init` makes one"),
+        )),
+        _ => {}
+    }
+    let log = settings.log().file.map_or(Ok(()), |file| log::check(&file));
+    mistakes.extend(log.err().map(|failure| wrong("log.file", &format!(": {}", failure.message))));
+    mistakes
 }
 
 #[derive(Serialize)]

@@ -41,7 +41,9 @@ pub(crate) async fn run(arguments: ExplainArguments, json: bool, signals: &Signa
         Failure::usage(format!("`{}` is no verb of rights; there are {}", arguments.verb, words.join(", ")))
     })?;
     with_node(&arguments.node, signals, async |node| {
-        let asked = asked(node, &arguments, &who).await?;
+        // Who asks to join under a name is the node of that name then.
+        let joining = (verb == Verb::Join && arguments.as_node.is_none()).then_some(&name);
+        let asked = asked(node, &arguments, &who, joining).await?;
         let Asked { principal, .. } = &asked;
         let (rights, depends) = match principal.as_str() {
             ADMIN => (Rights::everything(), false),
@@ -111,7 +113,12 @@ impl Asked {
 }
 
 /// Who a node has proved to be, and its author; if it is not joined, or is only supposed, the token of its name.
-async fn asked(node: &Node, arguments: &ExplainAllowArguments, who: &Name) -> Result<Asked, Failure> {
+async fn asked(
+    node: &Node,
+    arguments: &ExplainAllowArguments,
+    who: &Name,
+    joining: Option<&Name>,
+) -> Result<Asked, Failure> {
     let given = |name: &Option<String>| name.as_deref().map(Name::parse).transpose();
     let (as_node, as_author) = (given(&arguments.as_node)?, given(&arguments.as_author)?);
     if as_node.is_none() && as_author.is_none() {
@@ -123,7 +130,12 @@ async fn asked(node: &Node, arguments: &ExplainAllowArguments, who: &Name) -> Re
         }
     }
     let supposed = |name: Option<Name>| name.unwrap_or_else(|| who.clone());
-    Ok(Asked { principal: who.clone(), node: supposed(as_node), author: supposed(as_author), joined: false })
+    Ok(Asked {
+        principal: who.clone(),
+        node: supposed(as_node.or_else(|| joining.cloned())),
+        author: supposed(as_author),
+        joined: false,
+    })
 }
 
 /// The rights, and whether they depend on which node it is or who its author is.

@@ -43,10 +43,10 @@ pub(crate) async fn run(
     let file = wanted.read().map_err(first)?;
     let settings = Settings::gather(&flags, environment, file.as_ref()).map_err(first)?;
     log.set(&settings.log())?;
-    if let Some(file) = &settings.file {
+    if let Some(file) = settings.file.as_ref().filter(|_| settings.log().levels.ask_for_config()) {
         tracing::info!(target: reload::TARGET, "configured by `{}`", file.display());
     }
-    let mut options = settings.hub()?;
+    let mut options = settings.hub();
     if options.data.is_none() && !settings.keeps_nothing() {
         options.data = Some(state_folder()?);
     }

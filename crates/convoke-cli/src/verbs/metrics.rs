@@ -4,25 +4,19 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::status::{limits, object, status};
+use super::status::told;
 use crate::arguments::MetricsArguments;
 use crate::exit::Failure;
 use crate::exposition::{Family, Told, families, text};
-use crate::join::{with_node, within};
+use crate::join::with_node;
 use crate::output::Output;
 use crate::render;
 use crate::signals::Signals;
 
 pub(crate) async fn run(arguments: MetricsArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     with_node(&arguments.node, signals, async |node| {
-        let ask = async {
-            let told = (node.get_value("$hub/status").await?, node.get_value("$hub/limits").await?);
-            Ok((told, node.get_value("$hub/counters").await?))
-        };
-        let ((told, bounds), counters) = within(&arguments.node, "metrics of the hub", ask).await?;
-        let told =
-            Told { status: status(told)?, limits: limits(bounds), counters: object(counters).unwrap_or_default() };
-        let families = families(&told);
+        let (status, limits, counters) = told(node, &arguments.node, "metrics of the hub", "$hub/counters").await?;
+        let families = families(&Told { status, limits, counters: counters.unwrap_or_default() });
         let mut output = Output::default();
         if json {
             for family in &families {

@@ -26,7 +26,8 @@ struct Answered<'a> {
 }
 
 pub(crate) async fn run(arguments: PingArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
-    let target = arguments.target.as_deref().map(Name::parse).transpose()?;
+    let target = arguments.target.as_deref().map(Name::parse).transpose();
+    let target = target.map_err(|error| Failure::from(error).about("the node that shall answer"))?;
     let target = target.as_ref().map(Name::as_str);
     with_node(&arguments.node, signals, async |node| {
         // Where answers and progress are not shown on the same terminal.

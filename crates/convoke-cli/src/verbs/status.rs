@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use convoke::{Code, Value};
+use convoke::{Code, Node, Value};
 use serde_json::{Map, Value as Json};
 
-use crate::arguments::StatusArguments;
+use crate::arguments::{NodeArguments, StatusArguments};
 use crate::exit::{Exit, Failure};
 use crate::join::{with_node, within};
 use crate::output;
@@ -21,15 +21,9 @@ const NEARLY: u64 = 80;
 
 pub(crate) async fn run(arguments: StatusArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     with_node(&arguments.node, signals, async |node| {
-        let ask = async {
-            let told = (node.get_value("$hub/status").await?, node.get_value("$hub/master").await?);
-            Ok((told, node.get_value("$hub/limits").await?))
-        };
-        let ((told, master), bounds) = within(&arguments.node, "status of the hub", ask).await?;
-        let mut status = status(told)?;
-        let master = object(master).and_then(|master| master.get("node").cloned());
+        let (mut status, limits, master) = told(node, &arguments.node, "status of the hub", "$hub/master").await?;
+        let master = master.and_then(|master| master.get("node").cloned());
         status.insert("master".to_owned(), master.unwrap_or(Json::Null));
-        let limits = limits(bounds);
         if json {
             status.insert("limits".to_owned(), Json::Array(limits));
             let _ = output::say(&render::json(&status))?;
@@ -41,28 +35,35 @@ pub(crate) async fn run(arguments: StatusArguments, json: bool, signals: &Signal
     .await
 }
 
-pub(super) fn object(value: Option<Value>) -> Option<Map<String, Json>> {
-    match value.and_then(|value| render::json_value(&value.payload)) {
-        Some(Json::Object(object)) => Some(object),
-        _ => None,
-    }
-}
-
-/// What the hub tells of how it is.
+/// What the hub tells of how it is and of its limits, and one value more; of an older hub these may be empty.
 ///
 /// # Errors
 ///
-/// It tells nothing.
-pub(super) fn status(value: Option<Value>) -> Result<Map<String, Json>, Failure> {
-    object(value)
-        .ok_or_else(|| Failure::new(Exit::Unavailable, Code::Unknown.word(), "status of the hub: it tells none"))
-}
-
-/// What the hub tells of its limits; nothing, if it is an older one.
-pub(super) fn limits(value: Option<Value>) -> Vec<Json> {
-    match value.and_then(|value| render::json_value(&value.payload)) {
+/// It does not tell how it is, or not within the time that there is.
+pub(super) async fn told(
+    node: &Node,
+    arguments: &NodeArguments,
+    what: &str,
+    more: &str,
+) -> Result<(Map<String, Json>, Vec<Json>, Option<Map<String, Json>>), Failure> {
+    let ask = async {
+        let told = (node.get_value("$hub/status").await?, node.get_value("$hub/limits").await?);
+        Ok((told, node.get_value(more).await?))
+    };
+    let ((status, limits), more) = within(arguments, what, ask).await?;
+    let status = object(status)
+        .ok_or_else(|| Failure::new(Exit::Unavailable, Code::Unknown.word(), format!("{what}: it tells none")))?;
+    let limits = match limits.and_then(|value| render::json_value(&value.payload)) {
         Some(Json::Array(limits)) => limits,
         _ => Vec::new(),
+    };
+    Ok((status, limits, object(more)))
+}
+
+fn object(value: Option<Value>) -> Option<Map<String, Json>> {
+    match value.and_then(|value| render::json_value(&value.payload)) {
+        Some(Json::Object(object)) => Some(object),
+        _ => None,
     }
 }
 

@@ -27,7 +27,7 @@ type Batch = (usize, Vec<Result<Event, Missed>>);
 pub(crate) async fn run(arguments: SubscribeArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let patterns = arguments.patterns.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()?;
     if let Some(group) = &arguments.group {
-        Name::parse(group)?;
+        Name::parse(group).map_err(|error| Failure::from(error).about("--group, the name of the group"))?;
     }
     let options = SubscribeOptions { group: arguments.group.clone() };
     with_node(&arguments.node, signals, async |node| {

@@ -142,7 +142,26 @@ fn the_environment_says_what_no_flag_says() {
     command.env("CONVOKE_TIMEOUT", "5").env("CONVOKE_JSON", "0");
     let ended = run(command);
     assert_eq!(ended.code(), 64);
-    assert!(ended.stderr().starts_with("convoke: invalid value '5' for '--timeout <TIME>'"), "{}", ended.stderr());
+    assert!(ended.stderr().starts_with("convoke: invalid value '5' for 'CONVOKE_TIMEOUT': "), "{}", ended.stderr());
+    // What the command line says counts, and is told by its own name.
+    let mut command = story.convoke(["ping", "--timeout", "6"]);
+    command.env("CONVOKE_TIMEOUT", "5");
+    let said = run(command).stderr();
+    assert!(said.starts_with("convoke: invalid value '6' for '--timeout <TIME>': "), "{said}");
+}
+
+#[test]
+fn a_variable_that_is_empty_is_none() {
+    let story = Story::without_hub();
+    let mut command = story.convoke(["ping", "--timeout", "1ms"]);
+    for variable in ["NAME", "AUTHOR", "TOKEN", "TOKEN_FILE", "AUTHORITY", "JSON", "COLOR", "TIMEOUT"] {
+        command.env(format!("CONVOKE_{variable}"), "");
+    }
+    let ended = run(command);
+    assert_eq!(ended.code(), 69, "{}", ended.stderr());
+    let mut command = story.convoke(["ping", "--help"]);
+    command.env("CONVOKE_ADDRESS", "");
+    assert!(run(command).stdout().contains("[env: CONVOKE_ADDRESS="));
 }
 
 #[test]

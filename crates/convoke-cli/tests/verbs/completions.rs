@@ -52,7 +52,7 @@ fn bash_completes_verbs_options_and_words() {
     assert_eq!(completed(&story, &["convoke", "token", "cr"]), ["create"]);
     assert_eq!(completed(&story, &["convoke", "publish", "--conf"]), ["--confirm"]);
     assert_eq!(completed(&story, &["convoke", "list", "no"]), ["nodes"]);
-    assert_eq!(completed(&story, &["convoke", "hub", "--limits-links"]), ["--limits-links"]);
+    assert_eq!(completed(&story, &["convoke", "hub", "--limits-pay"]), ["--limits-payload"]);
     // What is only there to be refused, or means nothing, is offered to nobody.
     assert_eq!(completed(&story, &["convoke", "publish", "--token"]), ["--token-file"]);
     assert!(!completed(&story, &["convoke", "completions", "--"]).contains(&"--author".to_owned()));

@@ -72,6 +72,48 @@ fn each_mistake_is_a_line_with_its_place() {
 }
 
 #[test]
+fn a_certificate_without_its_key_is_a_mistake() {
+    let story = Story::without_hub();
+    let file = story.file("a.toml", b"[tls]\ncertificate = '/nope'\n");
+    let said = format!("{file}:2:15: `tls.certificate` is set, which takes `tls.key` too\n");
+    story.run(["config", "check", &file]).is(78, "", &said);
+    story.run(["hub", "--config", &file]).is(78, "", &said);
+}
+
+#[test]
+fn what_keeps_a_hub_from_starting_here_is_told_and_of_a_named_file_as_a_warning() {
+    let story = Story::without_hub();
+    for (text, place, says) in [
+        ("[hub]\nlisten = ['0.0.0.0:7117']\n", "2:10", "`hub.listen` has `0.0.0.0:7117`, which takes a certificate"),
+        (
+            "[tls]\ncertificate = 'no.pem'\nkey = 'no.key'\n",
+            "2:15",
+            "`tls.certificate`: certificate `FOLDER/no.pem`: No such",
+        ),
+        ("[log]\nfile = '/'\n", "2:8", "`log.file`: log file `/` cannot be written: Is a directory"),
+        ("[log]\nfile = 'no/a.log'\n", "2:8", "`log.file`: log file `FOLDER/no/a.log` cannot be written: No such file"),
+    ] {
+        let file = story.file("a.toml", text.as_bytes());
+        let says = says.replace("FOLDER/", file.trim_end_matches("a.toml"));
+        let said = story.run(["config", "check", &file]);
+        let warning = format!(" WARN on this machine: {file}:{place}: {says}");
+        assert!(said.code() == 0 && said.stderr().starts_with(&warning), "{}", said.stderr());
+        let mut check = story.convoke(["config", "check"]);
+        check.env("CONVOKE_CONFIG", &file);
+        let said = run(check);
+        assert!(
+            said.code() == 78 && said.stderr().starts_with(&format!("{file}:{place}: {says}")),
+            "{}",
+            said.stderr()
+        );
+    }
+    // Nothing was made, and what can be made when the hub starts is no mistake.
+    let file = story.file("a.toml", b"[log]\nfile = 'a.log'\n");
+    story.run(["config", "check", &file]).is(0, &format!("`{file}` is right: settings: 1\n"), "");
+    assert!(!story.path("state").exists() && !story.path("a.log").exists());
+}
+
+#[test]
 fn on_a_terminal_a_mistake_is_shown_where_it_stands() {
     let story = Story::without_hub();
     let file = story.file("a.toml", b"[limits]\nlinks = \"5\"\n");
@@ -100,8 +142,14 @@ fn a_flag_counts_before_the_environment_before_the_file_before_the_default() {
         hub.signal(Signal::TERM);
         let ended = hub.ended();
         assert_eq!((ended.code(), ended.stdout()), (0, format!("listening {}\n", socket(listens))));
-        assert!(ended.stderr().ends_with(" INFO config: configured by `a.toml`\n"), "{}", ended.stderr());
+        assert_eq!(ended.stderr(), "");
     }
+    // Which file that was is told to who asks.
+    let hub = story.start(["hub", "--config", "a.toml", "--log-level", "config=info"]);
+    hub.prints("listening");
+    hub.signal(Signal::TERM);
+    let said = hub.ended().stderr();
+    assert!(said.ends_with(" INFO config: configured by `a.toml`\n"), "{said}");
     let mut explain = story.convoke(["config", "explain", "hub.listen", "--config", "a.toml", "--json"]);
     explain.env("CONVOKE_LISTEN", "127.0.0.1:1");
     let explained = run(explain).stdout();

@@ -30,6 +30,7 @@ mod publish;
 mod reload;
 mod serve;
 mod set;
+mod small_disk;
 mod status;
 mod story;
 mod subscribe;

@@ -96,7 +96,7 @@ fn a_setting_that_is_too_large_says_what_is_allowed() {
         &format!("convoke: `--limits-link-bulk` is `99999999999GiB`: {bounds}\n"),
     );
     assert_eq!(story.run(["hub", "--limits-links", "18446744073709551616"]).code(), 64);
-    assert_eq!(story.run(["hub", "--members-beat", "99999999999h"]).code(), 64);
+    assert_eq!(story.run(["hub", "--membership-beat", "99999999999h"]).code(), 64);
 }
 
 #[test]

@@ -88,7 +88,18 @@ fn who_cannot_prove_the_token_is_not_let_in() {
     stranger.env("XDG_RUNTIME_DIR", story.path("elsewhere")).env("XDG_STATE_HOME", story.path("elsewhere"));
     let stranger = crate::story::run(stranger);
     assert_eq!(stranger.code(), 77, "{}", stranger.stderr());
-    assert!(stranger.stderr().contains("--token-file"), "{}", stranger.stderr());
+    let remedy = "; give the hub's token with --token-file or CONVOKE_TOKEN";
+    assert!(stranger.stderr().ends_with(&format!("may not join without a token{remedy}\n")), "{}", stranger.stderr());
+    let mut stranger = story.convoke(["ping"]);
+    stranger.env_remove("XDG_RUNTIME_DIR").env("XDG_STATE_HOME", story.path("elsewhere"));
+    let said = crate::story::run(stranger).stderr();
+    assert!(said.contains(remedy) && said.contains("XDG_RUNTIME_DIR"), "{said}");
+}
+
+#[test]
+fn a_name_that_is_none_is_told_with_whose_it_would_be() {
+    let said = Story::without_hub().run(["ping", ""]).stderr();
+    assert!(said.starts_with("convoke: the node that shall answer: "), "{said}");
 }
 
 #[test]

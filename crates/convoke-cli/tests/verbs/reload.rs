@@ -100,7 +100,7 @@ fn levels_and_format_of_the_log_change_while_the_hub_runs() {
     let log = story.path("hub.log");
     wait_for(&log, "`log.format` is");
     assert_eq!(story.run(["ping", "--address", &socket, "--name", "seen"]).code(), 0);
-    let lines = wait_for(&log, "`seen` is gone");
+    let lines = wait_for(&log, "`seen` is gone: it has left");
     assert!(!lines.contains("unseen"), "{lines}");
     for line in lines.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

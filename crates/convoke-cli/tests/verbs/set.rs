@@ -131,3 +131,12 @@ fn a_value_that_is_too_long_is_told() {
     let ended = story.run(["set", "a", "--raw", &file]);
     assert_eq!((ended.code(), ended.stdout()), (65, String::new()), "{}", ended.stderr());
 }
+
+#[test]
+fn a_revision_is_told_where_it_is_to_be_had() {
+    let story = Story::without_hub();
+    for arguments in [&["set", "a", "1", "--if-rev="][..], &["delete", "a", "--if-rev", "one"]] {
+        let ended = story.run(arguments);
+        assert!(ended.code() == 64 && ended.stderr().contains("the `rev` of `get --json`"), "{}", ended.stderr());
+    }
+}

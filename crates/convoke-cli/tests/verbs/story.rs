@@ -253,7 +253,14 @@ impl Running {
 
     /// Waits until a hub listens, and gives its `127.0.0.1:PORT`.
     pub(crate) fn listens_at(&self) -> String {
-        let line = self.stdout.wait_for("listening tcp://");
+        const LISTENING: &str = "listening tcp://";
+        let line = self.stdout.wait(|state| {
+            let so_far = String::from_utf8_lossy(&state.bytes);
+            let found = so_far.find(LISTENING).is_some_and(|at| so_far[at..].contains('\n'));
+            let said = || self.stderr.wait(|state| Some(String::from_utf8_lossy(&state.bytes).into_owned()));
+            assert!(found || !state.ended, "it ended without `{LISTENING}`: {so_far}{}", said());
+            found.then(|| so_far.into_owned())
+        });
         line.trim_end().rsplit_once("tcp://").unwrap().1.to_owned()
     }
 

@@ -31,7 +31,7 @@ fn a_service_manager_ends_it_with_143() {
 #[test]
 fn it_ends_when_nothing_comes_any_more() {
     let story = Story::with_hub();
-    let panel = story.subscribe(["#", "--idle", "500ms"]);
+    let panel = story.subscribe(["#", "--idle", "3s"]);
     story.run(["publish", "a", "1"]).is(0, "", "");
     panel.ended().is(0, "a 1\n", "");
 }
@@ -84,6 +84,8 @@ fn the_name_of_a_group_is_a_name() {
     let ended = story.run(["subscribe", "jobs", "--group", "workers/+"]);
     assert_eq!(ended.code(), 64);
     assert!(ended.stderr().contains("`workers/+`"), "{}", ended.stderr());
+    let said = story.run(["subscribe", "jobs", "--group", ""]).stderr();
+    assert!(said.starts_with("convoke: --group, the name of the group: "), "{said}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a hub has counted since it started: what it has refused, which links it has not let in and why others have ended,
-//! what came that was wrong, and what was dropped. Plain numbers, which nothing is decided by.
+//! what came that was wrong, and what was dropped; and what it holds. Plain numbers, which nothing is decided by.
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::HubState;
 use super::links::Phase;
@@ -98,7 +100,7 @@ kinds! {
         /// Frames of kinds that this version does not know, and that may be ignored.
         UnknownFrames = "unknown_frames",
         /// Incarnations of nodes that were away for too long, or were too many: who comes back begins anew.
-        Sessions = "sessions",
+        Incarnations = "incarnations",
         /// Nodes that were removed before their time, since too many were away.
         Members = "members",
     }
@@ -271,6 +273,75 @@ impl HubState {
         let mut counters = self.counters.clone();
         counters.count_dropped(Dropped::Events, self.links.iter().map(|link| link.lanes.bulk.dropped()).sum());
         counters
+    }
+}
+
+/// How much of everything a hub holds; for tests, and for those who watch it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Census {
+    /// Links, joined or not.
+    pub links: usize,
+    /// Nodes that are joined.
+    pub nodes: usize,
+    /// Nodes that it has heard of lately, joined or not.
+    pub members: usize,
+    /// Patterns that somebody subscribes.
+    pub patterns: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Topics with a number.
+    pub topics: usize,
+    /// Bytes in all bulk lanes.
+    pub bulk_bytes: usize,
+    /// Incarnations that are remembered, joined or away.
+    pub incarnations: usize,
+    /// Pings without an answer.
+    pub pings: usize,
+    /// Deadlines.
+    pub timers: usize,
+    /// Keys with a value, the hub's own included.
+    pub values: usize,
+    /// Names and payloads of all values, in bytes.
+    pub values_bytes: usize,
+    /// Watches, and gets that are not answered.
+    pub watches: usize,
+    /// What gets have found and their links have not taken, in bytes.
+    pub gets_bytes: usize,
+    /// Services that are offered, or that calls wait for.
+    pub services: usize,
+    /// Registrations, with those that are withdrawn and have open calls.
+    pub registrations: usize,
+    /// Calls that have not ended.
+    pub calls: usize,
+    /// Nodes that have called or offered something, with those that may come back to their open calls.
+    pub parties: usize,
+}
+
+impl HubState {
+    /// Counts what the hub holds. Costs no more than reading some lengths.
+    pub fn census(&self) -> Census {
+        let [services, registrations, calls, parties] = self.services.census();
+        Census {
+            links: self.links.len(),
+            nodes: self.nodes.len(),
+            members: self.members.len(),
+            patterns: self.patterns.len(),
+            subscriptions: self.subscriptions,
+            topics: self.topics.len(),
+            bulk_bytes: self.bulk_bytes,
+            incarnations: self.sessions.len(),
+            pings: self.pings.len(),
+            timers: self.timers.len(),
+            values: self.kept.values.len() + self.memory.values.len(),
+            values_bytes: self.kept.values.bytes() + self.memory.values.bytes(),
+            watches: self.watches.len() + self.followers.len(),
+            gets_bytes: self.watches.gets_bytes,
+            services,
+            registrations,
+            calls,
+            parties,
+        }
     }
 }
 

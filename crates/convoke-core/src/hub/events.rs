@@ -296,7 +296,7 @@ impl HubState {
         let (mut found, mut members) = (Vec::new(), Vec::new());
         self.patterns.matching(name.as_str(), |subscribers| {
             found.extend(subscribers.links());
-            members.extend_from_slice(subscribers.members());
+            members.extend(subscribers.members().cloned());
         });
         found.sort_unstable();
         found.dedup();
@@ -307,13 +307,20 @@ impl HubState {
             may || planted(Bug::RouteIgnoresRights)
         };
         found.retain(|id| may(*id));
-        members.retain(|(_, id, _)| may(*id));
-        self.turn = self.turn.wrapping_add(1);
+        let mut last = None;
+        members.retain(|(_, id, _)| match last {
+            Some((of, allowed)) if of == *id => allowed,
+            _ => {
+                let allowed = may(*id);
+                last = Some((*id, allowed));
+                allowed
+            }
+        });
+        // Where every event has a topic of its own, and so a route of its own, all get their turn too.
+        let turn = if members.is_empty() { 0 } else { self.random.number() as usize };
         let groups = members.chunk_by(|one, other| one.0 == other.0).map(|members| Share {
-            group: members[0].0.clone(),
             members: members.iter().map(|&(_, link, subscription)| Member { link, subscription, number: 0 }).collect(),
-            // Where every event has a topic of its own, and so a route of its own, all get their turn too.
-            turn: self.turn % members.len(),
+            turn: turn % members.len(),
         });
         Route { stamp: 0, numbered: Vec::new(), named: found, groups: groups.collect() }
     }

@@ -286,6 +286,7 @@ impl HubState {
         self.append_grant();
         self.forget_idle();
         self.close_doomed();
+        self.adopt();
     }
 
     /// Whether all that was kept has come back. Before that a hub serves no values.
@@ -440,8 +441,8 @@ impl HubState {
         }
     }
 
-    /// Appends the next change of rights, unless one is on its way. What somebody wanted whose link has ended since is not done:
-    /// it may have lost the right to want it.
+    /// Appends the next change of rights, unless one is on its way. What somebody wanted whose link has ended since is not
+    /// done: it may have lost the right to want it.
     pub(super) fn append_grant(&mut self) {
         while self.conversation.granting.is_none()
             && let Some((operation, link, number)) = self.conversation.grants.pop_front()

@@ -342,8 +342,10 @@ impl HubState {
     /// written stays, so that the link can still be told why.
     pub(super) fn leave(&mut self, id: LinkId, why: &Refusal) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let shares = link.joined().is_some_and(|joined| joined.shares > 0);
-        let orphans = if shares { self.orphans(id, None) } else { Vec::new() };
+        let shares = link.joined().is_some_and(|joined| joined.shares > 0 || !joined.withdrawn.is_empty());
+        if shares {
+            self.take_orphans(id, true);
+        }
         let Some(link) = self.links.get_mut(id) else { return };
         let before = link.lanes.bulk.bytes();
         let Phase::Joined(joined) = std::mem::replace(&mut link.phase, Phase::Closing) else { return };
@@ -365,7 +367,7 @@ impl HubState {
             self.forget_kept(incarnation, false);
         } else {
             for gone in self.sessions.away(incarnation, received, self.now) {
-                self.counters.count_dropped(Dropped::Sessions, 1);
+                self.counters.count_dropped(Dropped::Incarnations, 1);
                 self.forget_kept(gone, true);
             }
         }
@@ -375,6 +377,9 @@ impl HubState {
         let subscribed = !subscriptions.is_empty() || !named.is_empty();
         for (number, subscription) in subscriptions {
             self.subscriptions -= 1;
+            if let Some(group) = &subscription.group {
+                self.leave_group(id, number, group);
+            }
             if !planted(Bug::SubscriptionsSurvive) {
                 self.remove_subscription(id, number, &subscription);
             }
@@ -407,7 +412,6 @@ impl HubState {
         self.timers.clear(Timer::Frame(id));
         self.member_left(&node, id, (beats, attentive > 0), heard, why);
         self.notices.push(Notice::Gone { node, why: why.clone() });
-        self.adopt(orphans);
     }
 
     fn forget_publisher(&mut self, id: LinkId, publisher: u32, node: &Name) {
@@ -461,6 +465,9 @@ fn joined(
         subscriptions: Default::default(),
         shares: 0,
         departed: Default::default(),
+        waiting: Default::default(),
+        withdrawn: Default::default(),
+        searched: now,
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),

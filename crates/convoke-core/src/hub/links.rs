@@ -1,6 +1,6 @@
 //! The links of a hub, each with what is known about its node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -137,7 +137,13 @@ pub(super) struct Joined {
     /// How many of them are members of groups.
     pub(super) shares: u32,
     /// If any is: publishers that are gone, and that this link has forgotten or will, by their numbers.
-    pub(super) departed: VecDeque<(u32, Name)>,
+    pub(super) departed: BTreeMap<u32, Name>,
+    /// Its members of groups for which something may wait: something has, since nothing did.
+    pub(super) waiting: BTreeSet<u32>,
+    /// Those that were withdrawn since, with their groups: what waits for them is to be given to others.
+    pub(super) withdrawn: BTreeMap<u32, Name>,
+    /// When that was searched for last.
+    pub(super) searched: Time,
     /// The foundation was asked to remember its incarnation.
     pub(super) begun: bool,
     /// What it watches, and what it has asked for once and was not yet told.

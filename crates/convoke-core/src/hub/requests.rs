@@ -1,6 +1,6 @@
 //! What a joined node asks for with a frame of its own: subscriptions, confirmations, pings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::links::LinkId;
 use super::{Dropped, HubState, Timer};
@@ -18,7 +18,7 @@ use crate::rights::{Verb, allow};
 pub(super) struct Subscribers {
     links: Vec<(LinkId, u32)>,
     /// Those that share with others: their group, and the number of the subscription.
-    members: Vec<(Name, LinkId, u32)>,
+    members: BTreeSet<(Name, LinkId, u32)>,
 }
 
 /// A subscription of a link.
@@ -33,8 +33,8 @@ impl Subscribers {
         self.links.iter().map(|(link, _)| *link)
     }
 
-    pub(super) fn members(&self) -> &[(Name, LinkId, u32)] {
-        &self.members
+    pub(super) fn members(&self) -> impl Iterator<Item = &(Name, LinkId, u32)> {
+        self.members.iter()
     }
 
     fn is_empty(&self) -> bool {
@@ -44,10 +44,7 @@ impl Subscribers {
     /// True if events take another way now: it is the first of this link, or a member of a group.
     fn add(&mut self, id: LinkId, number: u32, group: Option<&Name>) -> bool {
         if let Some(group) = group {
-            let member = (group.clone(), id, number);
-            let place = self.members.binary_search(&member).unwrap_or_else(|place| place);
-            self.members.insert(place, member);
-            return true;
+            return self.members.insert((group.clone(), id, number));
         }
         match self.links.binary_search_by_key(&id, |(link, _)| *link) {
             Ok(place) => self.links[place].1 += 1,
@@ -62,11 +59,7 @@ impl Subscribers {
     /// True if events take another way now: it was the last of this link, or a member of a group.
     fn remove(&mut self, id: LinkId, number: u32, group: Option<&Name>) -> bool {
         if let Some(group) = group {
-            let found = self.members.binary_search(&(group.clone(), id, number));
-            if let Ok(place) = found {
-                self.members.remove(place);
-            }
-            return found.is_ok();
+            return self.members.remove(&(group.clone(), id, number));
         }
         let Ok(place) = self.links.binary_search_by_key(&id, |(link, _)| *link) else { return false };
         self.links[place].1 -= 1;
@@ -200,6 +193,10 @@ impl HubState {
         if all >= self.config.subscriptions_max {
             return limit(all, "the hub");
         }
+        if let Some(group) = &group {
+            self.join_group(id, number, group, &pattern)?;
+        }
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
         joined.subscriptions.insert(number, Subscription { pattern: pattern.clone(), group: group.clone() });
         joined.shares += u32::from(group.is_some());
         self.subscriptions += 1;
@@ -216,7 +213,6 @@ impl HubState {
 
     fn unsubscribe(&mut self, id: LinkId, number: u32, subscription: &Subscription) {
         let shared = subscription.group.is_some();
-        let orphans = if shared { self.orphans(id, Some(number)) } else { Vec::new() };
         if let Some(joined) = self.links.joined(id) {
             joined.subscriptions.remove(&number);
             joined.shares -= u32::from(shared);
@@ -225,9 +221,9 @@ impl HubState {
         if self.remove_subscription(id, number, subscription) {
             self.topics.forget_routes(&subscription.pattern);
         }
-        if shared {
+        if let Some(group) = &subscription.group {
             self.unattend(id);
-            self.adopt(orphans);
+            self.withdraw(id, number, group);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::LinkId;
 use crate::frame::Incarnation;
-use crate::limits::{SESSION_AWAY_TIME_MAX, SESSIONS_AWAY_MAX};
+use crate::limits::{INCARNATION_AWAY_TIME_MAX, INCARNATIONS_AWAY_MAX};
 use crate::name::Name;
 use crate::proof::TokenKey;
 use crate::time::Time;
@@ -75,7 +75,7 @@ impl Sessions {
         session.at = Err(now);
         self.away.insert((now, incarnation));
         while let Some(&(since, oldest)) = self.away.first()
-            && (self.away.len() > SESSIONS_AWAY_MAX || now.since(since) > SESSION_AWAY_TIME_MAX)
+            && (self.away.len() > INCARNATIONS_AWAY_MAX || now.since(since) > INCARNATION_AWAY_TIME_MAX)
         {
             self.forget(oldest);
             forgotten.push(oldest);

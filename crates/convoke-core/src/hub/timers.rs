@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Expire,
     /// What nobody will ask for again is to be forgotten, and there was no room to keep that.
     Forget,
+    /// What withdrawn members of groups have left may be searched for again.
+    Adopt,
     /// The incarnation must have come back, or what belongs to it goes.
     Owner(Incarnation),
 }

@@ -25,7 +25,6 @@ pub(super) struct Route {
 
 /// What a route has of one group.
 pub(super) struct Share {
-    pub(super) group: Name,
     /// At least one.
     pub(super) members: Vec<Member>,
     /// Whose turn it was.
@@ -91,6 +90,11 @@ impl Topics {
         };
         self.by_name.get_or_insert_with(name.as_str(), || number);
         Some(number)
+    }
+
+    /// The number of a topic that has one.
+    pub(super) fn known(&self, name: &Name) -> Option<u32> {
+        self.by_name.get(name.as_str()).copied()
     }
 
     #[inline]

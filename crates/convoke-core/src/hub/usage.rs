@@ -79,9 +79,9 @@ impl HubState {
             ("entries_bytes", self.kept.journals.recent_bytes(), limits::ENTRIES_RECENT_BYTES_MAX, Slower),
             ("pings", self.pings.len(), limits::PINGS_MAX, Refused),
             ("changes", changes, limits::CHANGES_MAX, Forgotten),
-            ("changes_bytes", changes_bytes, limits::CHANGES_BYTES_MAX, Forgotten),
+            ("changes_bytes", changes_bytes, config.changes_bytes_max, Forgotten),
             ("deleted", durable.deleted().max(memory.deleted()), limits::DELETED_MAX, Forgotten),
-            ("sessions_away", self.sessions.away_len(), limits::SESSIONS_AWAY_MAX, Forgotten),
+            ("incarnations_away", self.sessions.away_len(), limits::INCARNATIONS_AWAY_MAX, Forgotten),
             ("members_away", self.members.away_len(), limits::MEMBERS_AWAY_MAX, Forgotten),
         ];
         let report = |(name, used, most, excess): (&str, usize, usize, Excess)| LimitReport {

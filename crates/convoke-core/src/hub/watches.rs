@@ -320,7 +320,7 @@ impl HubState {
         let watch = &mut self.watches.all[key];
         watch.reading = None;
         let Some(link) = self.links.get_mut(watch.link) else { return };
-        match watch.read(rows, &mut link.lanes.values) {
+        match watch.read(rows, &self.kept, &mut link.lanes.values) {
             Ok(()) => self.hungry(key),
             Err(error) => {
                 let text =

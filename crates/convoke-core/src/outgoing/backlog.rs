@@ -352,9 +352,9 @@ impl Backlog {
         self.hold(kept);
     }
 
-    /// Takes out the events that wait for this subscription of a group alone, or for any (`None`); each as its frames, in
+    /// Takes out the events that wait for these subscriptions of groups alone, each as its frames, in
     /// their order. What has begun to leave stays. Linear in what waits.
-    pub(crate) fn take_group(&mut self, wanted: Option<u32>) -> Vec<Vec<Bytes>> {
+    pub(crate) fn take_group(&mut self, wanted: impl Fn(u32) -> bool) -> Vec<Vec<Bytes>> {
         let mut kept = self.begin_anew();
         let mut taken = Vec::new();
         let mut event = VecDeque::new();
@@ -370,7 +370,7 @@ impl Backlog {
                 };
                 if head.flags & REST == 0 {
                     let subscription = head.body(&frame).ok().and_then(|body| body.subscription);
-                    takes = subscription.is_some_and(|is| wanted.is_none_or(|wanted| wanted == is));
+                    takes = subscription.is_some_and(&wanted);
                 }
                 let more = head.flags & MORE != 0;
                 event.push_back(Part { frames: frame, more });
@@ -385,6 +385,11 @@ impl Backlog {
         }
         self.hold(kept);
         taken
+    }
+
+    /// An event that was for this subscription of a group alone cannot be told.
+    pub(crate) fn lose_of_group(&mut self, subscription: u32) {
+        self.lost.add(&Topic::Group(subscription, Box::new(Topic::Number(0))));
     }
 
     /// Begins to put together anew what waits, with what must leave first.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Verb;
+use super::{Verb, asked};
 use crate::name::{Name, Pattern};
 
 /// A word of a rule's pattern that stands for the name of the node that the principal joined as.
@@ -81,6 +81,16 @@ impl Rule {
         Rule { deny: true, ..self }
     }
 
+    /// All names that it may be about, whoever it is resolved for: a name has any number of words.
+    pub(super) fn widest(&self) -> Pattern {
+        let before: Vec<&str> = self.pattern.words().take_while(|word| !matches!(*word, NODE | AUTHOR)).collect();
+        if before.len() == self.pattern.words().count() {
+            return self.pattern.clone();
+        }
+        let widest = [&before[..], &["#"]].concat().join("/");
+        Pattern::from_bytes(widest.as_bytes()).expect("it is no longer than the pattern, and `#` ends it")
+    }
+
     /// What it says for a node of this name and author. None if that is too long to be a pattern: there are no names that
     /// it could be about.
     pub(super) fn resolve(&self, node: &Name, author: &Name) -> Option<Rule> {
@@ -145,6 +155,21 @@ impl FromStr for Rule {
             }
         };
         let pattern = Pattern::parse(pattern).map_err(|error| RuleError(format!("`{shown}` is no rule: {error}")))?;
+        let stands = |word: &str| !word.starts_with('%') || matches!(word, NODE | AUTHOR);
+        if let Some(word) = pattern.words().find(|word| !stands(word)) {
+            return Err(RuleError(format!(
+                "`{shown}` is no rule: `{}` stands for nothing; there are `{NODE}` and `{AUTHOR}`",
+                word.escape_debug()
+            )));
+        }
+        if !deny
+            && pattern.is_reserved()
+            && !Verb::ALL.iter().any(|verb| verbs & bit(*verb) != 0 && asked(*verb, HUB).is_some())
+        {
+            return Err(RuleError(format!(
+                "`{shown}` allows nothing: names that begin with `$` are the hub's own, which are read with `status`"
+            )));
+        }
         if verbs & !of_hub == 0 && !pattern.is_reserved() {
             return Err(RuleError(format!(
                 "`{shown}` allows nothing: that is about names of the hub only; leave `{pattern}` out, or begin it with \
@@ -224,6 +249,8 @@ mod tests {
         assert_eq!(why("publish"), "`publish` says no names: a rule is verbs and a pattern, such as `publish cam/#`");
         assert!(why("publsh a").starts_with("`publsh a` is no rule: `publsh` is none of the verbs publish, "));
         assert!(why("publish a/#/b").starts_with("`publish a/#/b` is no rule: "));
+        assert!(why("get a/%nodes").contains("`%nodes` stands for nothing; there are `%node` and `%author`"));
+        assert!(why("publish,set $hub/x").contains("allows nothing: names that begin with `$` are the hub's own"));
         assert!(why("").contains("`` is none of the verbs"));
         assert!(why("allow").contains("`allow` is none of the verbs"));
     }

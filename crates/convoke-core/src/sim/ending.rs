@@ -175,7 +175,7 @@ impl World {
         let unknown = if self.looked { 0 } else { census.values.saturating_sub(known) };
         let values = self.truth.values.len() + lasting + unknown + self.principals();
         let census = Census { values_bytes: 0, ..census };
-        if census != (Census { sessions, values, ..Census::default() }) || !left.is_empty() {
+        if census != (Census { incarnations: sessions, values, ..Census::default() }) || !left.is_empty() {
             let text = format!(
                 "all have left, {sessions} of them without a goodbye, {values} values are there, \
                  and links {left:?} remain: {census:?}"

@@ -8,8 +8,8 @@ use convoke_core::frame::{
     Call, Change, Content, End, Expect, Frame, Grant, Handle, Item, Items, Kind, Reply, Select, Set,
 };
 use convoke_core::limits::{
-    APPENDING_BYTES_MAX, CHANGES_MAX, LINK_CONTROL_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PINGS_MAX, PRINCIPALS_MAX,
-    SERVICES_PER_LINK_MAX, SESSIONS_AWAY_MAX, STUCK_TIME_MAX, TOPICS_MAX, TOPICS_PER_LINK_MAX, VALUE_BYTES_MAX,
+    APPENDING_BYTES_MAX, CHANGES_MAX, INCARNATIONS_AWAY_MAX, LINK_CONTROL_BYTES_MAX, LINK_REPLIES_BYTES_MAX, PINGS_MAX,
+    PRINCIPALS_MAX, SERVICES_PER_LINK_MAX, STUCK_TIME_MAX, TOPICS_MAX, TOPICS_PER_LINK_MAX, VALUE_BYTES_MAX,
 };
 use convoke_core::{Code, Dropped, Encoding, HubConfig, Transmit};
 
@@ -174,15 +174,15 @@ fn of_changes_the_newest_are_kept() {
 #[test]
 fn of_those_who_are_away_the_latest_are_known() {
     let mut bench = Bench::new();
-    for n in 0..SESSIONS_AWAY_MAX + 5 {
+    for n in 0..INCARNATIONS_AWAY_MAX + 5 {
         let wire = join(&mut bench, &format!("n/{n}"));
         bench.hub.closed(wire.link, bench.now);
         bench.hub.notices();
     }
-    let full = (SESSIONS_AWAY_MAX as u64, SESSIONS_AWAY_MAX as u64);
-    assert_eq!((usage(&bench, "sessions_away"), usage(&bench, "members_away")), (full, full));
+    let full = (INCARNATIONS_AWAY_MAX as u64, INCARNATIONS_AWAY_MAX as u64);
+    assert_eq!((usage(&bench, "incarnations_away"), usage(&bench, "members_away")), (full, full));
     let counters = bench.hub.counters();
-    assert_eq!((counters.dropped(Dropped::Sessions), counters.dropped(Dropped::Members)), (5, 5));
+    assert_eq!((counters.dropped(Dropped::Incarnations), counters.dropped(Dropped::Members)), (5, 5));
 }
 
 #[test]

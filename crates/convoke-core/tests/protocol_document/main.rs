@@ -32,6 +32,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "NODE_BULK_BYTES_MAX",
     "REQUESTS_MAX",
     "CHANGES_RECENT_BYTES_MAX",
+    "CHANGES_FORGOTTEN_MAX",
     "LINK_VALUES_BYTES_MAX",
     "WATCH_WINDOW_BYTES",
     "LOOKED_AT_MAX",
@@ -391,12 +392,13 @@ fn limits_are_those_of_the_document() {
         FRAGMENT_BYTES_MAX "bytes", FRAME_BYTES_MAX "bytes", HEADERS_BYTES_MAX "bytes", PAYLOAD_BYTES_DEFAULT "bytes",
         PAYLOAD_BYTES_MAX "bytes", HELLO_BYTES_MAX "bytes", BEFORE_JOIN_BYTES_MAX "bytes", LINKS_MAX "links",
         LINKS_PER_SOURCE_MAX "links",
-        SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", GROUP_LOOKED_AT_MAX "members",
+        SUBSCRIPTIONS_PER_LINK_MAX "subscriptions", SUBSCRIPTIONS_MAX "subscriptions", GROUP_LOOKED_AT_MAX "links",
+        GROUP_MEMBERS_PER_LINK_MAX "members",
         DEPARTED_MAX "publishers", LINK_BULK_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_CONTROL_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         HUB_BULK_BYTES_MAX "bytes", LINK_LOSSES_BYTES_MAX "bytes", LINK_NUMBERS_BYTES_MAX "bytes",
         LINK_CALLS_BYTES_MAX "bytes", TRANSMIT_BYTES "bytes", TOPICS_MAX "topics", TOPICS_PER_LINK_MAX "topics",
-        SESSIONS_AWAY_MAX "incarnations", PINGS_MAX "pings", BEATS_DEAD "beats", BEATS_SUSPECT "beats",
+        INCARNATIONS_AWAY_MAX "incarnations", PINGS_MAX "pings", BEATS_DEAD "beats", BEATS_SUSPECT "beats",
         BEATS_REMOVED "beats", NODE_NAME_BYTES_MAX "bytes", NODE_NAME_WORDS_MAX "words", SERVICE_NAME_BYTES_MAX "bytes",
         SERVICE_NAME_WORDS_MAX "words", CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", BATCH_ITEMS_MAX "items", EVERY_KEYS_MAX "keys", EVERY_BYTES_MAX "bytes", VALUES_MAX "values",
         PRINCIPALS_MAX "principals", RULES_MAX "rules", JOURNALS_MAX "journals", COMMAND_BYTES_MAX "bytes",
@@ -415,7 +417,7 @@ fn limits_are_those_of_the_document() {
         ("NAME_WORDS_MAX", (NAME_WORDS_MAX as u64, "words")),
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
         ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
-        ("SESSION_AWAY_TIME_MAX", seconds(limits::SESSION_AWAY_TIME_MAX)),
+        ("INCARNATION_AWAY_TIME_MAX", seconds(limits::INCARNATION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),
         ("PING_TIME_MAX", seconds(limits::PING_TIME_MAX)),
         ("BEAT", seconds(limits::BEAT)),
@@ -630,5 +632,5 @@ fn the_example_is_what_a_hub_answers() {
     }
     assert!(pending.is_empty());
     assert_eq!(bench.hub.census().nodes, 0, "the node has left");
-    assert_eq!(bench.hub.census().sessions, 0, "and is forgotten, as it left on purpose");
+    assert_eq!(bench.hub.census().incarnations, 0, "and is forgotten, as it left on purpose");
 }

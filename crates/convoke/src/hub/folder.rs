@@ -79,8 +79,10 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     let has_store = store.try_exists().map_err(|error| Error::io(at(crate::store::FILE), error))?;
     let file = path.join("hub.json");
     let mut stored = match fs::read_to_string(&file) {
-        Ok(text) => serde_json::from_str::<Stored>(&text)
-            .map_err(|error| Error::Configuration(at(&format!("hub.json is not what a hub has written: {error}"))))?,
+        Ok(text) => serde_json::from_str::<Stored>(&text).map_err(|error| {
+            let text = format!("hub.json is not what a hub has written, put a copy back: {error}");
+            Error::Configuration(at(&text))
+        })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_store => {
             return Err(incomplete(at("there is a store and no hub.json that says whose it is; put it back")));
         }
@@ -104,11 +106,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     }
     stored.store = has_store;
     stored.epoch = next_epoch(stored.epoch)?;
-    let text = serde_json::to_string_pretty(&stored).expect("plain fields can be written");
-    replace_with_reserve(&file, text.as_bytes()).map_err(|error| {
-        let what = if has_no_room(&error) { "hub.json cannot be written; make room on the disk" } else { "hub.json" };
-        Error::io(at(what), error)
-    })?;
+    write(path, &stored)?;
 
     let token_file = path.join("admin.token");
     let token = match Token::read(&token_file) {
@@ -123,16 +121,40 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     Ok(Folder { identity: HubIdentity { hub, history, epoch: stored.epoch }, token, kept: Some((store, lock)) })
 }
 
+/// There is a store now, and is to be there at every later start.
+pub(super) fn store_is_there(store: &Path) -> Result<(), Error> {
+    let path = store.parent().unwrap_or(Path::new("."));
+    let file = path.join("hub.json");
+    let text = fs::read_to_string(&file).map_err(|error| Error::io(file.display().to_string(), error))?;
+    match serde_json::from_str::<Stored>(&text) {
+        Ok(stored) if !stored.store => write(path, &Stored { store: true, ..stored }),
+        _ => Ok(()),
+    }
+}
+
+fn write(path: &Path, stored: &Stored) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(stored).expect("plain fields can be written");
+    replace_with_reserve(&path.join("hub.json"), text.as_bytes()).map_err(|error| {
+        let what = if has_no_room(&error) { "hub.json cannot be written; make room on the disk" } else { "hub.json" };
+        Error::io(format!("data folder `{}`: {what}", path.display()), error)
+    })
+}
+
 /// [`replace`], on a full disk with room that was set aside.
 fn replace_with_reserve(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    loop {
+    let reserve = Reserve::of(file.parent().unwrap_or(Path::new(".")));
+    let was = reserve.length();
+    let replaced = loop {
         match replace(file, bytes) {
-            Err(error)
-                if has_no_room(&error)
-                    && file.parent().map(Reserve::of).is_some_and(|reserve| reserve.give_up(RESERVE_STEP)) => {}
-            replaced => return replaced,
+            Err(error) if has_no_room(&error) && reserve.give_up(RESERVE_STEP, 0) => {}
+            replaced => break replaced,
         }
+    };
+    // The file that was replaced took as much; what is still missing is taken back when there is room.
+    if reserve.length() < was {
+        reserve.refill(was);
     }
+    replaced
 }
 
 /// Something of the folder is missing.
@@ -262,7 +284,8 @@ mod tests {
         let (hub, store) = (folder.path().join("hub.json"), folder.path().join(crate::store::FILE));
         drop(open(Some(folder.path())).unwrap());
         fs::write(&store, "a store").unwrap();
-        drop(open(Some(folder.path())).unwrap());
+        // At the first start the store is made after hub.json.
+        store_is_there(&store).unwrap();
         fs::remove_file(&store).unwrap();
         let error = open(Some(folder.path())).err().unwrap();
         assert!(

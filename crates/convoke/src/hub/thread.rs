@@ -472,6 +472,9 @@ impl Loop {
                 tracing::info!(target: LINK, "`{node}` joined, author `{author}`")
             }
             Notice::Joined { node, .. } => tracing::info!(target: LINK, "`{node}` is back"),
+            Notice::Gone { node, why } if why.text.is_empty() => {
+                tracing::info!(target: LINK, "`{node}` is gone: it has left")
+            }
             Notice::Gone { node, why } => tracing::info!(target: LINK, "`{node}` is gone: {why}"),
             Notice::Failed(why) => tracing::error!("nothing can be kept any more: {why}"),
             Notice::Refused(why) => {
@@ -524,7 +527,15 @@ impl Loop {
                     tokio::task::spawn_local(self.clone().write_when_ready(id, open.clone()));
                     return;
                 }
-                Err(_) => return self.cut(open),
+                Err(_) if open.closing.get() => return self.cut(open),
+                Err(_) => {
+                    // The other end is gone, but what it has sent before is still to be read. Its reader meets the end then;
+                    // if not, the link is found to be stuck.
+                    self.shared.lock().wrote(id, false, now());
+                    self.retime();
+                    open.blocked.set(true);
+                    return;
+                }
             }
         }
     }

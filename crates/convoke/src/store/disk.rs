@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::reserve::Reserve;
+use super::reserve::{self, Reserve};
 
 /// Something that can be opened again and again, one at a time, and holds each time what was left in it.
 pub(crate) trait Disk: fmt::Debug + Send {
@@ -22,11 +22,14 @@ pub(crate) trait Disk: fmt::Debug + Send {
     /// How much room it takes, in bytes: what was never written takes none.
     fn room(&self) -> io::Result<u64>;
 
+    /// How much room is set aside, in bytes.
+    fn reserve(&self) -> u64;
+
     /// Gives up so many bytes of the room that was set aside, or what is left. False if nothing is.
     fn give_up_reserve(&self, bytes: u64) -> bool;
 
-    /// Sets room aside again. False if some is missing.
-    fn refill_reserve(&self) -> bool;
+    /// Sets room aside again; up to what there `was`, in bytes, also the last room on the disk. False if some is missing.
+    fn refill_reserve(&self, was: u64) -> bool;
 }
 
 /// A file, made if it is not there.
@@ -34,8 +37,8 @@ pub(crate) trait Disk: fmt::Debug + Send {
 pub(super) struct FileDisk(pub(super) PathBuf);
 
 impl FileDisk {
-    /// Beside the file.
-    fn reserve(&self) -> Option<Reserve> {
+    /// The reserve beside the file.
+    fn beside(&self) -> Option<Reserve> {
         self.0.parent().map(Reserve::of)
     }
 }
@@ -58,12 +61,16 @@ impl Disk for FileDisk {
         Ok(metadata.len())
     }
 
-    fn give_up_reserve(&self, bytes: u64) -> bool {
-        self.reserve().is_some_and(|reserve| reserve.give_up(bytes))
+    fn reserve(&self) -> u64 {
+        self.beside().map_or(0, |reserve| reserve.length())
     }
 
-    fn refill_reserve(&self) -> bool {
-        self.reserve().is_none_or(|reserve| reserve.refill())
+    fn give_up_reserve(&self, bytes: u64) -> bool {
+        self.beside().is_some_and(|reserve| reserve.give_up(bytes, reserve::LAST))
+    }
+
+    fn refill_reserve(&self, was: u64) -> bool {
+        self.beside().is_none_or(|reserve| reserve.refill(was))
     }
 }
 
@@ -149,9 +156,14 @@ impl WatchedDisk {
         self.disk.give_up_reserve(bytes)
     }
 
-    /// Sets room aside again. False if some is missing.
-    pub(super) fn refill_reserve(&self) -> bool {
-        self.disk.refill_reserve()
+    /// Sets room aside again; up to what there `was`, in bytes, also the last room on the disk. False if some is missing.
+    pub(super) fn refill_reserve(&self, was: u64) -> bool {
+        self.disk.refill_reserve(was)
+    }
+
+    /// How much room is set aside, in bytes.
+    pub(super) fn reserve(&self) -> u64 {
+        self.disk.reserve()
     }
 
     /// What went wrong.

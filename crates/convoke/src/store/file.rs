@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use convoke_core::foundation::{RowKey, Ticket};
+use convoke_core::foundation::{self, RowKey, Ticket};
 use redb::{
     CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
     TableError, TransactionError,
@@ -17,7 +17,9 @@ use super::pending::Pending;
 use super::pieces::LongTable;
 
 /// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know.
-const FORMAT: u64 = 2;
+///
+/// It is that of operations and rows: whoever changes the file alone makes that number grow as well.
+const FORMAT: u64 = foundation::FORMAT;
 
 /// Operations behind the position that the rows reach, by their positions in big-endian order.
 const OPERATIONS: LongTable = LongTable::new("operations", "pieces of operations");
@@ -282,6 +284,16 @@ impl StoreFile {
             meta.insert(META_HISTORY, &history[..])?;
         }
         Ok(transaction.commit()?)
+    }
+
+    /// The number of its format, and the tables in it.
+    #[cfg(test)]
+    pub(super) fn form(&self) -> (u64, Vec<String>) {
+        let transaction = self.database.begin_read().unwrap();
+        let tables = transaction.list_tables().unwrap();
+        let mut names: Vec<String> = tables.map(|table| redb::TableHandle::name(&table).to_owned()).collect();
+        names.sort();
+        (FORMAT, names)
     }
 
     #[cfg(test)]

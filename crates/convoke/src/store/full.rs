@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use convoke_core::foundation::Room;
 use convoke_core::{Code, Refusal};
 
 /// How long a full disk is left alone when nobody wants anything of it.
@@ -84,7 +85,7 @@ struct Spell {
     logged: Option<Instant>,
     /// When no room was found, or something refused, the last time.
     last: Instant,
-    /// Changes that were refused since it began.
+    /// Changes that somebody has asked for and that were refused since it began.
     refused: u64,
 }
 
@@ -126,9 +127,10 @@ impl FullDisk {
         self.attempt.map(|last| last.at + PAUSE)
     }
 
-    /// What is told to somebody whose change was refused.
-    pub(super) fn refuse(&mut self, now: Instant) -> Refusal {
-        self.spell(now).refused += 1;
+    /// What is told to somebody whose operation was refused.
+    pub(super) fn refuse(&mut self, operation: &[u8], now: Instant) -> Refusal {
+        let asked = matches!(Room::of(operation), Room::Takes | Room::Makes);
+        self.spell(now).refused += u64::from(asked);
         let (what, remedy) = self.attempt.map_or(Want::Disk, |last| last.want).words();
         Refusal::new(Code::StorageFull, format!("{what}, so nothing was kept; {remedy} and try again"))
     }
@@ -177,7 +179,7 @@ mod tests {
                 full.wrote();
             } else {
                 full.found(Want::Disk, at(second), at(second));
-                let text = full.refuse(at(second)).text;
+                let text = full.refuse(b"a change", at(second)).text;
                 assert_eq!(text, "the hub's disk is full, so nothing was kept; make room on it and try again");
             }
             log.extend(full.news("`store.redb`", at(second)).map(|line| (second, line)));
@@ -204,7 +206,7 @@ mod tests {
         assert!(!full.is_resting(after(401)));
         full.found(Want::File, began, after(700));
         assert!(full.is_resting(after(1_300)) && !full.is_resting(after(1_401)));
-        let text = full.refuse(after(1_300)).text;
+        let text = full.refuse(b"a change", after(1_300)).text;
         let expected = "the hub may not make its file longer, so nothing was kept; raise the limit (`ulimit -f`) and try \
                         again";
         assert_eq!(text, expected);

@@ -1,6 +1,7 @@
 //! Room that is set aside for the day on which the disk is full: a file beside the store that holds nothing. It is given up
-//! in steps, so that a hub can start then, and values and rights can still be taken away; and made again when there is
-//! room. Nothing else may use it: what adds to what is kept would eat it up without anybody being better off.
+//! in steps, so that a hub can start then, and values and rights can still be taken away; what of a step was not needed is
+//! taken back at once, and the rest when there is room. Nothing else may use it: what adds to what is kept would eat it up
+//! without anybody being better off.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,8 +16,15 @@ pub(crate) const FILE: &str = "reserve";
 const BYTES: u64 = 16 << 20;
 
 /// What is given up at first, in bytes: enough for the hub's small files, and to delete a value. Where it is not, twice as
-/// much is given up the next time; what is given up and not needed others take.
+/// much is given up the next time.
 pub(crate) const STEP: u64 = 256 << 10;
+
+/// What the store leaves of it, in bytes, for the small file without which the hub does not start: there is nothing that
+/// could be done on a hub that does not.
+pub(super) const LAST: u64 = STEP;
+
+/// What is taken back is a multiple of this, in bytes: a block of most file systems.
+const BLOCK: u64 = 4 << 10;
 
 /// On a small disk no more than this part of the room that is left is set aside.
 const PART: u64 = 8;
@@ -36,33 +44,56 @@ impl Reserve {
         Reserve { path: folder.join(FILE) }
     }
 
-    /// Gives some of it up, in bytes, or what is left. False if nothing is.
-    pub(crate) fn give_up(&self, bytes: u64) -> bool {
+    /// How much is set aside now, in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |found| found.len())
+    }
+
+    /// Gives some of it up, in bytes, or what is left beside the last `but`. False if nothing is.
+    pub(crate) fn give_up(&self, bytes: u64, but: u64) -> bool {
         let give_up = || -> io::Result<bool> {
             let file = File::options().write(true).open(&self.path)?;
             let length = file.metadata()?.len();
-            file.set_len(length.saturating_sub(bytes))?;
+            if length <= but {
+                return Ok(false);
+            }
+            file.set_len(length.saturating_sub(bytes).max(but))?;
             // Some file systems have the room only then.
             file.sync_all()?;
-            Ok(length > 0)
+            Ok(true)
         };
         // Where it cannot be given up there is none.
         give_up().unwrap_or(false)
     }
 
-    /// Makes it whole again, as far as there is room. False if something is missing.
-    pub(crate) fn refill(&self) -> bool {
+    /// Makes it whole again, as far as there is room; up to what there `was`, in bytes, also with the last room on the
+    /// disk. False if something is missing.
+    pub(crate) fn refill(&self, was: u64) -> bool {
         // That there is none yet, or no room for it, is nothing to be told about: it is tried again.
-        self.try_refill().unwrap_or(false)
+        self.try_refill(was).unwrap_or(false)
     }
 
-    fn try_refill(&self) -> io::Result<bool> {
+    fn try_refill(&self, was: u64) -> io::Result<bool> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let length = fs::metadata(&self.path).map_or(0, |found| found.len());
+        let length = self.length();
         if length >= BYTES {
             return Ok(true);
         }
-        let wanted = BYTES.min((free(folder)? + length) / PART / STEP * STEP);
+        let free = free(folder)?;
+        let part = BYTES.min((free + length) / PART / STEP * STEP);
+        let mut missing = part.max(was.min(length + free / BLOCK * BLOCK)).saturating_sub(length);
+        // Where a little less is free than the disk says, a part of it is.
+        while let Err(error) = self.longer(length, length + missing) {
+            missing = missing / 2 / BLOCK * BLOCK;
+            if missing == 0 {
+                return Err(error);
+            }
+        }
+        Ok(length + missing >= BYTES)
+    }
+
+    /// Makes it longer, or leaves it as it is.
+    fn longer(&self, length: u64, wanted: u64) -> io::Result<()> {
         if wanted > length {
             let mut options = File::options();
             options.create(true).truncate(false).write(true);
@@ -74,7 +105,7 @@ impl Reserve {
                 return Err(error);
             }
         }
-        Ok(wanted == BYTES)
+        Ok(())
     }
 }
 
@@ -104,8 +135,8 @@ fn take(file: &File, from: u64, to: u64) -> io::Result<()> {
     // Zeros would take no room where files are compressed.
     let mut noise = vec![0; STEP as usize];
     getrandom::fill(&mut noise)?;
-    for _ in 0..(to - from) / STEP {
-        file.write_all(&noise)?;
+    for at in (from..to).step_by(noise.len()) {
+        file.write_all(&noise[..noise.len().min((to - at) as usize)])?;
     }
     file.sync_all()
 }
@@ -120,20 +151,22 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let folder = tempfile::tempdir().unwrap();
         let reserve = Reserve::of(folder.path());
-        assert!(!reserve.give_up(STEP), "there is none");
+        assert!(!reserve.give_up(STEP, 0), "there is none");
         if free(folder.path()).unwrap() < BYTES * PART {
             println!("skipped: this machine's disk has no room for a reserve");
             return;
         }
         let room = || fs::metadata(&reserve.path).unwrap().blocks() * 512;
         for _ in 0..2 {
-            assert!(reserve.refill());
+            assert!(reserve.refill(0));
             assert!(room() >= BYTES);
-            for step in 1..=BYTES / STEP {
-                assert!(reserve.give_up(STEP));
+            for step in 1..BYTES / STEP {
+                assert!(reserve.give_up(STEP, LAST));
                 assert!(room() <= BYTES - step * STEP + (64 << 10), "{} B are still there", room());
             }
-            assert!(!reserve.give_up(STEP));
+            assert!(!reserve.give_up(STEP, LAST) && reserve.length() == LAST);
+            assert!(reserve.give_up(STEP, 0));
+            assert!(!reserve.give_up(STEP, 0));
         }
     }
 

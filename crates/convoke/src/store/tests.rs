@@ -13,6 +13,7 @@ use bytes::Bytes;
 use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
 
+use super::disk::WatchedDisk;
 use super::file::StoreFile;
 use super::full::Want;
 use super::{SPARE_BYTES_MAX, Store, StoreThread};
@@ -420,7 +421,7 @@ fn a_full_disk_is_read_from_and_heals() {
 /// A thread with a store on this disk, and what it tells.
 /// That a principal is revoked, as the hub writes it.
 fn revoke(ticket: Ticket) -> Ask {
-    let operation = [&[1, 4][..], &[0; 8], &[3, 0], b"cam", &[4]].concat();
+    let operation = [&[1, 5][..], &[0; 16], &[0; 24], &[3, 0], b"cam", &[4]].concat();
     Ask::Append { ticket, operation: operation.into() }
 }
 
@@ -436,27 +437,30 @@ fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
     let mut ticket = 0;
     // What was given up by earlier transactions can be used after a refusal: the disk is full when one follows another.
     let mut fill = |store: &mut Store| {
-        let mut refused = 0;
-        while refused < 2 {
-            ticket += 1;
-            let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![9; 2_000]) }]);
-            refused = if matches!(&told[..], [Told::NotDone { .. }]) { refused + 1 } else { 0 };
-            assert!(ticket < 1_000, "the disk is not full");
+        // In the end there is no room for what is as short as that which takes something away.
+        for length in [2_000, 60] {
+            let mut refused = 0;
+            while refused < 2 {
+                ticket += 1;
+                let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![9; length]) }]);
+                refused = if matches!(&told[..], [Told::NotDone { .. }]) { refused + 1 } else { 0 };
+                assert!(ticket < 9_000, "the disk is not full");
+            }
         }
     };
     // More than what was given back meanwhile.
     let long = |ticket| Ask::Append { ticket, operation: Bytes::from(vec![9; 150_000]) };
     for _ in 0..2 {
         fill(&mut store);
-        let told = turn(&mut store, vec![long(9_001), revoke(9_002), long(9_003), Ask::Barrier { ticket: 9_004 }]);
+        let told = turn(&mut store, vec![long(19_001), revoke(19_002), long(19_003), Ask::Barrier { ticket: 19_004 }]);
         assert!(
             matches!(
                 &told[..],
                 [
-                    Told::NotDone { ticket: 9_001, .. },
-                    Told::Committed { ticket: Some(9_002), .. },
-                    Told::NotDone { ticket: 9_003, .. },
-                    Told::BarrierDone { ticket: 9_004 }
+                    Told::NotDone { ticket: 19_001, .. },
+                    Told::Committed { ticket: Some(19_002), .. },
+                    Told::NotDone { ticket: 19_003, .. },
+                    Told::BarrierDone { ticket: 19_004 }
                 ]
             ),
             "{:?}",
@@ -466,7 +470,7 @@ fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
     assert!(disk.state().reserve.len() <= 6, "each time it takes a step or more");
     disk.state().reserve.clear();
     fill(&mut store);
-    let told = turn(&mut store, vec![long(9_005), revoke(9_006)]);
+    let told = turn(&mut store, vec![long(19_005), revoke(19_006)]);
     let refused = told.iter().filter(|told| matches!(told, Told::NotDone { .. })).count();
     assert_eq!(refused, 2, "nothing was set aside any more");
 }
@@ -608,13 +612,23 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    StoreFile::set_format(disk.clone(), 3);
-    let error = refused(&disk, HISTORY);
-    assert!(matches!(error, Error::Configuration(_)), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        "`store.redb`: its format is 3, and this program knows 2; use the program that wrote it"
-    );
+    for other in [2, 4] {
+        StoreFile::set_format(disk.clone(), other);
+        let error = refused(&disk, HISTORY);
+        assert!(matches!(error, Error::Configuration(_)), "{error:?}");
+        let text =
+            format!("`store.redb`: its format is {other}, and this program knows 3; use the program that wrote it");
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+/// Where it fails, the number has to grow, so that no program reads what another one has written in another form.
+#[test]
+fn another_form_of_the_file_has_another_number() {
+    let disk = WatchedDisk::new(Box::new(Faulty::default()));
+    let (file, _) = StoreFile::open(&disk, HISTORY).unwrap();
+    let tables = ["meta", "operations", "pieces of operations", "pieces of rows", "rows"];
+    assert_eq!(file.form(), (3, tables.map(str::to_owned).to_vec()));
 }
 
 #[test]

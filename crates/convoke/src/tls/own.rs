@@ -100,6 +100,16 @@ impl OwnAuthority {
         self.folder.join("authority.pem")
     }
 
+    /// Checks that a certificate can be for all of these, which [`certify_hub`](OwnAuthority::certify_hub) does too: for who
+    /// wants to know before an authority is made. Nothing is read or written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] for what is no name and no address of a host.
+    pub fn check_hosts(hosts: &[String]) -> Result<(), Error> {
+        hosts.iter().try_for_each(|host| checked(host).map(|_| ()))
+    }
+
     /// Makes the certificate of the hub, in place of one that is there: for `hosts`, names and addresses, for those that the
     /// one before was for, and for this machine's own names (its host name, `localhost`, 127.0.0.1 and ::1). Tells for which,
     /// in this order. It is valid for 397 days. A hub that runs takes it with [`Hub::reload_tls`](crate::Hub::reload_tls).
@@ -109,17 +119,7 @@ impl OwnAuthority {
     /// [`Error::Configuration`] for what is no name and no address of a host; [`Error::Io`].
     pub fn certify_hub(&self, hosts: &[String]) -> Result<Vec<String>, Error> {
         let TlsOptions { certificate, key: key_path, .. } = self.options();
-        let is_host = |host: &str| ServerName::try_from(host.to_owned()).is_ok();
-        let mut all = Vec::new();
-        for host in hosts {
-            // As an address writes them.
-            let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            if !is_host(host) {
-                let text = format!("`{}` is no name and no address of a host", host.escape_debug());
-                return Err(Error::Configuration(text));
-            }
-            all.push(host.to_owned());
-        }
+        let mut all = hosts.iter().map(|host| checked(host)).collect::<Result<Vec<_>, _>>()?;
         if let Ok(before) = Certificate::read(&certificate, &key_path) {
             all.extend(hosts_in(before.own()));
         }
@@ -189,6 +189,20 @@ fn files(folder: &Path) -> TlsOptions {
         certificate: folder.join("server.pem"),
         key: folder.join("server.key"),
         client_authority: Some(folder.join("authority.pem")),
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    ServerName::try_from(host.to_owned()).is_ok()
+}
+
+/// A host as a certificate has it.
+fn checked(host: &str) -> Result<String, Error> {
+    // As an address writes them.
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match is_host(host) {
+        true => Ok(host.to_owned()),
+        false => Err(Error::Configuration(format!("`{}` is no name and no address of a host", host.escape_debug()))),
     }
 }
 

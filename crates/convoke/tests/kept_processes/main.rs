@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use convoke::{Change, Node, Rev, Watch, WatchOptions};
 use support::hub_process::{HubProcess, hub, node_of_a_process};
-use support::process::{Process, ROLE, end_with_parent, given, say};
+use support::process::{Process, given, play, say};
 use support::proxy::Proxy;
 use support::*;
 use writer::Writer;
@@ -32,25 +32,22 @@ const WRITERS: usize = 4;
 /// The key that is set last of all.
 const END: &str = "end";
 
-/// What a process of a story does; see [`Process::start`].
+/// What a process of a story does; see [`play`].
 #[test]
 #[ignore = "it is the other processes of the stories"]
 fn child() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    end_with_parent();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match role.as_str() {
-        "hub" => runtime.block_on(hub()),
-        "writer" => runtime.block_on(async {
+    play(async |role| match role {
+        "hub" => hub().await,
+        "writer" => {
             let node = node_of_a_process().await;
             let mut writer = Writer::new(node, Path::new(&given("HISTORIES")));
             say("writing");
             writer.write_until_enough(&AtomicU64::new(0)).await;
             say("written");
             std::future::pending().await
-        }),
+        }
         other => panic!("there is no role {other}"),
-    }
+    });
 }
 
 /// All changes, up to the one of [`END`].

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checker;
-use super::support::disk::{Leaves, SmallDisk, TrickyDisk};
+use super::support::disk::{Leaves, SmallDisk, TrickyDisk, folder_for_images};
 use super::support::hub_process::HubProcess;
 use super::support::*;
 use super::writer::{self, Writer};
@@ -80,7 +80,7 @@ async fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
 /// only in memory.
 #[tokio::test]
 async fn what_eight_writers_were_told_is_so_on_copies_of_the_image_of_their_hubs_disk() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder_for_images();
     let image = |n: u64| folder.path().join(format!("{n}.img"));
     let Some(disk) = SmallDisk::image(&image(0), IMAGE_MIB) else { return };
     // The one that the hub uses now.

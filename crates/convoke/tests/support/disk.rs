@@ -142,6 +142,11 @@ fn mixed(mut kept: Vec<u8>, live: &[u8], leaves: Leaves) -> Vec<u8> {
     kept
 }
 
+/// A folder for images: in memory where there is such a place, so that a busy disk does not make them slow.
+pub fn folder_for_images() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// A file system of its own, that ends with this. Other programs see it by its [`path`](SmallDisk::path).
 pub struct SmallDisk {
     holder: Child,

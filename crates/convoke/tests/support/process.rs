@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use super::{soon, until};
 
 /// Says which role this process has; not set in the process that runs the stories.
-pub const ROLE: &str = "CONVOKE_TEST_ROLE";
+const ROLE: &str = "CONVOKE_TEST_ROLE";
 
 /// What lines that are meant for the story begin with.
 const MARK: &str = "> ";
@@ -128,8 +128,17 @@ pub fn say(what: &str) {
     println!("\n{MARK}{what}");
 }
 
+/// In the test `child`, which [`Process::start`] starts: does what this process is to do in its role, until the process that
+/// has started it is gone. Nothing, if nobody has given it one.
+pub fn play(role: impl AsyncFnOnce(&str)) {
+    let Ok(name) = std::env::var(ROLE) else { return };
+    end_with_parent();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(role(&name));
+}
+
 /// Ends this process when the one that has started it is gone.
-pub fn end_with_parent() {
+fn end_with_parent() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(0);

@@ -57,7 +57,7 @@ fn what_is_said_in_a_file_counts() {
                 [log]\r\nfile = \"logs/hub.log\"";
     let file = Configuration::parse(Path::new("/etc/convoke/a.toml"), text.to_owned()).expect("it is right");
     let settings = Settings::gather(&Flags::default(), &Environment::default(), Some(&file)).expect("it is right");
-    let options = settings.hub().unwrap();
+    let options = settings.hub();
     assert_eq!((options.listen, options.memory), (vec!["127.0.0.1:0".to_owned()], vec!["press/1".to_owned()]));
     assert_eq!((options.links_max, options.payload_bytes_max, options.link_bulk_bytes_max), (16, 65_536, 12_000_000));
     assert_eq!(options.membership.beat.as_secs(), 90);
@@ -274,7 +274,7 @@ fn what_contradicts_itself_is_refused() {
     // A default gives way.
     let file = Configuration::parse(Path::new("a.toml"), "[limits]\npayload = '64MiB'".to_owned()).expect("right");
     let settings = Settings::gather(&Flags::default(), &Environment::default(), Some(&file)).expect("right");
-    assert_eq!(settings.hub().unwrap().link_bulk_bytes_max, (128 << 20) + 4096);
+    assert_eq!(settings.hub().link_bulk_bytes_max, (128 << 20) + 4096);
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn a_profile_is_what_counts_where_nothing_is_set() {
     let file = Configuration::parse(Path::new("a.toml"), text).expect("it is right");
     let settings = Settings::gather(&Flags::default(), &Environment::default(), Some(&file)).expect("it is right");
     let nope = convoke::Membership::nope();
-    assert_eq!(settings.hub().unwrap().membership, convoke::Membership { suspect_beats: 3, ..nope });
+    assert_eq!(settings.hub().membership, convoke::Membership { suspect_beats: 3, ..nope });
     assert_eq!(settings.get("membership.beat").origin.to_string(), "membership.profile");
 }
 

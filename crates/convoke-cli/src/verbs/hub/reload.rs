@@ -63,8 +63,7 @@ impl Reload<'_> {
         let file = wanted.read().map_err(text)?;
         let new = Settings::gather(&self.flags, self.environment, file.as_ref()).map_err(text)?;
         log.set(&new.log()).map_err(|failure| vec![failure.message])?;
-        let options = new.hub().map_err(|failure| vec![failure.message])?;
-        hub.reconfigure(&options).map_err(|error| vec![error.to_string()])?;
+        hub.reconfigure(&new.hub()).map_err(|error| vec![error.to_string()])?;
         let mut lines: Vec<(bool, String)> = self.settings.changes(&new).iter().map(line).collect();
         if lines.is_empty() {
             let what = match &new.file {

@@ -377,7 +377,11 @@ impl Watch {
     /// # Errors
     ///
     /// A row that is no change: what it was nobody can be told.
-    pub(super) fn read(&mut self, rows: &[(RowKey, Bytes)], lane: &mut Vec<u8>) -> Result<(), FrameError> {
+    pub(super) fn read(&mut self, rows: &[(RowKey, Bytes)], kept: &Kept, lane: &mut Vec<u8>) -> Result<(), FrameError> {
+        if kept.changes.reach(self.feeds[0].next.0) == Reach::Gone {
+            // Some were forgotten meanwhile, and may have been gone when the others were read.
+            return Ok(());
+        }
         let changes = rows.iter().map(|(key, row)| change_from_row(&key.key, row));
         let changes: Vec<(Place, Bytes)> = changes.collect::<Result<_, _>>()?;
         let bytes: usize = rows.iter().map(|(key, row)| key.key.len() + row.len()).sum();

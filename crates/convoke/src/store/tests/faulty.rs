@@ -175,7 +175,11 @@ impl Disk for Faulty {
         step.is_some()
     }
 
-    fn refill_reserve(&self) -> bool {
+    fn reserve(&self) -> u64 {
+        self.state().reserve.iter().sum::<usize>() as u64 * BLOCK
+    }
+
+    fn refill_reserve(&self, _was: u64) -> bool {
         true
     }
 }
