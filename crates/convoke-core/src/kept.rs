@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
+#[cfg(feature = "sim")]
+pub(crate) use journals::JournalBounds;
 pub(crate) use journals::{JournalId, Journals};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
@@ -53,6 +55,8 @@ pub(crate) struct Kept {
     pub(crate) journals: Journals,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
+    /// Rows came back, and not yet all of them.
+    restoring: bool,
     rows: Rows,
 }
 
@@ -97,6 +101,7 @@ impl Kept {
             granters: Granters::default(),
             journals: Journals::default(),
             forgotten: Incarnation::default(),
+            restoring: false,
             rows: Rows::new(epoch == 0),
         }
     }
@@ -145,6 +150,7 @@ impl Kept {
     /// A row that is none.
     pub(crate) fn restore(&mut self, pos: u64, rows: &[(RowKey, Bytes)]) -> Result<(), FrameError> {
         self.pos = pos;
+        self.restoring = true;
         for (key, row) in rows {
             match key.table {
                 rows::VALUES => {
@@ -182,10 +188,12 @@ impl Kept {
         Ok(())
     }
 
-    /// All rows came back; what follows is applied.
+    /// All rows came back. The first operation that is applied says so too: what is decided by it needs all of them.
     pub(crate) fn restored(&mut self) {
-        self.changes.restored();
-        self.journals.restored();
+        if std::mem::take(&mut self.restoring) {
+            self.changes.restored();
+            self.journals.restored();
+        }
     }
 
     /// Applies the operation at this position.
@@ -195,6 +203,7 @@ impl Kept {
     /// An operation that this version does not know. The state has not changed.
     pub(crate) fn apply(&mut self, pos: u64, operation: &[u8]) -> Result<Applied, FrameError> {
         let operation = Operation::decode(operation)?;
+        self.restored();
         self.pos = pos;
         let mut applied = Applied::default();
         match operation {

@@ -5,6 +5,7 @@ mod pair;
 
 use std::ops::Range;
 
+use convoke_core::foundation::Ask;
 use convoke_core::frame::Back;
 use convoke_core::journal::{Deed, Entry};
 use convoke_core::node::{Followed, WriteId};
@@ -164,6 +165,29 @@ fn everything_is_there_after_the_hub_was_killed() {
     assert_eq!(undo(&mut world, 0, "todo", MINE), Err(Code::Conflict));
     assert_eq!(taken(&mut world, 1, early).len(), 3);
     assert_eq!(taken(&mut world, 1, late).len(), 3);
+}
+
+#[test]
+fn an_undo_of_the_last_moment_is_there_after_the_hub_was_killed() {
+    let mut world = World::new(2);
+    append(&mut world, 0, "todo", 1..2);
+    append(&mut world, 0, "todo", 2..3);
+    world.hold = true;
+    let undo = world.nodes[0].state.undo(&name("todo"), MINE).unwrap();
+    world.settle();
+    // It is kept, and the hub is killed before what comes of it is.
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, operation } = ask {
+            world.commit(Some(ticket), operation);
+        }
+    }
+    assert_eq!(answer(&mut world, 0, undo), Ok(3));
+    world.restart_hub();
+    world.hold = false;
+    let follower = follow(&mut world, 1, "todo", 0);
+    let deeds: Vec<Deed> = taken(&mut world, 1, follower).into_iter().map(|(entry, _)| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Do { first: 1 }, Deed::Do { first: 2 }, Deed::Undo(2)]);
+    assert_eq!(append(&mut world, 0, "todo", 3..4), 4);
 }
 
 #[test]

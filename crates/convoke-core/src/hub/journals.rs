@@ -24,9 +24,6 @@ use crate::tree::slab::Slab;
 /// The number of a follower in the hub. Used again, and so never kept beyond the follower.
 pub(super) type FollowKey = u32;
 
-/// What is read at a time for a follower that is far behind, in bytes.
-const READ_BYTES: usize = 256 << 10;
-
 /// All followers of a hub.
 pub(super) struct Followers {
     all: Slab<Follower>,
@@ -240,7 +237,7 @@ impl HubState {
                 } else if follower.reading.is_none() && follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
-                        follower.reading = Some(conversation.read(Reads::Follow(key), ENTRIES, from, READ_BYTES));
+                        follower.reading = Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
                     } else {
                         stop = Stop::Full;
                     }

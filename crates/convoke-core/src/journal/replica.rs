@@ -110,6 +110,8 @@ pub struct Replica<S: State> {
     base: Behind<S>,
     /// Some hundred commands behind the end.
     near: Behind<S>,
+    /// How many, at least.
+    near_behind: usize,
 }
 
 /// How many commands `near` is behind the end, at least; at most twice as many. An undo applies so many again.
@@ -130,7 +132,22 @@ impl<S: State> Replica<S> {
     /// From a snapshot: the state behind the entry at this place, and what can be undone there.
     pub fn at(seq: u64, state: S, undo: UndoList) -> Replica<S> {
         let behind = Behind { seq, state: state.clone() };
-        Replica { state, seq, undo, known: VecDeque::new(), base: behind.clone(), near: behind }
+        Replica {
+            state,
+            seq,
+            undo,
+            known: VecDeque::new(),
+            base: behind.clone(),
+            near: behind,
+            near_behind: NEAR,
+        }
+    }
+
+    /// With another distance, for journals that are short.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lagging(mut self, near_behind: usize) -> Replica<S> {
+        self.near_behind = near_behind;
+        self
     }
 
     /// The state.
@@ -239,8 +256,8 @@ impl<S: State> Replica<S> {
             self.near = self.base.clone();
         }
         let start = self.known.partition_point(|known| known.entry.seq <= self.near.seq);
-        if self.known.len() - start > 2 * NEAR {
-            let end = self.known.len() - NEAR;
+        if self.known.len() - start > 2 * self.near_behind {
+            let end = self.known.len() - self.near_behind;
             for known in self.known.range(start..end) {
                 if known.done {
                     self.near.state.apply(&known.command, &known.entry);

@@ -15,6 +15,9 @@ use crate::name::Name;
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
 
+/// What is read at a time for a follower that is far behind, in bytes.
+const ENTRIES_READ_BYTES: usize = 256 << 10;
+
 /// The number of a journal in its hub.
 pub(crate) type JournalId = u32;
 
@@ -28,9 +31,34 @@ pub(crate) struct Journal {
     recent: VecDeque<Bytes>,
 }
 
+/// How much of journals is in memory, read at a time, and undone at most. The same in all starts of a hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalBounds {
+    /// Bytes of entries in memory.
+    pub(crate) recent: usize,
+    /// Bytes that are read at a time for a follower that is far behind.
+    pub(crate) read: usize,
+    /// Units of one journal that can be undone.
+    pub(crate) units: usize,
+    /// Units of all of them.
+    pub(crate) units_all: usize,
+}
+
+impl Default for JournalBounds {
+    fn default() -> JournalBounds {
+        JournalBounds {
+            recent: ENTRIES_RECENT_BYTES_MAX,
+            read: ENTRIES_READ_BYTES,
+            units: UNDO_UNITS_MAX,
+            units_all: UNDO_UNITS_ALL_MAX,
+        }
+    }
+}
+
 /// All journals.
 #[derive(Default)]
 pub(crate) struct Journals {
+    pub(crate) bounds: JournalBounds,
     all: BTreeMap<JournalId, Journal>,
     by_name: BTreeMap<Name, JournalId>,
     /// Of which journals the entries in memory are, in the order in which they came.
@@ -146,7 +174,7 @@ impl Journals {
     fn make(&mut self, name: Name) -> JournalId {
         let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
         self.by_name.insert(name.clone(), id);
-        let undo = UndoList::noting(UNDO_UNITS_MAX);
+        let undo = UndoList::noting(self.bounds.units);
         self.all.insert(id, Journal { name, last: 0, hash: [0; 16], undo, recent: VecDeque::new() });
         id
     }
@@ -173,7 +201,7 @@ impl Journals {
         let before = journal.undo.len();
         journal.undo.apply(seq, author, deed);
         self.units = self.units + journal.undo.len() - before;
-        if self.units > UNDO_UNITS_ALL_MAX && journal.undo.len() > 1 {
+        if self.units > self.bounds.units_all && journal.undo.len() > 1 {
             // Who appends pays for it: what all know of is no more than before.
             self.units -= 1;
             journal.undo.forget_first();
@@ -184,7 +212,7 @@ impl Journals {
         self.recent_bytes += frames.len();
         journal.recent.push_back(frames);
         self.recent.push_back(id);
-        while self.recent_bytes > ENTRIES_RECENT_BYTES_MAX
+        while self.recent_bytes > self.bounds.recent
             && let Some(oldest) = self.recent.pop_front()
         {
             let gone = self.all.get_mut(&oldest).and_then(|journal| journal.recent.pop_front());
@@ -200,7 +228,7 @@ impl Journals {
         let (last, horizon) = (fields.u64("a place")?, fields.u64("a place")?);
         let hash = fields.array("a hash of 16 bytes")?;
         fields.end()?;
-        let mut undo = UndoList::noting(UNDO_UNITS_MAX);
+        let mut undo = UndoList::noting(self.bounds.units);
         undo.forget_before(horizon);
         self.all.insert(id, Journal { name: name.clone(), last, hash, undo, recent: VecDeque::new() });
         self.by_name.insert(name, id);

@@ -8,6 +8,8 @@
 //! That the checkers see something is shown by bugs that are planted in the real code: each must be caught by one of the
 //! fixed seeds, and by the checker of the promise that it breaks.
 
+mod journals;
+
 use std::env;
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +19,9 @@ use convoke_core::sim::{Checker, Failure, Report, Sim};
 
 /// Random things that happen in one world.
 const STEPS: u32 = 450;
+
+/// The same, where most has to do with journals.
+const STEPS_JOURNALS: u32 = 250;
 
 /// Seeds that every run tries: some ten seconds of one core.
 const SEEDS: u64 = 400;
@@ -28,7 +33,7 @@ const SEEDS_RIGHTS: u64 = 60;
 const SEEDS_FRESH: u64 = 5;
 
 fn run(seed: u64) -> Result<Report, Failure> {
-    Sim::new(seed).run(STEPS)
+    Sim::new(seed).run(if seed & Sim::JOURNALS == 0 { STEPS } else { STEPS_JOURNALS })
 }
 
 fn rights_seeds() -> Range<u64> {
