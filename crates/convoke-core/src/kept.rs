@@ -173,6 +173,7 @@ impl Kept {
                     self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::JOURNALS => self.journals.restore(&key.key, row)?,
+                rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
@@ -203,7 +204,9 @@ impl Kept {
     /// An operation that this version does not know. The state has not changed.
     pub(crate) fn apply(&mut self, pos: u64, operation: &[u8]) -> Result<Applied, FrameError> {
         let operation = Operation::decode(operation)?;
-        self.restored();
+        if !planted(Bug::UnitsTooLate) {
+            self.restored();
+        }
         self.pos = pos;
         let mut applied = Applied::default();
         match operation {
@@ -245,12 +248,23 @@ impl Kept {
                 self.trim();
             }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
+                let known = |(_, window): (Incarnation, &Window)| window.results.get(&cseq).cloned();
+                if planted(Bug::NumbersShared)
+                    && let Some(outcome) = self.windows.iter().find_map(known)
+                {
+                    applied.answer = Some((incarnation, cseq, outcome));
+                    return Ok(applied);
+                }
+                let settled = if planted(Bug::WindowDroppedTooEarly) { cseq - 1 } else { settled };
                 let outcome = self.once(incarnation, cseq, settled, |kept| {
                     let Kept { journals, rows, .. } = kept;
                     let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
                     applied.journal = Some(id);
                     Ok(Outcome::Done { rev: first, count })
                 });
+                if planted(Bug::AppendsForgotten) {
+                    self.rows.delete_result(incarnation, cseq);
+                }
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
             }
         }

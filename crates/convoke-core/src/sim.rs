@@ -221,7 +221,7 @@ impl Sim {
     /// Seeds with this bit are worlds in which some programs may do some things only, and what they may changes.
     pub const RIGHTS: u64 = rights::SEEDS;
 
-    /// Seeds with this bit are worlds in which most of what happens has to do with journals.
+    /// Seeds with this bit, and not that of rights, are worlds in which most of what happens has to do with journals.
     pub const JOURNALS: u64 = journals::SEEDS;
 
     /// A world that this number decides.

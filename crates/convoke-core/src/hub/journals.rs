@@ -11,6 +11,7 @@ use super::foundation::Reads;
 use super::links::Phase;
 use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
+use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
 use crate::frame::{Append, Appended, Follow, Frame, Told};
 use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, seq_from_key};
@@ -94,10 +95,12 @@ impl HubState {
             return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
         }
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
+        let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };
+        let author = author.expect("the node itself is one of them");
         self.check_answers(id, (append.cseq, append.settled), answer_bytes_for(append.journal), false)?;
         self.conversation.check_room()?;
         self.begin_keeping(id, incarnation);
-        self.conversation.append(&Operation::Append {
+        let operation = Operation::Append {
             incarnation,
             cseq: append.cseq,
             settled: append.settled,
@@ -105,7 +108,17 @@ impl HubState {
             wall_ms,
             journal: append.journal,
             appended: append.appended,
-        });
+        };
+        self.conversation.append(&operation);
+        if planted(Bug::AppendAppliedTooEarly)
+            && let Ok(applied) = self.kept.apply(self.kept.pos() + 1, &operation.encode())
+        {
+            self.applied(applied, 0);
+        }
+        if planted(Bug::AppendAcknowledgedTooEarly) {
+            let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+            self.answer_write(incarnation, append.cseq, &Outcome::Done { rev: last + 1, count: 1 }, 0);
+        }
         Ok(())
     }
 
@@ -140,7 +153,7 @@ impl HubState {
             return Err(Refusal::new(Code::Limit, text));
         }
         let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
-        let checks = follow.after > 0 && follow.hash != [0; 16];
+        let checks = follow.after > 0 && follow.hash != [0; 16] && !planted(Bug::DivergedMissed);
         if checks && follow.after > last {
             return Err(diverged(&journal, follow.after, last));
         }
@@ -170,7 +183,9 @@ impl HubState {
     /// The node has taken so much of what a follower got.
     pub(super) fn followed_taken(&mut self, key: FollowKey, bytes: u32) {
         let follower = &mut self.followers.all[key];
-        follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        if !planted(Bug::CreditForgotten) {
+            follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        }
         self.follower_hungry(key);
     }
 
@@ -202,8 +217,12 @@ impl HubState {
 
     /// A journal has new entries: those who follow are behind.
     pub(super) fn appended(&mut self, journal: JournalId) {
-        let name = self.kept.journals.get(journal).name();
+        let known = self.kept.journals.get(journal);
+        let (name, last) = (known.name(), known.last());
         for key in self.followers.by_journal.get(name).cloned().unwrap_or_default() {
+            if planted(Bug::LivePathBeside) {
+                self.followers.all[key].next = last;
+            }
             self.follower_hungry(key);
         }
     }
@@ -232,7 +251,7 @@ impl HubState {
             Some(journal) => {
                 let known = kept.journals.get(journal);
                 let mut stop = Stop::Waits;
-                if follower.next >= known.recent_first() {
+                if follower.next + u64::from(planted(Bug::MemoryOffByOne)) >= known.recent_first() {
                     stop = follower.tell(known.recent(follower.next), &mut link.lanes.values);
                 } else if follower.reading.is_none() && follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
@@ -307,7 +326,7 @@ impl Follower {
                 if Told::hash_in(frames) != Some(expected) {
                     return Stop::Diverged;
                 }
-                self.next += 1;
+                self.next += 1 + u64::from(planted(Bug::FollowerResumesLate));
                 continue;
             }
             if !self.has_room(lane) {

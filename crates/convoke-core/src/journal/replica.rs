@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Deed, Entry, UndoList};
+use crate::bug::{Bug, planted};
 use crate::limits::UNDO_UNITS_MAX;
 use crate::payload::{Payload, PayloadError};
 
@@ -218,7 +219,7 @@ impl<S: State> Replica<S> {
         let done = self.undo.is_done(first);
         for known in self.known.range_mut(group..).take_while(|known| known.first <= first || known.entry.seq == first)
         {
-            if known.first == first {
+            if known.first == first && !(planted(Bug::GroupUndoneInPart) && known.entry.seq != first) {
                 known.done = done.unwrap_or(known.done);
             }
         }
@@ -226,7 +227,7 @@ impl<S: State> Replica<S> {
             // Beyond the horizon, which no entry of a hub is.
             return 0;
         }
-        let anew = first <= self.near.seq;
+        let anew = first <= self.near.seq && !planted(Bug::ReplicaTooNear);
         let Behind { seq: from, state } = if anew { &self.base } else { &self.near };
         self.state = state.clone();
         let start = self.known.partition_point(|known| known.entry.seq <= *from);

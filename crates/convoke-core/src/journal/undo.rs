@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Deed;
+use crate::bug::{Bug, planted};
 use crate::name::Name;
 
 /// Whose commands are undone or done again.
@@ -215,7 +216,7 @@ impl UndoList {
         (target, expect_top, top): (Option<u64>, Option<u64>, Option<u64>),
         whose: impl Fn(Standing) -> Option<Option<AuthorId>>,
     ) -> Result<u64, UndoRefused> {
-        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) {
+        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) && !planted(Bug::TopNotExpected) {
             return Err(UndoRefused::Conflict { top: top.unwrap_or(0) });
         }
         let Some(target) = target else { return top.ok_or(UndoRefused::Nothing) };
@@ -224,7 +225,7 @@ impl UndoList {
         }
         let unit = self.units[self.find(target).ok_or(UndoRefused::NoCommand)?];
         let owner = whose(unit.standing).ok_or(UndoRefused::Already)?.unwrap_or(unit.author);
-        if scope == Scope::Mine && self.authors[owner as usize] != *author {
+        if scope == Scope::Mine && self.authors[owner as usize] != *author && !planted(Bug::ScopeIgnored) {
             return Err(UndoRefused::NotYours);
         }
         Ok(target)
@@ -238,7 +239,9 @@ impl UndoList {
             Deed::Do { first } if first != seq => {}
             Deed::Do { .. } => {
                 let author = self.author(author);
-                while let Some((place, first)) = last_of(&self.undone_by, author) {
+                while let Some((place, first)) =
+                    last_of(&self.undone_by, author).filter(|_| !planted(Bug::RedoSurvivesCommand))
+                {
                     self.undone.remove(&place);
                     self.undone_by.remove(&(author, place));
                     if let Some(unit) = self.find(first) {
@@ -248,7 +251,7 @@ impl UndoList {
                 }
                 self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0) });
                 self.stand(self.units.len() - 1, Standing::Done(seq));
-                if self.units.len() > self.units_max {
+                if self.units.len() > self.units_max && !planted(Bug::HorizonIgnored) {
                     self.forget_first();
                 }
             }

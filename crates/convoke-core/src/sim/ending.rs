@@ -106,8 +106,10 @@ impl World {
         self.check_lost_providers();
         self.handles_all();
         for tag in &members {
-            self.calls(*tag, "s/a");
-            self.calls(*tag, "again");
+            if !self.mode.dense {
+                self.calls(*tag, "s/a");
+                self.calls(*tag, "again");
+            }
             self.writes(*tag);
             if !self.is_ward(*tag) {
                 self.appends(*tag);

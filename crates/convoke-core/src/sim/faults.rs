@@ -39,15 +39,15 @@ impl World {
             return self.dense_step(tag);
         }
         match self.dice.below(1000) {
-            0..315 => self.publishes(tag),
-            315..345 => self.journals_step(tag),
+            0..335 => self.publishes(tag),
+            335..345 | 640..650 | 750..760 => self.journals_step(tag),
             345..455 => self.calls_step(tag),
             455..605 => self.values_step(tag),
             605..640 => self.subscribes(tag),
-            640..680 => self.unsubscribes(tag),
+            650..680 => self.unsubscribes(tag),
             680..720 => self.asks(tag, Asked::Confirm),
             720..750 => self.asks(tag, Asked::Barrier),
-            750..780 => self.asks(tag, Asked::Ping),
+            760..780 => self.asks(tag, Asked::Ping),
             780..790 => self.foundation_trouble(),
             790..815 => {
                 if let Some(program) = self.programs.get_mut(&tag).filter(|program| program.small_inbox) {

@@ -6,17 +6,18 @@ use std::time::Duration;
 use super::Checker;
 use super::chronicle::{Command, Saved};
 use super::follower::Follower;
+use super::rights;
 use super::world::{Asked, Request, Tag, World};
 use crate::frame::Back;
 use crate::journal::Deed;
 use crate::kept::JournalBounds;
 use crate::name::Name;
-use crate::node::{NotWritten, RequestId, WriteId, Wrote};
+use crate::node::{NotWritten, RequestId, Standing, WriteId, Wrote};
 use crate::payload::{Encoding, Payload};
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
 
-/// In the worlds of seeds with this bit most of what happens has to do with journals.
+/// In the worlds of seeds with this bit, and not that of rights, most of what happens has to do with journals.
 pub(super) const SEEDS: u64 = 1 << 33;
 
 /// Journals; few, so that programs meet in them.
@@ -45,7 +46,7 @@ pub(super) struct Mode {
     pub(super) honest: bool,
     journals: usize,
     /// Commands are long.
-    big: bool,
+    pub(super) big: bool,
     pub(super) bounds: JournalBounds,
     /// How many commands the states of replicas lag behind.
     pub(super) near_behind: usize,
@@ -84,7 +85,7 @@ enum Wanted {
 impl World {
     /// What kind of world this is. The others are as they were, whatever is thrown for these.
     pub(super) fn some_mode(&mut self) -> Mode {
-        let dense = self.seed & SEEDS != 0;
+        let dense = self.seed & (SEEDS | rights::SEEDS) == SEEDS;
         let dice = &mut self.dice;
         let units = dice.pick(&[3, 12, 100_000]);
         Mode {
@@ -154,13 +155,14 @@ impl World {
             return;
         }
         match self.dice.below(100) {
-            0..80 => {
+            // Who has ended is refused everything.
+            0..80 if self.programs.get(&tag).is_some_and(|one| !matches!(one.node.standing(), Standing::Ended(_))) => {
                 let count = self.dice.pick(&[1, 1, 1, 2, 5]);
                 for _ in 0..count {
                     self.appends(tag);
                 }
             }
-            80..90 => self.follows(tag),
+            0..90 => self.follows(tag),
             90..93 => {
                 let Some(program) = self.programs.get(&tag) else { return };
                 let ids: Vec<RequestId> = program.journals.follows.keys().copied().collect();
@@ -190,16 +192,16 @@ impl World {
 
     fn some_back(&mut self, tag: Tag, journal: &str, undo: bool) -> Back {
         let everyone = self.dice.once_in(2);
-        let target = self.dice.once_in(4).then(|| self.some_place(journal));
+        let target = self.dice.once_in(6).then(|| self.some_place(journal));
         let author = self.programs.get(&tag).map(|program| program.author.as_ref().unwrap_or(&program.name).to_string());
-        let expect_top = match self.dice.below(4) {
+        let expect_top = match self.dice.below(8) {
             // As a replica does that has all.
-            0 | 1 => {
+            0..3 => {
                 let book = self.chronicle.books.get(journal);
                 let top = book.and_then(|book| book.ledger.top(undo, author.as_deref().unwrap_or(""), everyone));
                 Some(top.unwrap_or(0))
             }
-            2 => Some(self.some_place(journal)),
+            3 => Some(self.some_place(journal)),
             _ => None,
         };
         Back { everyone, target, expect_top }

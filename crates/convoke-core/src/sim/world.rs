@@ -286,6 +286,9 @@ impl World {
             pace,
         };
         world.mode = world.some_mode();
+        if world.mode.big {
+            world.capacity_min = 128 << 10;
+        }
         if seed & rights::SEEDS != 0 {
             world.makes_wards();
         }

@@ -137,10 +137,9 @@ fn a_seed_decides_everything() {
 }
 
 /// The first failure that this checker finds among the fixed seeds with this bug in the code.
-fn caught(bug: Bug, by: Checker) -> Failure {
+fn caught(bug: Bug, by: Checker, mut seeds: Range<u64>) -> Failure {
     plant(Some(bug));
-    let seeds = if by == Checker::Rights { rights_seeds() } else { 0..SEEDS };
-    let failure = { seeds }.filter_map(|seed| run(seed).err()).find(|failure| failure.checker == by);
+    let failure = seeds.by_ref().filter_map(|seed| run(seed).err()).find(|failure| failure.checker == by);
     plant(None);
     failure.unwrap_or_else(|| panic!("no fixed seed catches {bug:?} by {by:?}"))
 }
@@ -189,15 +188,19 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::NodeOfAnother
             | Bug::CallsNotAsked
             | Bug::WritesNotAsked => Checker::Rights,
+            // Those of journals: another test.
+            _ if journals::BUGS.iter().any(|(of, _)| *of == bug) => continue,
+            _ => panic!("{bug:?} breaks which promise?"),
         };
-        let failure = caught(bug, checker);
+        let seeds = if checker == Checker::Rights { rights_seeds() } else { 0..SEEDS };
+        let failure = caught(bug, checker, seeds);
         println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);
     }
 }
 
 #[test]
 fn a_failure_says_how_to_see_it_again() {
-    let failure = caught(Bug::SubscriptionsSurvive, Checker::NothingLeft);
+    let failure = caught(Bug::SubscriptionsSurvive, Checker::NothingLeft, 0..SEEDS);
     let text = failure.to_string();
     assert!(text.contains(&format!("CONVOKE_SEED={} cargo test", failure.seed)), "{text}");
     assert!(text.contains("all have left"), "{text}");
