@@ -271,6 +271,11 @@ impl Kept {
         Ok(applied)
     }
 
+    /// What came of a change of rights, if it was applied before.
+    pub(crate) fn granted_before(&self, by: GrantId) -> Option<Result<(), Refusal>> {
+        self.granters.outcome(by)
+    }
+
     /// Changes a principal, if that makes sense now, and remembers what came of it.
     fn grant(&mut self, by: GrantId, name: &Name, change: &Change<'_>, wall_ms: u64) -> Result<(), Refusal> {
         let done = self.principals.change(name, change, wall_ms);

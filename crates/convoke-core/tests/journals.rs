@@ -4,12 +4,14 @@
 mod pair;
 
 use std::ops::Range;
+use std::time::Duration;
 
-use convoke_core::foundation::Ask;
+use bytes::BytesMut;
+use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::Back;
 use convoke_core::journal::{Deed, Entry};
 use convoke_core::node::{Followed, WriteId};
-use convoke_core::{Code, Encoding, Name, NodeConfig, Payload, Peer, TokenKey};
+use convoke_core::{Code, Encoding, LinkId, Name, NodeConfig, Payload, Peer, Refusal, TokenKey, Transmit};
 use pair::World;
 
 const MINE: Back = Back { everyone: false, target: None, expect_top: None };
@@ -131,6 +133,59 @@ fn what_is_sent_again_is_done_once() {
     let _ = first;
 }
 
+/// Moves what one side has for the other, once.
+fn carry(world: &mut World, who: usize, link: LinkId, up: bool) {
+    let mut transmit = Transmit::new();
+    let state = &mut world.nodes[who].state;
+    if up {
+        state.transmit(&mut transmit);
+    } else {
+        world.hub.transmit(link, &mut transmit);
+    }
+    while let Some(bytes) = transmit.pop() {
+        let mut bytes = BytesMut::from(&bytes[..]);
+        if up {
+            world.hub.receive(link, &mut bytes, world.now);
+        } else {
+            state.receive(&mut bytes, world.now);
+        }
+    }
+}
+
+#[test]
+fn what_was_kept_after_all_is_not_told_not_to_be_done() {
+    let mut world = World::new(1);
+    world.hold = true;
+    ask(&mut world, 0, "todo", 1..2);
+    world.settle();
+    world.detach(0);
+    let mut uncertain = None;
+    for asked in std::mem::take(&mut world.held) {
+        let Ask::Append { ticket, operation } = asked else { continue };
+        uncertain = Some((ticket, operation.clone()));
+        world.tell(Told::Uncertain { ticket });
+        world.commit(None, operation);
+    }
+    let again = world.hub.asks().into_iter().filter_map(|asked| match asked {
+        Ask::Append { ticket, operation } => Some((ticket, operation)),
+        _ => None,
+    });
+    assert_eq!(again.last(), uncertain);
+    // The hub knows of the new link, and the node does not yet when there is no room for it a second time.
+    world.now = world.now + Duration::from_secs(60);
+    world.nodes[0].state.tick(world.now);
+    let link = world.hub.open(Peer::Owner, world.now).unwrap();
+    world.nodes[0].state.connected(true, world.now);
+    for up in [true, false, true] {
+        carry(&mut world, 0, link, up);
+    }
+    let why = Refusal::new(Code::StorageFull, "there is no room left on the disk");
+    world.tell(Told::NotDone { ticket: uncertain.unwrap().0, why });
+    carry(&mut world, 0, link, false);
+    let ends = world.nodes[0].state.written_writes();
+    assert!(matches!(&ends[..], [(_, Ok(wrote))] if wrote.rev.n == 1), "{ends:?}");
+}
+
 #[test]
 fn nobody_is_told_what_is_not_kept() {
     let mut world = World::new(2);
@@ -222,6 +277,30 @@ fn an_append_can_expect_what_is_last() {
     assert_eq!(append(Some(0)), Ok(1));
     assert_eq!(append(Some(0)), Err(Code::Conflict));
     assert_eq!(append(Some(1)), Ok(2));
+}
+
+/// How many of twenty thousand entries a program gets that begins to take them when all are there.
+fn got_by_who_takes_late() -> usize {
+    let mut world = World::new(2);
+    let late = follow(&mut world, 1, "todo", 0);
+    for first in (0..20_000).step_by(200) {
+        append(&mut world, 0, "todo", first..first + 200);
+    }
+    numbers(&mut world, 1, late).len()
+}
+
+#[test]
+fn who_takes_late_gets_all_although_little_waits_for_it() {
+    assert_eq!(got_by_who_takes_late(), 20_000);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn it_would_be_missed() {
+    convoke_core::bug::plant(Some(convoke_core::bug::Bug::CreditForgotten));
+    let got = got_by_who_takes_late();
+    convoke_core::bug::plant(None);
+    assert!((1000..20_000).contains(&got), "{got}");
 }
 
 #[test]

@@ -5,10 +5,13 @@ use std::ops::Range;
 use convoke_core::bug::Bug;
 use convoke_core::sim::{Checker, Report, Sim};
 
-use super::{caught, number, run};
+use super::{caught, fresh_seed, number, run};
 
-/// Seeds that every run tries: some forty seconds of one core.
-const SEEDS: u64 = 2000;
+/// Seeds that every run tries: some twenty seconds of one core.
+const SEEDS: u64 = 2200;
+
+/// Fresh seeds that every run tries beside them.
+const SEEDS_FRESH: u64 = 20;
 
 fn seeds() -> Range<u64> {
     Sim::JOURNALS..Sim::JOURNALS + SEEDS
@@ -46,32 +49,49 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
     println!("{all:?}");
 }
 
+#[test]
+fn every_promise_of_journals_holds_in_fresh_worlds() {
+    let first = fresh_seed() & !Sim::RIGHTS | Sim::JOURNALS;
+    let count = number("CONVOKE_SEEDS").unwrap_or(SEEDS_FRESH);
+    println!("seeds {first} and the {} after it", count - 1);
+    for place in 0..count {
+        run(first + place).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn a_seed_decides_everything_about_journals() {
+    let hash = |seed| run(seed).unwrap_or_else(|failure| panic!("{failure}")).trace_hash;
+    for seed in seeds().take(8) {
+        assert_eq!(hash(seed), hash(seed), "seed {seed}");
+    }
+}
+
 /// Each with the checker that must catch it.
-pub(crate) const BUGS: [(Bug, Checker); 25] = [
+pub(crate) const BUGS: [(Bug, Checker); 24] = [
     (Bug::AppendAcknowledgedTooEarly, Checker::Journals),
     (Bug::AppendAppliedTooEarly, Checker::Journals),
     (Bug::AppendsForgotten, Checker::Journals),
     (Bug::NumbersShared, Checker::Journals),
     (Bug::LastEntryAgain, Checker::Journals),
-    (Bug::LivePathBeside, Checker::Journals),
+    (Bug::LivePathBeside, Checker::Protocol),
     (Bug::ResentInAnotherOrder, Checker::Journals),
     (Bug::TopNotExpected, Checker::Journals),
-    (Bug::RedoSurvivesCommand, Checker::Journals),
-    (Bug::GroupUndoneInPart, Checker::Journals),
+    (Bug::RedoSurvivesCommand, Checker::Undo),
+    (Bug::GroupUndoneInPart, Checker::Undo),
     (Bug::DivergedMissed, Checker::Journals),
-    (Bug::FollowerResumesLate, Checker::Journals),
+    (Bug::FollowerResumesLate, Checker::Protocol),
     (Bug::QueueGoesWithLink, Checker::Journals),
     (Bug::EntryOfFailedCommit, Checker::Journals),
-    (Bug::WindowDroppedTooEarly, Checker::Journals),
+    (Bug::WindowDroppedTooEarly, Checker::Answers),
     (Bug::AuthorOfAnotherNode, Checker::Journals),
-    (Bug::HorizonIgnored, Checker::Journals),
+    (Bug::HorizonIgnored, Checker::Undo),
     (Bug::ScopeIgnored, Checker::Journals),
     (Bug::ExpectedLastIgnored, Checker::Journals),
     (Bug::UnitsForgotten, Checker::Journals),
     (Bug::UnitsTooLate, Checker::Journals),
-    (Bug::MemoryOffByOne, Checker::Journals),
-    (Bug::ReplicaTooNear, Checker::Journals),
-    (Bug::CreditForgotten, Checker::Journals),
+    (Bug::MemoryOffByOne, Checker::Protocol),
+    (Bug::ReplicaTooNear, Checker::Undo),
     (Bug::FollowersNotRestored, Checker::Journals),
 ];
 

@@ -112,10 +112,15 @@ fn every_promise_holds_in_every_fixed_world() {
     );
 }
 
+/// Another one in every run, with thousands behind it that are no other's.
+fn fresh_seed() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_nanos() as u64;
+    (time ^ u64::from(std::process::id()) << 40) & !0xffff
+}
+
 #[test]
 fn every_promise_holds_in_fresh_worlds() {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_nanos() as u64;
-    let first = time ^ u64::from(std::process::id()) << 40;
+    let first = fresh_seed();
     let count = number("CONVOKE_SEEDS").unwrap_or(SEEDS_FRESH);
     println!("seeds {first} and the {} after it", count - 1);
     for place in 0..count {
@@ -188,6 +193,8 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::NodeOfAnother
             | Bug::CallsNotAsked
             | Bug::WritesNotAsked => Checker::Rights,
+            // A directed test shows that this one is caught: tests/journals.rs.
+            Bug::CreditForgotten => continue,
             // Those of journals: another test.
             _ if journals::BUGS.iter().any(|(of, _)| *of == bug) => continue,
             _ => panic!("{bug:?} breaks which promise?"),
