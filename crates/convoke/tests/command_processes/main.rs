@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod checker;
+mod crowd;
 mod follower;
 #[path = "../support/mod.rs"]
 mod support;
