@@ -5,7 +5,7 @@ mod pair;
 
 use std::ops::Range;
 
-use convoke_core::frame::Back;
+use convoke_core::frame::{Back, FollowAs};
 use convoke_core::journal::{Deed, Entry};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Code, Encoding, Name, NodeConfig, Payload, Peer, TokenKey};
@@ -56,7 +56,7 @@ fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64,
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], true).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], FollowAs::Member).unwrap();
     world.settle();
     id
 }
@@ -224,12 +224,12 @@ fn who_knows_another_journal_is_told() {
     let good = follow(&mut world, 1, "todo", 0);
     assert_eq!(numbers(&mut world, 1, good).len(), 3);
     let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
-    let id = world.nodes[1].state.follow(name("todo"), seq, hash, false).unwrap();
+    let id = world.nodes[1].state.follow(name("todo"), seq, hash, FollowAs::Observer).unwrap();
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
     for (after, hash) in [(9, hash), (3, [7; 16])] {
-        let id = world.nodes[1].state.follow(name("todo"), after, hash, false).unwrap();
+        let id = world.nodes[1].state.follow(name("todo"), after, hash, FollowAs::Observer).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
         assert_eq!(why.code, Code::Diverged, "{why}");
@@ -262,7 +262,7 @@ fn the_rights_of_journals_are_their_own() {
         assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
     }
     for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
-        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], false).unwrap();
+        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], FollowAs::Observer).unwrap();
         world.settle();
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");

@@ -81,6 +81,11 @@ pub enum Applied<O> {
         /// How many commands.
         again: usize,
     },
+    /// The author, a node, has become a member of the journal, or is one no more. The state is as it was.
+    Presence {
+        /// It has become one.
+        joined: bool,
+    },
 }
 
 /// A command that may have to be applied again.
@@ -175,6 +180,10 @@ impl<S: State> Replica<S> {
                 self.undo.apply(entry.seq, &entry.author, entry.deed);
                 self.seq = entry.seq;
                 Applied::Changed { first, again: self.go_back_to(first) }
+            }
+            Deed::Join | Deed::Leave => {
+                self.seq = entry.seq;
+                Applied::Presence { joined: entry.deed == Deed::Join }
             }
         };
         Ok(applied)
