@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
-pub(crate) use journals::{JournalId, Journals};
+pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
