@@ -6,7 +6,7 @@ mod pair;
 use std::time::Duration;
 
 use convoke_core::foundation::{Ask, Told};
-use convoke_core::frame::{Attendance, Change, Frame, FollowAs};
+use convoke_core::frame::{Attendance, Change, FollowAs, Frame};
 use convoke_core::journal::{AppliedBy, Deed, Who};
 use convoke_core::node::Followed;
 use convoke_core::report::JournalReport;
@@ -28,7 +28,7 @@ fn append(world: &mut World, who: usize, journal: &str, count: usize) {
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, follow_as: FollowAs) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), 0, [0; 16], follow_as).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), 0, [0; 16], follow_as, None).unwrap();
     world.settle();
     id
 }
@@ -157,10 +157,13 @@ fn a_wait_can_be_for_most_for_so_many_or_for_some_by_name() {
         .map(|who| {
             apply(&mut world, who, ids[who - 1], 1);
             let ended = world.nodes[0].state.awaited();
-            ended.into_iter().map(|(id, by)| {
-                assert!(by.unwrap().reached);
-                waits.iter().position(|wait| *wait == id).unwrap()
-            }).collect()
+            ended
+                .into_iter()
+                .map(|(id, by)| {
+                    assert!(by.unwrap().reached);
+                    waits.iter().position(|wait| *wait == id).unwrap()
+                })
+                .collect()
         })
         .collect();
     assert_eq!(reached, [vec![], vec![1, 3], vec![0], vec![2, 4]], "half is not most");
@@ -512,7 +515,8 @@ fn what_the_foundation_refuses_is_said_later() {
     let id = follow(&mut world, 1, "room", FollowAs::Announced);
     let refuse = |world: &mut World| {
         let asks = std::mem::take(&mut world.held);
-        let tickets = asks.iter().filter_map(|ask| if let Ask::Append { ticket, .. } = ask { Some(*ticket) } else { None });
+        let tickets =
+            asks.iter().filter_map(|ask| if let Ask::Append { ticket, .. } = ask { Some(*ticket) } else { None });
         let tickets: Vec<u64> = tickets.collect();
         for ticket in &tickets {
             world.tell(Told::NotDone { ticket: *ticket, why: Refusal::new(Code::StorageFull, "the disk is full") });
@@ -567,11 +571,9 @@ fn who_may_not_follow_may_not_wait_and_who_may_not_execute_is_not_announced() {
             Err(why) => assert_eq!((may, why.code), (false, Code::Forbidden), "{why}"),
         }
     }
-    for (who, follow_as, may) in [
-        (reads, FollowAs::Member, true),
-        (reads, FollowAs::Announced, false),
-        (looks, FollowAs::Announced, true),
-    ] {
+    for (who, follow_as, may) in
+        [(reads, FollowAs::Member, true), (reads, FollowAs::Announced, false), (looks, FollowAs::Announced, true)]
+    {
         let id = follow(&mut world, who, "todo", follow_as);
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), may, "{next:?}");

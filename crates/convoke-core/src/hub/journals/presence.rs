@@ -26,9 +26,7 @@ impl HubState {
         let joined = self.is_announced(journal, node);
         let ready = self.is_ready();
         let announcements = &mut self.followers.announcements;
-        if !ready
-            || announcements.on_the_way.contains(&pair)
-            || self.kept.journals.is_present(journal, node) == joined
+        if !ready || announcements.on_the_way.contains(&pair) || self.kept.journals.is_present(journal, node) == joined
         {
             return;
         }
@@ -36,8 +34,9 @@ impl HubState {
             return self.announce_later(pair);
         }
         announcements.on_the_way.insert(pair);
+        let strategy = self.followers.wanted_strategy(journal);
         let (journal, node) = (journal.as_str().as_bytes(), node.as_str().as_bytes());
-        self.conversation.append(&Operation::Presence { wall_ms: self.wall_ms(), journal, node, joined });
+        self.conversation.append(&Operation::Presence { wall_ms: self.wall_ms(), journal, node, joined, strategy });
     }
 
     fn announce_later(&mut self, pair: (Name, Name)) {
