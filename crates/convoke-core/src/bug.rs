@@ -148,11 +148,17 @@ pub enum Bug {
     CreditForgotten,
     /// A node that comes back does not follow again.
     FollowersNotRestored,
+    /// An undo is done although others have gone on from what it undoes.
+    WayIgnored,
+    /// After a start of the hub a journal does not know whom it says to be members.
+    MembersForgotten,
+    /// The inverses of a group are applied in the order of its commands.
+    InversesInOrder,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 72] = [
+    pub const ALL: [Bug; 75] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -225,6 +231,9 @@ impl Bug {
         Bug::ReplicaTooNear,
         Bug::CreditForgotten,
         Bug::FollowersNotRestored,
+        Bug::WayIgnored,
+        Bug::MembersForgotten,
+        Bug::InversesInOrder,
     ];
 }
 

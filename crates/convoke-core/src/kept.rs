@@ -23,7 +23,7 @@ use bytes::Bytes;
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
-pub(crate) use journals::{JournalId, Journals};
+pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
@@ -55,8 +55,6 @@ pub(crate) struct Kept {
     pub(crate) journals: Journals,
     /// The highest incarnation that was forgotten before it had all its answers.
     forgotten: Incarnation,
-    /// Rows came back, and not yet all of them.
-    restoring: bool,
     rows: Rows,
 }
 
@@ -71,6 +69,8 @@ pub(crate) struct Applied {
     pub(crate) granted: Option<Granted>,
     /// The journal that has new entries.
     pub(crate) journal: Option<JournalId>,
+    /// The journal and the node of which one was to say whether the other is a member, and whether it is.
+    pub(crate) presence: Option<(Name, Name, bool)>,
 }
 
 /// What came of a change of rights.
@@ -101,7 +101,6 @@ impl Kept {
             granters: Granters::default(),
             journals: Journals::default(),
             forgotten: Incarnation::default(),
-            restoring: false,
             rows: Rows::new(epoch == 0),
         }
     }
@@ -150,7 +149,6 @@ impl Kept {
     /// A row that is none.
     pub(crate) fn restore(&mut self, pos: u64, rows: &[(RowKey, Bytes)]) -> Result<(), FrameError> {
         self.pos = pos;
-        self.restoring = true;
         for (key, row) in rows {
             match key.table {
                 rows::VALUES => {
@@ -173,6 +171,8 @@ impl Kept {
                     self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::JOURNALS => self.journals.restore(&key.key, row)?,
+                rows::PRESENT if planted(Bug::MembersForgotten) => {}
+                rows::PRESENT => self.journals.restore_present(&key.key)?,
                 rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
@@ -189,12 +189,10 @@ impl Kept {
         Ok(())
     }
 
-    /// All rows came back. The first operation that is applied says so too: what is decided by it needs all of them.
+    /// All rows came back; what follows is applied.
     pub(crate) fn restored(&mut self) {
-        if std::mem::take(&mut self.restoring) {
-            self.changes.restored();
-            self.journals.restored();
-        }
+        self.changes.restored();
+        self.journals.restored();
     }
 
     /// Applies the operation at this position.
@@ -205,7 +203,8 @@ impl Kept {
     pub(crate) fn apply(&mut self, pos: u64, operation: &[u8]) -> Result<Applied, FrameError> {
         let operation = Operation::decode(operation)?;
         if !planted(Bug::UnitsTooLate) {
-            self.restored();
+            // Operations behind the rows come before it is said that all is there.
+            self.journals.restored();
         }
         self.pos = pos;
         let mut applied = Applied::default();
@@ -246,6 +245,12 @@ impl Kept {
                 });
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
                 self.trim();
+            }
+            Operation::Presence { wall_ms, journal, node, joined, strategy } => {
+                let name = |bytes| Name::from_bytes(bytes).map_err(|_| FrameError { offset: 0, expected: "a name" });
+                let (journal, node) = (name(journal)?, name(node)?);
+                applied.journal = self.journals.presence((&journal, strategy), &node, joined, wall_ms, &mut self.rows);
+                applied.presence = Some((journal, node, joined));
             }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
                 let known = |(_, window): (Incarnation, &Window)| window.results.get(&cseq).cloned();

@@ -205,6 +205,8 @@ pub struct Report {
     pub followed: u64,
     /// Times that a replica was compared with the journal without what is undone.
     pub replicas: u64,
+    /// Entries that say that a node is a member, or is one no more.
+    pub presence: u64,
     /// Times that an older copy of everything was put back.
     pub restores: u64,
     /// Followers that were told that they had other entries.

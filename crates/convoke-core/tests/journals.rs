@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use convoke_core::foundation::{Ask, Told};
-use convoke_core::frame::Back;
-use convoke_core::journal::{Deed, Entry};
+use convoke_core::frame::{Back, FollowAs, Terms};
+use convoke_core::journal::{Deed, Entry, Strategy, Touches};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Code, Encoding, LinkId, Name, NodeConfig, Payload, Peer, Refusal, TokenKey, Transmit};
 use pair::World;
@@ -48,6 +48,22 @@ fn append(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> 
     answer(world, who, id).unwrap()
 }
 
+/// Appends one command on these terms.
+fn append_on(
+    world: &mut World,
+    who: usize,
+    journal: &str,
+    strategy: Strategy,
+    terms: (bool, Touches),
+) -> Result<u64, Code> {
+    let (lasting, touches) = terms;
+    let touched = Terms::hashes(&touches);
+    let terms = Terms::new(Some(strategy), lasting, touched.as_deref());
+    let commands = [(Encoding::Text, &b"a"[..])];
+    let id = world.nodes[who].state.append_on(&name(journal), commands.into_iter(), None, terms).unwrap();
+    answer(world, who, id)
+}
+
 fn undo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64, Code> {
     let id = world.nodes[who].state.undo(&name(journal), back).unwrap();
     answer(world, who, id)
@@ -59,7 +75,7 @@ fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64,
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], true).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], FollowAs::Member, None).unwrap();
     world.settle();
     id
 }
@@ -152,6 +168,18 @@ fn carry(world: &mut World, who: usize, link: LinkId, up: bool) {
     }
 }
 
+/// A node comes back: the hub knows of the new link, and the node does not yet.
+fn comes_back(world: &mut World, who: usize) -> LinkId {
+    world.now = world.now + Duration::from_secs(60);
+    world.nodes[who].state.tick(world.now);
+    let link = world.hub.open(Peer::Owner, world.now).unwrap();
+    world.nodes[who].state.connected(true, world.now);
+    for up in [true, false, true] {
+        carry(world, who, link, up);
+    }
+    link
+}
+
 #[test]
 fn what_was_kept_after_all_is_not_told_not_to_be_done() {
     let mut world = World::new(1);
@@ -171,19 +199,41 @@ fn what_was_kept_after_all_is_not_told_not_to_be_done() {
         _ => None,
     });
     assert_eq!(again.last(), uncertain);
-    // The hub knows of the new link, and the node does not yet when there is no room for it a second time.
-    world.now = world.now + Duration::from_secs(60);
-    world.nodes[0].state.tick(world.now);
-    let link = world.hub.open(Peer::Owner, world.now).unwrap();
-    world.nodes[0].state.connected(true, world.now);
-    for up in [true, false, true] {
-        carry(&mut world, 0, link, up);
-    }
+    // There is no room for it a second time.
+    let link = comes_back(&mut world, 0);
     let why = Refusal::new(Code::StorageFull, "there is no room left on the disk");
     world.tell(Told::NotDone { ticket: uncertain.unwrap().0, why });
     carry(&mut world, 0, link, false);
     let ends = world.nodes[0].state.written_writes();
     assert!(matches!(&ends[..], [(_, Ok(wrote))] if wrote.rev.n == 1), "{ends:?}");
+}
+
+#[test]
+fn what_was_told_not_to_be_done_is_not_done_when_it_comes_again() {
+    let mut world = World::new(1);
+    world.hold = true;
+    ask(&mut world, 0, "todo", 1..2);
+    world.settle();
+    world.detach(0);
+    let link = comes_back(&mut world, 0);
+    // It was on the link before, and its node sends it again before it is told this.
+    for asked in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = asked {
+            let why = Refusal::new(Code::StorageFull, "there is no room left on the disk");
+            world.tell(Told::NotDone { ticket, why });
+        }
+    }
+    carry(&mut world, 0, link, false);
+    let ends = world.nodes[0].state.written_writes();
+    assert!(matches!(&ends[..], [(_, Err(not))] if not.certain), "{ends:?}");
+    carry(&mut world, 0, link, true);
+    let asks = world.hub.asks();
+    assert!(!asks.iter().any(|asked| matches!(asked, Ask::Append { .. })), "{asks:?}");
+    // What it wants next is done.
+    ask(&mut world, 0, "todo", 2..3);
+    carry(&mut world, 0, link, true);
+    let asks = world.hub.asks();
+    assert!(asks.iter().any(|asked| matches!(asked, Ask::Append { .. })), "{asks:?}");
 }
 
 #[test]
@@ -266,6 +316,79 @@ fn undo_goes_by_whose_it_is_and_what_is_expected() {
 }
 
 #[test]
+fn what_others_have_gone_on_from_is_not_undone_where_that_is_refused() {
+    let mut world = World::new(2);
+    let touch = |world: &mut World, who, keys: &[&str]| {
+        append_on(world, who, "plan", Strategy::Refuse, (false, Touches::keys(keys))).unwrap()
+    };
+    assert_eq!(touch(&mut world, 0, &["row/1", "row/2"]), 1);
+    assert_eq!(touch(&mut world, 1, &["row/3"]), 2);
+    let first = Back { target: Some(1), ..MINE };
+    assert_eq!(undo(&mut world, 0, "plan", first), Ok(3), "bob's is on another row");
+    assert_eq!(redo(&mut world, 0, "plan", first), Ok(4));
+    assert_eq!(touch(&mut world, 1, &["row/2"]), 5);
+    let id = world.nodes[0].state.undo(&name("plan"), first).unwrap();
+    world.settle();
+    let ends = world.nodes[0].state.written_writes();
+    let why = ends.into_iter().find(|(of, _)| *of == id).unwrap().1.unwrap_err().why;
+    assert_eq!(why.code, Code::UndoConflict);
+    assert!(
+        why.text.contains("undo of 1 in `plan`: others have gone on from it: their entries 5 touch the same"),
+        "{why}"
+    );
+    world.restart_hub();
+    assert_eq!(undo(&mut world, 0, "plan", first), Err(Code::UndoConflict), "it is known after a start too");
+    assert_eq!(undo(&mut world, 1, "plan", MINE), Ok(6));
+    assert_eq!(undo(&mut world, 0, "plan", first), Ok(7));
+    // Who says nothing about it touches everything.
+    assert_eq!(touch(&mut world, 0, &["row/9"]), 8);
+    assert_eq!(append(&mut world, 1, "plan", 9..10), 9);
+    assert_eq!(undo(&mut world, 0, "plan", Back { target: Some(8), ..MINE }), Err(Code::UndoConflict));
+}
+
+#[test]
+fn what_is_never_undone_is_passed_by() {
+    let mut world = World::new(1);
+    let mut append =
+        |lasting| append_on(&mut world, 0, "press", Strategy::Compensate, (lasting, Touches::everything())).unwrap();
+    assert_eq!((append(false), append(true)), (1, 2));
+    assert_eq!(undo(&mut world, 0, "press", Back { target: Some(2), ..MINE }), Err(Code::BadRequest));
+    assert_eq!(undo(&mut world, 0, "press", MINE), Ok(3));
+    let follower = follow(&mut world, 0, "press", 0);
+    let deeds: Vec<Deed> = taken(&mut world, 0, follower).into_iter().map(|(entry, _)| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Do { first: 1 }, Deed::Do { first: 0 }, Deed::Undo(1)]);
+    let lasting = append_on(&mut world, 0, "todo", Strategy::Replay, (true, Touches::everything()));
+    assert_eq!(lasting, Err(Code::BadRequest), "a replay can take back everything");
+}
+
+#[test]
+fn how_a_journal_undoes_is_fixed_by_its_first_entry() {
+    let mut world = World::new(2);
+    let all = || (false, Touches::everything());
+    let follow = |world: &mut World, journal: &str, strategy| {
+        let id = world.nodes[1].state.follow(name(journal), 0, [0; 16], FollowAs::Observer, Some(strategy)).unwrap();
+        world.settle();
+        id
+    };
+    let early = follow(&mut world, "plan", Strategy::Replay);
+    let right = follow(&mut world, "plan", Strategy::Refuse);
+    assert_eq!(world.nodes[1].state.take_entry(early), None, "there is no journal yet");
+    assert_eq!(append_on(&mut world, 0, "plan", Strategy::Refuse, all()), Ok(1));
+    world.restart_hub();
+    assert_eq!(append_on(&mut world, 0, "plan", Strategy::Replay, all()), Err(Code::BadRequest));
+    assert_eq!(append(&mut world, 0, "plan", 2..3), 2, "who says nothing about it is taken");
+    assert_eq!(append(&mut world, 0, "todo", 1..2), 1);
+    assert_eq!(append_on(&mut world, 0, "todo", Strategy::Replay, all()), Ok(2), "so it is where nobody says anything");
+    let late = follow(&mut world, "todo", Strategy::Compensate);
+    for id in [early, late] {
+        let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
+        assert!(why.text.contains("since its first entry, and this program by"), "{why}");
+        assert_eq!((why.code, world.nodes[1].state.take_entry(id)), (Code::BadRequest, None));
+    }
+    assert_eq!(taken(&mut world, 1, right).len(), 2);
+}
+
+#[test]
 fn an_append_can_expect_what_is_last() {
     let mut world = World::new(1);
     let mut append = |expect: Option<u64>| {
@@ -327,12 +450,12 @@ fn who_knows_another_journal_is_told() {
     let good = follow(&mut world, 1, "todo", 0);
     assert_eq!(numbers(&mut world, 1, good).len(), 3);
     let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
-    let id = world.nodes[1].state.follow(name("todo"), seq, hash, false).unwrap();
+    let id = world.nodes[1].state.follow(name("todo"), seq, hash, FollowAs::Observer, None).unwrap();
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
     for (after, hash) in [(9, hash), (3, [7; 16])] {
-        let id = world.nodes[1].state.follow(name("todo"), after, hash, false).unwrap();
+        let id = world.nodes[1].state.follow(name("todo"), after, hash, FollowAs::Observer, None).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
         assert_eq!(why.code, Code::Diverged, "{why}");
@@ -365,7 +488,7 @@ fn the_rights_of_journals_are_their_own() {
         assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
     }
     for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
-        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], false).unwrap();
+        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], FollowAs::Observer, None).unwrap();
         world.settle();
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");

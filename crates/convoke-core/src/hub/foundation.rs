@@ -204,7 +204,9 @@ fn of(operation: &Operation<'_>) -> Option<Incarnation> {
         Operation::Begin { incarnation, .. }
         | Operation::Write { incarnation, .. }
         | Operation::Append { incarnation, .. } => Some(*incarnation),
-        Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => None,
+        Operation::Presence { .. } | Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => {
+            None
+        }
     }
 }
 
@@ -335,6 +337,7 @@ impl HubState {
         self.kept.restored();
         self.conversation.ready = true;
         self.tell_tokens();
+        self.journals_ready();
         let known: Vec<_> = self
             .kept
             .windows()
@@ -399,6 +402,9 @@ impl HubState {
         if let Some(journal) = applied.journal {
             self.appended(journal);
         }
+        if let Some((journal, node, joined)) = applied.presence {
+            self.announced(journal, node, joined);
+        }
         self.set_expiry();
     }
 
@@ -420,9 +426,10 @@ impl HubState {
                 if window.is_some_and(|window| cseq <= window.settled) {
                     return;
                 }
-                let outcome = window.and_then(|window| window.results.get(&cseq)).cloned();
-                let outcome = outcome
-                    .unwrap_or_else(|| Outcome::Refused { code: why.code, text: why.text.into_owned() });
+                let outcome = window.and_then(|window| window.results.get(&cseq)).cloned().unwrap_or_else(|| {
+                    self.refused_for_good(incarnation, cseq, &why);
+                    Outcome::Refused { code: why.code, text: why.text.into_owned() }
+                });
                 self.answer_write(incarnation, cseq, &outcome, 0);
             }
             Ok(Operation::Expire { keys, .. }) => {
@@ -454,7 +461,18 @@ impl HubState {
                     self.granted(Granted { principal, done, again: true }, asked);
                 }
             }
+            Ok(Operation::Presence { journal, node, .. }) => self.not_announced(journal, node),
             Err(_) => {}
+        }
+    }
+
+    /// A node is told that a write is certainly not done. If it came on an earlier link, it comes once more on this one.
+    fn refused_for_good(&mut self, incarnation: Incarnation, cseq: u64, why: &Refusal) {
+        if let Some(link) = self.live_link(incarnation)
+            && let Some(joined) = self.links.joined(link)
+            && cseq > joined.cseq
+        {
+            joined.refused.insert(cseq, why.clone());
         }
     }
 

@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::oracle::print;
 use super::world::{Tag, World};
 use crate::frame::{Appended, Incarnation};
-use crate::journal::{Deed, Entry, State};
+use crate::journal::{Deed, Entry, State, Strategy};
 use crate::operation::Operation;
 use crate::payload::{Encoding, Payload};
 
@@ -26,21 +26,41 @@ pub(super) struct Command {
     pub(super) number: u64,
     pub(super) index: u32,
     pub(super) fill: String,
+    /// It takes another back: all is as it was then.
+    back_to: Option<(u64, u64, u64)>,
 }
 
-/// A state in which the order of all commands shows.
+impl Command {
+    pub(super) fn new((tag, number, index): Mark, fill: usize) -> Command {
+        Command { tag, number, index, fill: ".".repeat(fill), back_to: None }
+    }
+}
+
+/// A state in which the order of all commands shows, of a journal that undoes by the strategy of this place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Tally {
+pub(super) struct Tally<const STRATEGY: usize> {
     sum: u64,
     count: u64,
     refused: u64,
 }
 
-impl State for Tally {
+impl<const STRATEGY: usize> State for Tally<STRATEGY> {
     type Command = Command;
     type Output = Result<u64, u64>;
 
+    const STRATEGY: Strategy = Strategy::ALL[STRATEGY];
+
+    fn inverse(&self, command: &Command, _: &Entry) -> Option<Command> {
+        // Some cannot be taken back.
+        let back_to = Some((self.sum, self.count, self.refused));
+        (command.number % 7 != 0).then(|| Command { back_to, ..command.clone() })
+    }
+
     fn apply(&mut self, command: &Command, at: &Entry) -> Self::Output {
+        if let Some(back_to) = command.back_to {
+            (self.sum, self.count, self.refused) = back_to;
+            return Ok(self.sum);
+        }
         // Some are refused by the state, which depends on all before them.
         if command.number % 5 == 0 && self.sum % 2 == 0 {
             self.refused += 1;
@@ -84,6 +104,8 @@ pub(super) fn chained(chain: u64, entry: &Entry, print: u64) -> u64 {
         Deed::Do { first } => first << 2,
         Deed::Undo(first) => first << 2 | 1,
         Deed::Redo(first) => first << 2 | 2,
+        Deed::Join => 3,
+        Deed::Leave => 7,
     };
     let author = super::oracle::print(Encoding::Text, entry.author.as_str().as_bytes());
     [entry.seq, entry.wall_ms, deed, author, print].into_iter().fold(chain, |chain, part| {
@@ -100,6 +122,26 @@ pub(super) fn command_print(command: Option<(Encoding, &[u8])>) -> u64 {
 pub(super) struct Book {
     pub(super) entries: Vec<Recorded>,
     pub(super) ledger: Ledger,
+    pub(super) strategy: Strategy,
+    /// Nodes of which its entries say that they are members.
+    pub(super) present: BTreeSet<String>,
+}
+
+impl Book {
+    fn new(units_max: usize, strategy: Strategy) -> Book {
+        Book { entries: Vec::new(), ledger: Ledger::new(units_max), strategy, present: BTreeSet::new() }
+    }
+
+    /// The next entry.
+    fn push(&mut self, (author, wall_ms, deed): (&str, u64, Deed), print: u64, mark: Option<Mark>, by: (Incarnation, u64)) {
+        let seq = self.entries.len() as u64 + 1;
+        let name = crate::name::Name::parse(author).expect("the hub has checked it");
+        let chain = self.entries.last().map_or(0, |entry| entry.chain);
+        let chain = chained(chain, &Entry { seq, author: name, wall_ms, deed }, print);
+        let author = author.to_owned();
+        self.entries.push(Recorded { seq, author, wall_ms, deed, print, mark, by, chain });
+        self.ledger.apply(seq, &self.entries[seq as usize - 1].author, deed);
+    }
 }
 
 /// Who an incarnation is.
@@ -197,24 +239,49 @@ impl Chronicle {
 }
 
 impl World {
+    /// It is ordered that a node is a member of a journal, or is one no more.
+    pub(super) fn presence_recorded(&mut self, operation: &Operation<'_>) {
+        let Operation::Presence { wall_ms, journal, node, joined, strategy } = operation else { return };
+        let (name, node) = (String::from_utf8_lossy(journal).into_owned(), String::from_utf8_lossy(node));
+        let units_max = self.mode.bounds.units;
+        if self.chronicle.books.get(&name).is_some_and(|book| book.present.contains(&*node)) == *joined {
+            return;
+        }
+        let book = self.chronicle.books.entry(name).or_insert_with(|| Book::new(units_max, *strategy));
+        if *joined {
+            book.present.insert(node.clone().into_owned());
+        } else {
+            book.present.remove(&*node);
+        }
+        let deed = if *joined { Deed::Join } else { Deed::Leave };
+        book.push((&node, *wall_ms, deed), 0, None, Default::default());
+        self.report.entries += 1;
+        self.report.presence += 1;
+    }
+
     /// An append was ordered, and is neither a repetition nor too late: what comes of it is true from now on.
     pub(super) fn recorded(&mut self, operation: &Operation<'_>) {
         let Operation::Append { incarnation, cseq, author, wall_ms, journal, appended, .. } = operation else { return };
         let (name, author) = (String::from_utf8_lossy(journal).into_owned(), String::from_utf8_lossy(author));
-        let units_max = self.mode.bounds.units;
+        let bounds = self.mode.bounds;
         let others = self.chronicle.books.iter().filter(|(other, _)| **other != name);
-        let others: usize = others.map(|(_, book)| book.ledger.len()).sum();
-        let last = self.chronicle.last(&name);
+        let others: usize = others.map(|(_, book)| book.ledger.weight()).sum();
+        let (last, book) = (self.chronicle.last(&name), self.chronicle.books.get(&name));
+        let (mut strategy, mut touches) = (Strategy::default(), None);
         let deeds: Vec<(Deed, Option<(Encoding, &[u8])>)> = match appended {
-            Appended::Commands { commands, expect_last } => {
-                if expect_last.is_some_and(|expected| expected != last) {
+            Appended::Commands { commands, expect_last, terms } => {
+                strategy = book.map(|book| book.strategy).or(terms.strategy).unwrap_or_default();
+                let other = terms.strategy.is_some_and(|wanted| wanted != strategy);
+                let lasts = terms.lasting && strategy != Strategy::Compensate;
+                if other || lasts || expect_last.is_some_and(|expected| expected != last) {
                     return;
                 }
-                commands.iter().map(|command| (Deed::Do { first: last + 1 }, Some(command))).collect()
+                touches = (strategy == Strategy::Refuse).then(|| terms.touches());
+                let deed = Deed::Do { first: if terms.lasting { 0 } else { last + 1 } };
+                commands.iter().map(|command| (deed, Some(command))).collect()
             }
             Appended::Undo(back) | Appended::Redo(back) => {
                 let undo = matches!(appended, Appended::Undo(_));
-                let book = self.chronicle.books.get(&name);
                 let Some(first) = book.and_then(|book| book.ledger.taken(undo, &author, back)) else { return };
                 vec![(if undo { Deed::Undo(first) } else { Deed::Redo(first) }, None)]
             }
@@ -225,36 +292,18 @@ impl World {
             let text = format!("what `{}` appends to `{name}` is ordered as that of `{author}`", who.author);
             return self.fail(Checker::Journals, text);
         }
-        let book = self.chronicle.books.entry(name.clone());
-        let book = book.or_insert_with(|| Book { entries: Vec::new(), ledger: Ledger::new(units_max) });
+        let book = self.chronicle.books.entry(name.clone()).or_insert_with(|| Book::new(bounds.units, strategy));
         let mut marks = Vec::new();
         for (deed, command) in deeds {
-            let seq = book.entries.len() as u64 + 1;
-            let entry = Entry {
-                seq,
-                author: crate::name::Name::parse(&author).expect("the hub has checked it"),
-                wall_ms: *wall_ms,
-                deed,
-            };
-            let print = command_print(command);
-            book.ledger.apply(seq, &author, deed);
-            // Who appends while there are too many pays for it.
-            if others + book.ledger.len() > self.mode.bounds.units_all {
-                book.ledger.forget_first();
-            }
             let mark = command.and_then(|(encoding, bytes)| mark(encoding, bytes));
-            marks.extend(mark.map(|mark| (mark, seq)));
-            let chain = chained(book.entries.last().map_or(0, |entry| entry.chain), &entry, print);
-            book.entries.push(Recorded {
-                seq,
-                author: author.clone().into_owned(),
-                wall_ms: *wall_ms,
-                deed,
-                print,
-                mark,
-                by: (*incarnation, *cseq),
-                chain,
-            });
+            let before = book.ledger.weight();
+            book.push((&author, *wall_ms, deed), command_print(command), mark, (*incarnation, *cseq));
+            if touches.is_some() {
+                book.ledger.touches(touches.take());
+            }
+            // Who appends while there is too much pays for it.
+            book.ledger.shrink(bounds.units_all.saturating_sub(others), before);
+            marks.extend(mark.map(|mark| (mark, book.entries.len() as u64)));
             self.report.entries += 1;
             if command.is_none()
                 && let Some(who) = &who

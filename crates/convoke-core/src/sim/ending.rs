@@ -170,6 +170,7 @@ impl World {
             return;
         }
         self.check_protocol();
+        self.check_presence_in_the_end();
         let left: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| conn.link.is_some()).map(|(id, _)| *id).collect();
         let Some(hub) = &self.hub else { return };
         let census = hub.census();

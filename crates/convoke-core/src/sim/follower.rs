@@ -1,11 +1,13 @@
 //! What a follower must be told: every entry once, in its order, the same as everybody; and what its replica must be then.
 
+use std::collections::BTreeMap;
+
 use super::Checker;
 use super::chronicle::{Command, Recorded, Saved, Tally, chained, command_print};
 use super::journals::Mode;
 use super::ledger::Ledger;
 use super::world::{Tag, World};
-use crate::journal::{Deed, Entry, Replica, Scope, State, Stuck, UndoList};
+use crate::journal::{Deed, Entry, Replica, Scope, State, Strategy, Stuck, UndoList};
 use crate::name::Name;
 use crate::node::Followed;
 use crate::payload::Payload;
@@ -23,6 +25,8 @@ pub(super) struct Follower {
     /// Of what it was told; unknown before the first, if it does not begin with the first of all.
     chain: Option<u64>,
     copy: Option<Copy>,
+    /// Entries are to say that its node is a member.
+    pub(super) announced: bool,
     pub(super) ended: bool,
 }
 
@@ -31,7 +35,85 @@ struct Copy {
     entries: Vec<(Entry, Option<Payload>)>,
     commands: Vec<Option<Command>>,
     ledger: Ledger,
-    replica: Replica<Tally>,
+    replica: Box<dyn AnyReplica>,
+}
+
+/// A replica of a journal, however that undoes.
+trait AnyReplica {
+    fn apply(&mut self, entry: &Entry, payload: Option<&Payload>) -> Result<(), Stuck>;
+    fn list(&self) -> &UndoList;
+    /// What is wrong with the state; `is_done` tells of each place whether what begins there counts as done.
+    fn wrong(&self, entries: &[(&Entry, Option<&Command>)], is_done: &dyn Fn(u64) -> bool) -> Option<String>;
+}
+
+impl<const STRATEGY: usize> AnyReplica for Replica<Tally<STRATEGY>> {
+    fn apply(&mut self, entry: &Entry, payload: Option<&Payload>) -> Result<(), Stuck> {
+        Replica::apply(self, entry, payload).map(|_| ())
+    }
+
+    fn list(&self) -> &UndoList {
+        self.undo_list()
+    }
+
+    fn wrong(&self, entries: &[(&Entry, Option<&Command>)], is_done: &dyn Fn(u64) -> bool) -> Option<String> {
+        let right: Tally<STRATEGY> = match <Tally<STRATEGY> as State>::STRATEGY {
+            Strategy::Compensate => compensated(entries),
+            Strategy::Replay | Strategy::Refuse => replayed(entries, is_done),
+        };
+        let (is, seq) = (self.state(), self.seq());
+        (*is != right || seq != entries.len() as u64)
+            .then(|| format!("its replica at {seq} is {is:?}, and what the journal makes is {right:?}"))
+    }
+}
+
+/// What all commands make that are not undone, as if the others had never been.
+fn replayed<S: State<Command = Command>>(entries: &[(&Entry, Option<&Command>)], is_done: &dyn Fn(u64) -> bool) -> S {
+    let mut state = S::default();
+    for (entry, command) in entries {
+        if let (Deed::Do { first }, Some(command)) = (entry.deed, command)
+            && is_done(first)
+        {
+            state.apply(command, entry);
+        }
+    }
+    state
+}
+
+/// What all commands make, and in their turn the inverses of those that are undone, and commands that are done again.
+fn compensated<S: State<Command = Command>>(entries: &[(&Entry, Option<&Command>)]) -> S {
+    let mut state = S::default();
+    // The commands of each unit with their inverses, and whether it is done.
+    let mut units: BTreeMap<u64, (Vec<(&Command, Option<Command>)>, bool)> = BTreeMap::new();
+    for (entry, command) in entries {
+        match (entry.deed, command) {
+            (Deed::Do { first }, Some(command)) => {
+                let inverse = state.inverse(command, entry);
+                state.apply(command, entry);
+                if first != 0 {
+                    units.entry(first).or_insert((Vec::new(), true)).0.push((command, inverse));
+                }
+            }
+            (Deed::Undo(first), _) => {
+                let Some((commands, done)) = units.get_mut(&first) else { continue };
+                if *done && commands.iter().all(|(_, inverse)| inverse.is_some()) {
+                    for inverse in commands.iter().rev().filter_map(|(_, inverse)| inverse.as_ref()) {
+                        state.apply(inverse, entry);
+                    }
+                    *done = false;
+                }
+            }
+            (Deed::Redo(first), _) => {
+                let Some((commands, done)) = units.get_mut(&first).filter(|(_, done)| !done) else { continue };
+                for (command, inverse) in commands {
+                    *inverse = state.inverse(command, entry);
+                    state.apply(command, entry);
+                }
+                *done = true;
+            }
+            _ => {}
+        }
+    }
+    state
 }
 
 impl std::fmt::Debug for Copy {
@@ -41,9 +123,17 @@ impl std::fmt::Debug for Copy {
 }
 
 impl Copy {
-    fn new(mode: Mode) -> Copy {
+    fn new(mode: Mode, strategy: Strategy) -> Copy {
+        fn replica<const STRATEGY: usize>(mode: Mode) -> Box<dyn AnyReplica> {
+            let undo = UndoList::new(mode.bounds.units);
+            Box::new(Replica::<Tally<STRATEGY>>::at(0, Tally::default(), undo).lagging(mode.near_behind.max(1)))
+        }
         let units = mode.bounds.units;
-        let replica = Replica::at(0, Tally::default(), UndoList::new(units)).lagging(mode.near_behind.max(1));
+        let replica = match strategy {
+            Strategy::Replay => replica::<0>(mode),
+            Strategy::Refuse => replica::<1>(mode),
+            Strategy::Compensate => replica::<2>(mode),
+        };
         Copy { entries: Vec::new(), commands: Vec::new(), ledger: Ledger::new(units), replica }
     }
 
@@ -55,7 +145,7 @@ impl Copy {
         };
         let known = command.is_some() || !matches!(entry.deed, Deed::Do { .. });
         match self.replica.apply(entry, payload) {
-            Ok(_) if known => {}
+            Ok(()) if known => {}
             Err(Stuck::Unknown { seq, .. }) if !known && seq == entry.seq => return Ok(false),
             other => return Err(format!("its replica was told entry {}, and says {other:?}", entry.seq)),
         }
@@ -67,20 +157,12 @@ impl Copy {
 
     /// What is wrong with the replica.
     fn wrong(&self) -> Option<String> {
-        let mut state = Tally::default();
-        for ((entry, _), command) in self.entries.iter().zip(&self.commands) {
-            if let (Deed::Do { first }, Some(command)) = (entry.deed, command)
-                && self.ledger.is_done(first)
-            {
-                let _ = state.apply(command, entry);
-            }
+        let entries = self.entries.iter().zip(&self.commands);
+        let entries: Vec<_> = entries.map(|((entry, _), command)| (entry, command.as_ref())).collect();
+        if let Some(wrong) = self.replica.wrong(&entries, &|first| self.ledger.is_done(first)) {
+            return Some(wrong);
         }
-        let last = self.entries.len() as u64;
-        if *self.replica.state() != state || self.replica.seq() != last {
-            let (is, seq) = (self.replica.state(), self.replica.seq());
-            return Some(format!("its replica at {seq} is {is:?}, and the journal without what is undone is {state:?}"));
-        }
-        let list = self.replica.undo_list();
+        let list = self.replica.list();
         if list.horizon() != self.ledger.horizon() {
             return Some(format!("its replica can undo from {} on, and not from {}", list.horizon(), self.ledger.horizon()));
         }
@@ -104,23 +186,24 @@ impl Copy {
 
 impl Follower {
     /// From the beginning.
-    pub(super) fn new(journal: &str, mode: Mode) -> Follower {
-        Follower { journal: journal.to_owned(), seq: 0, chain: Some(0), copy: Some(Copy::new(mode)), ended: false }
+    pub(super) fn new(journal: &str, mode: Mode, strategy: Strategy) -> Follower {
+        let copy = Some(Copy::new(mode, strategy));
+        Follower { journal: journal.to_owned(), seq: 0, chain: Some(0), copy, announced: false, ended: false }
     }
 
     /// Behind this entry, and without what there is before it.
     pub(super) fn behind(journal: &str, after: u64) -> Follower {
         let chain = (after == 0).then_some(0);
-        Follower { journal: journal.to_owned(), seq: after, chain, copy: None, ended: false }
+        Follower { journal: journal.to_owned(), seq: after, chain, copy: None, announced: false, ended: false }
     }
 
     /// Where another has ended.
-    pub(super) fn again(saved: Saved, mode: Mode) -> Follower {
-        let mut copy = Copy::new(mode);
+    pub(super) fn again(saved: Saved, mode: Mode, strategy: Strategy) -> Follower {
+        let mut copy = Copy::new(mode, strategy);
         let all = saved.entries.iter().all(|(entry, payload)| copy.apply(entry, payload.as_ref()) == Ok(true));
         let copy = Some(copy).filter(|_| all);
         let seq = saved.entries.len() as u64;
-        Follower { journal: saved.journal, seq, chain: Some(saved.chain), copy, ended: false }
+        Follower { journal: saved.journal, seq, chain: Some(saved.chain), copy, announced: false, ended: false }
     }
 
     /// The last entry that it was told.
@@ -250,6 +333,10 @@ impl World {
             }
             if follower.seq < last || follower.seq > last && follower.chain.is_some() {
                 failures.push((Checker::Journals, format!("{what}, and there are {last}")));
+            }
+            let book = self.chronicle.books.get(&follower.journal);
+            if follower.announced && !book.is_some_and(|book| book.present.contains(program.name.as_str())) {
+                failures.push((Checker::Journals, format!("{what}, and no entry says that `{}` is a member", program.name)));
             }
             let all = program.node.follows_up_to(*id);
             if all.is_none_or(|all| all > last) {

@@ -8,8 +8,8 @@ use super::chronicle::{Command, Saved};
 use super::follower::Follower;
 use super::rights;
 use super::world::{Asked, Request, Tag, World};
-use crate::frame::Back;
-use crate::journal::Deed;
+use crate::frame::{Back, FollowAs, Terms};
+use crate::journal::{Deed, Strategy, Touches};
 use crate::kept::JournalBounds;
 use crate::name::Name;
 use crate::node::{NotWritten, RequestId, Standing, WriteId, Wrote};
@@ -45,6 +45,8 @@ pub(super) struct Mode {
     /// Nobody sends nonsense.
     pub(super) honest: bool,
     journals: usize,
+    /// How each of them undoes.
+    strategies: [Strategy; JOURNALS.len()],
     /// Commands are long.
     pub(super) big: bool,
     pub(super) bounds: JournalBounds,
@@ -78,7 +80,7 @@ pub(super) struct Wish {
 
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
-    Commands { count: u32, expect_last: Option<u64> },
+    Commands { count: u32, expect_last: Option<u64>, lasting: bool, strategy: Option<Strategy> },
     Back { undo: bool, back: Back },
 }
 
@@ -93,6 +95,7 @@ impl World {
             restores: dense && dice.once_in(3),
             honest: dense && !dice.once_in(4),
             journals: dice.pick(&[1, 2, 3]),
+            strategies: [(); JOURNALS.len()].map(|()| dice.pick(&Strategy::ALL)),
             big: dense && dice.once_in(12),
             bounds: JournalBounds {
                 recent: dice.pick(&[0, 300, 2000, 64 << 20]),
@@ -102,6 +105,30 @@ impl World {
             },
             near_behind: dice.pick(&[1, 4, 256]),
         }
+    }
+
+    /// How a journal of this world undoes.
+    pub(super) fn strategy_of(&self, journal: &str) -> Strategy {
+        let place = JOURNALS.iter().position(|name| *name == journal);
+        place.map_or(Strategy::default(), |place| self.mode.strategies[place])
+    }
+
+    /// What an append says about how it is undone; and whether it says something wrong.
+    fn some_terms(&mut self, journal: &str) -> (Option<Strategy>, bool, Touches) {
+        let strategy = self.strategy_of(journal);
+        let lasting = self.dice.once_in(if strategy == Strategy::Compensate { 5 } else { 60 });
+        let touches = match self.dice.below(6) {
+            0 => Touches::everything(),
+            1 => Touches::nothing(),
+            _ => Touches::keys((0..1 + self.dice.below(6)).map(|_| self.dice.below(8).to_string())),
+        };
+        let made = self.chronicle.books.contains_key(journal) && !self.mode.restores;
+        let said = match self.dice.below(40) {
+            0 if made => Some(self.dice.pick(&Strategy::ALL)),
+            1..4 if made => None,
+            _ => Some(strategy),
+        };
+        (said, lasting, touches)
     }
 
     /// As whom a new program writes, if not as itself.
@@ -222,17 +249,20 @@ impl World {
         let sizes: &[usize] = if self.mode.big { &[0, 3000, 40_000, 100_000] } else { &[0, 0, 10, 200] };
         let fill = self.dice.pick(sizes).min(self.config.payload_bytes_max / 8);
         let back = self.some_back(tag, journal, undo);
+        let (strategy, lasting, touches) = self.some_terms(journal);
         let Some(program) = self.programs.get_mut(&tag) else { return };
         program.journals.number += 1;
         let number = program.journals.number;
         let (wanted, result) = if kind < 76 {
             let commands: Vec<Payload> = (0..count as u32)
-                .map(|index| Command { tag, number, index, fill: ".".repeat(fill) })
+                .map(|index| Command::new((tag, number, index), fill))
                 .map(|command| Payload::encode(&command).expect("numbers and text"))
                 .collect();
             let commands = commands.iter().map(|command| (Encoding::MessagePack, &command.bytes[..]));
-            let wanted = Wanted::Commands { count: count as u32, expect_last };
-            (wanted, program.node.append(&name, commands, expect_last))
+            let wanted = Wanted::Commands { count: count as u32, expect_last, lasting, strategy };
+            let hashes = Terms::hashes(&touches);
+            let terms = Terms::new(strategy, lasting, hashes.as_deref());
+            (wanted, program.node.append_on(&name, commands, expect_last, terms))
         } else if undo {
             (Wanted::Back { undo, back }, program.node.undo(&name, back))
         } else {
@@ -263,8 +293,7 @@ impl World {
         if program.journals.follows.len() >= FOLLOWS_MAX {
             return;
         }
-        let author = program.author.clone();
-        let member = self.dice.once_in(2);
+        let follow_as = self.dice.pick(&[FollowAs::Observer, FollowAs::Member, FollowAs::Announced]);
         let kind = self.dice.below(8);
         let saved = if kind < 3 && !self.chronicle.saved.is_empty() {
             let place = self.dice.below(self.chronicle.saved.len());
@@ -274,20 +303,25 @@ impl World {
         };
         let behind = kind == 3 && !self.mode.restores;
         let (hash, follower) = match saved {
-            Some(saved) => (saved.hash, Follower::again(saved, self.mode)),
+            Some(saved) => {
+                let strategy = self.strategy_of(&saved.journal);
+                (saved.hash, Follower::again(saved, self.mode, strategy))
+            }
             // Somewhere, whatever there is before it; also beyond the end.
             None if behind => ([0; 16], Follower::behind(journal, self.some_place(journal))),
-            None => ([0; 16], Follower::new(journal, self.mode)),
+            None => ([0; 16], Follower::new(journal, self.mode, self.strategy_of(journal))),
         };
-        drop(author);
+        let strategy = self.strategy_of(&follower.journal);
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let name = Name::parse(&follower.journal).expect("a name");
         let after = follower.seq();
-        if let Ok(id) = program.node.follow(name, after, hash, member) {
+        if let Ok(id) = program.node.follow(name, after, hash, follow_as, Some(strategy)) {
             self.trace.line(
                 self.now,
-                format_args!("program {tag} follows `{}` behind {after} as {id}", follower.journal),
+                format_args!("program {tag} follows `{}` behind {after} as {id}, {follow_as:?}", follower.journal),
             );
+            let mut follower = follower;
+            follower.announced = follow_as == FollowAs::Announced;
             program.requests.insert(id, Request { what: Asked::Follow, sent: 0, expected: None });
             program.journals.follows.insert(id, follower);
         }
@@ -363,10 +397,17 @@ impl World {
         let everybody = matches!(why.code, Code::StorageFull | Code::Backpressure | Code::TooLarge)
             || matches!(why.code, Code::StorageFailed | Code::Left | Code::Fenced);
         let usual = match wish.wanted {
-            Wanted::Commands { expect_last, .. } => expect_last.is_some() && why.code == Code::Conflict,
+            Wanted::Commands { expect_last, lasting, strategy, .. } => {
+                let right = self.strategy_of(&wish.journal);
+                let other = strategy.is_some_and(|strategy| strategy != right);
+                expect_last.is_some() && why.code == Code::Conflict
+                    || (other || lasting && right != Strategy::Compensate) && why.code == Code::BadRequest
+            }
             Wanted::Back { back, .. } => match why.code {
                 Code::Conflict => true,
-                Code::UndoConflict => back.expect_top.is_some(),
+                Code::UndoConflict => {
+                    back.expect_top.is_some() || self.strategy_of(&wish.journal) == Strategy::Refuse
+                }
                 Code::UndoHorizon | Code::BadRequest => back.target.is_some(),
                 Code::Forbidden => back.target.is_some() && !back.everyone,
                 _ => false,
@@ -386,9 +427,9 @@ impl World {
             let who = self.chronicle.who.get(&entry.by.0).map(|who| who.tag);
             who == Some(tag)
                 && match wish.wanted {
-                    Wanted::Commands { expect_last, .. } => {
+                    Wanted::Commands { expect_last, lasting, .. } => {
                         entry.mark == Some((tag, *number, index))
-                            && entry.deed == Deed::Do { first }
+                            && entry.deed == Deed::Do { first: if lasting { 0 } else { first } }
                             && expect_last.is_none_or(|last| last + 1 == first)
                     }
                     Wanted::Back { undo, back } => {
@@ -429,6 +470,15 @@ impl World {
         if self.chronicle.is_current(journal, first, chain) {
             let last = first + u64::from(wanted) - 1;
             self.chronicle.is_seen(journal, last);
+        }
+    }
+
+    /// When nobody is left, and none may come back, journals say so.
+    pub(super) fn check_presence_in_the_end(&mut self) {
+        let left = self.chronicle.books.iter().find(|(_, book)| !book.present.is_empty());
+        if let Some((name, book)) = left {
+            let text = format!("everybody has left, and `{name}` says that {:?} are members", book.present);
+            self.fail(Checker::Journals, text);
         }
     }
 

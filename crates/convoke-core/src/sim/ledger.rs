@@ -3,7 +3,7 @@
 //! It shares nothing with [`UndoList`](crate::journal::UndoList), against which it is held.
 
 use crate::frame::Back;
-use crate::journal::Deed;
+use crate::journal::{Deed, Touches};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum How {
@@ -21,6 +21,24 @@ struct Unit {
     first: u64,
     author: String,
     how: How,
+    /// What it touches, where that counts.
+    touches: Option<Touches>,
+}
+
+impl Unit {
+    fn keys(&self) -> usize {
+        self.touches.as_ref().and_then(Touches::hashes).map_or(0, <[u64]>::len)
+    }
+
+    /// Whether another touches the same.
+    fn meets(&self, other: &Unit) -> bool {
+        let (Some(this), Some(other)) = (&self.touches, &other.touches) else { return false };
+        match (this.hashes(), other.hashes()) {
+            (Some(this), Some(other)) => this.iter().any(|key| other.contains(key)),
+            (None, Some(keys)) | (Some(keys), None) => !keys.is_empty(),
+            (None, None) => true,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -37,15 +55,23 @@ impl Ledger {
         Ledger { units_max, units: Vec::new(), settled: 0 }
     }
 
-    /// How many units can be undone or done again, or could before they were undone for good.
-    pub(super) fn len(&self) -> usize {
-        self.units.len() - self.settled
+    /// What it takes of what all journals together may: a unit that can be undone one, and four keys that are touched too.
+    pub(super) fn weight(&self) -> usize {
+        let units = &self.units[self.settled..];
+        units.len() + units.iter().map(Unit::keys).sum::<usize>() / 4
     }
 
-    /// The oldest cannot be changed any more.
-    pub(super) fn forget_first(&mut self) {
-        if self.len() > 1 {
+    /// As many of the oldest cannot be changed any more that it takes no more than this, or no more than before.
+    pub(super) fn shrink(&mut self, weight_max: usize, before: usize) {
+        while self.weight() > weight_max.max(before) && self.units.len() - self.settled > 1 {
             self.settled += 1;
+        }
+    }
+
+    /// What the unit that has just begun touches.
+    pub(super) fn touches(&mut self, touches: Option<Touches>) {
+        if let Some(unit) = self.units.last_mut() {
+            unit.touches = touches;
         }
     }
 
@@ -57,19 +83,22 @@ impl Ledger {
     /// The next entry.
     pub(super) fn apply(&mut self, seq: u64, author: &str, deed: Deed) {
         match deed {
-            Deed::Do { first } if first == seq => {
+            Deed::Do { first } if first == seq || first == 0 => {
                 let horizon = self.settled;
                 for unit in &mut self.units[horizon..] {
                     if matches!(&unit.how, How::Undone(_, by) if by == author) {
                         unit.how = How::ForGood;
                     }
                 }
-                self.units.push(Unit { first, author: author.to_owned(), how: How::Done(seq) });
-                if self.len() > self.units_max {
+                if first == 0 {
+                    return;
+                }
+                self.units.push(Unit { first, author: author.to_owned(), how: How::Done(seq), touches: None });
+                if self.units.len() - self.settled > self.units_max {
                     self.settled += 1;
                 }
             }
-            Deed::Do { .. } => {}
+            Deed::Do { .. } | Deed::Join | Deed::Leave => {}
             Deed::Undo(first) => self.set(first, How::Undone(seq, author.to_owned())),
             Deed::Redo(first) => self.set(first, How::Done(seq)),
         }
@@ -99,14 +128,17 @@ impl Ledger {
         if back.expect_top.is_some_and(|expected| top.unwrap_or(0) != expected) {
             return None;
         }
-        let Some(target) = back.target else { return top };
+        let target = back.target.or(top)?;
         let unit = self.units[self.settled..].iter().find(|unit| unit.first == target)?;
         let owner = match &unit.how {
             How::Done(_) if undo => &unit.author,
             How::Undone(_, by) if !undo => by,
             _ => return None,
         };
-        (back.everyone || owner == author).then_some(target)
+        // Others may have gone on from it.
+        let later = self.units[self.settled..].iter().filter(|other| other.first > target && other.author != unit.author);
+        let mut in_the_way = later.filter(|other| matches!(other.how, How::Done(_)) && other.meets(unit));
+        ((back.everyone || owner == author) && in_the_way.next().is_none()).then_some(target)
     }
 
     /// Whether what begins at this place counts as done.

@@ -108,7 +108,7 @@ impl Truth {
                 self.begun.insert(*incarnation);
                 self.done.entry(*incarnation).or_default();
             }
-            Operation::Grant { .. } => {}
+            Operation::Grant { .. } | Operation::Presence { .. } => {}
             Operation::Append { incarnation, cseq, settled, .. } => {
                 return self.is_due(*incarnation, *cseq, *settled);
             }
@@ -259,6 +259,7 @@ impl World {
         self.report.changes += changes as u64;
         if is_due {
             self.recorded(&operation);
+            self.presence_recorded(&operation);
         }
         if let Operation::Write { items, .. } = operation
             && changes > 0
@@ -334,6 +335,7 @@ fn what(operation: &Operation<'_>) -> String {
         Operation::Grant { name, .. } => format!("the rights of {}", String::from_utf8_lossy(name)),
         Operation::Forget { incarnation, .. } => format!("the end of {incarnation:?}"),
         Operation::Expire { keys, .. } => format!("the time of {} keys", keys.len()),
+        Operation::Presence { journal, .. } => format!("who is in {}", String::from_utf8_lossy(journal)),
         Operation::Append { incarnation, cseq, journal, .. } => {
             format!("append {cseq} of {incarnation:?} to {}", String::from_utf8_lossy(journal))
         }

@@ -160,7 +160,8 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             Bug::GapForgotten => Checker::Gaps,
             Bug::SubscriptionsSurvive | Bug::DeadStay => Checker::NothingLeft,
             Bug::SubscriptionsNotRestored => Checker::Liveness,
-            Bug::OlderLinkNotFenced | Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Unhurt,
+            Bug::OlderLinkNotFenced => Checker::Unhurt,
+            Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Protocol,
             Bug::PublisherLossNotTold => Checker::Publisher,
             Bug::DuplicateApplied
             | Bug::CompareAndSetAlways

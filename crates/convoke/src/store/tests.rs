@@ -612,12 +612,12 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    for other in [2, 4] {
+    for other in [3, 5] {
         StoreFile::set_format(disk.clone(), other);
         let error = refused(&disk, HISTORY);
         assert!(matches!(error, Error::Configuration(_)), "{error:?}");
         let text =
-            format!("`store.redb`: its format is {other}, and this program knows 3; use the program that wrote it");
+            format!("`store.redb`: its format is {other}, and this program knows 4; use the program that wrote it");
         assert_eq!(error.to_string(), text);
     }
 }
@@ -628,7 +628,7 @@ fn another_form_of_the_file_has_another_number() {
     let disk = WatchedDisk::new(Box::new(Faulty::default()));
     let (file, _) = StoreFile::open(&disk, HISTORY).unwrap();
     let tables = ["meta", "operations", "pieces of operations", "pieces of rows", "rows"];
-    assert_eq!(file.form(), (3, tables.map(str::to_owned).to_vec()));
+    assert_eq!(file.form(), (4, tables.map(str::to_owned).to_vec()));
 }
 
 #[test]
