@@ -294,7 +294,9 @@ impl<'a> Told<'a> {
             REDO => Deed::Redo(place),
             JOIN if place == 0 => Deed::Join,
             LEAVE if place == 0 => Deed::Leave,
-            JOIN | LEAVE => return Err(FrameError { offset: offset + 1, expected: "0 where nothing else can be meant" }),
+            JOIN | LEAVE => {
+                return Err(FrameError { offset: offset + 1, expected: "0 where nothing else can be meant" });
+            }
             _ => {
                 let expected = "0 (a command), 1 (undo), 2 (redo), 3 (a join) or 4 (a leave)";
                 return Err(FrameError { offset, expected });

@@ -204,10 +204,9 @@ fn of(operation: &Operation<'_>) -> Option<Incarnation> {
         Operation::Begin { incarnation, .. }
         | Operation::Write { incarnation, .. }
         | Operation::Append { incarnation, .. } => Some(*incarnation),
-        Operation::Presence { .. }
-        | Operation::Expire { .. }
-        | Operation::Forget { .. }
-        | Operation::Grant { .. } => None,
+        Operation::Presence { .. } | Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => {
+            None
+        }
     }
 }
 

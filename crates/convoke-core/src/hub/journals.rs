@@ -18,10 +18,6 @@ use super::foundation::Reads;
 use super::links::Phase;
 use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
-use members::{Audience, Memberships};
-use presence::Announcements;
-pub(super) use waits::AwaitKey;
-use waits::{Returning, Wait};
 use crate::foundation::{RowKey, Ticket};
 use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
 use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, seq_from_key};
@@ -31,6 +27,10 @@ use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
 use crate::tree::slab::Slab;
+use members::{Audience, Memberships};
+use presence::Announcements;
+pub(super) use waits::AwaitKey;
+use waits::{Returning, Wait};
 
 /// The number of a follower in the hub. Used again, and so never kept beyond the follower.
 pub(super) type FollowKey = u32;

@@ -10,8 +10,8 @@ use super::{HubState, Timer};
 use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    COUNTERS, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS,
-    StatusReport, TOPICS, TopicReport, journal_report, node_report,
+    COUNTERS, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
+    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, journal_report, node_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -408,7 +408,8 @@ impl HubState {
             return 0;
         }
         let name = one.and_then(Pattern::as_name);
-        let alone = name.and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(FOLLOWERS).map(Name::parse));
+        let alone =
+            name.and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(FOLLOWERS).map(Name::parse));
         let journals = match alone {
             Some(alone) => alone.into_iter().collect(),
             None => self.journals_named(),

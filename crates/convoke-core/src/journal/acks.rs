@@ -112,8 +112,7 @@ mod tests {
             member("eve", Attendance::Gone, 0),
             member("ann", Attendance::Here, 7),
         ];
-        let mut by =
-            AppliedBy { seq: 7, reached: false, last: 9, members: 4, applied: 1, listed, returning: false };
+        let mut by = AppliedBy { seq: 7, reached: false, last: 9, members: 4, applied: 1, listed, returning: false };
         assert_eq!(
             by.to_string(),
             "entry 7 is applied by 1 of 4: `cai` is 4 behind, `dan` is away, 1 behind, `eve` is no member"

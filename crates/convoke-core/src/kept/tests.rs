@@ -459,12 +459,11 @@ fn journal_operation() -> impl Strategy<Value = Bytes> {
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended }.encode()
         },
     );
-    let presence = (journal, prop::sample::select(vec!["ann", "bob/1"]), any::<bool>()).prop_map(
-        |(journal, node, joined)| {
+    let presence =
+        (journal, prop::sample::select(vec!["ann", "bob/1"]), any::<bool>()).prop_map(|(journal, node, joined)| {
             let (journal, node) = (journal.as_bytes(), node.as_bytes());
             Operation::Presence { wall_ms: 7, journal, node, joined }.encode()
-        },
-    );
+        });
     prop_oneof![4 => append, 1 => presence]
 }
 

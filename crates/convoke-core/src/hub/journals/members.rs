@@ -159,7 +159,13 @@ impl HubState {
     }
 
     /// A follower that was taken out is gone; it `stays` a member if only its link is.
-    pub(super) fn audience_shrinks(&mut self, key: FollowKey, journal: &Name, member: Option<(&Name, u64)>, stays: bool) {
+    pub(super) fn audience_shrinks(
+        &mut self,
+        key: FollowKey,
+        journal: &Name,
+        member: Option<(&Name, u64)>,
+        stays: bool,
+    ) {
         let Some(audience) = self.followers.by_journal.get_mut(journal) else { return };
         audience.follows.remove(&key);
         let Some((node, applied)) = member else {

@@ -26,9 +26,7 @@ impl HubState {
         let joined = self.is_announced(journal, node);
         let ready = self.is_ready();
         let announcements = &mut self.followers.announcements;
-        if !ready
-            || announcements.on_the_way.contains(&pair)
-            || self.kept.journals.is_present(journal, node) == joined
+        if !ready || announcements.on_the_way.contains(&pair) || self.kept.journals.is_present(journal, node) == joined
         {
             return;
         }

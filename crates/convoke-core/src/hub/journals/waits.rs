@@ -101,7 +101,9 @@ impl HubState {
             Whom::All => Who::All,
             Whom::Quorum => Who::Quorum,
             Whom::Count(count) => Who::Count(count as usize),
-            Whom::Nodes(names) => Who::Nodes(names.iter().map(Name::from_bytes).collect::<Result<_, _>>().map_err(bad_name)?),
+            Whom::Nodes(names) => {
+                Who::Nodes(names.iter().map(Name::from_bytes).collect::<Result<_, _>>().map_err(bad_name)?)
+            }
         };
         let bytes = match &whom {
             Who::Nodes(names) => names.iter().map(|name| name.as_str().len() + NAME_BYTES).sum::<usize>() + WAIT_BYTES,
@@ -131,7 +133,8 @@ impl HubState {
 
     /// What a member of a journal has applied has changed; `None` before it was one, and when it is one no more.
     pub(super) fn waits_see(&mut self, journal: &Name, node: &Name, before: Option<u64>, after: Option<u64>) {
-        let Some(audience) = self.followers.by_journal.get(journal).filter(|audience| !audience.waits.is_empty()) else {
+        let Some(audience) = self.followers.by_journal.get(journal).filter(|audience| !audience.waits.is_empty())
+        else {
             return;
         };
         let to = before.max(after).unwrap_or(0);
@@ -157,7 +160,8 @@ impl HubState {
 
     fn check_waits(&mut self, journal: &Name) {
         let audience = self.followers.by_journal.get(journal);
-        let waits: Vec<AwaitKey> = audience.into_iter().flat_map(|audience| &audience.waits).map(|(_, key)| *key).collect();
+        let waits: Vec<AwaitKey> =
+            audience.into_iter().flat_map(|audience| &audience.waits).map(|(_, key)| *key).collect();
         waits.into_iter().for_each(|key| self.check_wait(key));
     }
 
@@ -230,7 +234,8 @@ impl HubState {
             Who::Nodes(names) => names.iter().map(stands).collect(),
             _ => all().map(stands).collect(),
         };
-        let has = |(_, attendance, applied): &(&Name, Attendance, u64)| *attendance != Attendance::Gone && *applied >= seq;
+        let has =
+            |(_, attendance, applied): &(&Name, Attendance, u64)| *attendance != Attendance::Gone && *applied >= seq;
         let (members, applied) = (asked.len(), asked.iter().filter(|one| has(one)).count());
         asked.sort_by_key(|one| has(one));
         let listed = asked.iter().map(|(node, attendance, applied)| (node.as_str().as_bytes(), *attendance, *applied));
