@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::peers::{Holding, Keeps, Peer};
 use crate::process::{self, Folder, Role};
@@ -11,6 +11,9 @@ use crate::workload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, SILENCE_MAX};
 
 /// Values of the table's row.
 const VALUES: usize = 100_000;
+
+/// Commands of the table's row.
+const COMMANDS: usize = 1_000_000;
 
 /// More would not fit the memory of a small machine.
 const VALUES_MAX: usize = 10_000_000;
@@ -46,6 +49,10 @@ pub(crate) enum Workload {
     Calls(usize),
     /// Durable sets, this many in flight.
     Sets(usize),
+    /// Durable commands of a journal, this many in flight.
+    Commands(usize),
+    /// A journal of this many commands: who comes late, who undoes, and the start of the hub.
+    Journal(usize),
     /// This many values, and somebody who comes late.
     Values(usize),
     /// One key, set and read, one request in flight; the hub keeps it in memory.
@@ -56,7 +63,7 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Events(16),
         Self::Events(128),
         Self::Events(1 << 10),
@@ -69,6 +76,10 @@ impl Workload {
         Self::Sets(1),
         Self::Sets(64),
         Self::Sets(256),
+        Self::Commands(1),
+        Self::Commands(64),
+        Self::Commands(256),
+        Self::Journal(COMMANDS),
         Self::SetAndGet,
         Self::Values(VALUES),
         Self::Idle(IDLE_LINKS),
@@ -82,6 +93,9 @@ impl Workload {
             Self::Echo => "echo".to_owned(),
             Self::Calls(in_flight) => format!("calls{in_flight}"),
             Self::Sets(in_flight) => format!("sets{in_flight}"),
+            Self::Commands(in_flight) => format!("commands{in_flight}"),
+            Self::Journal(COMMANDS) => "journal".to_owned(),
+            Self::Journal(count) => format!("journal{count}"),
             Self::Values(VALUES) => "values".to_owned(),
             Self::Values(count) => format!("values{count}"),
             Self::SetAndGet => "setget".to_owned(),
@@ -95,6 +109,7 @@ impl Workload {
         match name {
             "echo" => return Some(Self::Echo),
             "setget" => return Some(Self::SetAndGet),
+            "journal" => return Some(Self::Journal(COMMANDS)),
             "values" => return Some(Self::Values(VALUES)),
             "idle" => return Some(Self::Idle(IDLE_LINKS)),
             _ => {}
@@ -107,6 +122,8 @@ impl Workload {
             "group" => (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&number).then_some(Self::Group(number)),
             "calls" => within(IN_FLIGHT_MAX).then_some(Self::Calls(number)),
             "sets" => within(IN_FLIGHT_MAX).then_some(Self::Sets(number)),
+            "commands" => within(IN_FLIGHT_MAX).then_some(Self::Commands(number)),
+            "journal" => within(VALUES_MAX).then_some(Self::Journal(number)),
             "values" => within(VALUES_MAX).then_some(Self::Values(number)),
             "idle" => within(IDLE_LINKS_MAX).then_some(Self::Idle(number)),
             _ => None,
@@ -117,7 +134,7 @@ impl Workload {
     fn keeps(self) -> Keeps {
         match self {
             Self::Events(_) | Self::Group(_) | Self::Echo | Self::Calls(_) | Self::Idle(_) => Keeps::Nothing,
-            Self::Sets(_) => Keeps::OnDisk,
+            Self::Sets(_) | Self::Commands(_) | Self::Journal(_) => Keeps::OnDisk,
             Self::Values(_) | Self::SetAndGet => Keeps::InMemory,
         }
     }
@@ -211,7 +228,9 @@ pub(crate) fn measure(peer: &Peer, workload: Workload, seconds: Duration, parent
         Workload::Group(size) => events(&run, size, "share"),
         Workload::Echo => echo(&run),
         Workload::Calls(in_flight) => calls(&run, in_flight),
-        Workload::Sets(in_flight) => sets(&run, in_flight),
+        Workload::Sets(in_flight) => durable(&run, in_flight, "set"),
+        Workload::Commands(in_flight) => durable(&run, in_flight, "command"),
+        Workload::Journal(count) => journal(run, count),
         Workload::Values(count) => values(&run, count),
         Workload::SetAndGet => set_and_get(&run),
         Workload::Idle(_) => unreachable!("handled above"),
@@ -270,17 +289,22 @@ fn calls(run: &Run<'_>, in_flight: usize) -> io::Result<Vec<Figure>> {
     })
 }
 
-fn sets(run: &Run<'_>, in_flight: usize) -> io::Result<Vec<Figure>> {
+/// Sets or commands, which have roles of these names.
+fn durable(run: &Run<'_>, in_flight: usize, what: &str) -> io::Result<Vec<Figure>> {
     let before = run.cpu_time()?;
-    let result = numbers(&run.client("set", &in_flight.to_string())?.says("result", run.within())?)?;
+    let result = numbers(&run.client(what, &in_flight.to_string())?.says("result", run.within())?)?;
     let used = run.cpu_time()?.saturating_sub(before);
     let &[count, nanos, p50, _] = result.as_slice() else { return Err(not_understood(&result)) };
     let hub = *run.peer != Peer::Floor;
     let cost = if hub { per_message(used, count) } else { None };
-    let mut figures =
-        vec![Figure::new(format!("durable sets, {in_flight} in flight"), Unit::PerSecond, count / nanos * 1e9, cost)];
+    let mut figures = vec![Figure::new(
+        format!("durable {what}s, {in_flight} in flight"),
+        Unit::PerSecond,
+        count / nanos * 1e9,
+        cost,
+    )];
     if in_flight == 1 {
-        figures.push(Figure::new("durable set p50", Unit::Micros, p50 / 1e3, cost));
+        figures.push(Figure::new(format!("durable {what} p50"), Unit::Micros, p50 / 1e3, cost));
     }
     Ok(figures)
 }
@@ -295,6 +319,30 @@ fn values(run: &Run<'_>, count: usize) -> io::Result<Vec<Figure>> {
     let mut figures = vec![row("watched", watched)];
     if asked_for > 0.0 {
         figures.push(row("asked for", asked_for));
+    }
+    Ok(figures)
+}
+
+fn journal(run: Run<'_>, count: usize) -> io::Result<Vec<Figure>> {
+    let client = |role: &str, run: &Run<'_>| {
+        numbers(&run.client(role, &count.to_string())?.says("result", run.within() + PREPARE_MAX)?)
+    };
+    client("fill", &run)?;
+    let result = client("catch-up", &run)?;
+    let &[nanos] = result.as_slice() else { return Err(not_understood(&result)) };
+    let row = |what: &str| format!("{} commands: {what}", thousands(count));
+    let mut figures = vec![Figure::new(row("all of them, late"), Unit::Millis, nanos / 1e6, None)];
+    if *run.peer == Peer::Convoke {
+        let result = client("undo", &run)?;
+        let &[_, _, p50, p99] = result.as_slice() else { return Err(not_understood(&result)) };
+        figures.push(Figure::new(row("undo p50"), Unit::Micros, p50 / 1e3, None));
+        figures.push(Figure::new(row("undo p99"), Unit::Micros, p99 / 1e3, None));
+        let Run { peer, seconds, folder, addr: _, pid: _, _hub } = run;
+        // It is killed.
+        drop(_hub);
+        let started = Instant::now();
+        let _again = Run::start(peer, Keeps::OnDisk, seconds, folder)?;
+        figures.push(Figure::new(row("start after a kill"), Unit::Millis, started.elapsed().as_secs_f64() * 1e3, None));
     }
     Ok(figures)
 }

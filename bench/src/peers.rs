@@ -161,10 +161,13 @@ impl Peer {
             | (Self::Tonic | Self::Floor | Self::Nats { .. } | Self::AsyncNats { .. }, Workload::Calls(_))
             | (Self::Floor | Self::Nats { .. } | Self::AsyncNats { .. }, Workload::Events(_) | Workload::Echo)
             | (Self::AsyncNats { .. }, Workload::Group(_))
-            | (Self::Floor | Self::Redis { .. }, Workload::Sets(_))
+            | (Self::Floor | Self::Redis { .. }, Workload::Sets(_) | Workload::Commands(_))
+            | (Self::Redis { .. }, Workload::Journal(_))
             | (Self::Redis { .. } | Self::Nats { .. }, Workload::Values(_) | Workload::SetAndGet)
             | (Self::Floor | Self::Redis { .. } | Self::Nats { .. }, Workload::Idle(_)) => true,
-            (Self::Nats { version, .. }, Workload::Sets(_)) => jetstream::can_sync(version),
+            (Self::Nats { version, .. }, Workload::Sets(_) | Workload::Commands(_) | Workload::Journal(_)) => {
+                jetstream::can_sync(version)
+            }
             _ => false,
         }
     }
@@ -285,6 +288,45 @@ pub(crate) fn set(kind: &str, addr: &str, folder: &str, in_flight: usize, second
         "convoke" => convoke::set(addr, in_flight, seconds),
         "nats" => jetstream::set(addr, in_flight, seconds),
         "redis" => redis::set(addr, in_flight, seconds),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// Appends commands durably for `seconds`, always `in_flight` of them unanswered.
+pub(crate) fn command(kind: &str, addr: &str, folder: &str, in_flight: usize, seconds: Duration) -> io::Result<Tally> {
+    match kind {
+        "floor" => floor::set(folder, in_flight, seconds),
+        "convoke" => convoke::command(addr, in_flight, seconds),
+        "nats" => jetstream::command(addr, in_flight, seconds),
+        "redis" => redis::command(addr, in_flight, seconds),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// Makes a journal of `count` commands.
+pub(crate) fn fill(kind: &str, addr: &str, count: u64) -> io::Result<()> {
+    match kind {
+        "convoke" => convoke::fill(addr, count),
+        "nats" => jetstream::fill(addr, count),
+        "redis" => redis::fill(addr, count),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// Gets all commands of that journal, again and again for `seconds`; returns how long each time took.
+pub(crate) fn catch_up(kind: &str, addr: &str, count: u64, seconds: Duration) -> io::Result<Vec<Duration>> {
+    match kind {
+        "convoke" => convoke::catch_up(addr, count, seconds),
+        "nats" => jetstream::catch_up(addr, count, seconds),
+        "redis" => redis::catch_up(addr, count, seconds),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// With a replica of that journal: undoes the last command and does it again, one after the other, for `seconds`.
+pub(crate) fn undo(kind: &str, addr: &str, count: u64, seconds: Duration) -> io::Result<Tally> {
+    match kind {
+        "convoke" => convoke::undo(addr, count, seconds),
         _ => Err(unknown(kind)),
     }
 }

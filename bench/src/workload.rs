@@ -30,6 +30,9 @@ pub(crate) const SET_BYTES: usize = 32;
 /// Keys that are set one after the other: all have values after a moment, so that a set replaces one.
 pub(crate) const SET_KEYS: u64 = 1000;
 
+/// A command of a journal.
+pub(crate) const COMMAND_BYTES: usize = 32;
+
 /// Each of the many values that somebody who comes late gets.
 pub(crate) const VALUE_BYTES: usize = 100;
 

@@ -63,7 +63,7 @@ fn a_short_run_prints_every_row_and_writes_every_pass() {
 #[test]
 fn convoke_can_be_measured_in_every_row() {
     expect_figures(
-        "16,echo,calls1,calls8,sets1,sets8,setget,values1000,idle10",
+        "16,echo,calls1,calls8,sets1,sets8,commands1,commands8,journal1000,setget,values1000,idle10",
         &["convoke"],
         &[
             "1→1, 16 B",
@@ -72,6 +72,13 @@ fn convoke_can_be_measured_in_every_row() {
             "calls, 8 in flight",
             "durable sets, 1 in flight",
             "durable sets, 8 in flight",
+            "durable commands, 1 in flight",
+            "durable command p50",
+            "durable commands, 8 in flight",
+            "1,000 commands: all of them, late",
+            "1,000 commands: undo p50",
+            "1,000 commands: undo p99",
+            "1,000 commands: start after a kill",
             "set p50",
             "get p50",
             "set p50, in process",
@@ -106,7 +113,7 @@ fn a_peer_that_is_not_there_is_named_and_the_others_are_measured() {
 /// Only where they are installed: elsewhere it says so.
 #[test]
 fn servers_of_others_are_measured_where_they_are_installed() {
-    let rows = "16,calls8,sets8,setget,values1000,idle10";
+    let rows = "16,calls8,sets8,commands8,journal1000,setget,values1000,idle10";
     let output = bench(&["--passes", "1", "--seconds", "0.1", "--rows", rows, "--peers", "nats,redis"]);
     let problem = String::from_utf8_lossy(&output.stderr);
     if problem.contains("none of `nats,redis` is installed") {

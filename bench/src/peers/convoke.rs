@@ -1,6 +1,7 @@
 //! Convoke: the real `Hub` in a process of its own, and the real `Node` on both ends.
 
 mod calls;
+mod journals;
 mod kept;
 
 use std::io;
@@ -13,6 +14,7 @@ use convoke::{Event, Hub, HubOptions, Node, SubscribeOptions, Subscription, Watc
 use tokio::task::{JoinSet, LocalSet};
 
 pub(super) use calls::{answer, call};
+pub(super) use journals::{catch_up, command_for as command, fill, undo};
 pub(super) use kept::{set, set_and_get, set_and_get_in_process, values};
 
 use super::client::CONNECTING_MAX;

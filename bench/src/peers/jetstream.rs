@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Keeps;
 use super::client::Client;
 use super::nats::{Nats, subject};
-use crate::workload::{FILL_IN_FLIGHT, Limit, SET_BYTES, SET_KEYS, Tally, Topic, VALUE_BYTES, key};
+use crate::workload::{COMMAND_BYTES, FILL_IN_FLIGHT, Limit, SET_BYTES, SET_KEYS, Tally, Topic, VALUE_BYTES, key};
 
 /// The stream behind the keys.
 const STREAM: &str = "BENCH";
@@ -32,10 +32,15 @@ pub(super) fn can_sync(version: &str) -> bool {
 
 /// A link to a server with an empty stream that keeps the last value of each key.
 fn connect(addr: &str, keeps: Keeps) -> io::Result<Client<Nats>> {
+    connect_with(addr, keeps, 1)
+}
+
+/// A link to a server with an empty stream that keeps so many messages of each subject; −1 for all.
+fn connect_with(addr: &str, keeps: Keeps, each: i32) -> io::Result<Client<Nats>> {
     let mut client = Client::<Nats>::connect(addr, Topic::Ack)?;
     let storage = if keeps == Keeps::OnDisk { "file" } else { "memory" };
     let config = format!(
-        r#"{{"name":"{STREAM}","subjects":["kv.>"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":1,"storage":"{storage}","discard":"new","num_replicas":1,"allow_direct":true}}"#
+        r#"{{"name":"{STREAM}","subjects":["kv.>"],"retention":"limits","max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,"max_msgs_per_subject":{each},"storage":"{storage}","discard":"new","num_replicas":1,"allow_direct":true}}"#
     );
     ask(&mut client, &format!("$JS.API.STREAM.CREATE.{STREAM}"), &config)?;
     Ok(client)
@@ -73,6 +78,26 @@ pub(super) fn set(addr: &str, in_flight: usize, seconds: Duration) -> io::Result
     })
 }
 
+/// Adds messages to a stream that keeps all of them.
+pub(super) fn command(addr: &str, in_flight: usize, seconds: Duration) -> io::Result<Tally> {
+    add(addr, in_flight, Limit::Time(seconds))
+}
+
+pub(super) fn fill(addr: &str, count: u64) -> io::Result<()> {
+    add(addr, FILL_IN_FLIGHT, Limit::Count(count)).map(drop)
+}
+
+fn add(addr: &str, in_flight: usize, limit: Limit) -> io::Result<Tally> {
+    let mut client = connect_with(addr, Keeps::OnDisk, -1)?;
+    let line = line(0, COMMAND_BYTES);
+    client.pipeline(in_flight, limit, |_, bytes| bytes.extend_from_slice(&line))
+}
+
+/// Gets all messages of the stream with a consumer that is sent them, again and again.
+pub(super) fn catch_up(addr: &str, count: u64, seconds: Duration) -> io::Result<Vec<Duration>> {
+    all(addr, "all", COMMAND_BYTES, count, seconds)
+}
+
 /// Sets one key and reads it, one request in flight.
 pub(super) fn set_and_get(addr: &str, seconds: Duration) -> io::Result<(Tally, Tally)> {
     let mut client = connect(addr, Keeps::InMemory)?;
@@ -90,12 +115,17 @@ pub(super) fn values(addr: &str, count: u64, seconds: Duration) -> io::Result<Ve
     filler.pipeline(FILL_IN_FLIGHT, Limit::Count(count), |number, bytes| {
         bytes.extend_from_slice(&line(number, VALUE_BYTES));
     })?;
+    all(addr, "last_per_subject", VALUE_BYTES, count, seconds)
+}
+
+/// Gets what a consumer with this policy is sent: `count` messages of `size` bytes, again and again.
+fn all(addr: &str, policy: &str, size: usize, count: u64, seconds: Duration) -> io::Result<Vec<Duration>> {
     let mut times = Vec::new();
     let started = Instant::now();
     while times.is_empty() || started.elapsed() < seconds {
         let mut client = Client::<Nats>::connect(addr, Topic::Data)?;
         let body = format!(
-            r#"{{"stream_name":"{STREAM}","config":{{"deliver_subject":"{}","deliver_policy":"last_per_subject","filter_subject":"kv.>","ack_policy":"none","replay_policy":"instant","mem_storage":true,"num_replicas":1,"inactive_threshold":1000000000}}}}"#,
+            r#"{{"stream_name":"{STREAM}","config":{{"deliver_subject":"{}","deliver_policy":"{policy}","filter_subject":"kv.>","ack_policy":"none","replay_policy":"instant","mem_storage":true,"num_replicas":1,"inactive_threshold":1000000000}}}}"#,
             subject(Topic::Data)
         );
         let asked = Instant::now();
@@ -105,7 +135,7 @@ pub(super) fn values(addr: &str, count: u64, seconds: Duration) -> io::Result<Ve
         let mut received = 0;
         while received < count {
             client.turn(|payload| {
-                received += u64::from(payload.len() == VALUE_BYTES);
+                received += u64::from(payload.len() == size);
                 Ok(())
             })?;
         }

@@ -13,7 +13,8 @@ use super::Keeps;
 use super::client::{Client, Protocol, Step, open_idle};
 use crate::process::{self, Killed};
 use crate::workload::{
-    FILL_IN_FLIGHT, Limit, PAYLOAD_BYTES_MAX, SET_BYTES, SET_KEYS, SILENCE_MAX, Tally, Topic, VALUE_BYTES, key,
+    COMMAND_BYTES, FILL_IN_FLIGHT, Limit, PAYLOAD_BYTES_MAX, SET_BYTES, SET_KEYS, SILENCE_MAX, Tally, Topic,
+    VALUE_BYTES, key,
 };
 
 /// Where `install-peers` puts it, seen from this package.
@@ -60,8 +61,8 @@ fn not_understood(line: &[u8]) -> io::Error {
     io::Error::other(format!("redis-server sent `{}`", String::from_utf8_lossy(line)))
 }
 
-/// A command as bytes.
-fn command(words: &[&str]) -> Vec<u8> {
+/// A command of Redis as bytes.
+fn command_words(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len());
     for word in words {
         bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
@@ -118,18 +119,53 @@ pub(crate) fn serve(program: &str, keeps: Keeps, folder: &str, ready: impl FnOnc
 pub(super) fn set(addr: &str, in_flight: usize, seconds: Duration) -> io::Result<Tally> {
     let mut client = Client::<Redis>::connect(addr, Topic::Data)?;
     let value = ".".repeat(SET_BYTES);
-    let commands: Vec<Vec<u8>> = (0..SET_KEYS).map(|number| command(&["SET", &key(number), &value])).collect();
+    let commands: Vec<Vec<u8>> = (0..SET_KEYS).map(|number| command_words(&["SET", &key(number), &value])).collect();
     client.pipeline(in_flight, Limit::Time(seconds), |number, bytes| {
         bytes.extend_from_slice(&commands[(number % SET_KEYS) as usize]);
     })
 }
 
+/// Adds entries to a stream.
+pub(super) fn command(addr: &str, in_flight: usize, seconds: Duration) -> io::Result<Tally> {
+    add(addr, in_flight, Limit::Time(seconds))
+}
+
+pub(super) fn fill(addr: &str, count: u64) -> io::Result<()> {
+    add(addr, FILL_IN_FLIGHT, Limit::Count(count)).map(drop)
+}
+
+fn add(addr: &str, in_flight: usize, limit: Limit) -> io::Result<Tally> {
+    let mut client = Client::<Redis>::connect(addr, Topic::Data)?;
+    let line = command_words(&["XADD", "journal", "*", "c", &".".repeat(COMMAND_BYTES)]);
+    client.pipeline(in_flight, limit, |_, bytes| bytes.extend_from_slice(&line))
+}
+
+/// Gets all entries of the stream in their order with one command, again and again.
+pub(super) fn catch_up(addr: &str, count: u64, seconds: Duration) -> io::Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    let started = Instant::now();
+    while times.is_empty() || started.elapsed() < seconds {
+        let mut client = Client::<Redis>::connect(addr, Topic::Data)?;
+        let asked = Instant::now();
+        client.write(&command_words(&["XRANGE", "journal", "-", "+"]))?;
+        let mut received = 0;
+        while received < count {
+            client.turn(|payload| {
+                received += u64::from(payload.len() == COMMAND_BYTES);
+                Ok(())
+            })?;
+        }
+        times.push(asked.elapsed());
+    }
+    Ok(times)
+}
+
 /// Sets one key and reads it, one request in flight.
 pub(super) fn set_and_get(addr: &str, seconds: Duration) -> io::Result<(Tally, Tally)> {
     let mut client = Client::<Redis>::connect(addr, Topic::Data)?;
-    let bytes = command(&["SET", "k0", &".".repeat(SET_BYTES)]);
+    let bytes = command_words(&["SET", "k0", &".".repeat(SET_BYTES)]);
     let set = client.pipeline(1, Limit::Time(seconds / 2), |_, out| out.extend_from_slice(&bytes))?;
-    let bytes = command(&["GET", "k0"]);
+    let bytes = command_words(&["GET", "k0"]);
     let get = client.pipeline(1, Limit::Time(seconds / 2), |_, out| out.extend_from_slice(&bytes))?;
     Ok((set, get))
 }
@@ -140,14 +176,14 @@ pub(super) fn values(addr: &str, count: u64, seconds: Duration) -> io::Result<Ve
     let mut filler = Client::<Redis>::connect(addr, Topic::Data)?;
     let value = ".".repeat(VALUE_BYTES);
     filler.pipeline(FILL_IN_FLIGHT, Limit::Count(count), |number, bytes| {
-        bytes.extend_from_slice(&command(&["HSET", "bench", &key(number), &value]));
+        bytes.extend_from_slice(&command_words(&["HSET", "bench", &key(number), &value]));
     })?;
     let mut times = Vec::new();
     let started = Instant::now();
     while times.is_empty() || started.elapsed() < seconds {
         let mut client = Client::<Redis>::connect(addr, Topic::Data)?;
         let asked = Instant::now();
-        client.write(&command(&["HGETALL", "bench"]))?;
+        client.write(&command_words(&["HGETALL", "bench"]))?;
         let (mut received, mut of_size) = (0, 0);
         while received < 2 * count {
             client.turn(|payload| {
@@ -167,10 +203,10 @@ pub(super) fn values(addr: &str, count: u64, seconds: Duration) -> io::Result<Ve
 /// Opens links that subscribe to something, or to nothing.
 pub(super) fn idle(addr: &str, count: usize, subscribe: bool) -> io::Result<(Vec<Client<Redis>>, Duration)> {
     open_idle(addr, count, &|client| {
-        client.write(&command(&["PING"]))?;
+        client.write(&command_words(&["PING"]))?;
         while !client.turn(|_| Ok(()))? {}
         if subscribe {
-            client.write(&command(&["SUBSCRIBE", "bench"]))?;
+            client.write(&command_words(&["SUBSCRIBE", "bench"]))?;
             // Its word, its channel, and how many there are.
             let mut parts = 0;
             while parts < 3 {
@@ -207,6 +243,6 @@ mod tests {
 
     #[test]
     fn a_command_is_a_list_of_its_words() {
-        assert_eq!(command(&["GET", "k0"]), b"*2\r\n$3\r\nGET\r\n$2\r\nk0\r\n");
+        assert_eq!(command_words(&["GET", "k0"]), b"*2\r\n$3\r\nGET\r\n$2\r\nk0\r\n");
     }
 }

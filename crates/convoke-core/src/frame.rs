@@ -27,7 +27,7 @@ pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
-pub use journals::{Append, Appended, Back, Commands, Follow, FollowAs, Told};
+pub use journals::{Append, Appended, Back, Commands, Follow, FollowAs, Terms, Told};
 pub use kind::{KIND_OPTIONAL, Kind};
 pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;

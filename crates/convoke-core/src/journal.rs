@@ -8,10 +8,12 @@
 
 mod acks;
 mod replica;
+mod strategy;
 mod undo;
 
 pub use acks::{AppliedBy, Attendance, MemberApplied, Who};
 pub use replica::{Applied, Replica, State, Stuck};
+pub use strategy::{Strategy, Touches};
 pub(crate) use undo::Unit;
 pub use undo::{Scope, UndoList, UndoRefused};
 
@@ -21,7 +23,7 @@ use crate::name::Name;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deed {
     /// A command is done. `first` is the place of the first command of its group, all of which are undone as one; its own
-    /// if it is alone or the first.
+    /// if it is alone or the first; zero if it can never be undone.
     Do {
         /// The place of the first command of the group.
         first: u64,

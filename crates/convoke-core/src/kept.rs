@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
-pub(crate) use journals::{JournalId, Journals};
+pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
@@ -240,10 +240,10 @@ impl Kept {
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
                 self.trim();
             }
-            Operation::Presence { wall_ms, journal, node, joined } => {
+            Operation::Presence { wall_ms, journal, node, joined, strategy } => {
                 let name = |bytes| Name::from_bytes(bytes).map_err(|_| FrameError { offset: 0, expected: "a name" });
                 let (journal, node) = (name(journal)?, name(node)?);
-                applied.journal = self.journals.presence(&journal, &node, joined, wall_ms, &mut self.rows);
+                applied.journal = self.journals.presence((&journal, strategy), &node, joined, wall_ms, &mut self.rows);
                 applied.presence = Some((journal, node, joined));
             }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {

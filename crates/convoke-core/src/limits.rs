@@ -304,7 +304,14 @@ pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);
 /// some 200 bytes.
 pub const UNDO_UNITS_MAX: usize = 100_000;
 
-/// The same of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its oldest.
+/// Keys that a command or a group touches, as far as they are told apart; with more it counts as one that touches everything.
+/// What is known of four keys takes as much memory as a unit, and counts as one for [`UNDO_UNITS_ALL_MAX`].
+pub const TOUCHED_MAX: usize = 16;
+
+/// Entries that are named when they are in the way of an undo: enough to see what happened.
+pub const IN_THE_WAY_MAX: usize = 8;
+
+/// Units that can be undone, of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its oldest.
 pub const UNDO_UNITS_ALL_MAX: usize = 1_000_000;
 
 /// Journals of a hub.

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::frame::{Appended, Change, FrameError, Incarnation, Items, Reader};
+use crate::journal::Strategy;
 use crate::proof::TokenKey;
 
 /// The form in which operations are encoded. It is part of what is kept on disk.
@@ -76,6 +77,8 @@ pub(crate) enum Operation<'a> {
         /// The node.
         node: &'a [u8],
         joined: bool,
+        /// How the journal undoes if it is made now.
+        strategy: Strategy,
     },
     /// These keys lose their values, where these are still of these revisions: their time is over, or their node is gone.
     Expire { keys: Vec<(&'a [u8], u64)>, wall_ms: u64 },
@@ -130,12 +133,12 @@ impl<'a> Operation<'a> {
                 put_short(&mut out, journal);
                 appended.write(&mut out);
             }
-            Operation::Presence { wall_ms, journal, node, joined } => {
+            Operation::Presence { wall_ms, journal, node, joined, strategy } => {
                 out.push(PRESENCE);
                 out.extend_from_slice(&wall_ms.to_le_bytes());
                 put_short(&mut out, journal);
                 put_short(&mut out, node);
-                out.push(u8::from(*joined));
+                out.extend_from_slice(&[u8::from(*joined), strategy.number()]);
             }
             Operation::Expire { keys, wall_ms } => {
                 out.push(EXPIRE);
@@ -199,6 +202,10 @@ impl<'a> Operation<'a> {
                 journal: fields.short_bytes("a name")?,
                 node: fields.short_bytes("a name")?,
                 joined: fields.u8("whether it has joined")? != 0,
+                strategy: {
+                    let (offset, number) = (fields.offset(), fields.u8("a strategy")?);
+                    Strategy::from_number(number).ok_or(FrameError { offset, expected: "a strategy of undo" })?
+                },
             },
             BEGIN => Operation::Begin {
                 incarnation: incarnation(&mut fields)?,
@@ -257,7 +264,13 @@ mod tests {
             Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
             Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
             Operation::Forget { incarnation, unsettled: true },
-            Operation::Presence { wall_ms: 7, journal: b"room", node: b"ann/1", joined: true },
+            Operation::Presence {
+                wall_ms: 7,
+                journal: b"room",
+                node: b"ann/1",
+                joined: true,
+                strategy: Strategy::Refuse,
+            },
             Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Rules(vec!["allow publish cam/#"]) },
             Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Key(TokenKey::from_bytes([9; 32])) },
         ] {

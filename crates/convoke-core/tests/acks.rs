@@ -28,7 +28,7 @@ fn append(world: &mut World, who: usize, journal: &str, count: usize) {
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, follow_as: FollowAs) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), 0, [0; 16], follow_as).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), 0, [0; 16], follow_as, None).unwrap();
     world.settle();
     id
 }

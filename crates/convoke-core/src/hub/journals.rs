@@ -20,7 +20,8 @@ use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
 use crate::foundation::{RowKey, Ticket};
 use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
-use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, seq_from_key};
+use crate::journal::Strategy;
+use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, other_strategy, seq_from_key};
 use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
@@ -60,6 +61,8 @@ struct Follower {
     next: u64,
     /// The entry before is to have this hash, or the node knows another journal.
     check: Option<[u8; 16]>,
+    /// The journal must undo in this way.
+    strategy: Option<Strategy>,
     /// The node has applied everything up to here.
     applied: u64,
     /// Bytes that the node still takes.
@@ -79,6 +82,8 @@ enum Stop {
     Full,
     /// The node knows another journal.
     Diverged,
+    /// The node's state undoes in another way: first what it wants, then what the journal does.
+    Strategy(Strategy, Strategy),
 }
 
 impl Followers {
@@ -107,6 +112,12 @@ impl Followers {
     /// What waits take, in bytes.
     pub(super) fn waits_bytes(&self) -> usize {
         self.waits_bytes
+    }
+
+    /// How those who follow it want a journal to undo that is not there yet.
+    fn wanted_strategy(&self, journal: &Name) -> Strategy {
+        let follows = self.by_journal.get(journal).into_iter().flat_map(|audience| &audience.follows);
+        follows.filter_map(|key| self.all[*key].strategy).next().unwrap_or_default()
     }
 }
 
@@ -201,6 +212,7 @@ impl HubState {
             // The one that it has is looked at again, to see whether it is the same.
             next: if checks { follow.after } else { follow.after + 1 },
             check: checks.then_some(follow.hash),
+            strategy: follow.strategy,
             applied: 0,
             credit: i64::from(follow.window),
             told: false,
@@ -296,7 +308,9 @@ impl HubState {
             Some(journal) => {
                 let known = kept.journals.get(journal);
                 let mut stop = Stop::Waits;
-                if follower.next >= known.recent_first() {
+                if let Some(wanted) = follower.strategy.take().filter(|wanted| *wanted != known.strategy()) {
+                    stop = Stop::Strategy(wanted, known.strategy());
+                } else if follower.next >= known.recent_first() {
                     stop = follower.tell(known.recent(follower.next), &mut link.lanes.values);
                 } else if follower.reading.is_none() && follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
@@ -306,7 +320,9 @@ impl HubState {
                         stop = Stop::Full;
                     }
                 }
-                follower.tell_all(known.last(), &mut link.lanes.values);
+                if !matches!(stop, Stop::Strategy(..)) {
+                    follower.tell_all(known.last(), &mut link.lanes.values);
+                }
                 stop
             }
             None => {
@@ -319,6 +335,10 @@ impl HubState {
             Stop::Full if follower.credit > 0 => follower.turn = joined.turns.push(Asked::Follow(key)),
             Stop::Full | Stop::Waits => {}
             Stop::Diverged => self.follower_diverged(id, key),
+            Stop::Strategy(wanted, has) => {
+                let what = format!("follow `{}`", self.followers.all[key].journal);
+                self.refuse_follower(id, key, &other_strategy(&what, wanted, has));
+            }
         }
     }
 
@@ -337,25 +357,31 @@ impl HubState {
             follows.then_some(frames)
         });
         let stop = follower.tell(entries, &mut link.lanes.values);
-        if follower.next == next && !matches!(stop, Stop::Full | Stop::Diverged) {
+        if follower.next == next && matches!(stop, Stop::Waits) {
             let text = format!("entry {next} of `{}` is not where it was kept", follower.journal);
             return self.foundation_failed(Refusal::new(Code::StorageFailed, text));
         }
         match stop {
             Stop::Diverged => self.follower_diverged(id, key),
-            Stop::Full | Stop::Waits => self.follower_hungry(key),
+            Stop::Full | Stop::Waits | Stop::Strategy(..) => self.follower_hungry(key),
         }
     }
 
     fn follower_diverged(&mut self, id: LinkId, key: FollowKey) {
         let follower = &self.followers.all[key];
-        let (number, journal, had) = (follower.id, follower.journal.clone(), follower.next);
+        let (journal, had) = (follower.journal.clone(), follower.next);
         let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+        self.refuse_follower(id, key, &diverged(&journal, had, last));
+    }
+
+    /// A follower gets nothing more, and is told why.
+    fn refuse_follower(&mut self, id: LinkId, key: FollowKey, why: &Refusal) {
+        let number = self.followers.all[key].id;
         if let Some(joined) = self.links.joined(id) {
             joined.watches.remove(&number);
         }
         self.end_follow(key);
-        self.refuse(id, number, &diverged(&journal, had, last));
+        self.refuse(id, number, why);
     }
 }
 

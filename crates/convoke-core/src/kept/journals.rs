@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::rows::Rows;
 use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
-use crate::journal::{Deed, Scope, UndoList, UndoRefused, Unit};
-use crate::limits::{COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX};
+use crate::journal::{Deed, Scope, Strategy, Touches, UndoList, UndoRefused, Unit};
+use crate::limits::{
+    COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
+};
 use crate::name::Name;
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
@@ -21,6 +23,7 @@ pub(crate) type JournalId = u32;
 /// One journal.
 pub(crate) struct Journal {
     name: Name,
+    strategy: Strategy,
     last: u64,
     hash: [u8; 16],
     undo: UndoList,
@@ -48,6 +51,11 @@ pub(crate) struct Journals {
 impl Journal {
     pub(crate) fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// How it undoes.
+    pub(crate) fn strategy(&self) -> Strategy {
+        self.strategy
     }
 
     /// The place of its last entry; zero if it has none.
@@ -128,8 +136,23 @@ impl Journals {
         let (name, author) = (Name::from_bytes(name).map_err(bad)?, Name::from_bytes(author).map_err(bad)?);
         let known = self.find(&name);
         let last = known.map_or(0, |id| self.get(id).last);
+        let mut strategy = Strategy::default();
+        let mut touches = None;
         let deeds: Vec<(Deed, Encoding, &[u8])> = match appended {
-            Appended::Commands { commands, expect_last } => {
+            Appended::Commands { commands, expect_last, terms } => {
+                let has = known.map(|id| self.get(id).strategy);
+                strategy = has.or(terms.strategy).unwrap_or_default();
+                if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
+                    return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
+                }
+                if terms.lasting && strategy != Strategy::Compensate {
+                    let text = format!(
+                        "append to `{name}`: it undoes by {strategy}, and only where it is by compensate can a command be \
+                         one that is never undone"
+                    );
+                    return Err(Refusal::new(Code::BadRequest, text));
+                }
+                touches = (strategy == Strategy::Refuse).then(|| terms.touches());
                 if expect_last.is_some_and(|expected| expected != last) {
                     let text = format!("append to `{name}`: expected {}, and {}", is_last(*expect_last), is_now(last));
                     return Err(Refusal::new(Code::Conflict, text));
@@ -145,7 +168,8 @@ impl Journals {
                         format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
                     return Err(Refusal::new(Code::Limit, text));
                 }
-                commands.iter().map(|(encoding, payload)| (Deed::Do { first: last + 1 }, encoding, payload)).collect()
+                let deed = Deed::Do { first: if terms.lasting { 0 } else { last + 1 } };
+                commands.iter().map(|(encoding, payload)| (deed, encoding, payload)).collect()
             }
             Appended::Undo(back) | Appended::Redo(back) => {
                 let undoes = matches!(appended, Appended::Undo(_));
@@ -162,10 +186,11 @@ impl Journals {
                 vec![(deed, Encoding::Raw, &[])]
             }
         };
-        let id = known.unwrap_or_else(|| self.make(name));
+        let id = known.unwrap_or_else(|| self.make(name, strategy));
         let count = deeds.len() as u32;
         for (deed, encoding, payload) in deeds {
-            self.push(id, &author, wall_ms, deed, (encoding, payload), rows);
+            // What they touch is said of all of them with the first.
+            self.push(id, &author, wall_ms, (deed, touches.take()), (encoding, payload), rows);
         }
         rows.put_journal(id, &self.all[&id]);
         Ok((id, last + 1, count))
@@ -175,7 +200,7 @@ impl Journals {
     /// none, also for lack of room.
     pub(super) fn presence(
         &mut self,
-        name: &Name,
+        (name, strategy): (&Name, Strategy),
         node: &Name,
         joined: bool,
         wall_ms: u64,
@@ -185,7 +210,7 @@ impl Journals {
         if self.is_present(name, node) == joined || (known.is_none() && self.all.len() >= JOURNALS_MAX) {
             return None;
         }
-        let id = known.unwrap_or_else(|| self.make(name.clone()));
+        let id = known.unwrap_or_else(|| self.make(name.clone(), strategy));
         let present = &mut self.all.get_mut(&id).expect("it was found or made").present;
         if joined {
             present.insert(node.clone());
@@ -194,7 +219,7 @@ impl Journals {
         }
         rows.put_present(id, node, joined);
         let deed = if joined { Deed::Join } else { Deed::Leave };
-        self.push(id, node, wall_ms, deed, (Encoding::Raw, &[]), rows);
+        self.push(id, node, wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
         rows.put_journal(id, &self.all[&id]);
         Some(id)
     }
@@ -204,12 +229,12 @@ impl Journals {
         self.find(name).is_some_and(|id| self.get(id).present.contains(node))
     }
 
-    fn make(&mut self, name: Name) -> JournalId {
+    fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
         let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
         self.by_name.insert(name.clone(), id);
         let undo = UndoList::noting(UNDO_UNITS_MAX);
         let (present, recent) = (BTreeSet::new(), VecDeque::new());
-        self.all.insert(id, Journal { name, last: 0, hash: [0; 16], undo, present, recent });
+        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent });
         id
     }
 
@@ -218,7 +243,7 @@ impl Journals {
         id: JournalId,
         author: &Name,
         wall_ms: u64,
-        deed: Deed,
+        (deed, touches): (Deed, Option<Touches>),
         payload: (Encoding, &[u8]),
         rows: &mut Rows,
     ) {
@@ -232,14 +257,20 @@ impl Journals {
         Told::set_hash(&mut frames, &journal.hash);
         let frames = Bytes::from(frames);
         rows.put_entry(id, seq, &frames);
-        let before = journal.undo.len();
+        let before = journal.undo.weight();
         journal.undo.apply(seq, author, deed);
-        self.units = self.units + journal.undo.len() - before;
-        if self.units > UNDO_UNITS_ALL_MAX && journal.undo.len() > 1 {
+        if let Some(touches) = touches {
+            journal.undo.touches(seq, touches);
+        }
+        let others = self.units - before;
+        while others + journal.undo.weight() > UNDO_UNITS_ALL_MAX
+            && journal.undo.weight() > before
+            && journal.undo.len() > 1
+        {
             // Who appends pays for it: what all know of is no more than before.
-            self.units -= 1;
             journal.undo.forget_first();
         }
+        self.units = others + journal.undo.weight();
         for first in journal.undo.take_changed() {
             rows.put_unit(id, first, journal.undo.unit(first));
         }
@@ -261,11 +292,14 @@ impl Journals {
         let id = fields.u32("a number")?;
         let (last, horizon) = (fields.u64("a place")?, fields.u64("a place")?);
         let hash = fields.array("a hash of 16 bytes")?;
+        let offset = fields.offset();
+        let strategy = Strategy::from_number(fields.u8("a strategy")?)
+            .ok_or(FrameError { offset, expected: "1 (replay), 2 (refuse) or 3 (compensate)" })?;
         fields.end()?;
         let mut undo = UndoList::noting(UNDO_UNITS_MAX);
         undo.forget_before(horizon);
         let (present, recent) = (BTreeSet::new(), VecDeque::new());
-        self.all.insert(id, Journal { name: name.clone(), last, hash, undo, present, recent });
+        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent });
         self.by_name.insert(name, id);
         Ok(())
     }
@@ -297,8 +331,9 @@ impl Journals {
         }
         for ((id, first), unit) in std::mem::take(&mut self.restored) {
             if let Some(journal) = self.all.get_mut(&id) {
+                let before = journal.undo.weight();
                 journal.undo.restore(first, &unit);
-                self.units += 1;
+                self.units += journal.undo.weight() - before;
             }
         }
     }
@@ -314,6 +349,7 @@ impl Journal {
         row.extend_from_slice(&self.last.to_le_bytes());
         row.extend_from_slice(&self.undo.horizon().to_le_bytes());
         row.extend_from_slice(&self.hash);
+        row.push(self.strategy.number());
         row.into()
     }
 }
@@ -328,7 +364,14 @@ impl Unit {
         let mut row = vec![what];
         row.extend_from_slice(&place.to_le_bytes());
         put_short(&mut row, self.author.as_str().as_bytes());
-        row.extend_from_slice(by.as_bytes());
+        put_short(&mut row, by.as_bytes());
+        if let Some(touches) = &self.touches {
+            // Nothing behind the mark for everything.
+            row.push(u8::from(touches.hashes().is_none()));
+            for hash in touches.hashes().unwrap_or_default() {
+                row.extend_from_slice(&hash.to_le_bytes());
+            }
+        }
         row.into()
     }
 
@@ -338,14 +381,42 @@ impl Unit {
         let what = fields.u8("how a command stands")?;
         let place = fields.u64("a place")?;
         let author = name(fields.short_bytes("a name")?)?;
+        let by = fields.short_bytes("a name")?;
         let undone = match what {
             0 => None,
-            1 => Some(Some(name(fields.rest())?)),
+            1 => Some(Some(name(by)?)),
             2 => Some(None),
             _ => return Err(FrameError { offset: 0, expected: "0 (done), 1 (undone) or 2 (undone for good)" }),
         };
-        Ok(Unit { author, place, undone })
+        let mut touches = None;
+        if !fields.is_empty() {
+            let everything = fields.u8("whether everything is touched")? != 0;
+            let mut hashes = Vec::new();
+            while !fields.is_empty() {
+                hashes.push(fields.u64("the hash of a key")?);
+            }
+            touches = Some(Touches::from_hashes((!everything).then(|| hashes.into_iter())));
+        }
+        Ok(Unit { author, place, undone, touches })
     }
+}
+
+fn in_the_way(places: &[u64]) -> String {
+    let more = if places.len() < IN_THE_WAY_MAX { "" } else { " and perhaps more" };
+    let places = places.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "others have gone on from it: their entries {places}{more} touch the same; they are to be undone first, or to stay \
+         with it"
+    )
+}
+
+/// Why a journal does not serve a program whose state undoes otherwise.
+pub(crate) fn other_strategy(what: &str, wanted: Strategy, has: Strategy) -> Refusal {
+    let text = format!(
+        "{what}: it undoes by {has} since its first entry, and this program by {wanted}; take another journal, or a state \
+         with the same strategy"
+    );
+    Refusal::new(Code::BadRequest, text)
 }
 
 /// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
@@ -377,7 +448,8 @@ fn refused(what: &str, journal: &Name, why: UndoRefused, back: &Back) -> Refusal
         UndoRefused::Horizon { first } => {
             (Code::UndoHorizon, format!("it is too far back: entries before {first} stay as they are"))
         }
-        UndoRefused::NoCommand => (Code::BadRequest, "no command or group begins there".to_owned()),
+        UndoRefused::NoCommand => (Code::BadRequest, "no command or group that can be undone begins there".to_owned()),
+        UndoRefused::InTheWay { places } => (Code::UndoConflict, in_the_way(&places)),
     };
     Refusal::new(code, format!("{what}{target} in `{journal}`: {why}"))
 }

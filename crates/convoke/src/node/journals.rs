@@ -270,7 +270,7 @@ impl Node {
     pub async fn entries_with(&self, journal: impl AsRef<str>, options: EntriesOptions) -> Result<Entries, Error> {
         let journal = Name::parse(journal.as_ref())?;
         let (after, follow_as) = (options.after, options.follow_as());
-        let (id, answer) = self.handle.shared.ask(|state| state.follow(journal, after, [0; 16], follow_as))?;
+        let (id, answer) = self.handle.shared.ask(|state| state.follow(journal, after, [0; 16], follow_as, None))?;
         let entries = Entries { node: self.clone(), id, after, ended: false };
         answer.await.map_err(|_| left(self.name()))??;
         Ok(entries)

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::encoded;
 use crate::frame::*;
-use crate::journal::Deed;
+use crate::journal::{Deed, Touches};
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::outgoing::SlowPolicy;
 use crate::payload::{Encoding, Headers as Pairs};
@@ -126,6 +126,8 @@ impl Made {
         let ((numbered, named), items, content) = (self.lagged(), self.items(), self.content());
         let commands =
             Commands::encode([(self.encoding(), &self.bytes[..]), (Encoding::Raw, text.as_bytes())].into_iter());
+        let touched = Terms::hashes(&Touches::keys(self.bytes.chunks(3)));
+        let strategy = crate::journal::Strategy::ALL.get(id as usize % 5).copied();
         let content = Content { encoding: self.encoding(), headers: flag, bytes: &content };
         let names = Nodes::encode([&self.bytes[..], text.as_bytes()].into_iter());
         let attendance = [Attendance::Gone, Attendance::Away, Attendance::Here][id as usize % 3];
@@ -143,6 +145,7 @@ impl Made {
                     0 => Appended::Commands {
                         commands: Commands::encoded(&commands),
                         expect_last: flag.then_some(*long / 2),
+                        terms: Terms::new(strategy, flag, touched.as_deref()),
                     },
                     1 => Appended::Undo(back),
                     _ => Appended::Redo(back),
@@ -152,7 +155,8 @@ impl Made {
             Kind::Follow => {
                 let hash = array[..16].try_into().unwrap();
                 let follow_as = [FollowAs::Observer, FollowAs::Member, FollowAs::Announced][id as usize % 3];
-                Frame::Follow(Follow { id, follow_as, window: !id, after: *long, hash, journal: &self.bytes })
+                let (window, after) = (!id, *long);
+                Frame::Follow(Follow { id, follow_as, window, after, hash, strategy, journal: &self.bytes })
             }
             Kind::Entry => {
                 let hash = array[..16].try_into().unwrap();

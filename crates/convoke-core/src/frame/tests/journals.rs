@@ -2,7 +2,7 @@
 
 use super::{encoded, hex, sentence};
 use crate::frame::*;
-use crate::journal::Deed;
+use crate::journal::{Deed, Strategy};
 use crate::payload::Encoding;
 
 const BACK: Back = Back { everyone: false, target: None, expect_top: None };
@@ -12,10 +12,25 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
     let commands = Commands::encoded(commands.leak());
     let append = |appended| Frame::Append(Append { cseq: 7, settled: 5, journal: b"todo", appended });
     let appends = [
-        (Appended::Commands { commands, expect_last: None }, "00 ffffffffffffffff 0200 02 02000000 3432 00 00000000"),
         (
-            Appended::Commands { commands, expect_last: Some(3) },
-            "00 0300000000000000 0200 02 02000000 3432 00 00000000",
+            Appended::Commands { commands, expect_last: None, terms: Terms::default() },
+            "00 ffffffffffffffff 00 00 ff 0200 02 02000000 3432 00 00000000",
+        ),
+        (
+            Appended::Commands {
+                commands,
+                expect_last: Some(3),
+                terms: Terms::new(Some(Strategy::Refuse), false, Some(b"12345678ABCDEFGH")),
+            },
+            "00 0300000000000000 02 00 02 3132333435363738 4142434445464748 0200 02 02000000 3432 00 00000000",
+        ),
+        (
+            Appended::Commands {
+                commands,
+                expect_last: None,
+                terms: Terms::new(Some(Strategy::Compensate), true, Some(b"")),
+            },
+            "00 ffffffffffffffff 03 01 00 0200 02 02000000 3432 00 00000000",
         ),
         (Appended::Undo(BACK), "01 00 ffffffffffffffff ffffffffffffffff"),
         (
@@ -32,12 +47,12 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         })
         .collect();
     for (follow_as, number) in [(FollowAs::Observer, "00"), (FollowAs::Member, "01"), (FollowAs::Announced, "02")] {
-        let (after, hash) = (9, [0xab; 16]);
-        let follow = Follow { id: 7, follow_as, window: 0x0001_0000, after, hash, journal: b"todo" };
+        let (after, hash, strategy) = (9, [0xab; 16], Some(Strategy::Compensate));
+        let follow = Follow { id: 7, follow_as, window: 0x0001_0000, after, hash, strategy, journal: b"todo" };
         let hash = "abababababababababababababababab";
         all.push((
             Frame::Follow(follow),
-            format!("2f000000 41 00 0000 07000000 {number} 00000100 0900000000000000 {hash} 0400 746f646f"),
+            format!("30000000 41 00 0000 07000000 {number} 00000100 0900000000000000 {hash} 03 0400 746f646f"),
         ));
     }
     let entry = Told {
@@ -144,8 +159,20 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "expected 0 (commands), 1 (undo) or 2 (redo) at byte 27 of a frame",
         ),
         (
-            "26000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0000",
-            "expected 1 to 256 commands at byte 36 of a frame",
+            "29000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0000ff 0000",
+            "expected 1 to 256 commands at byte 39 of a frame",
+        ),
+        (
+            "27000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0400ff",
+            "expected 0 (as it is), 1 (replay), 2 (refuse) or 3 (compensate) at byte 36 of a frame",
+        ),
+        (
+            "27000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0302ff",
+            "expected 0 (can be undone) or 1 (never) at byte 37 of a frame",
+        ),
+        (
+            "27000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 030011",
+            "expected 0 to 16 keys, or 255 (everything) at byte 38 of a frame",
         ),
         (
             "2d000000 40 00 0000 0500000000000000 0000000000000000 0100 61 01 02 ffffffffffffffff ffffffffffffffff",

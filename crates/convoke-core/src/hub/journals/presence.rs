@@ -34,8 +34,9 @@ impl HubState {
             return self.announce_later(pair);
         }
         announcements.on_the_way.insert(pair);
+        let strategy = self.followers.wanted_strategy(journal);
         let (journal, node) = (journal.as_str().as_bytes(), node.as_str().as_bytes());
-        self.conversation.append(&Operation::Presence { wall_ms: self.wall_ms(), journal, node, joined });
+        self.conversation.append(&Operation::Presence { wall_ms: self.wall_ms(), journal, node, joined, strategy });
     }
 
     fn announce_later(&mut self, pair: (Name, Name)) {
