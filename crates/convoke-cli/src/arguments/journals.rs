@@ -63,8 +63,23 @@ pub(crate) struct AppendArguments {
     #[arg(long, value_name = "SEQ")]
     pub(crate) if_last: Option<u64>,
 
+    /// Only if the journal undoes like this; if it is made now, it does
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) strategy: Option<StrategyArgument>,
+
     #[command(flatten)]
     pub(crate) node: NodeArguments,
+}
+
+/// How a journal undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyArgument {
+    /// As if the command had never been done
+    Replay,
+    /// The same, unless others have gone on from it
+    Refuse,
+    /// By its inverse, now
+    Compensate,
 }
 
 #[derive(Args, Debug)]

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Deed, Entries, Entry, Missed, Name, Node, Payload, Scope, UndoOptions};
+use convoke::{AppendOptions, Deed, Entries, Entry, Missed, Name, Node, Payload, Scope, Strategy, UndoOptions};
 use serde::Serialize;
 
 use crate::arguments::{
     AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments,
-    ScopeArgument, ShowArguments,
+    ScopeArgument, ShowArguments, StrategyArgument,
 };
 use crate::exit::{Exit, Failure};
 use crate::join::{done_within, with_node, within};
@@ -48,7 +48,13 @@ async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Re
     with_node(&arguments.node, signals, async |node| {
         let what = format!("append to `{journal}`");
         let commands = [command];
-        let done = node.append_payloads(journal.as_str(), &commands, arguments.if_last);
+        let strategy = arguments.strategy.map(|strategy| match strategy {
+            StrategyArgument::Replay => Strategy::Replay,
+            StrategyArgument::Refuse => Strategy::Refuse,
+            StrategyArgument::Compensate => Strategy::Compensate,
+        });
+        let options = AppendOptions { expect_last: arguments.if_last, strategy };
+        let done = node.append_with(journal.as_str(), &commands, &options);
         say_appended(&journal, done_within(&arguments.node, &what, done).await?, json)
     })
     .await
