@@ -318,6 +318,24 @@ pub const UNDO_UNITS_ALL_MAX: usize = 1_000_000;
 /// Journals of a hub.
 pub const JOURNALS_MAX: usize = 10_000;
 
+/// Members of all journals of a hub, each node counted once for each journal that it is a member of: 64 MiB.
+pub const JOURNAL_MEMBERS_MAX: usize = 1 << 18;
+
+/// Members of one journal that a hub lists.
+pub const JOURNAL_MEMBERS_LISTED_MAX: usize = 4096;
+
+/// Waits of one link for what members of journals have applied.
+pub const AWAITS_PER_LINK_MAX: usize = 1024;
+
+/// What all such waits of a hub take, in bytes.
+pub const AWAITS_BYTES_MAX: usize = 64 << 20;
+
+/// Nodes that one such wait names: with the longest names they fit into a frame.
+pub const AWAIT_NODES_MAX: usize = 100;
+
+/// How long such a wait can be.
+pub const AWAIT_TIME_MAX: Duration = Duration::from_secs(3600);
+
 /// One command, in bytes; the same as a value.
 pub const COMMAND_BYTES_MAX: usize = VALUE_BYTES_MAX;
 

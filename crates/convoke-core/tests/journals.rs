@@ -5,7 +5,7 @@ mod pair;
 
 use std::ops::Range;
 
-use convoke_core::frame::{Back, Terms};
+use convoke_core::frame::{Back, FollowAs, Terms};
 use convoke_core::journal::{Deed, Entry, Strategy, Touches};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Code, Encoding, Name, NodeConfig, Payload, Peer, TokenKey};
@@ -72,7 +72,7 @@ fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64,
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], true, None).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], FollowAs::Member, None).unwrap();
     world.settle();
     id
 }
@@ -253,7 +253,7 @@ fn how_a_journal_undoes_is_fixed_by_its_first_entry() {
     let mut world = World::new(2);
     let all = || (false, Touches::everything());
     let follow = |world: &mut World, journal: &str, strategy| {
-        let id = world.nodes[1].state.follow(name(journal), 0, [0; 16], false, Some(strategy)).unwrap();
+        let id = world.nodes[1].state.follow(name(journal), 0, [0; 16], FollowAs::Observer, Some(strategy)).unwrap();
         world.settle();
         id
     };
@@ -313,12 +313,12 @@ fn who_knows_another_journal_is_told() {
     let good = follow(&mut world, 1, "todo", 0);
     assert_eq!(numbers(&mut world, 1, good).len(), 3);
     let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
-    let id = world.nodes[1].state.follow(name("todo"), seq, hash, false, None).unwrap();
+    let id = world.nodes[1].state.follow(name("todo"), seq, hash, FollowAs::Observer, None).unwrap();
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
     for (after, hash) in [(9, hash), (3, [7; 16])] {
-        let id = world.nodes[1].state.follow(name("todo"), after, hash, false, None).unwrap();
+        let id = world.nodes[1].state.follow(name("todo"), after, hash, FollowAs::Observer, None).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
         assert_eq!(why.code, Code::Diverged, "{why}");
@@ -351,7 +351,7 @@ fn the_rights_of_journals_are_their_own() {
         assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
     }
     for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
-        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], false, None).unwrap();
+        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], FollowAs::Observer, None).unwrap();
         world.settle();
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");

@@ -12,6 +12,8 @@ const ANY: u64 = u64::MAX;
 const COMMANDS: u8 = 0;
 const UNDO: u8 = 1;
 const REDO: u8 = 2;
+const JOIN: u8 = 3;
+const LEAVE: u8 = 4;
 
 /// What a node wants to append to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,13 +267,30 @@ impl<'a> Append<'a> {
     }
 }
 
+/// As what a node follows a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FollowAs {
+    /// It only reads.
+    #[default]
+    Observer = 0,
+    /// It is one of those whose acknowledgement counts.
+    Member = 1,
+    /// The same, and entries of the journal say when it has become one and when it is one no more.
+    Announced = 2,
+}
+
+impl FollowAs {
+    const ALL: [FollowAs; 3] = [FollowAs::Observer, FollowAs::Member, FollowAs::Announced];
+}
+
 /// A node follows a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Follow<'a> {
     /// The node's number for it and for the answer.
     pub id: u32,
-    /// It is one of those whose acknowledgement counts.
-    pub member: bool,
+    /// As what.
+    pub follow_as: FollowAs,
     /// Bytes of Entry frames that may be on their way before the node says Taken.
     pub window: u32,
     /// The node has every entry up to this one.
@@ -288,14 +307,12 @@ impl<'a> Follow<'a> {
     pub(super) fn read(mut fields: Reader<'a>) -> Result<Follow<'a>, FrameError> {
         let id = fields.u32("a number")?;
         let offset = fields.offset();
-        let member = match fields.u8("whether it is a member")? {
-            0 => false,
-            1 => true,
-            _ => return Err(FrameError { offset, expected: "0 (observer) or 1 (member)" }),
-        };
+        let number = fields.u8("as what it follows")?;
+        let expected = "0 (an observer), 1 (a member) or 2 (a member that is announced)";
+        let follow_as = *FollowAs::ALL.get(usize::from(number)).ok_or(FrameError { offset, expected })?;
         let follow = Follow {
             id,
-            member,
+            follow_as,
             window: fields.u32("a window")?,
             after: fields.u64("a place")?,
             hash: fields.array("a hash of 16 bytes")?,
@@ -309,7 +326,7 @@ impl<'a> Follow<'a> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         write(out, Kind::Follow, |out| {
             put_u32(out, self.id);
-            out.push(u8::from(self.member));
+            out.push(self.follow_as as u8);
             put_u32(out, self.window);
             out.extend_from_slice(&self.after.to_le_bytes());
             out.extend_from_slice(&self.hash);
@@ -319,7 +336,7 @@ impl<'a> Follow<'a> {
     }
 }
 
-/// What an entry says, as it is encoded: 0 (a command), 1 (undo) or 2 (redo), and a place.
+/// What an entry says, as it is encoded: a number for what it is, and a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told<'a> {
     /// The number of the follower.
@@ -334,7 +351,7 @@ pub struct Told<'a> {
     pub deed: crate::journal::Deed,
     /// Who is answerable for it, not validated.
     pub author: &'a [u8],
-    /// The command; nothing in an undo or redo.
+    /// The command; nothing in all others.
     pub payload: (Encoding, &'a [u8]),
 }
 
@@ -357,7 +374,15 @@ impl<'a> Told<'a> {
             COMMANDS => Deed::Do { first: place },
             UNDO => Deed::Undo(place),
             REDO => Deed::Redo(place),
-            _ => return Err(FrameError { offset, expected: "0 (a command), 1 (undo) or 2 (redo)" }),
+            JOIN if place == 0 => Deed::Join,
+            LEAVE if place == 0 => Deed::Leave,
+            JOIN | LEAVE => {
+                return Err(FrameError { offset: offset + 1, expected: "0 where nothing else can be meant" });
+            }
+            _ => {
+                let expected = "0 (a command), 1 (undo), 2 (redo), 3 (a join) or 4 (a leave)";
+                return Err(FrameError { offset, expected });
+            }
         };
         let author = fields.short_bytes("a name")?;
         Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
@@ -370,6 +395,8 @@ impl<'a> Told<'a> {
             Deed::Do { first } => (COMMANDS, first),
             Deed::Undo(place) => (UNDO, place),
             Deed::Redo(place) => (REDO, place),
+            Deed::Join => (JOIN, 0),
+            Deed::Leave => (LEAVE, 0),
         };
         let mut fields = self.id.to_le_bytes().to_vec();
         fields.extend_from_slice(&self.seq.to_le_bytes());

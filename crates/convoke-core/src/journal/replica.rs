@@ -123,6 +123,11 @@ pub enum Applied<O> {
         /// How many commands.
         again: usize,
     },
+    /// The author, a node, has become a member of the journal, or is one no more. The state is as it was.
+    Presence {
+        /// It has become one.
+        joined: bool,
+    },
     /// What began at this place is undone or done again, and these are the outputs of the inverses, in the order in which they
     /// were applied, or of the commands that were applied once more.
     Compensated {
@@ -216,7 +221,7 @@ impl<S: State> Replica<S> {
             (Applied::Compensated { first, .. }, _) => {
                 self.known.range(self.unit(*first)).map(|known| &known.command).collect()
             }
-            (Applied::Changed { .. } | Applied::NoInverse { .. }, _) => Vec::new(),
+            (Applied::Changed { .. } | Applied::NoInverse { .. } | Applied::Presence { .. }, _) => Vec::new(),
         }
     }
 
@@ -266,6 +271,10 @@ impl<S: State> Replica<S> {
                 } else {
                     Applied::NoInverse { first }
                 }
+            }
+            Deed::Join | Deed::Leave => {
+                self.seq = entry.seq;
+                Applied::Presence { joined: entry.deed == Deed::Join }
             }
         };
         Ok(applied)

@@ -324,8 +324,9 @@ impl UndoList {
     /// hub gives a place to such an entry.
     pub fn apply(&mut self, seq: u64, author: &Name, deed: Deed) {
         match deed {
-            // Of a group the others say nothing new.
+            // Of a group the others say nothing new; and who comes and goes cannot be undone.
             Deed::Do { first } if first != seq && first != 0 => {}
+            Deed::Join | Deed::Leave => {}
             Deed::Do { first } => {
                 let author = self.author(author);
                 while let Some((place, first)) = last_of(&self.undone_by, author) {

@@ -2,7 +2,7 @@
 //!
 //! Older entries are only in the foundation, and read from there by who follows from far back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -27,6 +27,8 @@ pub(crate) struct Journal {
     last: u64,
     hash: [u8; 16],
     undo: UndoList,
+    /// Nodes of which it says that they are members.
+    present: BTreeSet<Name>,
     /// The frames of its last entries, as they are for follower 0.
     recent: VecDeque<Bytes>,
 }
@@ -43,6 +45,7 @@ pub(crate) struct Journals {
     units: usize,
     /// Rows that came before those of their journals.
     restored: BTreeMap<(JournalId, u64), Unit>,
+    restored_present: BTreeSet<(JournalId, Name)>,
 }
 
 impl Journal {
@@ -58,6 +61,21 @@ impl Journal {
     /// The place of its last entry; zero if it has none.
     pub(crate) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// The hash of its last entry, and of all before it.
+    pub(crate) fn hash(&self) -> [u8; 16] {
+        self.hash
+    }
+
+    /// The first place of which something can be undone.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.undo.horizon()
+    }
+
+    /// Nodes of which it says that they are members.
+    pub(crate) fn present(&self) -> &BTreeSet<Name> {
+        &self.present
     }
 
     /// The first entry that is in memory.
@@ -85,6 +103,16 @@ impl Journals {
     /// What entries in memory take, in bytes.
     pub(crate) fn recent_bytes(&self) -> usize {
         self.recent_bytes
+    }
+
+    /// The number of the last that was made.
+    pub(crate) fn last_id(&self) -> Option<JournalId> {
+        self.all.last_key_value().map(|(id, _)| *id)
+    }
+
+    /// All of them, by their names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&Name, &Journal)> {
+        self.by_name.iter().map(|(name, id)| (name, self.get(*id)))
     }
 
     pub(crate) fn find(&self, name: &Name) -> Option<JournalId> {
@@ -168,11 +196,45 @@ impl Journals {
         Ok((id, last + 1, count))
     }
 
+    /// A node has become a member, or is one no more: an entry says so, unless the journal does already. `None` if there is
+    /// none, also for lack of room.
+    pub(super) fn presence(
+        &mut self,
+        (name, strategy): (&Name, Strategy),
+        node: &Name,
+        joined: bool,
+        wall_ms: u64,
+        rows: &mut Rows,
+    ) -> Option<JournalId> {
+        let known = self.find(name);
+        if self.is_present(name, node) == joined || (known.is_none() && self.all.len() >= JOURNALS_MAX) {
+            return None;
+        }
+        let id = known.unwrap_or_else(|| self.make(name.clone(), strategy));
+        let present = &mut self.all.get_mut(&id).expect("it was found or made").present;
+        if joined {
+            present.insert(node.clone());
+        } else {
+            present.remove(node);
+        }
+        rows.put_present(id, node, joined);
+        let deed = if joined { Deed::Join } else { Deed::Leave };
+        self.push(id, node, wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
+        rows.put_journal(id, &self.all[&id]);
+        Some(id)
+    }
+
+    /// Whether the journal says that a node is a member.
+    pub(crate) fn is_present(&self, name: &Name, node: &Name) -> bool {
+        self.find(name).is_some_and(|id| self.get(id).present.contains(node))
+    }
+
     fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
         let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
         self.by_name.insert(name.clone(), id);
         let undo = UndoList::noting(UNDO_UNITS_MAX);
-        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, recent: VecDeque::new() });
+        let (present, recent) = (BTreeSet::new(), VecDeque::new());
+        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent });
         id
     }
 
@@ -236,7 +298,8 @@ impl Journals {
         fields.end()?;
         let mut undo = UndoList::noting(UNDO_UNITS_MAX);
         undo.forget_before(horizon);
-        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, recent: VecDeque::new() });
+        let (present, recent) = (BTreeSet::new(), VecDeque::new());
+        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent });
         self.by_name.insert(name, id);
         Ok(())
     }
@@ -250,8 +313,22 @@ impl Journals {
         Ok(())
     }
 
-    /// All rows came back.
+    /// Takes back that a node is a member.
+    pub(super) fn restore_present(&mut self, key: &[u8]) -> Result<(), FrameError> {
+        let mut fields = Reader::new(key, 0);
+        let id = u32::from_be_bytes(fields.array("a number")?);
+        let node = Name::from_bytes(fields.rest()).map_err(|_| FrameError { offset: 4, expected: "a name" })?;
+        self.restored_present.insert((id, node));
+        Ok(())
+    }
+
+    /// All rows came back. Costs nothing when none has since the last call.
     pub(super) fn restored(&mut self) {
+        for (id, node) in std::mem::take(&mut self.restored_present) {
+            if let Some(journal) = self.all.get_mut(&id) {
+                journal.present.insert(node);
+            }
+        }
         for ((id, first), unit) in std::mem::take(&mut self.restored) {
             if let Some(journal) = self.all.get_mut(&id) {
                 let before = journal.undo.weight();

@@ -24,15 +24,21 @@ fn hold(held: &mut Held, kept: &mut Kept) {
 }
 
 fn restored(held: &Held, pos: u64) -> Kept {
+    let mut kept = rows_of(held, pos);
+    kept.restored();
+    kept
+}
+
+/// The same before it is known that all rows are there.
+fn rows_of(held: &Held, pos: u64) -> Kept {
     let mut kept = Kept::new(0, 7);
     // Entries are read, never taken back.
-    let rows = held.iter().filter(|(key, _)| key.table != ENTRIES);
+    let rows = held.iter().filter(|(key, _)| key.table < crate::foundation::READ_ONLY);
     let rows: Vec<_> = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
     // In pieces, as a foundation may tell them.
     for rows in rows.chunks(3) {
         kept.restore(pos, rows).unwrap();
     }
-    kept.restored();
     kept
 }
 
@@ -338,6 +344,30 @@ fn another_form_of_operations_or_rows_has_another_number() {
         append(&b"press"[..], Appended::Commands { commands, expect_last: None, terms: lasting }),
         append(&b"todo"[..], Appended::Undo(back)),
         append(&b"todo"[..], Appended::Redo(back)),
+        Operation::Presence {
+            wall_ms: 7,
+            journal: b"todo",
+            node: b"ann/1",
+            joined: true,
+            strategy: crate::journal::Strategy::Refuse,
+        }
+        .encode(),
+        Operation::Presence {
+            wall_ms: 7,
+            journal: b"todo",
+            node: b"bob",
+            joined: true,
+            strategy: crate::journal::Strategy::Refuse,
+        }
+        .encode(),
+        Operation::Presence {
+            wall_ms: 8,
+            journal: b"todo",
+            node: b"bob",
+            joined: false,
+            strategy: crate::journal::Strategy::Replay,
+        }
+        .encode(),
     ];
     let (mut kept, mut held) = (Kept::new(0, 1), Held::new());
     let mut form = 0xcbf2_9ce4_8422_2325_u64;
@@ -374,7 +404,7 @@ fn another_form_of_operations_or_rows_has_another_number() {
     assert_eq!(used, tables, "the operations above write into every table");
     assert_eq!(
         (crate::foundation::FORMAT, kinds, tables, form),
-        (4, vec![0, 1, 2, 3, 5, 6], vec![1, 2, 3, 4, 5, 6, 7, 8, 9], 0xbef1_ef98_d14e_ba32)
+        (4, vec![0, 1, 2, 3, 5, 6, 7], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 0xcf38_4a3f_0a76_084e)
     );
 }
 
@@ -433,7 +463,7 @@ fn operation() -> impl Strategy<Value = Bytes> {
             };
             Operation::Grant { by, name: name.as_bytes(), wall_ms: 7, change }.encode()
         });
-    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => expire, 3 => grant, 12 => append()]
+    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => expire, 3 => grant, 12 => append(), 2 => presence()]
 }
 
 /// One append to some journal: commands, undo or redo, by whom and of what it may be.
@@ -463,11 +493,22 @@ fn append() -> impl Strategy<Value = Bytes> {
     )
 }
 
+/// Somebody comes or goes.
+fn presence() -> impl Strategy<Value = Bytes> {
+    let journal = prop::sample::select(vec!["todo", "room"]);
+    (journal, prop::sample::select(vec!["ann", "bob/1"]), any::<bool>()).prop_map(|(journal, node, joined)| {
+        let (journal, node) = (journal.as_bytes(), node.as_bytes());
+        let strategy = crate::journal::Strategy::Replay;
+        Operation::Presence { wall_ms: 7, journal, node, joined, strategy }.encode()
+    })
+}
+
 proptest! {
     #[test]
     fn the_same_operations_make_the_same_rows_wherever_one_begins(
         operations in prop::collection::vec(operation(), 1..40),
         cut in 0..40usize,
+        late in any::<bool>(),
     ) {
         let cut = cut.min(operations.len());
         let (mut once, mut held) = (Kept::new(0, 1), Held::new());
@@ -476,7 +517,8 @@ proptest! {
         for (index, operation) in operations.iter().enumerate() {
             if index == cut {
                 hold(&mut half_held, &mut half);
-                half = restored(&half_held, index as u64);
+                // A hub is told of operations behind the rows before it is told that all is there.
+                half = if late { rows_of(&half_held, index as u64) } else { restored(&half_held, index as u64) };
             }
             let pos = index as u64 + 1;
             let applied = once.apply(pos, operation).unwrap();
@@ -484,6 +526,7 @@ proptest! {
             answers.push(applied);
             hold(&mut held, &mut once);
         }
+        half.restored();
         hold(&mut half_held, &mut half);
         prop_assert_eq!(&held, &half_held);
         // And what is in memory is what the rows say.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{NodeState, Phase, RequestId, named};
-use crate::frame::{Appended, Back, Commands, Follow, Frame, Terms, Told};
+use crate::frame::{Appended, Back, Commands, Follow, FollowAs, Frame, Terms, Told};
 use crate::journal::{Entry, Strategy};
 use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, WATCH_WINDOW_BYTES};
 use crate::name::Name;
@@ -27,7 +27,7 @@ pub enum Followed {
 /// A journal that is followed.
 pub(super) struct Following {
     journal: Name,
-    member: bool,
+    follow_as: FollowAs,
     /// Everything up to here has come, and the hash of the last; zero if it is not known.
     received: u64,
     hash: [u8; 16],
@@ -67,7 +67,7 @@ impl Following {
         self.applied.1 = 0;
         let follow = Follow {
             id,
-            member: self.member,
+            follow_as: self.follow_as,
             window: u32::try_from(window).unwrap_or(u32::MAX),
             after: self.received,
             hash: self.hash,
@@ -170,7 +170,7 @@ impl NodeState {
         journal: Name,
         after: u64,
         hash: [u8; 16],
-        member: bool,
+        follow_as: FollowAs,
         strategy: Option<Strategy>,
     ) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
@@ -184,7 +184,7 @@ impl NodeState {
         let id = self.next_id();
         let mut following = Following {
             journal,
-            member,
+            follow_as,
             received: after,
             hash,
             strategy,
@@ -233,11 +233,22 @@ impl NodeState {
         Some(next)
     }
 
-    /// The program has applied everything up to this entry; what waits for the link is to be written after this.
-    pub fn applied(&mut self, id: RequestId, seq: u64) {
-        if let Some(following) = self.followings.get_mut(&id) {
-            following.applied.0 = following.applied.0.max(seq);
-            following.tell_applied(id, &mut self.lanes);
+    /// The program has applied everything up to this entry. The hub is told with what leaves next: once, however many entries
+    /// were applied until then. True if there is something to tell now.
+    pub fn applied(&mut self, id: RequestId, seq: u64) -> bool {
+        let Some(following) = self.followings.get_mut(&id).filter(|following| seq > following.applied.0) else {
+            return false;
+        };
+        following.applied.0 = seq;
+        following.asked && self.unacknowledged.insert(id)
+    }
+
+    /// Tells the hub what was applied since it was last told.
+    pub(super) fn acknowledge(&mut self) {
+        while let Some(id) = self.unacknowledged.pop_first() {
+            if let Some(following) = self.followings.get_mut(&id) {
+                following.tell_applied(id, &mut self.lanes);
+            }
         }
     }
 
@@ -309,6 +320,8 @@ impl NodeState {
     }
 
     pub(super) fn follow_link_lost(&mut self) {
+        // It is told with the follower, on the next link.
+        self.unacknowledged.clear();
         for following in self.followings.values_mut() {
             following.asked = false;
             following.all = None;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
-use convoke_core::frame::{Back, Terms};
+use convoke_core::frame::{Back, FollowAs, Terms};
 use convoke_core::journal::{Entry, Scope, Strategy};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Name, NodeState, Payload, Refusal};
@@ -276,7 +276,7 @@ impl Node {
     ///
     /// Cancel safe.
     pub async fn entries(&self, journal: impl AsRef<str>, after: u64) -> Result<Entries, Error> {
-        let (entries, begun) = self.entries_as(&Name::parse(journal.as_ref())?, after, false, None)?;
+        let (entries, begun) = self.entries_as(&Name::parse(journal.as_ref())?, after, FollowAs::Observer, None)?;
         begun.await.map_err(|_| left(self.name()))??;
         Ok(entries)
     }
@@ -286,10 +286,10 @@ impl Node {
         &self,
         journal: &Name,
         after: u64,
-        member: bool,
+        follow_as: FollowAs,
         strategy: Option<Strategy>,
     ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
-        let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], member, strategy);
+        let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], follow_as, strategy);
         let (id, begun) = self.handle.shared.ask(ask)?;
         Ok((Entries { node: self.clone(), id, after, ended: false }, begun))
     }

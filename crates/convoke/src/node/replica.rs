@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use convoke_core::frame::Terms;
+use convoke_core::frame::{FollowAs, Terms};
 use convoke_core::journal::{Applied, Deed, Entry, Replica, Scope, State, Strategy, Touches};
 use convoke_core::{Code, Name, Payload, Refusal};
 use serde::Serialize;
@@ -109,7 +109,7 @@ impl Node {
         S::Output: Send,
     {
         let journal = Name::parse(journal.as_ref())?;
-        let (mut entries, begun) = self.entries_as(&journal, 0, true, Some(S::STRATEGY))?;
+        let (mut entries, begun) = self.entries_as(&journal, 0, FollowAs::Member, Some(S::STRATEGY))?;
         begun.await.map_err(|_| left(self.name()))??;
         let inner = Inner {
             replica: Replica::new(),
@@ -393,7 +393,7 @@ impl<S: State> Follower<S> {
             }
         }
         let what = || format!("state of `{}` at {seq}", self.journal);
-        let (mut entries, begun) = self.node.entries_as(&self.journal, 0, false, Some(S::STRATEGY))?;
+        let (mut entries, begun) = self.node.entries_as(&self.journal, 0, FollowAs::Observer, Some(S::STRATEGY))?;
         begun.await.map_err(|_| left(self.node.name()))??;
         let mut replica = Replica::<S>::new();
         while let Some(next) = entries.next_of_those_there().await {
@@ -425,7 +425,7 @@ impl<S: State> Follower<S> {
 
     /// The journal once more, from its beginning.
     pub(super) fn entries_again(&self) -> Result<Entries, Error> {
-        Ok(self.node.entries_as(&self.journal, 0, false, Some(S::STRATEGY))?.0)
+        Ok(self.node.entries_as(&self.journal, 0, FollowAs::Observer, Some(S::STRATEGY))?.0)
     }
 
     /// The place of the last entry that was applied; zero for none.

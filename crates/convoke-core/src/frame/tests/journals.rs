@@ -46,20 +46,15 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
             (append(appended), format!("{len:02x}000000 40 00 0000 {body}"))
         })
         .collect();
-    let follow = Follow {
-        id: 7,
-        member: true,
-        window: 0x0001_0000,
-        after: 9,
-        hash: [0xab; 16],
-        strategy: Some(Strategy::Compensate),
-        journal: b"todo",
-    };
-    all.push((
-        Frame::Follow(follow),
-        "30000000 41 00 0000 07000000 01 00000100 0900000000000000 abababababababababababababababab 03 0400 746f646f"
-            .into(),
-    ));
+    for (follow_as, number) in [(FollowAs::Observer, "00"), (FollowAs::Member, "01"), (FollowAs::Announced, "02")] {
+        let (after, hash, strategy) = (9, [0xab; 16], Some(Strategy::Compensate));
+        let follow = Follow { id: 7, follow_as, window: 0x0001_0000, after, hash, strategy, journal: b"todo" };
+        let hash = "abababababababababababababababab";
+        all.push((
+            Frame::Follow(follow),
+            format!("30000000 41 00 0000 07000000 {number} 00000100 0900000000000000 {hash} 03 0400 746f646f"),
+        ));
+    }
     let entry = Told {
         id: 7,
         seq: 3,
@@ -75,7 +70,38 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         let entry = Told { deed, payload: (Encoding::Raw, b""), ..entry };
         all.push((Frame::Entry(entry), format!("3a000000 42 00 0000 {head} {what} 0200000000000000 0300 616e6e")));
     }
+    for (deed, what) in [(Deed::Join, "03"), (Deed::Leave, "04")] {
+        let entry = Told { deed, payload: (Encoding::Raw, b""), ..entry };
+        all.push((Frame::Entry(entry), format!("3a000000 42 00 0000 {head} {what} 0000000000000000 0300 616e6e")));
+    }
     all.push((Frame::Applied { id: 7, seq: 3 }, "14000000 43 00 0000 07000000 0300000000000000".into()));
+    let names = Nodes::encode([&b"ann"[..], b"b"].into_iter()).leak();
+    for (whom, bytes) in [
+        (Whom::All, "00"),
+        (Whom::Quorum, "01"),
+        (Whom::Count(2), "02 02000000"),
+        (Whom::Nodes(Nodes::encoded(names)), "03 0300 616e6e 0100 62"),
+    ] {
+        let body = format!("07000000 0300000000000000 d0070000 0400 746f646f {bytes}");
+        let len = 8 + hex(&body).len();
+        let wait = Await { id: 7, seq: 3, remaining_ms: 2000, journal: b"todo", whom };
+        all.push((Frame::Await(wait), format!("{len:02x}000000 44 00 0000 {body}")));
+    }
+    let listed = Listed::encode(
+        [(&b"b"[..], Attendance::Gone, 0), (b"c", Attendance::Away, 2), (b"ann", Attendance::Here, 3)].into_iter(),
+    );
+    let acknowledged = Acknowledged {
+        id: 7,
+        reached: false,
+        returning: true,
+        last: 4,
+        members: 3,
+        applied: 1,
+        listed: Listed::encoded(listed.leak()),
+    };
+    let body = "07000000 00 01 0400000000000000 03000000 01000000 0100 62 00 0000000000000000 0100 63 01 \
+                0200000000000000 0300 616e6e 02 0300000000000000";
+    all.push((Frame::Acknowledged(acknowledged), format!("44000000 45 00 0000 {body}")));
     all
 }
 
@@ -99,6 +125,22 @@ fn an_entry_for_one_follower_is_made_from_that_of_another() {
     Told::copy_for(&mut copy, &frames, 77);
     (told.id, told.hash) = (77, [9; 16]);
     assert_eq!(copy[6..], encoded(&Frame::Entry(told)));
+}
+
+#[test]
+fn names_and_members_are_bounded_by_what_fits() {
+    let names = Nodes::encode((0..=100).map(|_| &b"n"[..]));
+    let whom = Whom::Nodes(Nodes::encoded(&names));
+    let bytes = encoded(&Frame::Await(Await { id: 7, seq: 3, remaining_ms: 2000, journal: b"a", whom }));
+    assert_eq!(sentence(&bytes), "expected at most 100 names at byte 28 of a frame");
+    let name = [b'n'; 480];
+    let listed = Listed::encode((0..1000).map(|_| (&name[..], Attendance::Here, 3)));
+    let listed = Listed::encoded(&listed);
+    assert_eq!(listed.iter().count(), 133, "as many as fit");
+    let (reached, returning, last, members, applied) = (true, false, 3, 1000, 1000);
+    let frame = Frame::Acknowledged(Acknowledged { id: 7, reached, returning, last, members, applied, listed });
+    let bytes = encoded(&frame);
+    assert_eq!(Frame::decode(&bytes), Ok(Some((frame, bytes.len()))));
 }
 
 #[test]
@@ -137,11 +179,32 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "expected 0 (mine) or 1 (everyone) at byte 28 of a frame",
         ),
         ("08000000 40 02 0000", "expected no encoding and no flags in an Append at byte 5 of a frame"),
-        ("0d000000 41 00 0000 07000000 02", "expected 0 (observer) or 1 (member) at byte 12 of a frame"),
+        (
+            "0d000000 41 00 0000 07000000 03",
+            "expected 0 (an observer), 1 (a member) or 2 (a member that is announced) at byte 12 of a frame",
+        ),
+        (
+            "37000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 05 \
+             0200000000000000 0000",
+            "expected 0 (a command), 1 (undo), 2 (redo), 3 (a join) or 4 (a leave) at byte 44 of a frame",
+        ),
         (
             "37000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 03 \
              0200000000000000 0000",
-            "expected 0 (a command), 1 (undo) or 2 (redo) at byte 44 of a frame",
+            "expected 0 where nothing else can be meant at byte 45 of a frame",
+        ),
+        (
+            "1c000000 44 00 0000 07000000 0300000000000000 d0070000 0100 61 04",
+            "expected 0 (all), 1 (a quorum), 2 (so many) or 3 (these nodes) at byte 27 of a frame",
+        ),
+        (
+            "1e000000 44 00 0000 07000000 0300000000000000 d0070000 0100 61 03 0500",
+            "expected a name at byte 30 of a frame",
+        ),
+        ("0d000000 45 00 0000 07000000 02", "expected 0 or 1 at byte 12 of a frame"),
+        (
+            "2a000000 45 00 0000 07000000 00 00 0400000000000000 03000000 01000000 0100 62 03 0000000000000000",
+            "expected 0 (gone), 1 (away) or 2 (here) at byte 33 of a frame",
         ),
         ("08000000 42 00 0100", "expected flags of an entry at byte 6 of a frame"),
     ] {

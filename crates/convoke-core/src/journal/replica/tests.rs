@@ -81,6 +81,7 @@ impl Journal {
                 Deed::Do { first } => drop(undone.insert(first, false)),
                 Deed::Undo(first) => drop(undone.insert(first, true)),
                 Deed::Redo(first) => drop(undone.insert(first, false)),
+                Deed::Join | Deed::Leave => {}
             }
         }
         undone

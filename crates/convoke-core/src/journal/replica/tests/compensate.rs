@@ -108,6 +108,7 @@ impl Oracle {
                 }
                 return unit.commands.clone();
             }
+            Deed::Join | Deed::Leave => Vec::new(),
         };
         for command in &applied {
             let _ = self.state.apply(command, entry);
