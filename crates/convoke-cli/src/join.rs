@@ -48,6 +48,21 @@ pub(crate) async fn with_node(
     join(arguments, options, signals, work).await
 }
 
+/// As [`with_node`], for a person, who is answerable under the name of the node. Who proves to be somebody, is that one.
+pub(crate) async fn with_person(
+    arguments: &NodeArguments,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let mut options = NodeOptions { share_load: false, ..options(arguments)? };
+    let token = options.token.as_ref().is_some_and(|token| token.name().as_str() != ADMIN);
+    if arguments.name.is_some() && arguments.author.is_none() && !token && options.certificate.is_none() {
+        // Its own name.
+        options.author = None;
+    }
+    join(arguments, options, signals, work).await
+}
+
 /// As [`with_node`], for a node that calls can go to.
 pub(crate) async fn with_provider(
     arguments: &NodeArguments,

@@ -1,0 +1,153 @@
+//! `convoke chat`: people and programs in rooms, where all see the same lines in the same order and any can be taken back.
+//!
+//! A room is a journal, and what is said in it the state that comes of it ([`room`]); so there is nothing here that keeps
+//! programs in step. What is typed is read by [`typed`] and done here, one thing after the other; [`line`](mod@line) shows
+//! the room to pipes, [`screen`] to people.
+
+mod line;
+mod room;
+mod screen;
+mod typed;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use convoke::{Error, Follower, Missed, Name, NameError, Node, Standing};
+use tokio::sync::{mpsc, watch};
+
+use self::room::{Command, Line, Room};
+use crate::arguments::ChatArguments;
+use crate::exit::{Exit, Failure};
+use crate::join::{ended, with_person, within};
+use crate::screen::can_draw;
+use crate::signals::Signals;
+
+/// What the journals of rooms begin with.
+const ROOMS: &str = "chat/";
+
+/// What may wait to be done: typed ahead while the hub is away.
+const WISHES_MAX: usize = 64;
+
+/// The room that one is in.
+#[derive(Clone)]
+struct Seat {
+    name: String,
+    journal: Name,
+    room: Follower<Room>,
+}
+
+/// What is to be done in the room, or with it.
+enum Wish {
+    Execute(Command),
+    Undo,
+    Redo,
+    Go(String),
+}
+
+/// What came of it, if there is anything to tell.
+enum Told {
+    Entered(Seat),
+    Note(String),
+}
+
+pub(crate) async fn run(arguments: ChatArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    journal_of(&arguments.room)?;
+    with_person(&arguments.node, signals, async |node| {
+        let seat =
+            within(&arguments.node, &format!("enter `{}`", arguments.room), enter(node, &arguments.room)).await?;
+        let (wishes, wished) = mpsc::channel(WISHES_MAX);
+        let (tell, told) = mpsc::channel(WISHES_MAX);
+        tokio::spawn(fulfil(node.clone(), seat.clone(), wished, tell));
+        let on_screen = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && can_draw() && !json;
+        let chat = async {
+            match on_screen {
+                true => screen::run(node, seat, &arguments, wishes, told, signals).await,
+                false => line::run(node, seat, &arguments, wishes, told, json).await.map(|()| ExitCode::SUCCESS),
+            }
+        };
+        tokio::select! {
+            done = chat => done,
+            why = ended(node) => Err(why),
+        }
+    })
+    .await
+}
+
+impl Seat {
+    /// Its lines, as they are behind this entry.
+    fn now(&self) -> (u64, Vec<Line>) {
+        loop {
+            let seq = self.room.seq();
+            let lines = self.room.read(|room| room.lines.iter().cloned().collect());
+            if self.room.seq() == seq {
+                return (seq, lines);
+            }
+        }
+    }
+
+    /// The room cannot be shown any further.
+    fn stuck(&self, why: Missed) -> Failure {
+        match why {
+            Missed::Ended(refusal) => refusal.into(),
+            other => Failure::new(Exit::Data, "Stuck", format!("the room `{}` cannot be shown: {other}", self.name)),
+        }
+    }
+
+    fn here(&self) -> Vec<String> {
+        self.room.read(|room| room.here().map(str::to_owned).collect())
+    }
+}
+
+fn journal_of(room: &str) -> Result<Name, NameError> {
+    Name::parse(&format!("{ROOMS}{room}"))
+}
+
+async fn enter(node: &Node, room: &str) -> Result<Seat, Error> {
+    let journal = journal_of(room)?;
+    let followed = node.follow::<Room>(journal.as_str()).await?;
+    Ok(Seat { name: room.to_owned(), journal, room: followed })
+}
+
+/// Does what is wished, one after the other; while the hub is away that waits.
+async fn fulfil(node: Node, mut seat: Seat, mut wishes: mpsc::Receiver<Wish>, told: mpsc::Sender<Told>) {
+    while let Some(wish) = wishes.recv().await {
+        let done = match wish {
+            Wish::Execute(command) => seat.room.execute(&command).await.map(|_| None),
+            Wish::Undo => seat.room.undo().await.map(|_| None),
+            Wish::Redo => seat.room.redo().await.map(|_| None),
+            Wish::Go(room) if room == seat.name => Ok(None),
+            Wish::Go(room) => enter(&node, &room).await.map(Some),
+        };
+        let tell = match done {
+            Ok(None) => continue,
+            Ok(Some(entered)) => {
+                seat = entered.clone();
+                Told::Entered(entered)
+            }
+            Err(error) => Told::Note(error.to_string()),
+        };
+        if told.send(tell).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells whether there is a link to the hub.
+struct Link(watch::Receiver<Standing>);
+
+impl Link {
+    fn of(node: &Node) -> Link {
+        Link(node.watch_standing())
+    }
+
+    /// Waits until the link is lost, or is there again. Cancel safe.
+    async fn changed(&mut self, is_there: &mut bool) -> &'static str {
+        let now = !*is_there;
+        let so = |standing: &Standing| matches!(standing, Standing::Joined) == now;
+        if self.0.wait_for(so).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        *is_there = now;
+        if now { "back" } else { "connection lost, trying again" }
+    }
+}

@@ -1,0 +1,129 @@
+//! The chat on a terminal: keys and what happens in the room come in, and the [`view`] is drawn anew.
+
+mod input;
+mod view;
+
+use std::io::{self, stdout};
+use std::process::ExitCode;
+
+use convoke::Node;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, read};
+use ratatui::crossterm::execute;
+use tokio::sync::mpsc;
+
+use self::view::{Taken, View};
+use super::typed::{HELP, Typed};
+use super::{Link, Seat, Told, Wish};
+use crate::arguments::{ChatArguments, History};
+use crate::exit::Failure;
+use crate::signals::{Signal, Signals};
+
+/// Keys that wait to be looked at: a long paste.
+const KEYS_MAX: usize = 1024;
+
+pub(crate) async fn run(
+    node: &Node,
+    mut seat: Seat,
+    arguments: &ChatArguments,
+    wishes: mpsc::Sender<Wish>,
+    mut told: mpsc::Receiver<Told>,
+    signals: &Signals,
+) -> Result<ExitCode, Failure> {
+    let mut view = View::new(&seat.name, first(&seat, arguments.history));
+    let mut link = Link::of(node);
+    // A program that is killed while it waits for the terminal must not leave it as it is now.
+    signals.at_last(restore);
+    let mut screen = Screen::begin()?;
+    let mut keys = keys();
+    loop {
+        screen.draw(&seat, &mut view)?;
+        let seq = seat.room.seq();
+        tokio::select! {
+            changed = seat.room.changed(seq) => drop(changed.map_err(|why| seat.stuck(why))?),
+            key = keys.recv() => match key {
+                Some(Ok(event)) => match view.take(&event) {
+                    Taken::Nothing => {}
+                    Taken::CtrlC => return Ok(Signal::Interrupt.exit_code()),
+                    Taken::Line(line) => match Typed::read(&line) {
+                        Typed::Nothing => {}
+                        Typed::Wish(wish) => if wishes.try_send(wish).is_err() {
+                            view.input.insert(&line);
+                            view.note(seq, "too much waits to be said already; try again later");
+                        },
+                        Typed::Who => view.note(seq, format!("here: {}", seat.here().join(", "))),
+                        Typed::Rooms => view.note(seq, format!("rooms: {}", Vec::from_iter(view.rooms()).join(", "))),
+                        Typed::Help => HELP.lines().for_each(|line| view.note(seq, line)),
+                        Typed::Wrong(why) => view.note(seq, why),
+                        Typed::Quit => return Ok(ExitCode::SUCCESS),
+                    },
+                },
+                Some(Err(error)) => return Err(Failure::read("the terminal", &error)),
+                None => return Ok(ExitCode::SUCCESS),
+            },
+            next = told.recv() => match next {
+                Some(Told::Note(text)) => view.note(seq, text),
+                Some(Told::Entered(entered)) => {
+                    seat = entered;
+                    view.enter(&seat.name, first(&seat, arguments.history));
+                }
+                None => return Ok(ExitCode::SUCCESS),
+            },
+            text = link.changed(&mut view.is_linked) => view.note(seq, text),
+        }
+    }
+}
+
+/// The first line that is shown of those that are there.
+fn first(seat: &Seat, history: History) -> u64 {
+    seat.room.read(|room| match room.lines.len().checked_sub(history.0) {
+        None | Some(0) => 0,
+        Some(hidden) => room.lines[hidden - 1].seq + 1,
+    })
+}
+
+/// What is typed, and that the terminal has another size now.
+fn keys() -> mpsc::Receiver<io::Result<Event>> {
+    let (sender, keys) = mpsc::channel(KEYS_MAX);
+    // It waits for as long as the program runs, and ends with it.
+    std::thread::spawn(move || {
+        loop {
+            let next = read();
+            let over = next.is_err();
+            if sender.blocking_send(next).is_err() || over {
+                return;
+            }
+        }
+    });
+    keys
+}
+
+/// The terminal, which is as it was before when this is dropped; when the program panics too.
+struct Screen(DefaultTerminal);
+
+impl Screen {
+    fn begin() -> Result<Screen, Failure> {
+        let terminal = ratatui::try_init().and_then(|terminal| {
+            execute!(stdout(), EnableBracketedPaste)?;
+            Ok(terminal)
+        });
+        terminal.map(Screen).map_err(|error| Failure::write("the terminal", &error))
+    }
+
+    fn draw(&mut self, seat: &Seat, view: &mut View) -> Result<(), Failure> {
+        let drawn = self.0.draw(|frame| seat.room.read(|room| view.draw(frame, room)));
+        drawn.map(|_| ()).map_err(|error| Failure::write("the terminal", &error))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// A terminal that is gone needs nothing.
+fn restore() {
+    let _ = execute!(stdout(), DisableBracketedPaste);
+    let _ = ratatui::try_restore();
+}
