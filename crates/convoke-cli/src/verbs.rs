@@ -50,7 +50,7 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::Serve(arguments) => serve::run(arguments, json, &signals).await,
         Verb::Call(arguments) => call::run(arguments, json, &signals).await,
         Verb::Journal(arguments) => journal::run(arguments, json, &signals).await,
-        Verb::Chat(arguments) => chat::run(arguments, json, &signals).await,
+        Verb::Chat(arguments) => chat::run(arguments, (json, verbose), &signals).await,
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Metrics(arguments) => metrics::run(arguments, json, &signals).await,

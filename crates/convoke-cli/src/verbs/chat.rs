@@ -9,18 +9,19 @@ mod room;
 mod screen;
 mod typed;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use convoke::{Error, Follower, Missed, Name, NameError, Node, Standing};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use self::room::{Command, Line, Room};
 use crate::arguments::ChatArguments;
+use crate::duration;
 use crate::exit::{Exit, Failure};
-use crate::join::{ended, with_person, within};
+use crate::join::{ended, patience, with_person, within};
 use crate::screen::can_draw;
-use crate::signals::Signals;
+use crate::signals::{Signals, terminals};
 
 /// What the journals of rooms begin with.
 const ROOMS: &str = "chat/";
@@ -50,7 +51,11 @@ enum Told {
     Note(String),
 }
 
-pub(crate) async fn run(arguments: ChatArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    arguments: ChatArguments,
+    (json, verbose): (bool, u8),
+    signals: &Signals,
+) -> Result<ExitCode, Failure> {
     journal_of(&arguments.room)?;
     with_person(&arguments.node, signals, async |node| {
         let seat =
@@ -58,7 +63,9 @@ pub(crate) async fn run(arguments: ChatArguments, json: bool, signals: &Signals)
         let (wishes, wished) = mpsc::channel(WISHES_MAX);
         let (tell, told) = mpsc::channel(WISHES_MAX);
         tokio::spawn(fulfil(node.clone(), seat.clone(), wished, tell));
-        let on_screen = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && can_draw() && !json;
+        let [stdin, stdout, stderr] = terminals();
+        // What `-v` says would be written over the screen.
+        let on_screen = stdin && stdout && can_draw() && !json && !(verbose > 0 && stderr);
         let chat = async {
             match on_screen {
                 true => screen::run(node, seat, &arguments, wishes, told, signals).await,
@@ -129,6 +136,26 @@ async fn fulfil(node: Node, mut seat: Seat, mut wishes: mpsc::Receiver<Wish>, to
         if told.send(tell).await.is_err() {
             return;
         }
+    }
+}
+
+/// Who leaves waits until all that was typed is done, for as long as for any answer.
+struct Leaving(Option<Instant>);
+
+impl Leaving {
+    fn begin(&mut self, arguments: &ChatArguments) {
+        self.0 = Some(Instant::now() + patience(&arguments.node));
+    }
+
+    /// Waits until there is no more time for it. Cancel safe.
+    async fn over(&self, arguments: &ChatArguments) -> Failure {
+        match self.0 {
+            Some(deadline) => sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+        let waited = duration::shown(patience(&arguments.node));
+        let message = format!("not all that was typed is said: no answer within {waited}; it may be said all the same");
+        Failure::new(Exit::Unavailable, "TimedOut", message)
     }
 }
 

@@ -175,7 +175,7 @@ fn what_is_still_unsaid_when_stdin_ends_is_waited_for_and_told() {
     assert!(
         ended
             .stderr()
-            .ends_with("convoke: not everything that was typed is said: no answer within 1 s; it may be said later\n"),
+            .ends_with("convoke: not all that was typed is said: no answer within 1 s; it may be said all the same\n"),
         "{}",
         ended.stderr()
     );

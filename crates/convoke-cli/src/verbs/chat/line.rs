@@ -2,20 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::pin::pin;
 
 use convoke::{Deed, Entries, Entry, Missed, Node, Payload};
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
 use super::room::{Kind, LINES_MAX, Line};
 use super::typed::{HELP, Typed};
-use super::{Link, Seat, Told, Wish};
+use super::{Leaving, Link, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
-use crate::duration;
 use crate::exit::{Exit, Failure, who};
-use crate::join::{patience, within};
+use crate::join::within;
 use crate::output::{Output, Reader, reader_gone};
 use crate::render;
 use crate::screen::progress::beside;
@@ -24,7 +23,7 @@ use crate::screen::{On, Part, coloured};
 /// The longest line that is read from stdin, in bytes; what is longer has no line ends, and is no text.
 const READ_BYTES_MAX: u64 = 64 << 10;
 
-pub(crate) async fn run(
+pub(super) async fn run(
     node: &Node,
     mut seat: Seat,
     arguments: &ChatArguments,
@@ -43,8 +42,9 @@ pub(crate) async fn run(
     printer.history(lines, arguments.history)?;
     tracing::info!("in `{}`", seat.name);
     let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
-    // Until stdin ends; then all that was typed is still done, if the hub is there.
-    let (mut wishes, mut deadline) = (Some(wishes), Instant::now());
+    // Until stdin ends.
+    let (mut wishes, mut leaving) = (Some(wishes), Leaving(None));
+    let mut gone = pin!(reader_gone());
     loop {
         if printer.output.flush()? == Reader::Gone {
             return Ok(());
@@ -80,24 +80,21 @@ pub(crate) async fn run(
                     Typed::Wrong(why) => note(&why),
                     Typed::Quit => {
                         wishes = None;
-                        deadline = Instant::now() + patience(&arguments.node);
+                        leaving.begin(arguments);
                     }
                 }
             }
             text = link.changed(&mut is_there) => note(text),
-            () = sleep_until(deadline), if wishes.is_none() => {
-                let waited = duration::shown(patience(&arguments.node));
-                let message = format!("not everything that was typed is said: no answer within {waited}; it may be said later");
-                return Err(Failure::new(Exit::Unavailable, "TimedOut", message));
-            }
-            () = reader_gone() => return Ok(()),
+            failure = leaving.over(arguments) => return Err(failure),
+            () = &mut gone => return Ok(()),
         }
     }
 }
 
 /// What only who sits here is told.
 fn note(text: &str) {
-    beside(|| eprintln!("{}{}", who(Part::Note), render::escaped(text)));
+    // A stderr that takes nothing is nobody's to be told of.
+    let _ = beside(|| writeln!(io::stderr(), "{}{}", who(Part::Note), render::escaped(text)));
 }
 
 /// The lines of stdin, one after the other.

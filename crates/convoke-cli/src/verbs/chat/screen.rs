@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use self::view::{Taken, View};
 use super::typed::{HELP, Typed};
-use super::{Link, Seat, Told, Wish};
+use super::{Leaving, Link, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
 use crate::exit::Failure;
 use crate::signals::{Signal, Signals};
@@ -22,7 +22,7 @@ use crate::signals::{Signal, Signals};
 /// Keys that wait to be looked at: a long paste.
 const KEYS_MAX: usize = 1024;
 
-pub(crate) async fn run(
+pub(super) async fn run(
     node: &Node,
     mut seat: Seat,
     arguments: &ChatArguments,
@@ -31,7 +31,7 @@ pub(crate) async fn run(
     signals: &Signals,
 ) -> Result<ExitCode, Failure> {
     let mut view = View::new(&seat.name, first(&seat, arguments.history));
-    let mut link = Link::of(node);
+    let (mut link, mut wishes, mut leaving) = (Link::of(node), Some(wishes), Leaving(None));
     // A program that is killed while it waits for the terminal must not leave it as it is now.
     signals.at_last(restore);
     let mut screen = Screen::begin()?;
@@ -41,37 +41,53 @@ pub(crate) async fn run(
         let seq = seat.room.seq();
         tokio::select! {
             changed = seat.room.changed(seq) => drop(changed.map_err(|why| seat.stuck(why))?),
-            key = keys.recv() => match key {
-                Some(Ok(event)) => match view.take(&event) {
+            event = keys.recv() => {
+                // Its thread ends with an error only.
+                let event = event.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()));
+                match view.take(&event.map_err(|error| Failure::read("the terminal", &error))?) {
                     Taken::Nothing => {}
                     Taken::CtrlC => return Ok(Signal::Interrupt.exit_code()),
-                    Taken::Line(line) => match Typed::read(&line) {
-                        Typed::Nothing => {}
-                        Typed::Wish(wish) => if wishes.try_send(wish).is_err() {
-                            view.input.insert(&line);
-                            view.note(seq, "too much waits to be said already; try again later");
-                        },
-                        Typed::Who => view.note(seq, format!("here: {}", seat.here().join(", "))),
-                        Typed::Rooms => view.note(seq, format!("rooms: {}", Vec::from_iter(view.rooms()).join(", "))),
-                        Typed::Help => HELP.lines().for_each(|line| view.note(seq, line)),
-                        Typed::Wrong(why) => view.note(seq, why),
-                        Typed::Quit => return Ok(ExitCode::SUCCESS),
-                    },
-                },
-                Some(Err(error)) => return Err(Failure::read("the terminal", &error)),
-                None => return Ok(ExitCode::SUCCESS),
-            },
+                    Taken::Line(line) => if !obey(line, &seat, &mut view, wishes.as_ref()) {
+                        wishes = None;
+                        leaving.begin(arguments);
+                    }
+                }
+            }
             next = told.recv() => match next {
                 Some(Told::Note(text)) => view.note(seq, text),
                 Some(Told::Entered(entered)) => {
                     seat = entered;
                     view.enter(&seat.name, first(&seat, arguments.history));
                 }
+                // All that was typed is done.
                 None => return Ok(ExitCode::SUCCESS),
             },
             text = link.changed(&mut view.is_linked) => view.note(seq, text),
+            failure = leaving.over(arguments) => return Err(failure),
         }
     }
+}
+
+/// Does what was typed, or has it done. False if that is to leave.
+fn obey(line: String, seat: &Seat, view: &mut View, wishes: Option<&mpsc::Sender<Wish>>) -> bool {
+    let seq = seat.room.seq();
+    match Typed::read(&line) {
+        Typed::Nothing => {}
+        Typed::Wish(wish) => match wishes.map(|wishes| wishes.try_send(wish)) {
+            Some(Ok(())) => {}
+            Some(Err(_)) => {
+                view.input.insert(&line);
+                view.note(seq, "too much waits to be said already; try again later");
+            }
+            None => view.note(seq, "you are leaving"),
+        },
+        Typed::Who => view.note(seq, format!("here: {}", seat.here().join(", "))),
+        Typed::Rooms => view.note(seq, format!("rooms: {}", Vec::from_iter(view.rooms()).join(", "))),
+        Typed::Help => HELP.lines().for_each(|line| view.note(seq, line)),
+        Typed::Wrong(why) => view.note(seq, why),
+        Typed::Quit => return false,
+    }
+    true
 }
 
 /// The first line that is shown of those that are there.

@@ -176,7 +176,7 @@ impl View {
 
     fn draw_standing(&self, frame: &mut Frame<'_>, area: Rect) {
         let standing = match (self.is_linked, self.below) {
-            (false, _) => "connection lost, trying again".to_owned(),
+            (false, _) => "connection lost, trying again; what you type is said then".to_owned(),
             (true, 0) => "/help says what can be done".to_owned(),
             (true, below) => format!("{below} more below: PgDn"),
         };

@@ -163,7 +163,7 @@ fn a_lost_link_is_seen_and_what_is_typed_stays() {
     let mut view = View::new("lobby", 0);
     type_in(&mut view, "hello");
     view.is_linked = false;
-    assert_eq!(seen(&mut view, &counted(1), (40, 4))[2..], ["connection lost, trying again", "> hello"]);
+    assert_eq!(seen(&mut view, &counted(1), (29, 4))[2..], ["connection lost, trying again", "> hello"]);
 }
 
 #[test]
