@@ -203,6 +203,8 @@ pub(crate) fn entry_json(entry: &Entry, command: Option<&Payload>) -> String {
         Deed::Do { first } => ("do", None, (first != entry.seq).then_some(first)),
         Deed::Undo(target) => ("undo", Some(target), None),
         Deed::Redo(target) => ("redo", Some(target), None),
+        Deed::Join => ("join", None, None),
+        Deed::Leave => ("leave", None, None),
     };
     json(&ShownEntry {
         seq: entry.seq,

@@ -66,7 +66,13 @@ impl Room {
             Ok(Operation::Grant { change: Change::Revoke | Change::Rules(_) | Change::Key(_), .. }) => Room::Makes,
             Ok(Operation::Begin { .. }) => Room::Begins,
             Ok(Operation::Expire { .. } | Operation::Forget { .. }) => Room::Unasked,
-            Ok(Operation::Write { .. } | Operation::Append { .. } | Operation::Grant { .. }) | Err(_) => Room::Takes,
+            Ok(
+                Operation::Write { .. }
+                | Operation::Append { .. }
+                | Operation::Presence { .. }
+                | Operation::Grant { .. },
+            )
+            | Err(_) => Room::Takes,
         }
     }
 }

@@ -626,6 +626,9 @@ impl HubState {
             Timer::Look => self.expire_look(),
             Timer::Expire => self.expire_values(),
             Timer::Forget => self.forget_idle(),
+            Timer::Await(wait) => self.expire_wait(wait),
+            Timer::Returned => self.expire_returning(),
+            Timer::Announce => self.expire_announce(),
             Timer::Owner(owner) => {
                 if !self.may_live(owner) {
                     self.node_dead(owner);

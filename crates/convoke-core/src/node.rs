@@ -5,10 +5,11 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
-//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
+//! `requests` what is asked for, `awaits` who is waited for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
 //! payloads are put, `values` what is written and watched, `services` what is called.
 
 mod alive;
+mod awaits;
 mod copies;
 mod deliver;
 mod inbox;
@@ -19,7 +20,7 @@ mod requests;
 mod services;
 mod values;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -152,6 +153,9 @@ pub struct NodeState {
     services: services::Services,
     values: Values,
     followings: Followings,
+    /// Those of which the hub is to be told what is applied, when something leaves.
+    unacknowledged: BTreeSet<RequestId>,
+    awaits: awaits::Awaits,
 
     // What ends with a link.
     welcome: Welcome,
@@ -215,6 +219,8 @@ impl NodeState {
             services: services::Services::default(),
             values: Values::default(),
             followings: Followings::default(),
+            unacknowledged: BTreeSet::new(),
+            awaits: awaits::Awaits::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
@@ -338,6 +344,7 @@ impl NodeState {
         self.end_services(&why);
         self.end_values(&why);
         self.end_follows(&why);
+        self.end_awaits(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -364,15 +371,13 @@ impl NodeState {
         self.pause_services();
         self.values.link_lost();
         self.follow_link_lost();
+        self.awaits.link_lost();
         self.why = Some(why);
     }
 
     /// When [`tick`](NodeState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        match (self.link_deadline(), self.services.due()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        [self.link_deadline(), self.services.due(), self.awaits.due()].into_iter().flatten().min()
     }
 
     fn link_deadline(&self) -> Option<Time> {
@@ -388,6 +393,7 @@ impl NodeState {
     pub fn tick(&mut self, now: Time) {
         self.now = self.now.max(now);
         self.sweep_calls();
+        self.sweep_awaits();
         let Some(due) = self.link_deadline().filter(|due| *due <= self.now) else { return };
         let late = self.now.since(due);
         match self.phase {
@@ -419,12 +425,13 @@ impl NodeState {
 
     /// Moves what leaves next to `transmit`, if that is empty.
     pub fn transmit(&mut self, transmit: &mut Transmit) {
+        self.acknowledge();
         self.lanes.transmit(transmit);
     }
 
     /// Whether something waits to be written.
     pub fn has_output(&self) -> bool {
-        !self.lanes.is_empty()
+        !self.lanes.is_empty() || !self.unacknowledged.is_empty()
     }
 
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
@@ -508,6 +515,7 @@ impl NodeState {
             Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
             Frame::Entry(entry) => self.entry(&entry)?,
+            Frame::Acknowledged(frame) => self.acknowledged(&frame)?,
             Frame::Value(value) => self.value(&value)?,
             Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
             Frame::Handle(call) => self.handle_call(&call)?,
@@ -521,7 +529,7 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
-        if self.answer_values(id, &result) || self.answer_follow(id, &result) {
+        if self.answer_values(id, &result) || self.answer_follow(id, &result) || self.answer_await(id, &result) {
             return;
         }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
@@ -574,7 +582,7 @@ impl NodeState {
             self.last_id = self.last_id.wrapping_add(1);
             let id = self.last_id;
             let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
-            let used = used || self.followings.contains_key(&id);
+            let used = used || self.followings.contains_key(&id) || self.awaits.has(id);
             if !(used || self.values.has(id) || self.services.has_registration(id)) {
                 return id;
             }

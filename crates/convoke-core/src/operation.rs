@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::frame::{Appended, Change, FrameError, Incarnation, Items, Reader};
+use crate::journal::Strategy;
 use crate::proof::TokenKey;
 
 /// The form in which operations are encoded. It is part of what is kept on disk.
@@ -17,6 +18,7 @@ const EXPIRE: u8 = 2;
 const FORGET: u8 = 3;
 const GRANT: u8 = 5;
 const APPEND: u8 = 6;
+const PRESENCE: u8 = 7;
 
 /// Which change of rights it is, of all that ever were. A hub appends one only when it knows what came of the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,17 @@ pub(crate) enum Operation<'a> {
         /// The journal's name.
         journal: &'a [u8],
         appended: Appended<'a>,
+    },
+    /// A node has become a member of a journal, or is one no more. Says nothing of one of whom the journal says so already.
+    Presence {
+        wall_ms: u64,
+        /// The journal's name.
+        journal: &'a [u8],
+        /// The node.
+        node: &'a [u8],
+        joined: bool,
+        /// How the journal undoes if it is made now.
+        strategy: Strategy,
     },
     /// These keys lose their values, where these are still of these revisions: their time is over, or their node is gone.
     Expire { keys: Vec<(&'a [u8], u64)>, wall_ms: u64 },
@@ -119,6 +132,13 @@ impl<'a> Operation<'a> {
                 put_short(&mut out, author);
                 put_short(&mut out, journal);
                 appended.write(&mut out);
+            }
+            Operation::Presence { wall_ms, journal, node, joined, strategy } => {
+                out.push(PRESENCE);
+                out.extend_from_slice(&wall_ms.to_le_bytes());
+                put_short(&mut out, journal);
+                put_short(&mut out, node);
+                out.extend_from_slice(&[u8::from(*joined), strategy.number()]);
             }
             Operation::Expire { keys, wall_ms } => {
                 out.push(EXPIRE);
@@ -177,6 +197,16 @@ impl<'a> Operation<'a> {
                 journal: fields.short_bytes("a name")?,
                 appended: Appended::read(&mut fields)?,
             },
+            PRESENCE => Operation::Presence {
+                wall_ms: fields.u64("milliseconds")?,
+                journal: fields.short_bytes("a name")?,
+                node: fields.short_bytes("a name")?,
+                joined: fields.u8("whether it has joined")? != 0,
+                strategy: {
+                    let (offset, number) = (fields.offset(), fields.u8("a strategy")?);
+                    Strategy::from_number(number).ok_or(FrameError { offset, expected: "a strategy of undo" })?
+                },
+            },
             BEGIN => Operation::Begin {
                 incarnation: incarnation(&mut fields)?,
                 secret: TokenKey::from_bytes(fields.array("a secret of 32 bytes")?),
@@ -234,6 +264,13 @@ mod tests {
             Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
             Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
             Operation::Forget { incarnation, unsettled: true },
+            Operation::Presence {
+                wall_ms: 7,
+                journal: b"room",
+                node: b"ann/1",
+                joined: true,
+                strategy: Strategy::Refuse,
+            },
             Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Rules(vec!["allow publish cam/#"]) },
             Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Key(TokenKey::from_bytes([9; 32])) },
         ] {

@@ -5,8 +5,8 @@ mod pair;
 
 use std::ops::Range;
 
-use convoke_core::frame::Back;
-use convoke_core::journal::{Deed, Entry};
+use convoke_core::frame::{Back, FollowAs, Terms};
+use convoke_core::journal::{Deed, Entry, Strategy, Touches};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Code, Encoding, Name, NodeConfig, Payload, Peer, TokenKey};
 use pair::World;
@@ -45,6 +45,22 @@ fn append(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> 
     answer(world, who, id).unwrap()
 }
 
+/// Appends one command on these terms.
+fn append_on(
+    world: &mut World,
+    who: usize,
+    journal: &str,
+    strategy: Strategy,
+    terms: (bool, Touches),
+) -> Result<u64, Code> {
+    let (lasting, touches) = terms;
+    let touched = Terms::hashes(&touches);
+    let terms = Terms::new(Some(strategy), lasting, touched.as_deref());
+    let commands = [(Encoding::Text, &b"a"[..])];
+    let id = world.nodes[who].state.append_on(&name(journal), commands.into_iter(), None, terms).unwrap();
+    answer(world, who, id)
+}
+
 fn undo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64, Code> {
     let id = world.nodes[who].state.undo(&name(journal), back).unwrap();
     answer(world, who, id)
@@ -56,7 +72,7 @@ fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64,
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], true).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], FollowAs::Member, None).unwrap();
     world.settle();
     id
 }
@@ -187,6 +203,79 @@ fn undo_goes_by_whose_it_is_and_what_is_expected() {
 }
 
 #[test]
+fn what_others_have_gone_on_from_is_not_undone_where_that_is_refused() {
+    let mut world = World::new(2);
+    let touch = |world: &mut World, who, keys: &[&str]| {
+        append_on(world, who, "plan", Strategy::Refuse, (false, Touches::keys(keys))).unwrap()
+    };
+    assert_eq!(touch(&mut world, 0, &["row/1", "row/2"]), 1);
+    assert_eq!(touch(&mut world, 1, &["row/3"]), 2);
+    let first = Back { target: Some(1), ..MINE };
+    assert_eq!(undo(&mut world, 0, "plan", first), Ok(3), "bob's is on another row");
+    assert_eq!(redo(&mut world, 0, "plan", first), Ok(4));
+    assert_eq!(touch(&mut world, 1, &["row/2"]), 5);
+    let id = world.nodes[0].state.undo(&name("plan"), first).unwrap();
+    world.settle();
+    let ends = world.nodes[0].state.written_writes();
+    let why = ends.into_iter().find(|(of, _)| *of == id).unwrap().1.unwrap_err().why;
+    assert_eq!(why.code, Code::UndoConflict);
+    assert!(
+        why.text.contains("undo of 1 in `plan`: others have gone on from it: their entries 5 touch the same"),
+        "{why}"
+    );
+    world.restart_hub();
+    assert_eq!(undo(&mut world, 0, "plan", first), Err(Code::UndoConflict), "it is known after a start too");
+    assert_eq!(undo(&mut world, 1, "plan", MINE), Ok(6));
+    assert_eq!(undo(&mut world, 0, "plan", first), Ok(7));
+    // Who says nothing about it touches everything.
+    assert_eq!(touch(&mut world, 0, &["row/9"]), 8);
+    assert_eq!(append(&mut world, 1, "plan", 9..10), 9);
+    assert_eq!(undo(&mut world, 0, "plan", Back { target: Some(8), ..MINE }), Err(Code::UndoConflict));
+}
+
+#[test]
+fn what_is_never_undone_is_passed_by() {
+    let mut world = World::new(1);
+    let mut append =
+        |lasting| append_on(&mut world, 0, "press", Strategy::Compensate, (lasting, Touches::everything())).unwrap();
+    assert_eq!((append(false), append(true)), (1, 2));
+    assert_eq!(undo(&mut world, 0, "press", Back { target: Some(2), ..MINE }), Err(Code::BadRequest));
+    assert_eq!(undo(&mut world, 0, "press", MINE), Ok(3));
+    let follower = follow(&mut world, 0, "press", 0);
+    let deeds: Vec<Deed> = taken(&mut world, 0, follower).into_iter().map(|(entry, _)| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Do { first: 1 }, Deed::Do { first: 0 }, Deed::Undo(1)]);
+    let lasting = append_on(&mut world, 0, "todo", Strategy::Replay, (true, Touches::everything()));
+    assert_eq!(lasting, Err(Code::BadRequest), "a replay can take back everything");
+}
+
+#[test]
+fn how_a_journal_undoes_is_fixed_by_its_first_entry() {
+    let mut world = World::new(2);
+    let all = || (false, Touches::everything());
+    let follow = |world: &mut World, journal: &str, strategy| {
+        let id = world.nodes[1].state.follow(name(journal), 0, [0; 16], FollowAs::Observer, Some(strategy)).unwrap();
+        world.settle();
+        id
+    };
+    let early = follow(&mut world, "plan", Strategy::Replay);
+    let right = follow(&mut world, "plan", Strategy::Refuse);
+    assert_eq!(world.nodes[1].state.take_entry(early), None, "there is no journal yet");
+    assert_eq!(append_on(&mut world, 0, "plan", Strategy::Refuse, all()), Ok(1));
+    world.restart_hub();
+    assert_eq!(append_on(&mut world, 0, "plan", Strategy::Replay, all()), Err(Code::BadRequest));
+    assert_eq!(append(&mut world, 0, "plan", 2..3), 2, "who says nothing about it is taken");
+    assert_eq!(append(&mut world, 0, "todo", 1..2), 1);
+    assert_eq!(append_on(&mut world, 0, "todo", Strategy::Replay, all()), Ok(2), "so it is where nobody says anything");
+    let late = follow(&mut world, "todo", Strategy::Compensate);
+    for id in [early, late] {
+        let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
+        assert!(why.text.contains("since its first entry, and this program by"), "{why}");
+        assert_eq!((why.code, world.nodes[1].state.take_entry(id)), (Code::BadRequest, None));
+    }
+    assert_eq!(taken(&mut world, 1, right).len(), 2);
+}
+
+#[test]
 fn an_append_can_expect_what_is_last() {
     let mut world = World::new(1);
     let mut append = |expect: Option<u64>| {
@@ -224,12 +313,12 @@ fn who_knows_another_journal_is_told() {
     let good = follow(&mut world, 1, "todo", 0);
     assert_eq!(numbers(&mut world, 1, good).len(), 3);
     let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
-    let id = world.nodes[1].state.follow(name("todo"), seq, hash, false).unwrap();
+    let id = world.nodes[1].state.follow(name("todo"), seq, hash, FollowAs::Observer, None).unwrap();
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
     for (after, hash) in [(9, hash), (3, [7; 16])] {
-        let id = world.nodes[1].state.follow(name("todo"), after, hash, false).unwrap();
+        let id = world.nodes[1].state.follow(name("todo"), after, hash, FollowAs::Observer, None).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
         assert_eq!(why.code, Code::Diverged, "{why}");
@@ -262,7 +351,7 @@ fn the_rights_of_journals_are_their_own() {
         assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
     }
     for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
-        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], false).unwrap();
+        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], FollowAs::Observer, None).unwrap();
         world.settle();
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");

@@ -206,5 +206,7 @@ fn line(entry: &Entry, command: Option<&Payload>) -> String {
         }
         Deed::Undo(target) => format!("{before} undo {target}"),
         Deed::Redo(target) => format!("{before} redo {target}"),
+        Deed::Join => format!("{before} joins"),
+        Deed::Leave => format!("{before} leaves"),
     }
 }

@@ -204,7 +204,9 @@ fn of(operation: &Operation<'_>) -> Option<Incarnation> {
         Operation::Begin { incarnation, .. }
         | Operation::Write { incarnation, .. }
         | Operation::Append { incarnation, .. } => Some(*incarnation),
-        Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => None,
+        Operation::Presence { .. } | Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => {
+            None
+        }
     }
 }
 
@@ -331,6 +333,7 @@ impl HubState {
         self.kept.restored();
         self.conversation.ready = true;
         self.tell_tokens();
+        self.journals_ready();
         let known: Vec<_> = self
             .kept
             .windows()
@@ -395,6 +398,9 @@ impl HubState {
         if let Some(journal) = applied.journal {
             self.appended(journal);
         }
+        if let Some((journal, node, joined)) = applied.presence {
+            self.announced(journal, node, joined);
+        }
         self.set_expiry();
     }
 
@@ -437,6 +443,7 @@ impl HubState {
                 }
             }
             Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
+            Ok(Operation::Presence { journal, node, .. }) => self.not_announced(journal, node),
             Ok(Operation::Grant { .. }) | Err(_) => {}
         }
     }

@@ -471,6 +471,7 @@ fn joined(
         party: NO_PARTY,
         begun: false,
         watches: Default::default(),
+        awaits: 0,
         turns,
     }
 }

@@ -148,6 +148,8 @@ pub(super) struct Joined {
     pub(super) begun: bool,
     /// What it watches, and what it has asked for once and was not yet told.
     pub(super) watches: BTreeMap<u32, Asked>,
+    /// How many of them are waits for members of journals.
+    pub(super) awaits: usize,
     /// Those of them that something waits for, and that may take it.
     pub(super) turns: Turns,
     /// What it is among those who call and offer; [`NO_PARTY`](super::services::NO_PARTY) until it does.

@@ -150,6 +150,7 @@ impl NodeState {
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
         self.follow_joined();
+        self.awaits_joined();
         self.resume_services(gap == Gap::LinkLost, resumed);
         self.publish_kept();
     }

@@ -97,7 +97,7 @@ impl Truth {
                 self.begun.insert(*incarnation);
                 self.done.entry(*incarnation).or_default();
             }
-            Operation::Grant { .. } | Operation::Append { .. } => {}
+            Operation::Grant { .. } | Operation::Append { .. } | Operation::Presence { .. } => {}
             Operation::Forget { incarnation, .. } => {
                 self.begun.remove(incarnation);
                 self.done.remove(incarnation);
@@ -322,6 +322,7 @@ fn what(operation: &Operation<'_>) -> String {
         Operation::Grant { name, .. } => format!("the rights of {}", String::from_utf8_lossy(name)),
         Operation::Forget { incarnation, .. } => format!("the end of {incarnation:?}"),
         Operation::Expire { keys, .. } => format!("the time of {} keys", keys.len()),
+        Operation::Presence { journal, .. } => format!("who is in {}", String::from_utf8_lossy(journal)),
         Operation::Append { journal, .. } => format!("an append to {}", String::from_utf8_lossy(journal)),
         Operation::Write { incarnation, cseq, .. } => format!("write {cseq} of {incarnation:?}"),
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
-use convoke_core::frame::Back;
+use convoke_core::frame::{Back, FollowAs};
 use convoke_core::journal::{Entry, Scope};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Name, NodeState, Payload, Refusal};
@@ -238,7 +238,10 @@ impl Node {
 
     pub(super) async fn entries_as(&self, journal: &str, after: u64, member: bool) -> Result<Entries, Error> {
         let journal = Name::parse(journal)?;
-        let (id, answer) = self.handle.shared.ask(|state| state.follow(journal, after, [0; 16], member))?;
+        let (id, answer) = self.handle.shared.ask(|state| {
+            let follow_as = if member { FollowAs::Member } else { FollowAs::Observer };
+            state.follow(journal, after, [0; 16], follow_as, None)
+        })?;
         let entries = Entries { node: self.clone(), id, after, ended: false };
         answer.await.map_err(|_| left(self.name()))??;
         Ok(entries)

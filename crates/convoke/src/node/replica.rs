@@ -154,7 +154,7 @@ impl<S: State> Shared<S> {
                         inner.outputs.insert(entry.seq, output);
                     }
                 }
-                Ok(Applied::Changed { .. }) => {}
+                Ok(_) => {}
                 Err(stuck) => inner.ended = Some(Missed::Stuck(stuck.to_string())),
             },
             Err(missed) => inner.ended = Some(missed),
