@@ -48,7 +48,8 @@ pub(crate) async fn with_node(
     join(arguments, options, signals, work).await
 }
 
-/// As [`with_node`], for a person, who is answerable under the name of the node. Who proves to be somebody, is that one.
+/// As [`with_node`], for a person: who is answerable and what the node is called are one name. Who proves to be somebody is
+/// that one.
 pub(crate) async fn with_person(
     arguments: &NodeArguments,
     signals: &Signals,
@@ -56,9 +57,10 @@ pub(crate) async fn with_person(
 ) -> Result<ExitCode, Failure> {
     let mut options = NodeOptions { share_load: false, ..options(arguments)? };
     let token = options.token.as_ref().is_some_and(|token| token.name().as_str() != ADMIN);
-    if arguments.name.is_some() && arguments.author.is_none() && !token && options.certificate.is_none() {
-        // Its own name.
-        options.author = None;
+    match (&arguments.name, &arguments.author, &options.author) {
+        (Some(name), None, _) if !token && options.certificate.is_none() => options.author = Some(name.clone()),
+        (None, _, Some(author)) => options.name.clone_from(author),
+        _ => {}
     }
     join(arguments, options, signals, work).await
 }

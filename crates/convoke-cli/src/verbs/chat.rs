@@ -5,17 +5,19 @@
 //! the room to pipes, [`screen`] to people.
 
 mod line;
+mod news;
 mod room;
 mod screen;
 mod typed;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use convoke::{Error, Follower, Missed, Name, NameError, Node, Standing};
+use convoke::{Change, Error, FollowOptions, Follower, Missed, Name, NameError, Node, Standing, Watch};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use self::room::{Command, Line, Room};
+use self::room::{Command, Room};
 use crate::arguments::ChatArguments;
 use crate::duration;
 use crate::exit::{Exit, Failure};
@@ -26,6 +28,10 @@ use crate::signals::{Signals, terminals};
 /// What the journals of rooms begin with.
 const ROOMS: &str = "chat/";
 
+/// Where the hub tells about journals, and how the names there end.
+const JOURNALS: &str = "$hub/journals/";
+const FOLLOWERS: &str = "/followers";
+
 /// What may wait to be done: typed ahead while the hub is away.
 const WISHES_MAX: usize = 64;
 
@@ -33,7 +39,6 @@ const WISHES_MAX: usize = 64;
 #[derive(Clone)]
 struct Seat {
     name: String,
-    journal: Name,
     room: Follower<Room>,
 }
 
@@ -81,27 +86,12 @@ pub(crate) async fn run(
 }
 
 impl Seat {
-    /// Its lines, as they are behind this entry.
-    fn now(&self) -> (u64, Vec<Line>) {
-        loop {
-            let seq = self.room.seq();
-            let lines = self.room.read(|room| room.lines.iter().cloned().collect());
-            if self.room.seq() == seq {
-                return (seq, lines);
-            }
-        }
-    }
-
     /// The room cannot be shown any further.
     fn stuck(&self, why: Missed) -> Failure {
         match why {
             Missed::Ended(refusal) => refusal.into(),
             other => Failure::new(Exit::Data, "Stuck", format!("the room `{}` cannot be shown: {other}", self.name)),
         }
-    }
-
-    fn here(&self) -> Vec<String> {
-        self.room.read(|room| room.here().map(str::to_owned).collect())
     }
 }
 
@@ -111,8 +101,13 @@ fn journal_of(room: &str) -> Result<Name, NameError> {
 
 async fn enter(node: &Node, room: &str) -> Result<Seat, Error> {
     let journal = journal_of(room)?;
-    let followed = node.follow::<Room>(journal.as_str()).await?;
-    Ok(Seat { name: room.to_owned(), journal, room: followed })
+    let announced = FollowOptions { presence: true, ..FollowOptions::default() };
+    let followed = match node.follow_with::<Room>(journal.as_str(), announced).await {
+        // Who may only listen does so, and is not announced.
+        Err(Error::Unauthorized(_)) => node.follow::<Room>(journal.as_str()).await?,
+        followed => followed?,
+    };
+    Ok(Seat { name: room.to_owned(), room: followed })
 }
 
 /// Does what is wished, one after the other; while the hub is away that waits.
@@ -136,6 +131,46 @@ async fn fulfil(node: Node, mut seat: Seat, mut wishes: mpsc::Receiver<Wish>, to
         if told.send(tell).await.is_err() {
             return;
         }
+    }
+}
+
+/// The rooms that there are, as far as one may know: it takes the right to the hub's `status`.
+struct Rooms {
+    watch: Option<Watch>,
+    names: BTreeSet<String>,
+}
+
+impl Rooms {
+    async fn known_to(node: &Node) -> Rooms {
+        let (watch, names) = (node.watch(format!("{JOURNALS}{ROOMS}#")).await.ok(), BTreeSet::new());
+        let mut rooms = Rooms { watch, names };
+        if let Some(watch) = &mut rooms.watch {
+            let there = watch.snapshot().await.unwrap_or_default();
+            there.iter().for_each(|change| rooms.take(change));
+        }
+        rooms
+    }
+
+    /// Waits until there is another one, or one less. Cancel safe.
+    async fn changed(&mut self) {
+        loop {
+            let Some(watch) = &mut self.watch else { return std::future::pending().await };
+            match watch.next().await {
+                Some(Ok(change)) => return self.take(&change),
+                // What there is now follows.
+                Some(Err(_)) => self.names.clear(),
+                None => self.watch = None,
+            }
+        }
+    }
+
+    fn take(&mut self, change: &Change) {
+        let room = change.name.as_str().strip_prefix(JOURNALS).and_then(|name| name.strip_prefix(ROOMS));
+        let Some(room) = room.and_then(|name| name.strip_suffix(FOLLOWERS)) else { return };
+        match change.payload {
+            Some(_) => self.names.insert(room.to_owned()),
+            None => self.names.remove(room),
+        };
     }
 }
 

@@ -1,20 +1,20 @@
 //! The chat as lines: what comes on stdin is said, what anybody says is printed, for everybody in the same order.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::pin::pin;
 
-use convoke::{Deed, Entries, Entry, Missed, Node, Payload};
+use convoke::Node;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::room::{Kind, LINES_MAX, Line};
+use super::news::{Happened, News, What};
+use super::room::{Kind, Line};
 use super::typed::{HELP, Typed};
-use super::{Leaving, Link, Seat, Told, Wish};
+use super::{Leaving, Link, Rooms, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
-use crate::exit::{Exit, Failure, who};
-use crate::join::within;
+use crate::exit::{Failure, who};
 use crate::output::{Output, Reader, reader_gone};
 use crate::render;
 use crate::screen::progress::beside;
@@ -31,15 +31,7 @@ pub(super) async fn run(
     mut told: mpsc::Receiver<Told>,
     json: bool,
 ) -> Result<(), Failure> {
-    let enter = async |seat: &Seat| {
-        let what = format!("follow `{}`", seat.journal);
-        // What is there already is shown as it is now.
-        let (seq, lines) = seat.now();
-        let entries = within(&arguments.node, &what, node.entries(seat.journal.as_str(), seq)).await?;
-        Ok::<_, Failure>((Printer::new(seat, entries, seq, json), lines))
-    };
-    let (mut printer, lines) = enter(&seat).await?;
-    printer.history(lines, arguments.history)?;
+    let mut printer = Printer::new(node, &seat, arguments.history, json)?;
     tracing::info!("in `{}`", seat.name);
     let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
     // Until stdin ends.
@@ -50,19 +42,17 @@ pub(super) async fn run(
             return Ok(());
         }
         tokio::select! {
-            next = printer.entries.next() => printer.all_at_hand(next)?,
+            next = printer.news.next() => printer.all_at_hand(next.map_err(|why| seat.stuck(why))?)?,
             next = told.recv() => match next {
                 Some(Told::Note(text)) => note(&text),
                 Some(Told::Entered(entered)) => {
-                    printer.up_to(seat.room.seq()).await?;
+                    printer.up_to(&seat).await?;
                     seat = entered;
-                    let (next, lines) = enter(&seat).await?;
-                    printer = next;
                     note(&format!("you are in {} now", seat.name));
-                    printer.history(lines, arguments.history)?;
+                    printer = Printer { output: printer.output, ..Printer::new(node, &seat, arguments.history, json)? };
                 }
                 None => {
-                    printer.up_to(seat.room.seq()).await?;
+                    printer.up_to(&seat).await?;
                     return printer.output.flush().map(|_| ());
                 }
             },
@@ -74,8 +64,12 @@ pub(super) async fn run(
                         // There is room.
                         let _ = wishes.as_ref().expect("asked before").send(wish).await;
                     }
-                    Typed::Who => printer.answer("here", seat.here())?,
-                    Typed::Rooms => printer.answer("rooms", vec![seat.name.clone()])?,
+                    Typed::Who => printer.answer("here", &printer.here.clone())?,
+                    Typed::Rooms => {
+                        let mut rooms = Rooms::known_to(node).await.names;
+                        rooms.insert(seat.name.clone());
+                        printer.answer("rooms", &rooms)?;
+                    }
                     Typed::Help => HELP.lines().for_each(note),
                     Typed::Wrong(why) => note(&why),
                     Typed::Quit => {
@@ -150,117 +144,113 @@ struct Shown<'a> {
     text: Option<&'a str>,
 }
 
-/// Prints the entries of a room.
+/// Prints what happens in a room.
 struct Printer {
     room: String,
+    /// The name of this node, whose own coming and going is not news.
+    own: String,
+    history: History,
     json: bool,
     output: Output,
-    entries: Entries,
+    news: News,
     /// The last entry that was printed.
     seq: u64,
-    /// What was said, to be shown again when it is taken back.
-    said: BTreeMap<u64, Line>,
+    here: BTreeSet<String>,
 }
 
 impl Printer {
-    fn new(seat: &Seat, entries: Entries, seq: u64, json: bool) -> Printer {
-        let (room, output) = (seat.name.clone(), Output::default());
-        Printer { room, json, output, entries, seq, said: BTreeMap::new() }
+    fn new(node: &Node, seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
+        let (room, own) = (seat.name.clone(), node.name().to_string());
+        let (news, output, here) = (News::of(seat)?, Output::default(), BTreeSet::new());
+        Ok(Printer { room, own, history, json, output, news, seq: 0, here })
     }
 
-    /// Prints the last lines of those that were there.
-    fn history(&mut self, lines: Vec<Line>, history: History) -> Result<(), Failure> {
-        for line in &lines[lines.len().saturating_sub(history.0)..] {
-            self.line(line)?;
-        }
-        self.said = lines.into_iter().map(|line| (line.seq, line)).collect();
-        Ok(())
-    }
-
-    /// Prints until this entry was printed.
-    async fn up_to(&mut self, seq: u64) -> Result<(), Failure> {
+    /// Prints until all was printed that has happened by now.
+    async fn up_to(&mut self, seat: &Seat) -> Result<(), Failure> {
+        let seq = seat.room.seq();
         while self.seq < seq {
-            let next = self.entries.next().await;
+            let next = self.news.next().await.map_err(|why| seat.stuck(why))?;
             self.all_at_hand(next)?;
         }
         Ok(())
     }
 
-    /// Prints an entry, and what else has come.
-    fn all_at_hand(&mut self, mut next: Option<Result<(Entry, Option<Payload>), Missed>>) -> Result<(), Failure> {
-        while let Some(entry) = next {
-            let (entry, command) = entry.map_err(|missed| match missed {
-                Missed::Ended(refusal) => refusal.into(),
-                missed => Failure::new(Exit::Bug, "Bug", missed.to_string()),
-            })?;
-            self.entry(&entry, command.as_ref())?;
-            next = self.entries.try_next();
+    /// Prints this, and what else has happened.
+    fn all_at_hand(&mut self, first: Happened) -> Result<(), Failure> {
+        let mut next = Some(first);
+        while let Some(happened) = next {
+            self.print(happened)?;
+            next = self.news.try_next();
         }
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Entry, command: Option<&Payload>) -> Result<(), Failure> {
-        self.seq = entry.seq;
-        match entry.deed {
-            Deed::Do { .. } => {
-                let line = command.and_then(|command| Line::new(&command.decode().ok()?, entry));
-                let Some(line) = line else { return Ok(()) };
-                self.line(&line)?;
-                self.said.insert(line.seq, line);
-                if self.said.len() > LINES_MAX {
-                    self.said.pop_first();
+    fn print(&mut self, happened: Happened) -> Result<(), Failure> {
+        let Happened { seq, author, what } = happened;
+        self.seq = seq;
+        match what {
+            What::Begins { lines, here } => {
+                self.here = here;
+                for line in &lines[lines.len().saturating_sub(self.history.0)..] {
+                    self.says(line)?;
                 }
-                Ok(())
             }
-            Deed::Undo(first) => self.changed(entry, "undo", "takes back", first),
-            Deed::Redo(first) => self.changed(entry, "redo", "says again", first),
+            What::Says(line) => self.says(&line)?,
+            What::TakesBack(lines) => self.back(seq, &author, ("undo", "takes back"), lines)?,
+            What::SaysAgain(lines) => self.back(seq, &author, ("redo", "says again"), lines)?,
+            What::Joins => {
+                self.here.insert(author.clone());
+                self.presence(seq, &author, "joins")?;
+            }
+            What::Leaves => {
+                self.here.remove(&author);
+                self.presence(seq, &author, "leaves")?;
+            }
+            What::Nothing => {}
         }
+        Ok(())
     }
 
-    fn line(&mut self, line: &Line) -> Result<(), Failure> {
+    fn says(&mut self, line: &Line) -> Result<(), Failure> {
         let (author, text) = (named(&line.author), render::escaped(&line.text));
         let (kind, shown) = match line.kind {
             Kind::Says => ("says", format!("{author}: {text}")),
             Kind::Does => ("does", format!("* {author} {text}")),
         };
-        self.print(line.seq, &line.author, kind, &shown, Some(&line.text))
+        self.line(line.seq, &line.author, kind, &shown, Some(&line.text))
     }
 
-    /// What was said in a group is undone as one.
-    fn changed(&mut self, entry: &Entry, kind: &str, does: &str, first: u64) -> Result<(), Failure> {
-        let group = self.said.range(first..).map(|(_, line)| line).take_while(|line| line.first == first);
-        let mut lines: Vec<Option<Line>> = group.cloned().map(Some).collect();
-        if lines.is_empty() {
-            // It was said, or taken back, before one came.
-            lines.push(None);
-        }
+    fn back(&mut self, seq: u64, author: &str, (kind, does): (&str, &str), lines: Vec<Line>) -> Result<(), Failure> {
         for line in lines {
-            let author = entry.author.as_str();
-            let what = match &line {
-                Some(line) if line.author == author => format!("{does}: {}", render::escaped(&line.text)),
-                Some(line) => format!("{does}, of {}: {}", named(&line.author), render::escaped(&line.text)),
-                None => format!("{does} an earlier line"),
+            let text = render::escaped(&line.text);
+            let what = match line.author == author {
+                true => format!("{does}: {text}"),
+                false => format!("{does}, of {}: {text}", named(&line.author)),
             };
-            let shown = format!("* {} {what}", named(author));
-            self.print(entry.seq, author, kind, &shown, line.as_ref().map(|line| &line.text[..]))?;
+            self.line(seq, author, kind, &format!("* {} {what}", named(author)), Some(&line.text))?;
         }
         Ok(())
     }
 
-    fn print(&mut self, seq: u64, author: &str, kind: &str, shown: &str, text: Option<&str>) -> Result<(), Failure> {
-        let line = match self.json {
-            true => render::json(&Shown { room: &self.room, seq, author, kind, text }),
-            false => shown.to_owned(),
-        };
+    fn presence(&mut self, seq: u64, author: &str, kind: &str) -> Result<(), Failure> {
+        if author == self.own {
+            return Ok(());
+        }
+        self.line(seq, author, kind, &format!("* {} {kind}", named(author)), None)
+    }
+
+    fn line(&mut self, seq: u64, author: &str, kind: &str, shown: &str, text: Option<&str>) -> Result<(), Failure> {
+        let json = || render::json(&Shown { room: &self.room, seq, author, kind, text });
+        let line = if self.json { json() } else { shown.to_owned() };
         // Whether anybody still reads is seen when it is flushed.
         self.output.line(&line).map(|_| ())
     }
 
     /// What was asked for.
-    fn answer(&mut self, what: &str, names: Vec<String>) -> Result<(), Failure> {
+    fn answer(&mut self, what: &str, names: &BTreeSet<String>) -> Result<(), Failure> {
         let line = match self.json {
             true => render::json(&BTreeMap::from([(what, names)])),
-            false => render::escaped(&format!("{what}: {}", names.join(", "))).into_owned(),
+            false => render::escaped(&format!("{what}: {}", Vec::from_iter(names.iter().map(String::as_str)).join(", "))).into_owned(),
         };
         self.output.line(&line).map(|_| ())
     }

@@ -72,15 +72,8 @@ impl State for Room {
     }
 }
 
-impl Room {
-    /// Who is here, each once.
-    pub(crate) fn here(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
-    }
-}
-
 impl Line {
-    pub(crate) fn new(command: &Command, at: &Entry) -> Option<Line> {
+    fn new(command: &Command, at: &Entry) -> Option<Line> {
         let (kind, text) = match command {
             Command::Says { says: text } | Command::Text(text) => (Kind::Says, text),
             Command::Does { does: text } => (Kind::Does, text),

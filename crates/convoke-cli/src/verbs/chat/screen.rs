@@ -3,6 +3,7 @@
 mod input;
 mod view;
 
+use std::collections::BTreeSet;
 use std::io::{self, stdout};
 use std::process::ExitCode;
 
@@ -13,8 +14,9 @@ use ratatui::crossterm::execute;
 use tokio::sync::mpsc;
 
 use self::view::{Taken, View};
+use super::news::News;
 use super::typed::{HELP, Typed};
-use super::{Leaving, Link, Seat, Told, Wish};
+use super::{Leaving, Link, Rooms, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
 use crate::exit::Failure;
 use crate::signals::{Signal, Signals};
@@ -31,12 +33,14 @@ pub(super) async fn run(
     signals: &Signals,
 ) -> Result<ExitCode, Failure> {
     let mut view = View::new(&seat.name, first(&seat, arguments.history));
+    let (mut news, mut rooms) = (News::of(&seat)?, Rooms::known_to(node).await);
     let (mut link, mut wishes, mut leaving) = (Link::of(node), Some(wishes), Leaving(None));
     // A program that is killed while it waits for the terminal must not leave it as it is now.
     signals.at_last(restore);
     let mut screen = Screen::begin()?;
     let mut keys = keys();
     loop {
+        view.rooms.extend(rooms.names.iter().cloned());
         screen.draw(&seat, &mut view)?;
         let seq = seat.room.seq();
         tokio::select! {
@@ -53,10 +57,13 @@ pub(super) async fn run(
                     }
                 }
             }
+            next = news.next() => view.tell(next.map_err(|why| seat.stuck(why))?, node.name().as_str()),
+            () = rooms.changed() => {}
             next = told.recv() => match next {
                 Some(Told::Note(text)) => view.note(seq, text),
                 Some(Told::Entered(entered)) => {
                     seat = entered;
+                    news = News::of(&seat)?;
                     view.enter(&seat.name, first(&seat, arguments.history));
                 }
                 // All that was typed is done.
@@ -81,13 +88,17 @@ fn obey(line: String, seat: &Seat, view: &mut View, wishes: Option<&mpsc::Sender
             }
             None => view.note(seq, "you are leaving"),
         },
-        Typed::Who => view.note(seq, format!("here: {}", seat.here().join(", "))),
-        Typed::Rooms => view.note(seq, format!("rooms: {}", Vec::from_iter(view.rooms()).join(", "))),
+        Typed::Who => view.note(seq, format!("here: {}", joined(&view.here))),
+        Typed::Rooms => view.note(seq, format!("rooms: {}", joined(&view.rooms))),
         Typed::Help => HELP.lines().for_each(|line| view.note(seq, line)),
         Typed::Wrong(why) => view.note(seq, why),
         Typed::Quit => return false,
     }
     true
+}
+
+fn joined(names: &BTreeSet<String>) -> String {
+    Vec::from_iter(names.iter().map(String::as_str)).join(", ")
 }
 
 /// The first line that is shown of those that are there.

@@ -12,6 +12,7 @@ use ratatui::widgets::{Block, Borders, Paragraph};
 use super::input::Input;
 use crate::render;
 use crate::screen::{On, has_colours};
+use crate::verbs::chat::news::{Happened, What};
 use crate::verbs::chat::room::{Kind, Line, Room};
 
 /// How wide the columns beside the lines are.
@@ -33,7 +34,8 @@ pub(super) enum Taken {
 
 pub(super) struct View {
     room: String,
-    rooms: BTreeSet<String>,
+    pub(super) rooms: BTreeSet<String>,
+    pub(super) here: BTreeSet<String>,
     pub(super) input: Input,
     pub(super) is_linked: bool,
     /// What only who sits here is told, each behind the entry at this place.
@@ -54,6 +56,7 @@ impl View {
         View {
             room: room.to_owned(),
             rooms: BTreeSet::from([room.to_owned()]),
+            here: BTreeSet::new(),
             input: Input::default(),
             is_linked: true,
             notes: VecDeque::new(),
@@ -71,18 +74,40 @@ impl View {
         (self.input, self.is_linked) = (before.input, before.is_linked);
     }
 
-    /// Those that one has been in.
-    pub(super) fn rooms(&self) -> impl Iterator<Item = &str> {
-        self.rooms.iter().map(String::as_str)
+    /// Shows who comes and goes; but not that this node does. The lines are shown as they are in the room.
+    pub(super) fn tell(&mut self, happened: Happened, own: &str) {
+        let Happened { seq, author, what } = happened;
+        let how = match what {
+            What::Begins { here, .. } => {
+                self.here = here;
+                return;
+            }
+            What::Joins => {
+                self.here.insert(author.clone());
+                "joins"
+            }
+            What::Leaves => {
+                self.here.remove(&author);
+                "leaves"
+            }
+            _ => return,
+        };
+        if author != own {
+            self.remember(seq, format!("* {author} {how}"));
+        }
     }
 
     /// Shows something behind the entry at this place, to who sits here and nobody else.
     pub(super) fn note(&mut self, seq: u64, text: impl Into<String>) {
-        self.notes.push_back((seq, text.into()));
+        self.remember(seq, format!("- {}", text.into()));
+        self.below = 0;
+    }
+
+    fn remember(&mut self, seq: u64, text: String) {
+        self.notes.push_back((seq, text));
         if self.notes.len() > NOTES_MAX {
             self.notes.pop_front();
         }
-        self.below = 0;
     }
 
     /// Takes a key, or a paste.
@@ -133,8 +158,8 @@ impl View {
         let [above, standing] = below.areas(rest);
         let beside = Constraint::Length(if above.width < WIDE_COLUMNS { 0 } else { BESIDE_COLUMNS });
         let [rooms, lines, here] = Layout::horizontal([beside, Constraint::Fill(1), beside]).areas(above);
-        draw_names(frame, rooms, ("rooms", Borders::RIGHT), self.rooms(), &self.room);
-        draw_names(frame, here, ("here", Borders::LEFT), room.here(), "");
+        draw_names(frame, rooms, ("rooms", Borders::RIGHT), &self.rooms, &self.room);
+        draw_names(frame, here, ("here", Borders::LEFT), &self.here, "");
         self.draw_lines(frame, lines, room);
         self.draw_standing(frame, standing);
         self.draw_typed(frame, typed);
@@ -158,7 +183,7 @@ impl View {
             let line = lines.next_if(|line| notes.peek().is_none_or(|(behind, _)| *behind < line.seq));
             let row = match (line, line.is_none().then(|| notes.next()).flatten()) {
                 (Some(line), _) => row_of(line),
-                (None, Some((_, note))) => Row::styled(format!("- {}", render::escaped(note)), Style::new().dim()),
+                (None, Some((_, note))) => Row::styled(render::escaped(note).into_owned(), Style::new().dim()),
                 (None, None) => break,
             };
             let wrapped = wrapped(&row, width);
@@ -194,15 +219,16 @@ impl View {
 }
 
 /// Names below one another, as many as there is room for.
-fn draw_names<'a>(
+fn draw_names(
     frame: &mut Frame<'_>,
     area: Rect,
     (title, borders): (&'static str, Borders),
-    names: impl Iterator<Item = &'a str>,
+    names: &BTreeSet<String>,
     this: &str,
 ) {
     let style = |name| if name == this { Style::new().bold() } else { Style::new() };
-    let rows = names.take(area.height.into()).map(|name| Row::styled(render::escaped(name).into_owned(), style(name)));
+    let names = names.iter().take(area.height.into());
+    let rows = names.map(|name| Row::styled(render::escaped(name).into_owned(), style(name)));
     let block = Block::new().borders(borders).title(Row::styled(title, Style::new().dim()));
     frame.render_widget(Paragraph::new(Vec::from_iter(rows)).block(block), area);
 }
