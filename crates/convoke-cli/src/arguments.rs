@@ -22,8 +22,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use chat::{ChatArguments, History};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
-    AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, ScopeArgument,
-    ShowArguments,
+    AppendArguments, BackArguments, ExportArguments, FollowArguments, FollowersArguments, JournalArguments,
+    JournalVerb, ScopeArgument, ShowArguments,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};

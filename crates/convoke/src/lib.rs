@@ -65,7 +65,7 @@ pub use address::Address;
 #[cfg(feature = "hub")]
 pub use convoke_core::Applicant;
 pub use convoke_core::frame::{Expect, Incarnation};
-pub use convoke_core::journal::{Deed, Entry, Scope, State};
+pub use convoke_core::journal::{AppliedBy, Attendance, Deed, Entry, MemberApplied, Scope, State, Who};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
@@ -76,9 +76,9 @@ pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
-    Batch, Call, CallOptions, Choose, Entries, Executed, Follower, Group, Member, Members, Missed, Node, NodeOptions,
-    Provider, Registration, Selector, ServeOptions, SetOptions, SubscribeOptions, Subscription, UndoOptions, Value,
-    Watch, WatchOptions, tree_of,
+    Batch, Call, CallOptions, Choose, Entries, EntriesOptions, Executed, FollowOptions, Follower, Group, Member,
+    Members, Missed, Node, NodeOptions, Provider, Registration, Selector, ServeOptions, SetOptions, SubscribeOptions,
+    Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use convoke_core::journal::{Applied, Replica, Scope, State};
+use convoke_core::journal::{Applied, AppliedBy, Replica, Scope, State, Who};
 use convoke_core::{Name, Payload};
 use serde::Serialize;
 use tokio::sync::watch as watched;
 use tokio::task::AbortHandle;
 
-use super::{Entries, Missed, Node, UndoOptions};
+use super::{Entries, EntriesOptions, Missed, Node, UndoOptions};
 use crate::error::Error;
 
 /// What came of a command that was executed.
@@ -20,6 +21,14 @@ pub struct Executed<O> {
     pub seq: u64,
     /// What the state gave for it here, as everywhere; a refusal of the state too.
     pub output: O,
+}
+
+/// How a journal is followed with a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowOptions {
+    /// The journal says when this node has become a member of it and when it is one no more; see
+    /// [`EntriesOptions::presence`].
+    pub presence: bool,
 }
 
 /// A state that follows a journal. It goes on over cut links and starts of the hub, and ends with the last handle to it.
@@ -99,8 +108,25 @@ impl Node {
         S::Command: Send,
         S::Output: Send,
     {
+        self.follow_with(journal, FollowOptions::default()).await
+    }
+
+    /// The same, as the options say.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Node::follow).
+    ///
+    /// Cancel safe.
+    pub async fn follow_with<S>(&self, journal: impl AsRef<str>, options: FollowOptions) -> Result<Follower<S>, Error>
+    where
+        S: State + Send + 'static,
+        S::Command: Send,
+        S::Output: Send,
+    {
         let journal = Name::parse(journal.as_ref())?;
-        let mut entries = self.entries_as(journal.as_str(), 0, true).await?;
+        let options = EntriesOptions { after: 0, member: true, presence: options.presence };
+        let mut entries = self.entries_with(journal.as_str(), options).await?;
         let inner = Inner { replica: Replica::new(), outputs: HashMap::new(), waiting: 0, ended: None };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), applied: watched::Sender::new(0) });
         while let Some(next) = entries.next_of_those_there().await {
@@ -267,6 +293,18 @@ impl<S: State> Follower<S> {
         let seq = self.node.redo(self.journal.as_str(), options).await?;
         self.reached(seq).await?;
         Ok(seq)
+    }
+
+    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
+    /// and how far, and who is gone. See [`Node::applied_by`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::applied_by`].
+    ///
+    /// Cancel safe.
+    pub async fn applied_by(&self, seq: u64, who: Who, within: Duration) -> Result<AppliedBy, Error> {
+        self.node.applied_by(self.journal.as_str(), seq, who, within).await
     }
 
     /// Looks at the state. Entries wait meanwhile, so this should not take long.
