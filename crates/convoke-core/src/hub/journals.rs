@@ -331,7 +331,8 @@ impl HubState {
                 } else if follower.reading.is_none() && follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
-                        follower.reading = Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
+                        follower.reading =
+                            Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
                     } else {
                         stop = Stop::Full;
                     }

@@ -16,6 +16,7 @@ use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::Name;
 use crate::outgoing::{Lanes, SlowPolicy};
 use crate::proof::{TokenKey, Transcript};
+use crate::refusal::Refusal;
 use crate::rights::Principal;
 use crate::time::Time;
 

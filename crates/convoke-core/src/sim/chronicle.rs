@@ -108,9 +108,9 @@ pub(super) fn chained(chain: u64, entry: &Entry, print: u64) -> u64 {
         Deed::Leave => 7,
     };
     let author = super::oracle::print(Encoding::Text, entry.author.as_str().as_bytes());
-    [entry.seq, entry.wall_ms, deed, author, print].into_iter().fold(chain, |chain, part| {
-        (chain ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
-    })
+    [entry.seq, entry.wall_ms, deed, author, print]
+        .into_iter()
+        .fold(chain, |chain, part| (chain ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23))
 }
 
 /// What a command is recognised by.
@@ -133,7 +133,13 @@ impl Book {
     }
 
     /// The next entry.
-    fn push(&mut self, (author, wall_ms, deed): (&str, u64, Deed), print: u64, mark: Option<Mark>, by: (Incarnation, u64)) {
+    fn push(
+        &mut self,
+        (author, wall_ms, deed): (&str, u64, Deed),
+        print: u64,
+        mark: Option<Mark>,
+        by: (Incarnation, u64),
+    ) {
         let seq = self.entries.len() as u64 + 1;
         let name = crate::name::Name::parse(author).expect("the hub has checked it");
         let chain = self.entries.last().map_or(0, |entry| entry.chain);
@@ -197,8 +203,7 @@ impl Chronicle {
     /// Whether who has followed so far has what there is now.
     pub(super) fn is_current(&self, journal: &str, seq: u64, chain: u64) -> bool {
         let book = self.books.get(journal);
-        seq == 0
-            || book.and_then(|book| book.entries.get(seq as usize - 1)).is_some_and(|entry| entry.chain == chain)
+        seq == 0 || book.and_then(|book| book.entries.get(seq as usize - 1)).is_some_and(|entry| entry.chain == chain)
     }
 
     pub(super) fn is_seen(&mut self, journal: &str, seq: u64) {

@@ -164,7 +164,11 @@ impl Copy {
         }
         let list = self.replica.list();
         if list.horizon() != self.ledger.horizon() {
-            return Some(format!("its replica can undo from {} on, and not from {}", list.horizon(), self.ledger.horizon()));
+            return Some(format!(
+                "its replica can undo from {} on, and not from {}",
+                list.horizon(),
+                self.ledger.horizon()
+            ));
         }
         for author in self.ledger.authors() {
             let name = Name::parse(author).expect("it was told as one");
@@ -180,7 +184,12 @@ impl Copy {
             }
         }
         let unit = self.ledger.units().find(|(first, done)| list.is_done(*first) != Some(*done))?;
-        Some(format!("its replica says of {} that it is done: {:?}, and right is {}", unit.0, list.is_done(unit.0), unit.1))
+        Some(format!(
+            "its replica says of {} that it is done: {:?}, and right is {}",
+            unit.0,
+            list.is_done(unit.0),
+            unit.1
+        ))
     }
 }
 
@@ -291,8 +300,7 @@ impl World {
         }
         let print = command_print(payload.map(|payload| (payload.encoding, &payload.bytes[..])));
         let chain = follower.chain.map(|chain| chained(chain, entry, print));
-        let fits =
-            |other: &&Recorded| other.says(entry, print) && chain.is_none_or(|chain| chain == other.chain);
+        let fits = |other: &&Recorded| other.says(entry, print) && chain.is_none_or(|chain| chain == other.chain);
         let Some(found) = chronicle.at(&follower.journal, entry.seq).find(fits).map(|found| found.chain) else {
             let there = chronicle.at(&follower.journal, entry.seq).next();
             return Err(format!("was told {entry:?} of print {print:x}, and there is {there:?}"));
@@ -325,9 +333,8 @@ impl World {
         for (id, follower) in program.journals.follows.iter().filter(|(_, follower)| !follower.ended) {
             let last = self.chronicle.last(&follower.journal);
             let what = format!("follower {id} of program {tag} has {} entries of `{}`", follower.seq, follower.journal);
-            let current = follower
-                .chain
-                .is_none_or(|chain| self.chronicle.is_current(&follower.journal, follower.seq, chain));
+            let current =
+                follower.chain.is_none_or(|chain| self.chronicle.is_current(&follower.journal, follower.seq, chain));
             if !current {
                 failures.push((Checker::Journals, format!("{what}, not those of now, and was not told so")));
             }
@@ -336,7 +343,10 @@ impl World {
             }
             let book = self.chronicle.books.get(&follower.journal);
             if follower.announced && !book.is_some_and(|book| book.present.contains(program.name.as_str())) {
-                failures.push((Checker::Journals, format!("{what}, and no entry says that `{}` is a member", program.name)));
+                failures.push((
+                    Checker::Journals,
+                    format!("{what}, and no entry says that `{}` is a member", program.name),
+                ));
             }
             let all = program.node.follows_up_to(*id);
             if all.is_none_or(|all| all > last) {

@@ -220,7 +220,8 @@ impl World {
     fn some_back(&mut self, tag: Tag, journal: &str, undo: bool) -> Back {
         let everyone = self.dice.once_in(2);
         let target = self.dice.once_in(6).then(|| self.some_place(journal));
-        let author = self.programs.get(&tag).map(|program| program.author.as_ref().unwrap_or(&program.name).to_string());
+        let author =
+            self.programs.get(&tag).map(|program| program.author.as_ref().unwrap_or(&program.name).to_string());
         let expect_top = match self.dice.below(8) {
             // As a replica does that has all.
             0..3 => {
@@ -405,9 +406,7 @@ impl World {
             }
             Wanted::Back { back, .. } => match why.code {
                 Code::Conflict => true,
-                Code::UndoConflict => {
-                    back.expect_top.is_some() || self.strategy_of(&wish.journal) == Strategy::Refuse
-                }
+                Code::UndoConflict => back.expect_top.is_some() || self.strategy_of(&wish.journal) == Strategy::Refuse,
                 Code::UndoHorizon | Code::BadRequest => back.target.is_some(),
                 Code::Forbidden => back.target.is_some() && !back.everyone,
                 _ => false,

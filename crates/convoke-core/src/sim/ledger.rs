@@ -136,7 +136,8 @@ impl Ledger {
             _ => return None,
         };
         // Others may have gone on from it.
-        let later = self.units[self.settled..].iter().filter(|other| other.first > target && other.author != unit.author);
+        let later =
+            self.units[self.settled..].iter().filter(|other| other.first > target && other.author != unit.author);
         let mut in_the_way = later.filter(|other| matches!(other.how, How::Done(_)) && other.meets(unit));
         ((back.everyone || owner == author) && in_the_way.next().is_none()).then_some(target)
     }
