@@ -303,7 +303,8 @@ fn however_many_entries_are_applied_the_hub_is_told_once() {
     append(&mut world, 0, "todo", 200);
     let node = &mut world.nodes[1].state;
     for seq in 1..=200 {
-        ids.iter().for_each(|id| drop(node.applied(*id, seq)));
+        let told = ids.map(|id| node.applied(id, seq));
+        assert_eq!(told, [seq == 1; 3], "there is something to tell from the first on");
     }
     assert!(node.has_output());
     let mut transmit = Transmit::new();
