@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Deed, Entry, Strategy, Touches, UndoList};
+use crate::bug::{Bug, planted};
 use crate::limits::UNDO_UNITS_MAX;
 use crate::payload::{Payload, PayloadError};
 use lagging::Lagging;
@@ -195,6 +196,13 @@ impl<S: State> Replica<S> {
         Replica { end: End { state, trial: Trial::default() }, seq, undo, known: VecDeque::new(), lagging }
     }
 
+    /// With another distance of the states that lag behind, for journals that are short.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lagging(mut self, near_behind: usize) -> Replica<S> {
+        self.lagging = self.lagging.map(|lagging| lagging.behind(near_behind));
+        self
+    }
+
     /// The state.
     pub fn state(&self) -> &S {
         &self.end.state
@@ -304,7 +312,9 @@ impl<S: State> Replica<S> {
     fn go_back_to(&mut self, first: u64, done: Option<bool>) -> usize {
         let unit = self.unit(first);
         for known in self.known.range_mut(unit) {
-            known.done = done.unwrap_or(known.done);
+            if known.entry.seq == first || !planted(Bug::GroupUndoneInPart) {
+                known.done = done.unwrap_or(known.done);
+            }
         }
         match &mut self.lagging {
             Some(lagging) => lagging.state_without(first, &self.known, &mut self.end.state),
@@ -332,7 +342,9 @@ impl<S: State> Replica<S> {
                 outputs.push(self.end.apply(command, entry)?);
             }
         } else {
-            for known in self.known.range_mut(unit).rev() {
+            for step in 0..unit.len() {
+                let place = if planted(Bug::InversesInOrder) { unit.start + step } else { unit.end - 1 - step };
+                let known = &mut self.known[place];
                 let inverse = known.inverse.as_ref().expect("all of the unit have one");
                 outputs.push(self.end.apply(inverse, entry)?);
                 known.done = false;
