@@ -23,7 +23,7 @@ pub(crate) use chat::{ChatArguments, History};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
     AppendArguments, BackArguments, ExportArguments, FollowArguments, FollowersArguments, JournalArguments,
-    JournalVerb, ScopeArgument, ShowArguments,
+    JournalVerb, ScopeArgument, ShowArguments, StrategyArgument,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};

@@ -311,7 +311,8 @@ pub const TOUCHED_MAX: usize = 16;
 /// Entries that are named when they are in the way of an undo: enough to see what happened.
 pub const IN_THE_WAY_MAX: usize = 8;
 
-/// Units that can be undone, of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its oldest.
+/// Units that can be undone, of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its
+/// oldest.
 pub const UNDO_UNITS_ALL_MAX: usize = 1_000_000;
 
 /// Journals of a hub.

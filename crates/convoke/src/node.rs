@@ -3,10 +3,12 @@
 mod acks;
 mod batch;
 mod calls;
+mod executors;
 mod journals;
 mod link;
 mod load;
 mod members;
+mod positions;
 mod replica;
 mod serve;
 mod subscription;
@@ -31,8 +33,10 @@ use tokio::sync::{Notify, oneshot, watch as watched};
 
 pub use batch::Batch;
 pub use calls::{CallOptions, Choose, Provider, Selector};
-pub use journals::{Entries, EntriesOptions, UndoOptions};
+pub use executors::{Effect, Executors, Progress, Running, Stopped};
+pub use journals::{AppendOptions, Entries, EntriesOptions, UndoOptions};
 pub use members::{Member, Members};
+pub use positions::{ExecutorId, NotKept, Position, PositionFiles, Positions};
 pub use replica::{Executed, FollowOptions, Follower, Group};
 pub use serve::{Call, Registration, ServeOptions};
 pub use subscription::{Missed, SubscribeOptions, Subscription};

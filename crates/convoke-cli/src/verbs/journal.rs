@@ -6,12 +6,15 @@ use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use convoke::{Code, Deed, Entries, EntriesOptions, Entry, Missed, Name, Node, Payload, Scope, UndoOptions, Who};
+use convoke::{
+    AppendOptions, Code, Deed, Entries, EntriesOptions, Entry, Missed, Name, Node, Payload, Scope, Strategy,
+    UndoOptions, Who,
+};
 use serde::Serialize;
 
 use crate::arguments::{
     AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments,
-    ScopeArgument, ShowArguments,
+    ScopeArgument, ShowArguments, StrategyArgument,
 };
 use crate::duration;
 use crate::exit::{Exit, Failure};
@@ -53,7 +56,13 @@ async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Re
     with_node(&arguments.node, signals, async |node| {
         let what = format!("append to `{journal}`");
         let (commands, begun) = ([command], Instant::now());
-        let done = node.append_payloads(journal.as_str(), &commands, arguments.if_last);
+        let strategy = arguments.strategy.map(|strategy| match strategy {
+            StrategyArgument::Replay => Strategy::Replay,
+            StrategyArgument::Refuse => Strategy::Refuse,
+            StrategyArgument::Compensate => Strategy::Compensate,
+        });
+        let options = AppendOptions { expect_last: arguments.if_last, strategy };
+        let done = node.append_with(journal.as_str(), &commands, &options);
         let seq = done_within(&arguments.node, &what, done).await?;
         let said = say_appended(&journal, seq, json)?;
         if let Some(who) = arguments.applied_by {

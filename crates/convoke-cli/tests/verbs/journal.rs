@@ -56,6 +56,28 @@ fn what_was_done_last_is_undone_first() {
 }
 
 #[test]
+fn how_a_journal_undoes_is_said_with_its_first_command() {
+    let story = Story::with_hub();
+    let append = |strategy: &str, author: &str| {
+        story.run(["journal", "append", "plan", "a", "--strategy", strategy, "--author", author])
+    };
+    append("refuse", "ann").is(0, "1\n", "");
+    append("refuse", "bob").is(0, "2\n", "");
+    append("replay", "ann").is(
+        69,
+        "",
+        "convoke: append to `plan`: it undoes by refuse since its first entry, and this program by replay; take another \
+         journal, or a state with the same strategy\n",
+    );
+    story.run(["journal", "undo", "plan", "--author", "ann"]).is(
+        75,
+        "",
+        "convoke: undo in `plan`: others have gone on from it: their entries 2 touch the same; they are to be undone first, or \
+         to stay with it\n",
+    );
+}
+
+#[test]
 fn it_survives_the_hub() {
     let mut story = Story::with_hub();
     story.run(["journal", "append", "todo", "1", "--author", "ann"]).is(0, "1\n", "");

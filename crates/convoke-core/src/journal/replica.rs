@@ -32,8 +32,8 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned {
 
     /// Applies a command. A command that does not fit is refused by the output, and must not change anything then.
     ///
-    /// With [`Strategy::Compensate`] `at` may be an undo or redo, where an inverse is applied, or a command again; its author is
-    /// who undoes.
+    /// With [`Strategy::Compensate`] `at` may be an undo or redo, where an inverse is applied, or a command again; its author
+    /// is who undoes.
     fn apply(&mut self, command: &Self::Command, at: &Entry) -> Self::Output;
 
     /// What a command touches, for [`Strategy::Refuse`]: whether it can be undone though others have gone on. It may depend on
@@ -44,8 +44,8 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned {
 
     /// The command that takes this one back, for [`Strategy::Compensate`]; asked of the state before the command is applied.
     ///
-    /// `None` for one that cannot be taken back: it has no inverse, or the state is about to refuse it, so that nothing would be
-    /// there to be undone. A program whose own state says so when it executes a command sends it as one that is never undone:
+    /// `None` for one that cannot be taken back: it has no inverse, or the state is about to refuse it, so that nothing would
+    /// be there to be undone. A program whose own state says so when it executes a command sends it as one that is never undone:
     /// undo passes it by. Should the state only say so when the command's turn comes, an undo of it changes nothing,
     /// in no replica, and is refused to who asked for it.
     fn inverse(&self, _command: &Self::Command, _at: &Entry) -> Option<Self::Command> {
