@@ -20,8 +20,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
-    AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, ScopeArgument,
-    ShowArguments, StrategyArgument,
+    AppendArguments, BackArguments, ExportArguments, FollowArguments, FollowersArguments, JournalArguments,
+    JournalVerb, ScopeArgument, ShowArguments, StrategyArgument,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};

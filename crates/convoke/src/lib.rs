@@ -66,7 +66,9 @@ pub use address::Address;
 #[cfg(feature = "hub")]
 pub use convoke_core::Applicant;
 pub use convoke_core::frame::{Expect, Incarnation};
-pub use convoke_core::journal::{Deed, Entry, Scope, State, Strategy, Touches};
+pub use convoke_core::journal::{
+    AppliedBy, Attendance, Deed, Entry, MemberApplied, Scope, State, Strategy, Touches, Who,
+};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
@@ -77,10 +79,10 @@ pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
-    AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, Executed, ExecutorId, Executors, Follower, Group,
-    Member, Members, Missed, Node, NodeOptions, NotKept, Position, PositionFiles, Positions, Progress, Provider,
-    Registration, Running, Selector, ServeOptions, SetOptions, Stopped, SubscribeOptions, Subscription, UndoOptions,
-    Value, Watch, WatchOptions, tree_of,
+    AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, EntriesOptions, Executed, ExecutorId, Executors,
+    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Position, PositionFiles,
+    Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Stopped,
+    SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]

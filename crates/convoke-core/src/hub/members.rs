@@ -390,7 +390,8 @@ impl HubState {
         let next = next.into_iter().flatten().min();
         let Some((due, node)) = next else { return self.timers.clear(Timer::Members) };
         // At least every beat: see expire_silence.
-        let beat = self.members.get(node).map_or(limits::BEAT, |member| member.beat);
+        let beat = self.members.get(node).map(|member| member.beat).filter(|beat| !beat.is_zero());
+        let beat = beat.unwrap_or(limits::BEAT);
         self.timers.set(self.now + due.since(clock).min(beat), Timer::Members);
     }
 

@@ -39,6 +39,31 @@ pub struct AppendOptions {
     pub strategy: Option<Strategy>,
 }
 
+/// How the entries of a journal are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntriesOptions {
+    /// Only those behind this place.
+    pub after: u64,
+    /// The node is a member of the journal: [`applied_by`](Node::applied_by) waits for it, and it tells what it has applied
+    /// with [`Entries::applied`].
+    pub member: bool,
+    /// It is a member, and the journal says so: by a [`Deed::Join`](crate::Deed::Join) when it becomes one and a
+    /// [`Deed::Leave`](crate::Deed::Leave) when it is one no more, with the node as their author, in order with the rest and
+    /// kept like the rest. A link that is cut, and a start of the hub, are neither: a node that does not come back has left
+    /// when the hub removes it, half a minute later unless the hub is set otherwise. Needs the right to execute.
+    pub presence: bool,
+}
+
+impl EntriesOptions {
+    pub(super) fn follow_as(self) -> FollowAs {
+        match self {
+            EntriesOptions { presence: true, .. } => FollowAs::Announced,
+            EntriesOptions { member: true, .. } => FollowAs::Member,
+            _ => FollowAs::Observer,
+        }
+    }
+}
+
 /// The next entry with its command, if it is one; or why there is none.
 type Next = Result<(Entry, Option<Payload>), Missed>;
 
@@ -104,13 +129,12 @@ impl Entries {
         .await
     }
 
-    /// Tells the hub that the program has applied everything up to this entry.
+    /// Tells the hub that the program has applied everything up to this entry; of use to a member. It goes with what the node
+    /// sends next, or soon by itself: once, however many entries are applied until then. Never waits.
     pub fn applied(&self, seq: u64) {
         let shared = &self.node.handle.shared;
-        let mut inner = shared.lock();
-        inner.state.applied(self.id, seq);
-        if inner.state.has_output() {
-            shared.flush(inner);
+        if shared.lock().state.applied(self.id, seq) {
+            shared.wake.notify_one();
         }
     }
 
@@ -276,7 +300,18 @@ impl Node {
     ///
     /// Cancel safe.
     pub async fn entries(&self, journal: impl AsRef<str>, after: u64) -> Result<Entries, Error> {
-        let (entries, begun) = self.entries_as(&Name::parse(journal.as_ref())?, after, FollowAs::Observer, None)?;
+        self.entries_with(journal, EntriesOptions { after, ..EntriesOptions::default() }).await
+    }
+
+    /// The same, as the options say; such as a member, whose acknowledgement counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`entries`](Node::entries).
+    ///
+    /// Cancel safe.
+    pub async fn entries_with(&self, journal: impl AsRef<str>, options: EntriesOptions) -> Result<Entries, Error> {
+        let (entries, begun) = self.entries_as(&Name::parse(journal.as_ref())?, options, None)?;
         begun.await.map_err(|_| left(self.name()))??;
         Ok(entries)
     }
@@ -285,10 +320,10 @@ impl Node {
     pub(super) fn entries_as(
         &self,
         journal: &Name,
-        after: u64,
-        follow_as: FollowAs,
+        options: EntriesOptions,
         strategy: Option<Strategy>,
     ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
+        let (after, follow_as) = (options.after, options.follow_as());
         let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], follow_as, strategy);
         let (id, begun) = self.handle.shared.ask(ask)?;
         Ok((Entries { node: self.clone(), id, after, ended: false }, begun))

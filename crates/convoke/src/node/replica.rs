@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use convoke_core::frame::{FollowAs, Terms};
-use convoke_core::journal::{Applied, Deed, Entry, Replica, Scope, State, Strategy, Touches};
+use convoke_core::frame::Terms;
+use convoke_core::journal::{Applied, AppliedBy, Deed, Entry, Replica, Scope, State, Strategy, Touches, Who};
 use convoke_core::{Code, Name, Payload, Refusal};
 use serde::Serialize;
 use tokio::sync::watch as watched;
 use tokio::task::AbortHandle;
 
-use super::{Entries, Missed, Node, UndoOptions, left};
+use super::{Entries, EntriesOptions, Missed, Node, UndoOptions, left};
 use crate::error::Error;
 
 /// What came of a command that was executed.
@@ -23,6 +23,14 @@ pub struct Executed<O> {
     pub seq: u64,
     /// What the state gave for it here, as everywhere; a refusal of the state too.
     pub output: O,
+}
+
+/// How a journal is followed with a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowOptions {
+    /// The journal says when this node has become a member of it and when it is one no more; see
+    /// [`EntriesOptions::presence`].
+    pub presence: bool,
 }
 
 /// A state that follows a journal. It goes on over cut links and starts of the hub, and ends with the last handle to it.
@@ -108,8 +116,25 @@ impl Node {
         S::Command: Send,
         S::Output: Send,
     {
+        self.follow_with(journal, FollowOptions::default()).await
+    }
+
+    /// The same, as the options say.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Node::follow).
+    ///
+    /// Cancel safe.
+    pub async fn follow_with<S>(&self, journal: impl AsRef<str>, options: FollowOptions) -> Result<Follower<S>, Error>
+    where
+        S: State + Send + 'static,
+        S::Command: Send,
+        S::Output: Send,
+    {
         let journal = Name::parse(journal.as_ref())?;
-        let (mut entries, begun) = self.entries_as(&journal, 0, FollowAs::Member, Some(S::STRATEGY))?;
+        let options = EntriesOptions { after: 0, member: true, presence: options.presence };
+        let (mut entries, begun) = self.entries_as(&journal, options, Some(S::STRATEGY))?;
         begun.await.map_err(|_| left(self.name()))??;
         let inner = Inner {
             replica: Replica::new(),
@@ -367,6 +392,18 @@ impl<S: State> Follower<S> {
         Err(Error::Conflict(Refusal::new(Code::Conflict, text)))
     }
 
+    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
+    /// and how far, and who is gone. See [`Node::applied_by`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::applied_by`].
+    ///
+    /// Cancel safe.
+    pub async fn applied_by(&self, seq: u64, who: Who, within: Duration) -> Result<AppliedBy, Error> {
+        self.node.applied_by(self.journal.as_str(), seq, who, within).await
+    }
+
     /// Looks at the state. Entries wait meanwhile, so this should not take long.
     pub fn read<T>(&self, read: impl FnOnce(&S) -> T) -> T {
         read(self.shared.lock().replica.state())
@@ -393,7 +430,7 @@ impl<S: State> Follower<S> {
             }
         }
         let what = || format!("state of `{}` at {seq}", self.journal);
-        let (mut entries, begun) = self.node.entries_as(&self.journal, 0, FollowAs::Observer, Some(S::STRATEGY))?;
+        let (mut entries, begun) = self.node.entries_as(&self.journal, EntriesOptions::default(), Some(S::STRATEGY))?;
         begun.await.map_err(|_| left(self.node.name()))??;
         let mut replica = Replica::<S>::new();
         while let Some(next) = entries.next_of_those_there().await {
@@ -425,7 +462,7 @@ impl<S: State> Follower<S> {
 
     /// The journal once more, from its beginning.
     pub(super) fn entries_again(&self) -> Result<Entries, Error> {
-        Ok(self.node.entries_as(&self.journal, 0, FollowAs::Observer, Some(S::STRATEGY))?.0)
+        Ok(self.node.entries_as(&self.journal, EntriesOptions::default(), Some(S::STRATEGY))?.0)
     }
 
     /// The place of the last entry that was applied; zero for none.
