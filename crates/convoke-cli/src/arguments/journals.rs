@@ -71,27 +71,16 @@ pub(crate) struct AppendArguments {
     #[arg(long, value_name = "SEQ")]
     pub(crate) if_last: Option<u64>,
 
-    /// Only if the journal undoes like this; if it is made now, it does
-    #[arg(long, value_name = "STRATEGY")]
-    pub(crate) strategy: Option<StrategyArgument>,
-
     /// Then wait until members of the journal have applied it: `all`, `quorum` (most), so many, or these
     #[arg(long, value_name = "all|quorum|N|NODE,…", value_parser = who)]
     pub(crate) applied_by: Option<Who>,
 
+    /// Only if the journal undoes like this; if it is made now, it does
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) strategy: Option<StrategyArgument>,
+
     #[command(flatten)]
     pub(crate) node: NodeArguments,
-}
-
-/// How a journal undoes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StrategyArgument {
-    /// As if the command had never been done
-    Replay,
-    /// The same, unless others have gone on from it
-    Refuse,
-    /// By its inverse, now
-    Compensate,
 }
 
 /// Reads whom to wait for. A node whose name is one of these words, or a number, is named with a comma behind it.
@@ -115,6 +104,17 @@ fn who(text: &str) -> Result<Who, String> {
 
 /// Nodes that one wait names.
 const NODES_MAX: usize = 100;
+
+/// How a journal undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyArgument {
+    /// As if the command had never been done
+    Replay,
+    /// The same, unless others have gone on from it
+    Refuse,
+    /// By its inverse, now
+    Compensate,
+}
 
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -28,17 +28,6 @@ pub struct UndoOptions {
     pub expect_top: Option<u64>,
 }
 
-/// How commands are appended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AppendOptions {
-    /// Only if the last entry is this one; zero for none.
-    pub expect_last: Option<u64>,
-    /// How the journal must undo: the [`STRATEGY`](crate::State::STRATEGY) of the programs that follow it. If these are its
-    /// first entries, they fix it; with `None` that is [`Strategy::Replay`], and programs with another are refused from then
-    /// on.
-    pub strategy: Option<Strategy>,
-}
-
 /// How the entries of a journal are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntriesOptions {
@@ -62,6 +51,17 @@ impl EntriesOptions {
             _ => FollowAs::Observer,
         }
     }
+}
+
+/// How commands are appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendOptions {
+    /// Only if the last entry is this one; zero for none.
+    pub expect_last: Option<u64>,
+    /// How the journal must undo: the [`STRATEGY`](crate::State::STRATEGY) of the programs that follow it. If these are its
+    /// first entries, they fix it; with `None` that is [`Strategy::Replay`], and programs with another are refused from then
+    /// on.
+    pub strategy: Option<Strategy>,
 }
 
 /// The next entry with its command, if it is one; or why there is none.
@@ -311,7 +311,8 @@ impl Node {
     ///
     /// Cancel safe.
     pub async fn entries_with(&self, journal: impl AsRef<str>, options: EntriesOptions) -> Result<Entries, Error> {
-        let (entries, begun) = self.entries_as(&Name::parse(journal.as_ref())?, options, None)?;
+        let journal = Name::parse(journal.as_ref())?;
+        let (entries, begun) = self.entries_as(&journal, options, None)?;
         begun.await.map_err(|_| left(self.name()))??;
         Ok(entries)
     }
@@ -323,8 +324,8 @@ impl Node {
         options: EntriesOptions,
         strategy: Option<Strategy>,
     ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
-        let (after, follow_as) = (options.after, options.follow_as());
-        let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], follow_as, strategy);
+        let EntriesOptions { after, .. } = options;
+        let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], options.follow_as(), strategy);
         let (id, begun) = self.handle.shared.ask(ask)?;
         Ok((Entries { node: self.clone(), id, after, ended: false }, begun))
     }

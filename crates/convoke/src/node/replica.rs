@@ -379,6 +379,18 @@ impl<S: State> Follower<S> {
         Ok(seq)
     }
 
+    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
+    /// and how far, and who is gone. See [`Node::applied_by`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::applied_by`].
+    ///
+    /// Cancel safe.
+    pub async fn applied_by(&self, seq: u64, who: Who, within: Duration) -> Result<AppliedBy, Error> {
+        self.node.applied_by(self.journal.as_str(), seq, who, within).await
+    }
+
     /// An undo or redo is applied here; or it could change nothing.
     async fn went_back(&self, what: &str, seq: u64) -> Result<(), Error> {
         self.reached(seq).await?;
@@ -390,18 +402,6 @@ impl<S: State> Follower<S> {
             self.journal
         );
         Err(Error::Conflict(Refusal::new(Code::Conflict, text)))
-    }
-
-    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
-    /// and how far, and who is gone. See [`Node::applied_by`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::applied_by`].
-    ///
-    /// Cancel safe.
-    pub async fn applied_by(&self, seq: u64, who: Who, within: Duration) -> Result<AppliedBy, Error> {
-        self.node.applied_by(self.journal.as_str(), seq, who, within).await
     }
 
     /// Looks at the state. Entries wait meanwhile, so this should not take long.
