@@ -283,8 +283,9 @@ impl HubState {
     pub(super) fn appended(&mut self, journal: JournalId) {
         let known = self.kept.journals.get(journal);
         let (name, last) = (known.name(), known.last());
-        let follows = self.followers.by_journal.get(name).map(|audience| audience.follows.clone());
-        for key in follows.unwrap_or_default() {
+        let audience = self.followers.by_journal.get(name);
+        let follows: Vec<FollowKey> = audience.into_iter().flat_map(|audience| &audience.follows).copied().collect();
+        for key in follows {
             if planted(Bug::LivePathBeside) {
                 self.followers.all[key].next = last;
             }
@@ -295,7 +296,10 @@ impl HubState {
     /// All that was kept is here again: members of before may come back.
     pub(super) fn journals_ready(&mut self) {
         let away = self.config.membership.member_away_max();
-        self.expect_members(self.membership_clock() + away);
+        // Where hubs share a foundation, they may be members at another one.
+        if !self.config.shared_foundation {
+            self.expect_members(self.membership_clock() + away);
+        }
         self.expect_return(self.now + away);
         self.arm_members();
     }

@@ -483,3 +483,36 @@ fn refused(what: &str, journal: &Name, why: UndoRefused, back: &Back) -> Refusal
     };
     Refusal::new(code, format!("{what}{target} in `{journal}`: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Commands, Terms};
+
+    #[test]
+    fn of_what_can_be_undone_the_last_is_known() {
+        let (mut journals, mut rows) = (Journals::default(), Rows::new(false));
+        let mut append = |journals: &mut Journals, name: &str, count: u64| {
+            let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+            let (commands, terms) = (Commands::encoded(&commands), Terms::new(None, false, Some(&[])));
+            let appended = Appended::Commands { commands, expect_last: None, terms };
+            for _ in 0..count {
+                journals.append(name.as_bytes(), b"ann", 7, &appended, &mut rows).unwrap();
+            }
+        };
+        let horizon = |journals: &Journals, name: &str| {
+            let name = Name::parse(name).unwrap();
+            journals.get(journals.find(&name).unwrap()).horizon()
+        };
+        append(&mut journals, "todo", 5);
+        append(&mut journals, "room", 5);
+        assert_eq!((journals.units(), horizon(&journals, "todo")), (10, 1));
+        // As if others had what is missing to the bound.
+        journals.units = UNDO_UNITS_ALL_MAX - 2;
+        append(&mut journals, "todo", 5);
+        assert_eq!(journals.units(), UNDO_UNITS_ALL_MAX);
+        assert_eq!((horizon(&journals, "todo"), horizon(&journals, "room")), (4, 1), "who appends pays for it");
+        append(&mut journals, "new", 3);
+        assert_eq!(horizon(&journals, "new"), 3, "the last can always be undone");
+    }
+}

@@ -56,7 +56,7 @@ impl<S: State> Lagging<S> {
         let mut again = 0;
         for known in known.range(start..) {
             if known.done {
-                state.apply(&known.command, &known.entry);
+                known.apply_again(state);
                 again += 1;
             }
             if anew && known.entry.seq == self.near.seq {
@@ -69,7 +69,7 @@ impl<S: State> Lagging<S> {
     /// This command, which is the first, is not known any more.
     pub(super) fn pass(&mut self, known: &Known<S::Command>) {
         if known.done {
-            self.base.state.apply(&known.command, &known.entry);
+            known.apply_again(&mut self.base.state);
         }
         self.base.seq = known.entry.seq;
     }
@@ -83,7 +83,7 @@ impl<S: State> Lagging<S> {
         if known.len() - start > 2 * self.near_behind {
             for known in known.range(start..known.len() - self.near_behind) {
                 if known.done {
-                    self.near.state.apply(&known.command, &known.entry);
+                    known.apply_again(&mut self.near.state);
                 }
                 self.near.seq = known.entry.seq;
             }
