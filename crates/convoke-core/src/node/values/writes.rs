@@ -180,6 +180,10 @@ impl Writes {
         }
     }
 
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     pub(super) fn answer(&mut self, cseq: u64, result: Result<Wrote, NotWritten>) {
         // Otherwise it was answered before.
         if let Some(id) = self.sent.get(&cseq) {
