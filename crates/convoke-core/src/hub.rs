@@ -289,6 +289,12 @@ impl HubState {
         self.watches.bounds = bounds;
     }
 
+    /// How much of journals is in memory and can be undone, before anything has come back.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_journal_bounds(&mut self, bounds: crate::kept::JournalBounds) {
+        self.kept.journals.bounds = bounds;
+    }
+
     /// Lets in who proves this token, to do everything.
     pub fn add_token(&mut self, name: Name, key: TokenKey) {
         self.tokens.insert(name, key);

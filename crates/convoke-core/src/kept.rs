@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
+#[cfg(feature = "sim")]
+pub(crate) use journals::JournalBounds;
 pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
@@ -169,7 +171,9 @@ impl Kept {
                     self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::JOURNALS => self.journals.restore(&key.key, row)?,
+                rows::PRESENT if planted(Bug::MembersForgotten) => {}
                 rows::PRESENT => self.journals.restore_present(&key.key)?,
+                rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
@@ -198,8 +202,10 @@ impl Kept {
     /// An operation that this version does not know. The state has not changed.
     pub(crate) fn apply(&mut self, pos: u64, operation: &[u8]) -> Result<Applied, FrameError> {
         let operation = Operation::decode(operation)?;
-        // Operations behind the rows come before it is said that all is there.
-        self.journals.restored();
+        if !planted(Bug::UnitsTooLate) {
+            // Operations behind the rows come before it is said that all is there.
+            self.journals.restored();
+        }
         self.pos = pos;
         let mut applied = Applied::default();
         match operation {
@@ -247,16 +253,32 @@ impl Kept {
                 applied.presence = Some((journal, node, joined));
             }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
+                let known = |(_, window): (Incarnation, &Window)| window.results.get(&cseq).cloned();
+                if planted(Bug::NumbersShared)
+                    && let Some(outcome) = self.windows.iter().find_map(known)
+                {
+                    applied.answer = Some((incarnation, cseq, outcome));
+                    return Ok(applied);
+                }
+                let settled = if planted(Bug::WindowDroppedTooEarly) { cseq - 1 } else { settled };
                 let outcome = self.once(incarnation, cseq, settled, |kept| {
                     let Kept { journals, rows, .. } = kept;
                     let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
                     applied.journal = Some(id);
                     Ok(Outcome::Done { rev: first, count })
                 });
+                if planted(Bug::AppendsForgotten) {
+                    self.rows.delete_result(incarnation, cseq);
+                }
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
             }
         }
         Ok(applied)
+    }
+
+    /// What came of a change of rights, if it was applied before.
+    pub(crate) fn granted_before(&self, by: GrantId) -> Option<Result<(), Refusal>> {
+        self.granters.outcome(by)
     }
 
     /// Changes a principal, if that makes sense now, and remembers what came of it.

@@ -162,6 +162,9 @@ pub struct NodeState {
     heard: Time,
     /// When it began to offer or follow something: from then on both ends beat more often.
     attentive_since: Time,
+    /// Beats that were sent on this link, and that came; and how many must have come before the hub knows for certain that
+    /// it beats more often.
+    beats: alive::Beats,
     /// How often it beats has changed; from when on, the next tick will say.
     beat_changed: bool,
     beat_at: Option<Time>,
@@ -224,6 +227,7 @@ impl NodeState {
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
+            beats: alive::Beats::default(),
             beat_changed: false,
             beat_at: None,
             numbers: HashMap::default(),
@@ -481,7 +485,10 @@ impl NodeState {
 
     fn handle(&mut self, frame: Frame<'_>) -> Result<(), Refusal> {
         match frame {
-            Frame::Beat { received } => self.received = self.received.max(received),
+            Frame::Beat { received } => {
+                self.beats.heard += 1;
+                self.received = self.received.max(received);
+            }
             Frame::Topic { number, name } => {
                 let name = named(name)?;
                 // Also where it is told as to a subscriber: what this node then publishes on it need not go by name.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Deed, Touches};
+use crate::bug::{Bug, planted};
 use crate::limits::{IN_THE_WAY_MAX, UNDO_BYTES_MAX};
 use crate::name::Name;
 
@@ -263,7 +264,7 @@ impl UndoList {
         (target, expect_top, top): (Option<u64>, Option<u64>, Option<u64>),
         whose: impl Fn(Standing) -> Option<Option<AuthorId>>,
     ) -> Result<u64, UndoRefused> {
-        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) {
+        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) && !planted(Bug::TopNotExpected) {
             return Err(UndoRefused::Conflict { top: top.unwrap_or(0) });
         }
         let Some(target) = target.or(top) else { return Err(UndoRefused::Nothing) };
@@ -272,11 +273,11 @@ impl UndoList {
         }
         let unit = self.units[self.find(target).ok_or(UndoRefused::NoCommand)?];
         let owner = whose(unit.standing).ok_or(UndoRefused::Already)?.unwrap_or(unit.author);
-        if scope == Scope::Mine && self.authors[owner as usize] != *author {
+        if scope == Scope::Mine && self.authors[owner as usize] != *author && !planted(Bug::ScopeIgnored) {
             return Err(UndoRefused::NotYours);
         }
         let places = self.in_the_way(target, unit.author);
-        if places.is_empty() { Ok(target) } else { Err(UndoRefused::InTheWay { places }) }
+        if places.is_empty() || planted(Bug::WayIgnored) { Ok(target) } else { Err(UndoRefused::InTheWay { places }) }
     }
 
     /// The first units behind this one that are done, of other authors, and touch what it touches.
@@ -337,7 +338,9 @@ impl UndoList {
             Deed::Join | Deed::Leave => {}
             Deed::Do { first } => {
                 let author = self.author(author);
-                while let Some((place, first)) = last_of(&self.undone_by, author) {
+                while let Some((place, first)) =
+                    last_of(&self.undone_by, author).filter(|_| !planted(Bug::RedoSurvivesCommand))
+                {
                     self.undone.remove(&place);
                     self.undone_by.remove(&(author, place));
                     if let Some(unit) = self.find(first) {
@@ -351,7 +354,7 @@ impl UndoList {
                 }
                 self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0), bytes: 0 });
                 self.stand(self.units.len() - 1, Standing::Done(seq));
-                if self.units.len() > self.units_max {
+                if self.units.len() > self.units_max && !planted(Bug::HorizonIgnored) {
                     self.forget_first();
                 }
             }

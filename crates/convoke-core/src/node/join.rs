@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::alive::Beats;
 use super::values::Before;
 use super::{NodeState, Phase, PublishLoss};
 use crate::bug::{Bug, planted};
@@ -130,6 +131,7 @@ impl NodeState {
         self.attempt = 0;
         self.why = None;
         self.attentive_since = self.now;
+        self.beats = Beats { known: 1, ..Beats::default() };
         self.beat_changed = false;
         self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
         self.send_info();

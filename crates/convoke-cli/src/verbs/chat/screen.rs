@@ -41,8 +41,8 @@ pub(super) async fn run(
     let mut keys = keys();
     loop {
         view.rooms.extend(rooms.names.iter().cloned());
-        screen.draw(&seat, &mut view)?;
         let seq = seat.room.seq();
+        screen.draw(&seat, &mut view)?;
         tokio::select! {
             changed = seat.room.changed(seq) => drop(changed.map_err(|why| seat.stuck(why))?),
             event = keys.recv() => {

@@ -50,6 +50,10 @@ impl State for Notes {
         }
         Ok(self.lines.len())
     }
+
+    fn presence(&mut self, joined: bool, at: &Entry) {
+        self.lines.push(format!("{} {}", if joined { "+" } else { "-" }, at.author));
+    }
 }
 
 /// What can be undone in these journals.
@@ -96,6 +100,9 @@ impl Journal {
             {
                 let _ = state.apply(note, entry);
             }
+            if let Deed::Join | Deed::Leave = entry.deed {
+                state.presence(entry.deed == Deed::Join, entry);
+            }
         }
         state
     }
@@ -107,6 +114,7 @@ enum Step {
     Group(u8, Vec<Note>),
     Undo(u8, bool, Option<u64>),
     Redo(u8, bool, Option<u64>),
+    Presence(u8, bool),
 }
 
 fn note() -> impl Chosen<Value = Note> {
@@ -120,6 +128,7 @@ fn step() -> impl Chosen<Value = Step> {
         1 => (0..3u8, prop::collection::vec(note(), 1..5)).prop_map(|(who, notes)| Step::Group(who, notes)),
         3 => (0..3u8, any::<bool>(), target()).prop_map(|(who, all, target)| Step::Undo(who, all, target)),
         2 => (0..3u8, any::<bool>(), target()).prop_map(|(who, all, target)| Step::Redo(who, all, target)),
+        1 => (0..3u8, any::<bool>()).prop_map(|(who, joined)| Step::Presence(who, joined)),
     ]
 }
 
@@ -165,6 +174,11 @@ proptest! {
                         let added = journal.add(author(who), Deed::Redo(first), None);
                         apply(&mut replica, added);
                     }
+                }
+                Step::Presence(who, joined) => {
+                    let deed = if joined { Deed::Join } else { Deed::Leave };
+                    let added = journal.add(author(who), deed, None);
+                    apply(&mut replica, added);
                 }
             }
             prop_assert_eq!(replica.state(), &journal.oracle());

@@ -196,6 +196,12 @@ impl Writes {
     }
 
     pub(super) fn joined(&mut self, fate: Fate) {
+        if planted(Bug::ResentInAnotherOrder)
+            && let (Some(mut first), Some(mut last)) = (self.open.pop_first(), self.open.pop_last())
+        {
+            std::mem::swap(&mut first.1.what, &mut last.1.what);
+            self.open.extend([first, last]);
+        }
         match fate {
             Fate::Again if planted(Bug::ResentAsAnother) => {
                 for open in self.open.values_mut() {
