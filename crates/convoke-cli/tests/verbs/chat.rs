@@ -125,7 +125,8 @@ fn who_comes_and_goes_is_told_in_order_with_the_lines() {
     );
     cai.prints("* ann leaves");
     let shown = story.run(["journal", "show", "chat/lobby"]).stdout();
-    let expected = "1 ann joins\n2 bob joins\n3 ann {\"says\":\"hello\"}\n4 bob {\"says\":\"bye\"}\n5 bob leaves\n6 ann leaves\n";
+    let expected =
+        "1 ann joins\n2 bob joins\n3 ann {\"says\":\"hello\"}\n4 bob {\"says\":\"bye\"}\n5 bob leaves\n6 ann leaves\n";
     assert_eq!(shown, expected);
 }
 
