@@ -28,7 +28,7 @@ use crate::refusal::Refusal;
 /// beside them, and gives none back that were written in another form.
 ///
 /// It grows whenever a kind of operation or a table comes, goes, or gets another form; a test knows all that belong to it.
-pub const FORMAT: u64 = 4;
+pub const FORMAT: u64 = 5;
 
 /// Names an append, a read or a barrier until it is answered. The hub counts them.
 pub type Ticket = u64;
@@ -66,7 +66,8 @@ impl Room {
             Ok(Operation::Grant { change: Change::Revoke | Change::Rules(_) | Change::Key(_), .. }) => Room::Makes,
             Ok(Operation::Begin { .. }) => Room::Begins,
             Ok(Operation::Expire { .. } | Operation::Forget { .. }) => Room::Unasked,
-            Ok(Operation::Write { .. } | Operation::Append { .. } | Operation::Grant { .. }) | Err(_) => Room::Takes,
+            Ok(Operation::Write { .. } | Operation::Append { .. } | Operation::Grant { .. } | Operation::Fence { .. })
+            | Err(_) => Room::Takes,
         }
     }
 }

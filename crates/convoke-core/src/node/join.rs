@@ -123,6 +123,7 @@ impl NodeState {
         let before = Before {
             resumed: welcome.resumed,
             nothing_kept: welcome.nothing_kept,
+            now: (welcome.history, welcome.incarnation),
             same_history: before.is_none_or(|before| (before.0, before.1) == (welcome.hub, welcome.history)),
         };
         self.welcome = welcome;
@@ -149,6 +150,7 @@ impl NodeState {
         }
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
+        self.ask_former();
         self.follow_joined();
         self.resume_services(gap == Gap::LinkLost, resumed);
         self.publish_kept();

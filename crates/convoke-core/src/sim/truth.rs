@@ -48,6 +48,8 @@ pub(super) struct Truth {
     done: BTreeMap<Incarnation, (u64, BTreeSet<u64>)>,
     /// Incarnations that are known over starts of the hub.
     pub(super) begun: BTreeSet<Incarnation>,
+    /// Nothing of these is done any more.
+    fenced: BTreeSet<Incarnation>,
     /// Where the writes of programs have come into effect, by the mark in their payloads.
     pub(super) effects: BTreeMap<(Tag, u64), Rev>,
     /// What a program was told certainly not to be done.
@@ -98,9 +100,14 @@ impl Truth {
                 self.done.entry(*incarnation).or_default();
             }
             Operation::Grant { .. } | Operation::Append { .. } => {}
+            Operation::Fence { incarnation, .. } => {
+                self.fenced.insert(*incarnation);
+                self.done.entry(*incarnation).or_default();
+            }
             Operation::Forget { incarnation, .. } => {
                 self.begun.remove(incarnation);
                 self.done.remove(incarnation);
+                self.fenced.remove(incarnation);
             }
             Operation::Expire { keys, .. } => {
                 for (name, rev) in keys {
@@ -117,7 +124,7 @@ impl Truth {
                 }
                 *known = (*known).max((*settled).min(cseq - 1));
                 // What was not done in its turn is not done behind what came after it.
-                if done.last().is_some_and(|last| last > cseq) {
+                if done.last().is_some_and(|last| last > cseq) || self.fenced.contains(incarnation) {
                     return;
                 }
                 let Some(wanted) = self.decide(*items) else { return };
@@ -320,6 +327,7 @@ fn what(operation: &Operation<'_>) -> String {
     match operation {
         Operation::Begin { incarnation, .. } => format!("the begin of {incarnation:?}"),
         Operation::Grant { name, .. } => format!("the rights of {}", String::from_utf8_lossy(name)),
+        Operation::Fence { incarnation, .. } => format!("the fence of {incarnation:?}"),
         Operation::Forget { incarnation, .. } => format!("the end of {incarnation:?}"),
         Operation::Expire { keys, .. } => format!("the time of {} keys", keys.len()),
         Operation::Append { journal, .. } => format!("an append to {}", String::from_utf8_lossy(journal)),
