@@ -220,6 +220,16 @@ pub const STATUSES_MAX: usize = 65_536;
 /// not say.
 pub const STATUS_RETRY_TIME: Duration = Duration::from_secs(1);
 
+/// What may wait in the outbox of a node, in appends: less than a node may have without an answer, so that what one program
+/// leaves the next can always take.
+pub const OUTBOX_COMMANDS_MAX: usize = 10_000;
+
+/// The same, in bytes; the last may go beyond it.
+pub const OUTBOX_BYTES_MAX: usize = 8 << 20;
+
+/// Outcomes of what was posted that the program has not read: those of a day that was busy, then the oldest go.
+pub const OUTBOX_ENDS_MAX: usize = 10_000;
+
 /// Writes of one node that the hub has not yet answered, those kept while offline included; and in a hub those whose answer
 /// the node has not said to have.
 pub const WRITES_MAX: usize = 65_536;

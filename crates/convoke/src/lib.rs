@@ -68,7 +68,7 @@ pub use convoke_core::frame::{Expect, Incarnation};
 pub use convoke_core::journal::{Deed, Entry, Scope, State};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
-    Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
+    Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, OpId, Pattern,
     Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
@@ -77,7 +77,7 @@ pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
     Batch, Call, CallOptions, Choose, Entries, Executed, Follower, Group, Member, Members, Missed, Node, NodeOptions,
-    Provider, Registration, Selector, ServeOptions, SetOptions, SubscribeOptions, Subscription, UndoOptions, Value,
+    Outbox, OutboxEnd, Provider, Registration, Selector, ServeOptions, SetOptions, Status, SubscribeOptions, Subscription, UndoOptions, Value,
     Watch, WatchOptions, tree_of,
 };
 pub use tls::{Authority, Certificate};

@@ -538,7 +538,7 @@ mod tests {
         assert!(matches!(hub.asks()[..], [Ask::Snapshot]));
         hub.told(Told::Ready, Time::START);
         let incarnation = Incarnation { epoch: 1, counter: 1 };
-        let begin = Operation::Begin { incarnation, node: b"press", secret: TokenKey::from_bytes([7; 32]) };
+        let begin = Operation::Begin { incarnation, node: b"press", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
         hub.conversation.append(&begin);
         hub.conversation.read(Reads::Watch(0), 2, Bytes::new(), 100);
         hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);
