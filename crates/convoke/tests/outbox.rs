@@ -5,7 +5,8 @@ mod support;
 
 use std::path::PathBuf;
 
-use convoke::{Code, Entry, Error, Node, NodeOptions, OpId, OutboxEnd, Outcome, Payload, Status};
+use convoke::{Code, Entry, Error, Node, NodeOptions, OpId, OutboxEnd, Outcome, Payload, State, Status};
+use serde::{Deserialize, Serialize};
 use support::*;
 
 fn options(stage: &Stage, name: &str, folder: &str) -> NodeOptions {
@@ -81,6 +82,48 @@ on_every_transport! {
         soon(node.outbox().unwrap().append("other", &1)).await.unwrap();
         let end = end(&node).await;
         assert_eq!((end.journal.as_str(), end.outcome.unwrap()), ("other", 1));
+    }
+}
+
+on_every_transport! {
+    async fn what_one_does_without_a_hub_is_shown_at_once_and_true_when_there_is_one(stage: Stage) {
+        let node = soon(Node::connect_with(&stage.address, options(&stage, "ann", "outbox"))).await.unwrap();
+        let board = node.follow::<Board>("todo").await.unwrap();
+        soon(board.execute(&1)).await.unwrap();
+        assert_eq!((board.pending(), board.tentative(Clone::clone)), (0, board.read(Clone::clone)));
+        let stopped = stage.stop().await;
+        until_offline(&node).await;
+        let executed = tokio::spawn({
+            let board = board.clone();
+            async move { board.execute(&2).await }
+        });
+        until("it is pending", || board.pending() == 1).await;
+        soon(node.outbox().unwrap().append("todo", &3)).await.unwrap();
+        soon(node.outbox().unwrap().append("other", &4)).await.unwrap();
+        assert_eq!((board.pending(), board.read(|board| board.0.clone())), (2, vec![1]));
+        assert_eq!(board.tentative(|board| board.0.clone()), [1, 2, 3]);
+        let _stage = stopped.start().await;
+        assert_eq!(soon(executed).await.unwrap().unwrap().seq, 2);
+        while board.seq() < 3 {
+            assert_eq!(board.tentative(|board| board.0.clone()), [1, 2, 3]);
+            soon(board.changed(board.seq())).await.unwrap();
+        }
+        assert_eq!(board.tentative(|board| board.0.clone()), [1, 2, 3]);
+        assert_eq!(board.read(|board| board.0.clone()), [1, 2, 3]);
+        until("all is answered", || board.pending() == 0).await;
+    }
+}
+
+/// What was executed, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Board(Vec<u32>);
+
+impl State for Board {
+    type Command = u32;
+    type Output = ();
+
+    fn apply(&mut self, command: &u32, _: &Entry) {
+        self.0.push(*command);
     }
 }
 

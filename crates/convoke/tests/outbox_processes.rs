@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -47,10 +47,10 @@ fn note(history: &mut File, line: Line) {
 
 /// Posts until the file `ENOUGH` is there, then waits until nothing is left.
 async fn poster() {
-    let (history, enough) = (PathBuf::from(given("HISTORY")), PathBuf::from(given("ENOUGH")));
-    let last = lines(&history).into_iter().filter_map(|line| if let Line::Try(command) = line { Some(command) } else { None });
+    let (path, enough) = (PathBuf::from(given("HISTORY")), PathBuf::from(given("ENOUGH")));
+    let last = lines(&path).into_iter().filter_map(|line| if let Line::Try(command) = line { Some(command) } else { None });
     let mut command = last.max().unwrap_or(0);
-    let mut history = OpenOptions::new().create(true).append(true).open(history).unwrap();
+    let mut history = OpenOptions::new().create(true).append(true).open(&path).unwrap();
     // A line that was torn ends here.
     history.write_all(b"\n").unwrap();
     let options = NodeOptions {
@@ -78,9 +78,13 @@ async fn poster() {
             }
         }
     }
-    until("all is sent", || outbox.is_empty()).await;
-    // What is known is read, as nothing more comes.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until("all is told", || {
+        let all = lines(&path);
+        let told: BTreeSet<u64> =
+            all.iter().filter_map(|line| if let Line::Done(number, _) = line { Some(*number) } else { None }).collect();
+        outbox.is_empty() && all.iter().all(|line| !matches!(line, Line::Posted(_, number) if !told.contains(number)))
+    })
+    .await;
     reading.abort();
     say("posted");
     std::future::pending().await

@@ -9,7 +9,7 @@ use crate::frame::{Appended, Fate, Frame, Reader};
 use crate::limits::STATUS_RETRY_TIME;
 use crate::name::Name;
 use crate::op::OpId;
-use crate::payload::{Encoding, Payload};
+use crate::payload::Payload;
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
 use crate::time::Time;
@@ -128,19 +128,21 @@ impl NodeState {
         self.values.writes.appended(id)
     }
 
-    /// The commands that this node has appended to a journal and that are not answered, in their order, those of one append
-    /// together. What it undoes and does again is not among them.
-    pub fn unanswered_commands(&self, journal: &Name) -> Vec<(WriteId, Vec<Payload>)> {
-        let appends = self.values.writes.appends().filter(|(_, of, _)| *of == journal);
-        let commands = |bytes: &[u8]| match Appended::read(&mut Reader::new(bytes, 0)) {
-            Ok(Appended::Commands { commands, .. }) => {
-                let payload =
-                    |(encoding, bytes): (Encoding, &[u8])| Payload { encoding, bytes: bytes.to_vec().into() };
-                Some(commands.iter().map(payload).collect())
+    /// The commands that this node has appended to a journal and that are not among its entries up to this place, in their
+    /// order, and whether each is the first of its append: those that are not answered, and those of the last few hundred
+    /// that were done behind that place. What it undoes and does again is not among them.
+    pub fn commands_behind(&self, journal: &Name, behind: u64) -> Vec<(bool, Payload)> {
+        let mut all = Vec::new();
+        for (first, of, bytes) in self.values.writes.lately().chain(self.values.writes.appends()) {
+            let read = Appended::read(&mut Reader::new(bytes, 0));
+            let Ok(Appended::Commands { commands, .. }) = read else { continue };
+            for (place, (encoding, bytes)) in commands.iter().enumerate().filter(|_| of == journal) {
+                if first.is_none_or(|first| first + place as u64 > behind) {
+                    all.push((place == 0, Payload { encoding, bytes: bytes.to_vec().into() }));
+                }
             }
-            _ => None,
-        };
-        appends.filter_map(|(id, _, bytes)| Some((id, commands(bytes)?))).collect()
+        }
+        all
     }
 
     /// How many appends of this node to a journal are not answered.

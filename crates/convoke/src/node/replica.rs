@@ -1,5 +1,7 @@
 //! A replica: a state that follows a journal, the same in every program that follows it.
 
+mod tentative;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};

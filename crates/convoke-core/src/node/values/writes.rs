@@ -1,7 +1,7 @@
 //! What a node wants to be written, until it is answered: in order, with the number under which the hub drops what comes
 //! twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Append, Appended, Frame, Incarnation, Item, Items, Reader, Write};
@@ -55,6 +55,13 @@ pub struct Note {
 
 /// What a write costs beside its items, in bytes: so that many tiny ones are bounded too.
 const WRITE_BYTES: usize = 64;
+
+/// Appends that are remembered when they are done, until they have come back as entries to who follows: what a link carries
+/// between the two.
+const LATELY_MAX: usize = 256;
+
+/// The same, in bytes.
+const LATELY_BYTES_MAX: usize = 1 << 20;
 
 struct Open {
     what: Kept,
@@ -177,6 +184,9 @@ pub(in crate::node) struct Writes {
     notes: Vec<Note>,
     /// What is answered, and not yet known to be noted where it is kept too, with its number.
     held: BTreeMap<WriteId, u64>,
+    /// Appends that were done lately, and may not have come back as entries, with the places of their first entries.
+    lately: VecDeque<(u64, Name, Vec<u8>)>,
+    lately_bytes: usize,
     /// What was asked about former ones, on the link that there is now.
     asked: BTreeMap<RequestId, WriteId>,
     ended: Vec<(WriteId, Result<Wrote, NotWritten>)>,
@@ -237,9 +247,14 @@ impl Writes {
         }
     }
 
-    /// All appends that are not answered, in their order.
-    pub(in crate::node) fn appends(&self) -> impl Iterator<Item = (WriteId, &Name, &[u8])> {
-        self.open.keys().filter_map(|id| self.appended(*id).map(|(journal, bytes)| (*id, journal, bytes)))
+    /// All appends that are not answered, in their order; they have no place.
+    pub(in crate::node) fn appends(&self) -> impl Iterator<Item = (Option<u64>, &Name, &[u8])> {
+        self.open.keys().filter_map(|id| self.appended(*id).map(|(journal, bytes)| (None, journal, bytes)))
+    }
+
+    /// Appends that were done lately, with the places of their first entries.
+    pub(in crate::node) fn lately(&self) -> impl Iterator<Item = (Option<u64>, &Name, &[u8])> {
+        self.lately.iter().map(|(first, journal, bytes)| (Some(*first), journal, &bytes[..]))
     }
 
     /// Gives a number to all that has none, up to what must be asked about first.
@@ -399,6 +414,14 @@ impl Writes {
             self.sent.remove(&open.cseq);
             if open.durable && open.put {
                 self.held.insert(id, open.cseq);
+            }
+            if let (Kept::Append(journal, bytes), Ok(wrote)) = (open.what, &result) {
+                self.lately_bytes += bytes.len();
+                self.lately.push_back((wrote.rev.n, journal, bytes));
+                while self.lately.len() > LATELY_MAX || self.lately_bytes > LATELY_BYTES_MAX {
+                    let (_, _, bytes) = self.lately.pop_front().expect("there is more than none");
+                    self.lately_bytes -= bytes.len();
+                }
             }
             self.ended.push((id, result));
         }
