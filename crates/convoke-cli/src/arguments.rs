@@ -3,6 +3,7 @@
 //! Flag before environment before default. Names, patterns and addresses are checked by the verbs, in the library's words.
 //! The flags of `convoke hub` are made from the table of settings.
 
+mod chat;
 mod config;
 mod journals;
 mod reports;
@@ -18,10 +19,11 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub(crate) use chat::{ChatArguments, History};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
-    AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, ScopeArgument,
-    ShowArguments,
+    AppendArguments, BackArguments, ExportArguments, FollowArguments, FollowersArguments, JournalArguments,
+    JournalVerb, ScopeArgument, ShowArguments, StrategyArgument,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
@@ -117,6 +119,8 @@ pub(crate) enum Verb {
     Call(CallArguments),
     /// Append to a journal, follow it, undo and redo
     Journal(JournalArguments),
+    /// Talk with others in rooms
+    Chat(ChatArguments),
     /// List nodes, services, values, links or topics
     List(ListArguments),
     /// Print how the hub is

@@ -8,7 +8,7 @@ use crate::arguments::Arguments;
 
 /// What the verbs are for, in the order in which somebody new meets them.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Join in", &["publish", "subscribe", "set", "get", "watch", "wait", "delete", "serve", "call", "journal"]),
+    ("Join in", &["publish", "subscribe", "set", "get", "watch", "wait", "delete", "serve", "call", "journal", "chat"]),
     ("Look", &["list", "locate", "status", "metrics", "ping", "explain"]),
     ("Run a hub", &["hub", "config", "token", "tls"]),
     ("Begin", &["demo", "completions", "man", "help"]),

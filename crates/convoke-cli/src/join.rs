@@ -48,6 +48,23 @@ pub(crate) async fn with_node(
     join(arguments, options, signals, work).await
 }
 
+/// As [`with_node`], for a person: who is answerable and what the node is called are one name. Who proves to be somebody is
+/// that one.
+pub(crate) async fn with_person(
+    arguments: &NodeArguments,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let mut options = NodeOptions { share_load: false, ..options(arguments)? };
+    let token = options.token.as_ref().is_some_and(|token| token.name().as_str() != ADMIN);
+    match (&arguments.name, &arguments.author, &options.author) {
+        (Some(name), None, _) if !token && options.certificate.is_none() => options.author = Some(name.clone()),
+        (None, _, Some(author)) => options.name.clone_from(author),
+        _ => {}
+    }
+    join(arguments, options, signals, work).await
+}
+
 /// As [`with_node`], for a node that calls can go to.
 pub(crate) async fn with_provider(
     arguments: &NodeArguments,

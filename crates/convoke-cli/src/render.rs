@@ -200,9 +200,11 @@ struct ShownEntry<'a> {
 /// An entry of a journal as one JSON object, without a line end.
 pub(crate) fn entry_json(entry: &Entry, command: Option<&Payload>) -> String {
     let (kind, target, group) = match entry.deed {
-        Deed::Do { first } => ("do", None, (first != entry.seq).then_some(first)),
+        Deed::Do { first } => ("do", None, (first != entry.seq && first != 0).then_some(first)),
         Deed::Undo(target) => ("undo", Some(target), None),
         Deed::Redo(target) => ("redo", Some(target), None),
+        Deed::Join => ("join", None, None),
+        Deed::Leave => ("leave", None, None),
     };
     json(&ShownEntry {
         seq: entry.seq,

@@ -126,6 +126,12 @@ pub(crate) fn has_colours(on: On) -> bool {
     }
 }
 
+/// Whether the terminal knows escapes.
+pub(crate) fn can_draw() -> bool {
+    let term = env::var_os("TERM");
+    Variables { term: term.as_deref(), ..Variables::default() }.can_draw()
+}
+
 /// Text in the colour of what it is, where there are colours.
 pub(crate) fn coloured<'a>(on: On, part: Part, text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
     let text = text.into();

@@ -128,6 +128,6 @@ impl Signals {
 }
 
 /// Which of stdin, stdout and stderr are terminals now.
-fn terminals() -> [bool; 3] {
+pub(crate) fn terminals() -> [bool; 3] {
     [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()]
 }

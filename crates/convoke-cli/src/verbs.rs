@@ -1,6 +1,7 @@
 //! The verbs, a file each.
 
 mod call;
+mod chat;
 mod completions;
 mod config;
 mod delete;
@@ -49,6 +50,7 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::Serve(arguments) => serve::run(arguments, json, &signals).await,
         Verb::Call(arguments) => call::run(arguments, json, &signals).await,
         Verb::Journal(arguments) => journal::run(arguments, json, &signals).await,
+        Verb::Chat(arguments) => chat::run(arguments, (json, verbose), &signals).await,
         Verb::List(arguments) => list::run(arguments, json, &signals).await,
         Verb::Status(arguments) => status::run(arguments, json, &signals).await,
         Verb::Metrics(arguments) => metrics::run(arguments, json, &signals).await,

@@ -5,6 +5,7 @@
 //! little-endian. Decoding borrows from the input, copies no payload, allocates nothing, and is linear. Half a frame is
 //! a value, `Ok(None)`; a bad one is a [`FrameError`] that says where and what was expected.
 
+mod awaits;
 mod calls;
 mod event;
 mod fields;
@@ -19,6 +20,7 @@ mod preface;
 mod status;
 mod values;
 
+pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, GROUP, HEADERS, MORE, NAMED, REST};
 pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};
@@ -26,7 +28,7 @@ pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
-pub use journals::{Append, Appended, Back, Commands, Follow, Told};
+pub use journals::{Append, Appended, Back, Commands, Follow, FollowAs, Terms, Told};
 pub use kind::{KIND_OPTIONAL, Kind};
 pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
@@ -297,6 +299,10 @@ pub enum Frame<'a> {
         /// The place of the entry.
         seq: u64,
     },
+    /// See [`Kind::Await`].
+    Await(Await<'a>),
+    /// See [`Kind::Acknowledged`].
+    Acknowledged(Acknowledged<'a>),
     /// A fragment of a frame that is too long for one.
     Part(Head, &'a [u8]),
     /// A frame of a kind that this version does not know and that may be ignored.
@@ -388,6 +394,8 @@ impl<'a> Frame<'a> {
             Kind::Append | Kind::Entry => unreachable!("handled above"),
             Kind::Follow => return Ok(Frame::Follow(Follow::read(fields)?)),
             Kind::Applied => Frame::Applied { id: fields.u32("a number")?, seq: fields.u64("a place")? },
+            Kind::Await => return Ok(Frame::Await(Await::read(fields)?)),
+            Kind::Acknowledged => return Ok(Frame::Acknowledged(Acknowledged::read(fields)?)),
             Kind::Grant => return Ok(Frame::Grant(Grant::read(fields)?)),
             Kind::Info => return Ok(Frame::Info(Info::read(fields)?)),
             Kind::Hello => return Ok(Frame::Hello(Hello::read(fields)?)),
@@ -627,6 +635,8 @@ impl<'a> Frame<'a> {
             }),
             Frame::Append(append) => append.write(out),
             Frame::Follow(follow) => follow.write(out),
+            Frame::Await(frame) => frame.write(out),
+            Frame::Acknowledged(frame) => frame.write(out),
             Frame::Entry(entry) => entry.write(out),
             Frame::Applied { id, seq } => Frame::write_applied(out, *id, *seq),
             Frame::Event(..) | Frame::Part(..) | Frame::Ignored(_) => unreachable!("not written this way"),

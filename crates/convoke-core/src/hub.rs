@@ -293,6 +293,12 @@ impl HubState {
         self.watches.bounds = bounds;
     }
 
+    /// How much of journals is in memory and can be undone, before anything has come back.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_journal_bounds(&mut self, bounds: crate::kept::JournalBounds) {
+        self.kept.journals.bounds = bounds;
+    }
+
     /// Lets in who proves this token, to do everything.
     pub fn add_token(&mut self, name: Name, key: TokenKey) {
         self.tokens.insert(name, key);
@@ -630,6 +636,9 @@ impl HubState {
             Timer::Look => self.expire_look(),
             Timer::Expire => self.expire_values(),
             Timer::Forget => self.forget_idle(),
+            Timer::Await(wait) => self.expire_wait(wait),
+            Timer::Returned => self.expire_returning(),
+            Timer::Announce => self.expire_announce(),
             Timer::Owner(owner) => {
                 if !self.may_live(owner) {
                     self.node_dead(owner);

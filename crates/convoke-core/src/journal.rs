@@ -6,10 +6,14 @@
 //! The state of a replica is what comes of all commands that count as done, in the order of their places, as if those that
 //! are undone had never been. [`Replica`] computes it; that is the whole meaning of undo.
 
+mod acks;
 mod replica;
+mod strategy;
 mod undo;
 
+pub use acks::{AppliedBy, Attendance, MemberApplied, Who};
 pub use replica::{Applied, Replica, State, Stuck};
+pub use strategy::{Strategy, Touches};
 pub(crate) use undo::Unit;
 pub use undo::{Scope, UndoList, UndoRefused};
 
@@ -19,7 +23,7 @@ use crate::name::Name;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deed {
     /// A command is done. `first` is the place of the first command of its group, all of which are undone as one; its own
-    /// if it is alone or the first.
+    /// if it is alone or the first; zero if it can never be undone.
     Do {
         /// The place of the first command of the group.
         first: u64,
@@ -28,6 +32,10 @@ pub enum Deed {
     Undo(u64),
     /// It is done again, where it was.
     Redo(u64),
+    /// The author, a node, has become a member that says so: from here on it is one.
+    Join,
+    /// The author is a member no more: it has ended that, has left, or was away for too long.
+    Leave,
 }
 
 /// An entry of a journal, without its command.

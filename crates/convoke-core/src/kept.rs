@@ -21,7 +21,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
-pub(crate) use journals::{JournalId, Journals};
+#[cfg(feature = "sim")]
+pub(crate) use journals::JournalBounds;
+pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
@@ -67,6 +69,8 @@ pub(crate) struct Applied {
     pub(crate) granted: Option<Granted>,
     /// The journal that has new entries.
     pub(crate) journal: Option<JournalId>,
+    /// The journal and the node of which one was to say whether the other is a member, and whether it is.
+    pub(crate) presence: Option<(Name, Name, bool)>,
 }
 
 /// What came of a change of rights.
@@ -165,6 +169,9 @@ impl Kept {
                     self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::JOURNALS => self.journals.restore(&key.key, row)?,
+                rows::PRESENT if planted(Bug::MembersForgotten) => {}
+                rows::PRESENT => self.journals.restore_present(&key.key)?,
+                rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
@@ -193,6 +200,10 @@ impl Kept {
     /// An operation that this version does not know. The state has not changed.
     pub(crate) fn apply(&mut self, pos: u64, operation: &[u8]) -> Result<Applied, FrameError> {
         let operation = Operation::decode(operation)?;
+        if !planted(Bug::UnitsTooLate) {
+            // Operations behind the rows come before it is said that all is there.
+            self.journals.restored();
+        }
         self.pos = pos;
         let mut applied = Applied::default();
         match operation {
@@ -240,17 +251,39 @@ impl Kept {
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
                 self.trim();
             }
+            Operation::Presence { wall_ms, journal, node, joined, strategy } => {
+                let name = |bytes| Name::from_bytes(bytes).map_err(|_| FrameError { offset: 0, expected: "a name" });
+                let (journal, node) = (name(journal)?, name(node)?);
+                applied.journal = self.journals.presence((&journal, strategy), &node, joined, wall_ms, &mut self.rows);
+                applied.presence = Some((journal, node, joined));
+            }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
+                let known = |(_, window): (Incarnation, &Window)| window.results.get(&cseq).cloned();
+                if planted(Bug::NumbersShared)
+                    && let Some(outcome) = self.windows.iter().find_map(known)
+                {
+                    applied.answer = Some((incarnation, cseq, outcome));
+                    return Ok(applied);
+                }
+                let settled = if planted(Bug::WindowDroppedTooEarly) { cseq - 1 } else { settled };
                 let outcome = self.once(incarnation, cseq, settled, |kept| {
                     let Kept { journals, rows, .. } = kept;
                     let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
                     applied.journal = Some(id);
                     Ok(Outcome::Done { rev: first, count })
                 });
+                if planted(Bug::AppendsForgotten) {
+                    self.rows.delete_result(incarnation, cseq);
+                }
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
             }
         }
         Ok(applied)
+    }
+
+    /// What came of a change of rights, if it was applied before.
+    pub(crate) fn granted_before(&self, by: GrantId) -> Option<Result<(), Refusal>> {
+        self.granters.outcome(by)
     }
 
     /// Changes a principal, if that makes sense now, and remembers what came of it.

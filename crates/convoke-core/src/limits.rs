@@ -322,11 +322,37 @@ pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);
 /// some 200 bytes.
 pub const UNDO_UNITS_MAX: usize = 100_000;
 
-/// The same of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its oldest.
+/// Keys that a command or a group touches, as far as they are told apart; with more it counts as one that touches everything.
+/// What is known of four keys takes as much memory as a unit, and counts as one for [`UNDO_UNITS_ALL_MAX`].
+pub const TOUCHED_MAX: usize = 16;
+
+/// Entries that are named when they are in the way of an undo: enough to see what happened.
+pub const IN_THE_WAY_MAX: usize = 8;
+
+/// Units that can be undone, of all journals of a hub: 200 MiB. When there are more, each new one makes its journal forget its
+/// oldest.
 pub const UNDO_UNITS_ALL_MAX: usize = 1_000_000;
 
 /// Journals of a hub.
 pub const JOURNALS_MAX: usize = 10_000;
+
+/// Members of all journals of a hub, each node counted once for each journal that it is a member of: 64 MiB.
+pub const JOURNAL_MEMBERS_MAX: usize = 1 << 18;
+
+/// Members of one journal that a hub lists.
+pub const JOURNAL_MEMBERS_LISTED_MAX: usize = 4096;
+
+/// Waits of one link for what members of journals have applied.
+pub const AWAITS_PER_LINK_MAX: usize = 1024;
+
+/// What all such waits of a hub take, in bytes.
+pub const AWAITS_BYTES_MAX: usize = 64 << 20;
+
+/// Nodes that one such wait names: with the longest names they fit into a frame.
+pub const AWAIT_NODES_MAX: usize = 100;
+
+/// How long such a wait can be.
+pub const AWAIT_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// One command, in bytes; the same as a value.
 pub const COMMAND_BYTES_MAX: usize = VALUE_BYTES_MAX;

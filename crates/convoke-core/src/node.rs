@@ -5,10 +5,11 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
-//! `requests` what is asked for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
+//! `requests` what is asked for, `awaits` who is waited for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
 //! payloads are put, `values` what is written and watched, `services` what is called.
 
 mod alive;
+mod awaits;
 mod copies;
 mod deliver;
 mod inbox;
@@ -20,7 +21,7 @@ mod requests;
 mod services;
 mod values;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -28,13 +29,13 @@ use foldhash::fast::FixedState;
 
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use journals::Followed;
-pub use outbox::Became;
 use journals::Followings;
+pub use outbox::Became;
 pub use publish::Publication;
 use requests::Subscription;
 pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
 use values::Values;
-pub use values::{Change, Note, NotWritten, Watched, WriteId, Wrote};
+pub use values::{Change, NotWritten, Note, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
@@ -158,12 +159,18 @@ pub struct NodeState {
     values: Values,
     followings: Followings,
     asking: outbox::Asking,
+    /// Those of which the hub is to be told what is applied, when something leaves.
+    unacknowledged: BTreeSet<RequestId>,
+    awaits: awaits::Awaits,
 
     // What ends with a link.
     welcome: Welcome,
     heard: Time,
     /// When it began to offer or follow something: from then on both ends beat more often.
     attentive_since: Time,
+    /// Beats that were sent on this link, and that came; and how many must have come before the hub knows for certain that
+    /// it beats more often.
+    beats: alive::Beats,
     /// How often it beats has changed; from when on, the next tick will say.
     beat_changed: bool,
     beat_at: Option<Time>,
@@ -222,9 +229,12 @@ impl NodeState {
             values: Values::default(),
             followings: Followings::default(),
             asking: outbox::Asking::default(),
+            unacknowledged: BTreeSet::new(),
+            awaits: awaits::Awaits::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
+            beats: alive::Beats::default(),
             beat_changed: false,
             beat_at: None,
             numbers: HashMap::default(),
@@ -350,6 +360,7 @@ impl NodeState {
         self.end_services(&why);
         self.end_values(&why);
         self.end_follows(&why);
+        self.end_awaits(&why);
     }
 
     /// Forgets what ends with a link, and answers what can no longer be answered.
@@ -377,12 +388,14 @@ impl NodeState {
         self.values.link_lost();
         self.follow_link_lost();
         self.asking.link_lost();
+        self.awaits.link_lost();
         self.why = Some(why);
     }
 
     /// When [`tick`](NodeState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        [self.link_deadline(), self.services.due(), self.asking.due()].into_iter().flatten().min()
+        let due = [self.link_deadline(), self.services.due(), self.asking.due(), self.awaits.due()];
+        due.into_iter().flatten().min()
     }
 
     fn link_deadline(&self) -> Option<Time> {
@@ -399,6 +412,7 @@ impl NodeState {
         self.now = self.now.max(now);
         self.sweep_calls();
         self.ask_again();
+        self.sweep_awaits();
         let Some(due) = self.link_deadline().filter(|due| *due <= self.now) else { return };
         let late = self.now.since(due);
         match self.phase {
@@ -430,12 +444,13 @@ impl NodeState {
 
     /// Moves what leaves next to `transmit`, if that is empty.
     pub fn transmit(&mut self, transmit: &mut Transmit) {
+        self.acknowledge();
         self.lanes.transmit(transmit);
     }
 
     /// Whether something waits to be written.
     pub fn has_output(&self) -> bool {
-        !self.lanes.is_empty()
+        !self.lanes.is_empty() || !self.unacknowledged.is_empty()
     }
 
     /// Handles every whole frame at the start of `input` and takes it out; half a frame stays there for the next call.
@@ -485,7 +500,10 @@ impl NodeState {
 
     fn handle(&mut self, frame: Frame<'_>) -> Result<(), Refusal> {
         match frame {
-            Frame::Beat { received } => self.received = self.received.max(received),
+            Frame::Beat { received } => {
+                self.beats.heard += 1;
+                self.received = self.received.max(received);
+            }
             Frame::Topic { number, name } => {
                 let name = named(name)?;
                 // Also where it is told as to a subscriber: what this node then publishes on it need not go by name.
@@ -519,6 +537,7 @@ impl NodeState {
             Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
             Frame::Entry(entry) => self.entry(&entry)?,
+            Frame::Acknowledged(frame) => self.acknowledged(&frame)?,
             Frame::Value(value) => self.value(&value)?,
             Frame::Settled { id, fate } => self.settled(id, &fate),
             Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
@@ -533,7 +552,11 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
-        if self.status_refused(id, &result) || self.answer_values(id, &result) || self.answer_follow(id, &result) {
+        if self.status_refused(id, &result)
+            || self.answer_values(id, &result)
+            || self.answer_follow(id, &result)
+            || self.answer_await(id, &result)
+        {
             return;
         }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {
@@ -586,7 +609,7 @@ impl NodeState {
             self.last_id = self.last_id.wrapping_add(1);
             let id = self.last_id;
             let used = self.requests.contains_key(&id) || self.subscriptions.contains_key(&id);
-            let used = used || self.followings.contains_key(&id);
+            let used = used || self.followings.contains_key(&id) || self.awaits.has(id);
             if !(used || self.values.has(id) || self.services.has_registration(id)) {
                 return id;
             }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::frame::{Appended, Change, FrameError, Incarnation, Items, Reader};
+use crate::journal::Strategy;
 use crate::proof::TokenKey;
 
 /// The form in which operations are encoded. It is part of what is kept on disk.
@@ -18,6 +19,7 @@ const FORGET: u8 = 3;
 const GRANT: u8 = 5;
 const APPEND: u8 = 6;
 const FENCE: u8 = 9;
+const PRESENCE: u8 = 7;
 
 /// Which change of rights it is, of all that ever were. A hub appends one only when it knows what came of the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,17 @@ pub(crate) enum Operation<'a> {
         /// The journal's name.
         journal: &'a [u8],
         appended: Appended<'a>,
+    },
+    /// A node has become a member of a journal, or is one no more. Says nothing of one of whom the journal says so already.
+    Presence {
+        wall_ms: u64,
+        /// The journal's name.
+        journal: &'a [u8],
+        /// The node.
+        node: &'a [u8],
+        joined: bool,
+        /// How the journal undoes if it is made now.
+        strategy: Strategy,
     },
     /// These keys lose their values, where these are still of these revisions: their time is over, or their node is gone.
     Expire { keys: Vec<(&'a [u8], u64)>, wall_ms: u64 },
@@ -131,6 +144,13 @@ impl<'a> Operation<'a> {
                 put_short(&mut out, author);
                 put_short(&mut out, journal);
                 appended.write(&mut out);
+            }
+            Operation::Presence { wall_ms, journal, node, joined, strategy } => {
+                out.push(PRESENCE);
+                out.extend_from_slice(&wall_ms.to_le_bytes());
+                put_short(&mut out, journal);
+                put_short(&mut out, node);
+                out.extend_from_slice(&[u8::from(*joined), strategy.number()]);
             }
             Operation::Expire { keys, wall_ms } => {
                 out.push(EXPIRE);
@@ -195,6 +215,16 @@ impl<'a> Operation<'a> {
                 journal: fields.short_bytes("a name")?,
                 appended: Appended::read(&mut fields)?,
             },
+            PRESENCE => Operation::Presence {
+                wall_ms: fields.u64("milliseconds")?,
+                journal: fields.short_bytes("a name")?,
+                node: fields.short_bytes("a name")?,
+                joined: fields.u8("whether it has joined")? != 0,
+                strategy: {
+                    let (offset, number) = (fields.offset(), fields.u8("a strategy")?);
+                    Strategy::from_number(number).ok_or(FrameError { offset, expected: "a strategy of undo" })?
+                },
+            },
             BEGIN => Operation::Begin {
                 incarnation: incarnation(&mut fields)?,
                 secret: TokenKey::from_bytes(fields.array("a secret of 32 bytes")?),
@@ -254,11 +284,23 @@ mod tests {
         let items = Items::encoded(&items);
         let by = GrantId { hub: [5; 16], epoch: 3, number: 1 << 40 };
         for operation in [
-            Operation::Begin { incarnation, node: b"press/1", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) },
+            Operation::Begin {
+                incarnation,
+                node: b"press/1",
+                principal: b"cam",
+                secret: TokenKey::from_bytes([7; 32]),
+            },
             Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
             Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
             Operation::Forget { incarnation, unsettled: true },
             Operation::Fence { incarnation, node: b"press/1", principal: b"cam" },
+            Operation::Presence {
+                wall_ms: 7,
+                journal: b"room",
+                node: b"ann/1",
+                joined: true,
+                strategy: Strategy::Refuse,
+            },
             Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Rules(vec!["allow publish cam/#"]) },
             Operation::Grant { by, name: b"cam", wall_ms: 9, change: Change::Key(TokenKey::from_bytes([9; 32])) },
         ] {
@@ -296,7 +338,12 @@ mod tests {
         };
         assert_eq!(grant(Change::Revoke), Room::Makes);
         assert_eq!(grant(Change::Create { key: None, rules: Vec::new() }), Room::Takes);
-        let begin = Operation::Begin { incarnation, node: b"press/1", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
+        let begin = Operation::Begin {
+            incarnation,
+            node: b"press/1",
+            principal: b"cam",
+            secret: TokenKey::from_bytes([7; 32]),
+        };
         assert_eq!(Room::of(&begin.encode()), Room::Begins);
         assert_eq!(Room::of(b"something else"), Room::Takes);
     }

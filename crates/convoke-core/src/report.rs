@@ -11,6 +11,7 @@
 //! | `$hub/nodes/<node>` | [`NodeReport`] |
 //! | `$hub/links/<number>` | [`LinkReport`]; only while somebody looks |
 //! | `$hub/services/<service>` | [`ServiceReport`]; only while somebody looks |
+//! | `$hub/journals/<journal>/followers` | [`JournalReport`]; only while somebody looks |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
 //! | `$hub/tokens/<name>` | [`TokenReport`] |
 //! | `$hub/limits` | a list of [`LimitReport`]; only while somebody looks |
@@ -36,6 +37,12 @@ pub const LINKS: &str = "$hub/links/";
 
 /// Where the reports on services are: followed by the service's name.
 pub const SERVICES: &str = "$hub/services/";
+
+/// Where the reports on journals are: followed by the journal's name and [`FOLLOWERS`].
+pub const JOURNALS: &str = "$hub/journals/";
+
+/// How the names of reports on journals end.
+pub const FOLLOWERS: &str = "/followers";
 
 /// Where the reports on topics are: followed by the topic's name.
 pub const TOPICS: &str = "$hub/topics/";
@@ -268,6 +275,40 @@ pub struct ProviderReport {
     pub free_memory: u64,
 }
 
+/// What the hub knows about a journal, and about those who follow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalReport {
+    /// The place of its last entry; zero if it has none.
+    pub last: u64,
+    /// The hash of that entry and all before it, in hexadecimal.
+    pub hash: String,
+    /// The first place of which something can be undone.
+    pub horizon: u64,
+    /// Its members, in the order of their names.
+    pub members: Vec<JournalMemberReport>,
+    /// So many more members there are.
+    pub more: usize,
+    /// So many follow it without being members.
+    pub observers: usize,
+    /// The hub was started lately: members of before may have yet to come back.
+    pub returning: bool,
+}
+
+/// A node that is a member of a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalMemberReport {
+    /// Its name.
+    pub node: String,
+    /// It has applied every entry up to this one.
+    pub applied: u64,
+    /// So many entries there are behind that.
+    pub lag: u64,
+    /// Since when it has applied so much, and no more, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// It follows the journal now. If not, its link was lost, and it may come back.
+    pub here: bool,
+}
+
 /// What the hub knows about a topic on which events were published lately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicReport {
@@ -295,6 +336,11 @@ impl FromStr for Incarnation {
 /// The name under which the report on a node is.
 pub fn node_report(node: &Name) -> String {
     format!("{NODES}{node}")
+}
+
+/// The name under which the report on a journal is; no name at all if the journal's is too long for that.
+pub fn journal_report(journal: &Name) -> String {
+    format!("{JOURNALS}{journal}{FOLLOWERS}")
 }
 
 #[cfg(test)]

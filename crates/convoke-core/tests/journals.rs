@@ -4,11 +4,14 @@
 mod pair;
 
 use std::ops::Range;
+use std::time::Duration;
 
-use convoke_core::frame::Back;
-use convoke_core::journal::{Deed, Entry};
+use bytes::BytesMut;
+use convoke_core::foundation::{Ask, Told};
+use convoke_core::frame::{Back, FollowAs, Terms};
+use convoke_core::journal::{Deed, Entry, Strategy, Touches};
 use convoke_core::node::{Followed, WriteId};
-use convoke_core::{Code, Encoding, Name, NodeConfig, Payload, Peer, TokenKey};
+use convoke_core::{Code, Encoding, LinkId, Name, NodeConfig, Payload, Peer, Refusal, TokenKey, Transmit};
 use pair::World;
 
 const MINE: Back = Back { everyone: false, target: None, expect_top: None };
@@ -45,6 +48,22 @@ fn append(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> 
     answer(world, who, id).unwrap()
 }
 
+/// Appends one command on these terms.
+fn append_on(
+    world: &mut World,
+    who: usize,
+    journal: &str,
+    strategy: Strategy,
+    terms: (bool, Touches),
+) -> Result<u64, Code> {
+    let (lasting, touches) = terms;
+    let touched = Terms::hashes(&touches);
+    let terms = Terms::new(Some(strategy), lasting, touched.as_deref());
+    let commands = [(Encoding::Text, &b"a"[..])];
+    let id = world.nodes[who].state.append_on(&name(journal), commands.into_iter(), None, terms).unwrap();
+    answer(world, who, id)
+}
+
 fn undo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64, Code> {
     let id = world.nodes[who].state.undo(&name(journal), back).unwrap();
     answer(world, who, id)
@@ -56,7 +75,7 @@ fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64,
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], true).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], FollowAs::Member, None).unwrap();
     world.settle();
     id
 }
@@ -130,6 +149,93 @@ fn what_is_sent_again_is_done_once() {
     let _ = first;
 }
 
+/// Moves what one side has for the other, once.
+fn carry(world: &mut World, who: usize, link: LinkId, up: bool) {
+    let mut transmit = Transmit::new();
+    let state = &mut world.nodes[who].state;
+    if up {
+        state.transmit(&mut transmit);
+    } else {
+        world.hub.transmit(link, &mut transmit);
+    }
+    while let Some(bytes) = transmit.pop() {
+        let mut bytes = BytesMut::from(&bytes[..]);
+        if up {
+            world.hub.receive(link, &mut bytes, world.now);
+        } else {
+            state.receive(&mut bytes, world.now);
+        }
+    }
+}
+
+/// A node comes back: the hub knows of the new link, and the node does not yet.
+fn comes_back(world: &mut World, who: usize) -> LinkId {
+    world.now = world.now + Duration::from_secs(60);
+    world.nodes[who].state.tick(world.now);
+    let link = world.hub.open(Peer::Owner, world.now).unwrap();
+    world.nodes[who].state.connected(true, world.now);
+    for up in [true, false, true] {
+        carry(world, who, link, up);
+    }
+    link
+}
+
+#[test]
+fn what_was_kept_after_all_is_not_told_not_to_be_done() {
+    let mut world = World::new(1);
+    world.hold = true;
+    ask(&mut world, 0, "todo", 1..2);
+    world.settle();
+    world.detach(0);
+    let mut uncertain = None;
+    for asked in std::mem::take(&mut world.held) {
+        let Ask::Append { ticket, operation } = asked else { continue };
+        uncertain = Some((ticket, operation.clone()));
+        world.tell(Told::Uncertain { ticket });
+        world.commit(None, operation);
+    }
+    let again = world.hub.asks().into_iter().filter_map(|asked| match asked {
+        Ask::Append { ticket, operation } => Some((ticket, operation)),
+        _ => None,
+    });
+    assert_eq!(again.last(), uncertain);
+    // There is no room for it a second time.
+    let link = comes_back(&mut world, 0);
+    let why = Refusal::new(Code::StorageFull, "there is no room left on the disk");
+    world.tell(Told::NotDone { ticket: uncertain.unwrap().0, why });
+    carry(&mut world, 0, link, false);
+    let ends = world.nodes[0].state.written_writes();
+    assert!(matches!(&ends[..], [(_, Ok(wrote))] if wrote.rev.n == 1), "{ends:?}");
+}
+
+#[test]
+fn what_was_told_not_to_be_done_is_not_done_when_it_comes_again() {
+    let mut world = World::new(1);
+    world.hold = true;
+    ask(&mut world, 0, "todo", 1..2);
+    world.settle();
+    world.detach(0);
+    let link = comes_back(&mut world, 0);
+    // It was on the link before, and its node sends it again before it is told this.
+    for asked in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = asked {
+            let why = Refusal::new(Code::StorageFull, "there is no room left on the disk");
+            world.tell(Told::NotDone { ticket, why });
+        }
+    }
+    carry(&mut world, 0, link, false);
+    let ends = world.nodes[0].state.written_writes();
+    assert!(matches!(&ends[..], [(_, Err(not))] if not.certain), "{ends:?}");
+    carry(&mut world, 0, link, true);
+    let asks = world.hub.asks();
+    assert!(!asks.iter().any(|asked| matches!(asked, Ask::Append { .. })), "{asks:?}");
+    // What it wants next is done.
+    ask(&mut world, 0, "todo", 2..3);
+    carry(&mut world, 0, link, true);
+    let asks = world.hub.asks();
+    assert!(asks.iter().any(|asked| matches!(asked, Ask::Append { .. })), "{asks:?}");
+}
+
 #[test]
 fn nobody_is_told_what_is_not_kept() {
     let mut world = World::new(2);
@@ -167,6 +273,29 @@ fn everything_is_there_after_the_hub_was_killed() {
 }
 
 #[test]
+fn an_undo_of_the_last_moment_is_there_after_the_hub_was_killed() {
+    let mut world = World::new(2);
+    append(&mut world, 0, "todo", 1..2);
+    append(&mut world, 0, "todo", 2..3);
+    world.hold = true;
+    let undo = world.nodes[0].state.undo(&name("todo"), MINE).unwrap();
+    world.settle();
+    // It is kept, and the hub is killed before what comes of it is.
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, operation } = ask {
+            world.commit(Some(ticket), operation);
+        }
+    }
+    assert_eq!(answer(&mut world, 0, undo), Ok(3));
+    world.restart_hub();
+    world.hold = false;
+    let follower = follow(&mut world, 1, "todo", 0);
+    let deeds: Vec<Deed> = taken(&mut world, 1, follower).into_iter().map(|(entry, _)| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Do { first: 1 }, Deed::Do { first: 2 }, Deed::Undo(2)]);
+    assert_eq!(append(&mut world, 0, "todo", 3..4), 4);
+}
+
+#[test]
 fn undo_goes_by_whose_it_is_and_what_is_expected() {
     let mut world = World::new(2);
     append(&mut world, 0, "todo", 1..3);
@@ -187,6 +316,79 @@ fn undo_goes_by_whose_it_is_and_what_is_expected() {
 }
 
 #[test]
+fn what_others_have_gone_on_from_is_not_undone_where_that_is_refused() {
+    let mut world = World::new(2);
+    let touch = |world: &mut World, who, keys: &[&str]| {
+        append_on(world, who, "plan", Strategy::Refuse, (false, Touches::keys(keys))).unwrap()
+    };
+    assert_eq!(touch(&mut world, 0, &["row/1", "row/2"]), 1);
+    assert_eq!(touch(&mut world, 1, &["row/3"]), 2);
+    let first = Back { target: Some(1), ..MINE };
+    assert_eq!(undo(&mut world, 0, "plan", first), Ok(3), "bob's is on another row");
+    assert_eq!(redo(&mut world, 0, "plan", first), Ok(4));
+    assert_eq!(touch(&mut world, 1, &["row/2"]), 5);
+    let id = world.nodes[0].state.undo(&name("plan"), first).unwrap();
+    world.settle();
+    let ends = world.nodes[0].state.written_writes();
+    let why = ends.into_iter().find(|(of, _)| *of == id).unwrap().1.unwrap_err().why;
+    assert_eq!(why.code, Code::UndoConflict);
+    assert!(
+        why.text.contains("undo of 1 in `plan`: others have gone on from it: their entries 5 touch the same"),
+        "{why}"
+    );
+    world.restart_hub();
+    assert_eq!(undo(&mut world, 0, "plan", first), Err(Code::UndoConflict), "it is known after a start too");
+    assert_eq!(undo(&mut world, 1, "plan", MINE), Ok(6));
+    assert_eq!(undo(&mut world, 0, "plan", first), Ok(7));
+    // Who says nothing about it touches everything.
+    assert_eq!(touch(&mut world, 0, &["row/9"]), 8);
+    assert_eq!(append(&mut world, 1, "plan", 9..10), 9);
+    assert_eq!(undo(&mut world, 0, "plan", Back { target: Some(8), ..MINE }), Err(Code::UndoConflict));
+}
+
+#[test]
+fn what_is_never_undone_is_passed_by() {
+    let mut world = World::new(1);
+    let mut append =
+        |lasting| append_on(&mut world, 0, "press", Strategy::Compensate, (lasting, Touches::everything())).unwrap();
+    assert_eq!((append(false), append(true)), (1, 2));
+    assert_eq!(undo(&mut world, 0, "press", Back { target: Some(2), ..MINE }), Err(Code::BadRequest));
+    assert_eq!(undo(&mut world, 0, "press", MINE), Ok(3));
+    let follower = follow(&mut world, 0, "press", 0);
+    let deeds: Vec<Deed> = taken(&mut world, 0, follower).into_iter().map(|(entry, _)| entry.deed).collect();
+    assert_eq!(deeds, [Deed::Do { first: 1 }, Deed::Do { first: 0 }, Deed::Undo(1)]);
+    let lasting = append_on(&mut world, 0, "todo", Strategy::Replay, (true, Touches::everything()));
+    assert_eq!(lasting, Err(Code::BadRequest), "a replay can take back everything");
+}
+
+#[test]
+fn how_a_journal_undoes_is_fixed_by_its_first_entry() {
+    let mut world = World::new(2);
+    let all = || (false, Touches::everything());
+    let follow = |world: &mut World, journal: &str, strategy| {
+        let id = world.nodes[1].state.follow(name(journal), 0, [0; 16], FollowAs::Observer, Some(strategy)).unwrap();
+        world.settle();
+        id
+    };
+    let early = follow(&mut world, "plan", Strategy::Replay);
+    let right = follow(&mut world, "plan", Strategy::Refuse);
+    assert_eq!(world.nodes[1].state.take_entry(early), None, "there is no journal yet");
+    assert_eq!(append_on(&mut world, 0, "plan", Strategy::Refuse, all()), Ok(1));
+    world.restart_hub();
+    assert_eq!(append_on(&mut world, 0, "plan", Strategy::Replay, all()), Err(Code::BadRequest));
+    assert_eq!(append(&mut world, 0, "plan", 2..3), 2, "who says nothing about it is taken");
+    assert_eq!(append(&mut world, 0, "todo", 1..2), 1);
+    assert_eq!(append_on(&mut world, 0, "todo", Strategy::Replay, all()), Ok(2), "so it is where nobody says anything");
+    let late = follow(&mut world, "todo", Strategy::Compensate);
+    for id in [early, late] {
+        let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
+        assert!(why.text.contains("since its first entry, and this program by"), "{why}");
+        assert_eq!((why.code, world.nodes[1].state.take_entry(id)), (Code::BadRequest, None));
+    }
+    assert_eq!(taken(&mut world, 1, right).len(), 2);
+}
+
+#[test]
 fn an_append_can_expect_what_is_last() {
     let mut world = World::new(1);
     let mut append = |expect: Option<u64>| {
@@ -198,6 +400,30 @@ fn an_append_can_expect_what_is_last() {
     assert_eq!(append(Some(0)), Ok(1));
     assert_eq!(append(Some(0)), Err(Code::Conflict));
     assert_eq!(append(Some(1)), Ok(2));
+}
+
+/// How many of twenty thousand entries a program gets that begins to take them when all are there.
+fn got_by_who_takes_late() -> usize {
+    let mut world = World::new(2);
+    let late = follow(&mut world, 1, "todo", 0);
+    for first in (0..20_000).step_by(200) {
+        append(&mut world, 0, "todo", first..first + 200);
+    }
+    numbers(&mut world, 1, late).len()
+}
+
+#[test]
+fn who_takes_late_gets_all_although_little_waits_for_it() {
+    assert_eq!(got_by_who_takes_late(), 20_000);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn it_would_be_missed() {
+    convoke_core::bug::plant(Some(convoke_core::bug::Bug::CreditForgotten));
+    let got = got_by_who_takes_late();
+    convoke_core::bug::plant(None);
+    assert!((1000..20_000).contains(&got), "{got}");
 }
 
 #[test]
@@ -224,12 +450,12 @@ fn who_knows_another_journal_is_told() {
     let good = follow(&mut world, 1, "todo", 0);
     assert_eq!(numbers(&mut world, 1, good).len(), 3);
     let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
-    let id = world.nodes[1].state.follow(name("todo"), seq, hash, false).unwrap();
+    let id = world.nodes[1].state.follow(name("todo"), seq, hash, FollowAs::Observer, None).unwrap();
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
     for (after, hash) in [(9, hash), (3, [7; 16])] {
-        let id = world.nodes[1].state.follow(name("todo"), after, hash, false).unwrap();
+        let id = world.nodes[1].state.follow(name("todo"), after, hash, FollowAs::Observer, None).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
         assert_eq!(why.code, Code::Diverged, "{why}");
@@ -262,7 +488,7 @@ fn the_rights_of_journals_are_their_own() {
         assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
     }
     for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
-        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], false).unwrap();
+        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], FollowAs::Observer, None).unwrap();
         world.settle();
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");

@@ -15,6 +15,7 @@ pages! {
     Events = "docs/guide/events.md";
     Values = "docs/guide/values.md";
     Services = "docs/guide/services.md";
+    Commands = "docs/guide/commands.md";
     Members = "docs/guide/members.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";
@@ -22,5 +23,6 @@ pages! {
     TwoMachines = "docs/guide/two-machines.md";
     InOneProgram = "docs/guide/in-one-program.md";
     ClientDispatcherServer = "docs/coming-from/client-dispatcher-server.md";
+    DistributedCommandPattern = "docs/coming-from/distributed-command-pattern.md";
     OrderedStarServer = "docs/coming-from/ordered-star-server.md";
 }

@@ -29,6 +29,7 @@
 //! # Layout
 //!
 //! * [`Node`], [`Subscription`], [`Watch`]: what a program holds. [`Value`], [`Change`], [`Batch`]: what is kept.
+//! * [`Follower`], [`State`], [`Executors`]: a state that follows a journal, and what is to happen in the world for it.
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
 //! * [`Address`]: which transport, and where: `tcp://`, `tls://`, `unix://`, `mem://`.
@@ -65,7 +66,9 @@ pub use address::Address;
 #[cfg(feature = "hub")]
 pub use convoke_core::Applicant;
 pub use convoke_core::frame::{Expect, Incarnation};
-pub use convoke_core::journal::{Deed, Entry, Scope, State};
+pub use convoke_core::journal::{
+    AppliedBy, Attendance, Deed, Entry, MemberApplied, Scope, State, Strategy, Touches, Who,
+};
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
     Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, OpId, Pattern,
@@ -76,9 +79,10 @@ pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
-    Batch, Call, CallOptions, Choose, Entries, Executed, Follower, Group, Member, Members, Missed, Node, NodeOptions,
-    Outbox, OutboxEnd, Provider, Registration, Selector, ServeOptions, SetOptions, Status, SubscribeOptions, Subscription, UndoOptions, Value,
-    Watch, WatchOptions, tree_of,
+    AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, EntriesOptions, Executed, ExecutorId, Executors,
+    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd, Position,
+    PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Status,
+    Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]

@@ -1,12 +1,15 @@
 //! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
 
+mod acks;
 mod batch;
 mod calls;
+mod executors;
 mod journals;
 mod link;
 mod load;
 mod members;
 mod outbox;
+mod positions;
 mod replica;
 mod serve;
 mod status;
@@ -33,10 +36,12 @@ use tokio::sync::{Notify, oneshot, watch as watched};
 
 pub use batch::Batch;
 pub use calls::{CallOptions, Choose, Provider, Selector};
-pub use journals::{Entries, UndoOptions};
+pub use executors::{Effect, Executors, Progress, Running, Stopped};
+pub use journals::{AppendOptions, Entries, EntriesOptions, UndoOptions};
 pub use members::{Member, Members};
 pub use outbox::{Outbox, OutboxEnd};
-pub use replica::{Executed, Follower, Group};
+pub use positions::{ExecutorId, NotKept, Position, PositionFiles, Positions};
+pub use replica::{Executed, FollowOptions, Follower, Group};
 pub use serve::{Call, Registration, ServeOptions};
 pub use status::Status;
 pub use subscription::{Missed, SubscribeOptions, Subscription};
@@ -193,6 +198,7 @@ struct Inner {
     wakers: HashMap<u32, Waker>,
     values: values::Waiting,
     calls: calls::Waiting,
+    awaits: acks::Waiting,
     providers: serve::Providers,
     joined: bool,
     telling: load::Telling,
@@ -287,6 +293,7 @@ impl Node {
                 wakers: HashMap::new(),
                 values: values::Waiting::default(),
                 calls: calls::Waiting::default(),
+                awaits: acks::Waiting::default(),
                 providers: serve::Providers::default(),
                 joined: false,
                 telling,
@@ -690,6 +697,7 @@ impl Inner {
             posting.note(&mut self.state);
         }
         self.calls.settle(&mut self.state);
+        self.awaits.settle(&mut self.state);
         self.providers.settle(&mut self.state);
         for id in self.state.woken() {
             if let Some(waker) = self.wakers.remove(&id) {

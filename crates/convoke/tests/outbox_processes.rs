@@ -48,7 +48,8 @@ fn note(history: &mut File, line: Line) {
 /// Posts until the file `ENOUGH` is there, then waits until nothing is left.
 async fn poster() {
     let (path, enough) = (PathBuf::from(given("HISTORY")), PathBuf::from(given("ENOUGH")));
-    let last = lines(&path).into_iter().filter_map(|line| if let Line::Try(command) = line { Some(command) } else { None });
+    let last =
+        lines(&path).into_iter().filter_map(|line| if let Line::Try(command) = line { Some(command) } else { None });
     let mut command = last.max().unwrap_or(0);
     let mut history = OpenOptions::new().create(true).append(true).open(&path).unwrap();
     // A line that was torn ends here.
@@ -112,11 +113,7 @@ async fn what_was_posted_is_there_once_and_in_order_however_often_program_and_hu
     let outbox = hub.folder.path().join("outbox");
     let shown = [&history, &enough, &outbox].map(|path| path.display().to_string());
     let start = |hub: &HubProcess| -> Process {
-        hub.start_process(
-            "poster",
-            "press",
-            &[("HISTORY", &shown[0]), ("ENOUGH", &shown[1]), ("OUTBOX", &shown[2])],
-        )
+        hub.start_process("poster", "press", &[("HISTORY", &shown[0]), ("ENOUGH", &shown[1]), ("OUTBOX", &shown[2])])
     };
     let more = async |count: usize| {
         let before = count_posted(&history);

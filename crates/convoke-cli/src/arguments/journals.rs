@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use convoke::{Name, Who};
 
 use super::{NodeArguments, at_least_one};
 use crate::duration;
@@ -30,6 +31,8 @@ pub(crate) enum JournalVerb {
     Follow(FollowArguments),
     /// Print the entries that there are
     Show(ShowArguments),
+    /// Print who are its members, and what each has applied
+    Followers(FollowersArguments),
     /// Print all entries as JSON, one a line, to keep them elsewhere
     Export(ExportArguments),
     /// Undo what was done last, and print the place of the entry that says so
@@ -43,9 +46,14 @@ pub(crate) enum JournalVerb {
 A command that is JSON is appended as JSON, exactly as typed; anything else as text. When `append` is done, the hub keeps \
 it, and it is in its place for everybody and for ever. The journal is made by its first command.
 
+Members of a journal are the programs that follow it with a state of their own, or otherwise say what they have applied; \
+`convoke journal followers` shows them. With --applied-by the place is printed as soon as the command is kept; if those that are \
+waited for have not applied it before --timeout, that is exit code 75, and stderr says who lags.
+
 Examples:
   convoke journal append todo '{\"add\": \"milk\"}'
-  convoke journal append todo --raw picture.png")]
+  convoke journal append todo --raw picture.png
+  convoke journal append todo 'wash up' --applied-by all --timeout 2s")]
 pub(crate) struct AppendArguments {
     /// The journal
     #[arg(value_name = "JOURNAL")]
@@ -63,19 +71,62 @@ pub(crate) struct AppendArguments {
     #[arg(long, value_name = "SEQ")]
     pub(crate) if_last: Option<u64>,
 
+    /// Then wait until members of the journal have applied it: `all`, `quorum` (most), so many, or these
+    #[arg(long, value_name = "all|quorum|N|NODE,…", value_parser = who)]
+    pub(crate) applied_by: Option<Who>,
+
+    /// Only if the journal undoes like this; if it is made now, it does
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) strategy: Option<StrategyArgument>,
+
     #[command(flatten)]
     pub(crate) node: NodeArguments,
 }
 
+/// Reads whom to wait for. A node whose name is one of these words, or a number, is named with a comma behind it.
+fn who(text: &str) -> Result<Who, String> {
+    match text {
+        "all" => return Ok(Who::All),
+        "quorum" => return Ok(Who::Quorum),
+        _ => {}
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let count = text.parse().ok().filter(|count| *count > 0);
+        return count.map(Who::Count).ok_or_else(|| "so many cannot be waited for".to_owned());
+    }
+    let names = text.split(',').filter(|name| !name.is_empty()).map(Name::parse).collect::<Result<Vec<_>, _>>();
+    let names = names.map_err(|error| error.to_string())?;
+    if names.len() > NODES_MAX {
+        return Err(format!("these are {} nodes, and {NODES_MAX} at most are waited for", names.len()));
+    }
+    Ok(Who::Nodes(names))
+}
+
+/// Nodes that one wait names.
+const NODES_MAX: usize = 100;
+
+/// How a journal undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyArgument {
+    /// As if the command had never been done
+    Replay,
+    /// The same, unless others have gone on from it
+    Refuse,
+    /// By its inverse, now
+    Compensate,
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each entry is one line `SEQ AUTHOR COMMAND`, or `SEQ AUTHOR undo SEQ` and `SEQ AUTHOR redo SEQ`; nothing is missing and \
+Each entry is one line `SEQ AUTHOR COMMAND`, or `SEQ AUTHOR undo SEQ` and `SEQ AUTHOR redo SEQ`; where a member comes and \
+goes that wants it said, `SEQ NODE joins` and `SEQ NODE leaves`. Nothing is missing and \
 nothing comes twice, also when the hub is started again. With --json each entry is an object with seq, author, kind, \
 command, time.
 
 Examples:
   convoke journal follow todo                   from the first entry on
-  convoke journal follow todo --from 100 --json | jq .command")]
+  convoke journal follow todo --from 100 --json | jq .command
+  convoke journal follow room --presence --name ann")]
 pub(crate) struct FollowArguments {
     /// The journal
     #[arg(value_name = "JOURNAL")]
@@ -92,6 +143,14 @@ pub(crate) struct FollowArguments {
     /// End when no entry came for so long
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) idle: Option<Duration>,
+
+    /// Be a member of the journal: what is printed counts as applied
+    #[arg(long)]
+    pub(crate) member: bool,
+
+    /// The same, and the journal says that this node joins and leaves
+    #[arg(long)]
+    pub(crate) presence: bool,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,
@@ -122,7 +181,26 @@ pub(crate) struct ShowArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each line is an object with seq, author, kind (`do`, `undo` or `redo`), command or target, and time. Commands that were \
+A line `NODE APPLIED LAG SINCE HERE` for each member: up to which entry it has applied all, how many there are behind that, \
+since when that is so, and whether it is `here` or `away`. One that is away has lost its link, and is a member no more if it \
+does not come back; one that only reads is none. With --json each line is an object. The same is the value \
+`$hub/journals/JOURNAL/followers`.
+
+Examples:
+  convoke journal followers todo
+  convoke watch '$hub/journals/todo/followers'  the same, live")]
+pub(crate) struct FollowersArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each line is an object with seq, author, kind (`do`, `undo`, `redo`, `join` or `leave`), command or target, and time. Commands that were \
 done as one have the same `group`.
 
 Examples:

@@ -11,6 +11,8 @@ pub(crate) enum Listed {
     Nodes,
     /// Services that are offered
     Services,
+    /// Journals
+    Journals,
     /// Values that are set
     Values,
     /// Links to the hub

@@ -1,21 +1,28 @@
 //! `convoke journal`: commands that everybody gets in the same order, and that can be undone.
 
+mod followers;
+
 use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use convoke::{Deed, Entries, Entry, Missed, Name, Node, Payload, Scope, UndoOptions};
+use convoke::{
+    AppendOptions, Code, Deed, Entries, EntriesOptions, Entry, Missed, Name, Node, Payload, Scope, Strategy,
+    UndoOptions, Who,
+};
 use serde::Serialize;
 
 use crate::arguments::{
     AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments,
-    ScopeArgument, ShowArguments,
+    ScopeArgument, ShowArguments, StrategyArgument,
 };
+use crate::duration;
 use crate::exit::{Exit, Failure};
-use crate::join::{done_within, with_node, within};
+use crate::join::{done_within, patience, with_node, within};
 use crate::output::{self, Output, Reader, reader_gone};
 use crate::payload::{self, Given};
 use crate::render;
+use crate::screen::progress::{Progress, Unit};
 use crate::signals::Signals;
 
 /// What was appended.
@@ -30,6 +37,7 @@ pub(crate) async fn run(arguments: JournalArguments, json: bool, signals: &Signa
         JournalVerb::Append(arguments) => append(arguments, json, signals).await,
         JournalVerb::Follow(arguments) => follow(arguments, json, signals).await,
         JournalVerb::Show(arguments) => show(arguments, json, signals).await,
+        JournalVerb::Followers(arguments) => followers::run(arguments, json, signals).await,
         JournalVerb::Export(arguments) => export(arguments, signals).await,
         JournalVerb::Undo(arguments) => back(arguments, true, json, signals).await,
         JournalVerb::Redo(arguments) => back(arguments, false, json, signals).await,
@@ -47,11 +55,43 @@ async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Re
     };
     with_node(&arguments.node, signals, async |node| {
         let what = format!("append to `{journal}`");
-        let commands = [command];
-        let done = node.append_payloads(journal.as_str(), &commands, arguments.if_last);
-        say_appended(&journal, done_within(&arguments.node, &what, done).await?, json)
+        let (commands, begun) = ([command], Instant::now());
+        let strategy = arguments.strategy.map(|strategy| match strategy {
+            StrategyArgument::Replay => Strategy::Replay,
+            StrategyArgument::Refuse => Strategy::Refuse,
+            StrategyArgument::Compensate => Strategy::Compensate,
+        });
+        let options = AppendOptions { expect_last: arguments.if_last, strategy };
+        let done = node.append_with(journal.as_str(), &commands, &options);
+        let seq = done_within(&arguments.node, &what, done).await?;
+        let said = say_appended(&journal, seq, json)?;
+        if let Some(who) = arguments.applied_by {
+            let left = patience(&arguments.node).saturating_sub(begun.elapsed());
+            applied_by(node, &arguments.node, &journal, seq, who, left).await?;
+        }
+        Ok(said)
     })
     .await
+}
+
+/// Waits until members have applied what was appended. That it is appended was said already.
+async fn applied_by(
+    node: &Node,
+    arguments: &NodeArguments,
+    journal: &Name,
+    seq: u64,
+    who: Who,
+    left: Duration,
+) -> Result<(), Failure> {
+    let what = format!("append to `{journal}`");
+    let _waiting = Progress::of(&what, Unit::Time);
+    let by =
+        node.applied_by(journal.as_str(), seq, who, left).await.map_err(|error| Failure::from(error).about(&what))?;
+    if by.reached {
+        return Ok(());
+    }
+    let time = duration::shown(patience(arguments));
+    Err(Failure::new(Exit::Temporary, Code::TimedOut.word(), format!("{what}: after {time} {by}")))
 }
 
 async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
@@ -83,9 +123,11 @@ fn say_appended(journal: &Name, seq: u64, json: bool) -> Result<ExitCode, Failur
 async fn follow(arguments: FollowArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
-        let entries = entries(node, &arguments.node, &journal, arguments.from - 1).await?;
+        let FollowArguments { member, presence, .. } = arguments;
+        let options = EntriesOptions { after: arguments.from - 1, member, presence };
+        let entries = entries(node, &arguments.node, &journal, options).await?;
         tracing::info!("following");
-        let printer = Printer { json, output: Output::default() };
+        let printer = Printer { json, output: Output::default(), printed: 0 };
         tokio::select! {
             printed = printer.follow(entries, arguments.count.unwrap_or(u64::MAX), arguments.idle) => printed?,
             () = reader_gone() => {}
@@ -98,8 +140,9 @@ async fn follow(arguments: FollowArguments, json: bool, signals: &Signals) -> Re
 async fn show(arguments: ShowArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
-        let entries = entries(node, &arguments.node, &journal, arguments.from - 1).await?;
-        let printer = Printer { json, output: Output::default() };
+        let options = EntriesOptions { after: arguments.from - 1, ..EntriesOptions::default() };
+        let entries = entries(node, &arguments.node, &journal, options).await?;
+        let printer = Printer { json, output: Output::default(), printed: 0 };
         let last = arguments.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
         tokio::select! {
             printed = printer.show(entries, last) => printed?,
@@ -115,8 +158,13 @@ async fn export(arguments: ExportArguments, signals: &Signals) -> Result<ExitCod
     show(ShowArguments { journal, from: 1, last: None, node }, true, signals).await
 }
 
-async fn entries(node: &Node, arguments: &NodeArguments, journal: &Name, after: u64) -> Result<Entries, Failure> {
-    within(arguments, &format!("follow `{journal}`"), node.entries(journal.as_str(), after)).await
+async fn entries(
+    node: &Node,
+    arguments: &NodeArguments,
+    journal: &Name,
+    options: EntriesOptions,
+) -> Result<Entries, Failure> {
+    within(arguments, &format!("follow `{journal}`"), node.entries_with(journal.as_str(), options)).await
 }
 
 /// An entry and its command.
@@ -125,6 +173,8 @@ type Next = Result<(Entry, Option<Payload>), Missed>;
 struct Printer {
     json: bool,
     output: Output,
+    /// The last entry that was.
+    printed: u64,
 }
 
 impl Printer {
@@ -135,10 +185,13 @@ impl Printer {
                 Some(next) => Some(next),
                 // Nothing more is at hand: what was gathered is written now.
                 None if self.output.flush()? == Reader::Gone => return Ok(()),
-                None => match idle {
-                    None => entries.next().await,
-                    Some(idle) => tokio::time::timeout(idle, entries.next()).await.unwrap_or(None),
-                },
+                None => {
+                    entries.applied(self.printed);
+                    match idle {
+                        None => entries.next().await,
+                        Some(idle) => tokio::time::timeout(idle, entries.next()).await.unwrap_or(None),
+                    }
+                }
             };
             let Some(next) = next else { return Ok(()) };
             left -= 1;
@@ -182,10 +235,13 @@ impl Printer {
 
     fn print(&mut self, next: Next) -> Result<Reader, Failure> {
         match next {
-            Ok((entry, command)) => self.output.line(&match self.json {
-                true => render::entry_json(&entry, command.as_ref()),
-                false => line(&entry, command.as_ref()),
-            }),
+            Ok((entry, command)) => {
+                self.printed = entry.seq;
+                self.output.line(&match self.json {
+                    true => render::entry_json(&entry, command.as_ref()),
+                    false => line(&entry, command.as_ref()),
+                })
+            }
             Err(missed) => {
                 let _ = self.output.flush()?;
                 match missed {
@@ -206,5 +262,7 @@ fn line(entry: &Entry, command: Option<&Payload>) -> String {
         }
         Deed::Undo(target) => format!("{before} undo {target}"),
         Deed::Redo(target) => format!("{before} redo {target}"),
+        Deed::Join => format!("{before} joins"),
+        Deed::Leave => format!("{before} leaves"),
     }
 }

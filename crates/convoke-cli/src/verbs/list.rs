@@ -46,6 +46,7 @@ impl Kind {
         let (prefix, table): (_, fn(&[Report]) -> Table) = match what {
             Listed::Nodes => (NODES, nodes),
             Listed::Services => (SERVICES, services),
+            Listed::Journals => (JOURNALS, journals),
             Listed::Links => (LINKS, links),
             Listed::Topics | Listed::Values => (TOPICS, topics),
         };
@@ -56,8 +57,12 @@ impl Kind {
 pub(super) const NODES: &str = "$hub/nodes/";
 pub(super) const TOKENS: &str = "$hub/tokens/";
 pub(super) const SERVICES: &str = "$hub/services/";
+pub(super) const JOURNALS: &str = "$hub/journals/";
 const LINKS: &str = "$hub/links/";
 const TOPICS: &str = "$hub/topics/";
+
+/// How the names of reports on journals end.
+pub(super) const FOLLOWERS: &str = "/followers";
 
 /// What the hub tells about one thing.
 pub(super) struct Report {
@@ -75,7 +80,11 @@ impl Report {
             // A hub of another version may tell it otherwise; then nothing is known of it but its name.
             _ => Map::new(),
         };
-        Report { name: name.strip_prefix(prefix).unwrap_or(name).to_owned(), about }
+        let mut name = name.strip_prefix(prefix).unwrap_or(name);
+        if prefix == JOURNALS {
+            name = name.strip_suffix(FOLLOWERS).unwrap_or(name);
+        }
+        Report { name: name.to_owned(), about }
     }
 
     /// Text or a number as it is; empty for what is not told.
@@ -164,6 +173,16 @@ fn services(reports: &[Report]) -> Table {
         // Of very many not all are listed.
         let providers = listed + service.number("more");
         table.row([service.name.clone(), providers.to_string(), service.number("waiting").to_string()]);
+    }
+    table
+}
+
+fn journals(reports: &[Report]) -> Table {
+    let mut table = Table::new(&["JOURNAL", "LAST", "MEMBERS", "OBSERVERS"]);
+    for journal in reports {
+        let listed = journal.about.get("members").and_then(Json::as_array).map_or(0, Vec::len) as u64;
+        let members = listed + journal.number("more");
+        table.row([journal.name.clone(), journal.text("last"), members.to_string(), journal.text("observers")]);
     }
     table
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
     "docs/guide/values.md",
     "docs/guide/services.md",
+    "docs/guide/commands.md",
     "docs/guide/members.md",
     "docs/guide/permanent-links.md",
     "docs/guide/joining.md",
@@ -21,6 +22,7 @@ const PAGES: [&str; 16] = [
     "docs/operating.md",
     "docs/metrics.md",
     "docs/coming-from/client-dispatcher-server.md",
+    "docs/coming-from/distributed-command-pattern.md",
     "docs/coming-from/ordered-star-server.md",
 ];
 
@@ -83,6 +85,7 @@ fn what_the_pages_tell_to_type_works() {
                 arguments.retain(|argument| !["--idle", "2s"].contains(argument));
                 arguments.extend(["--idle", "10ms"]);
             }
+            "journal" if arguments[1] == "follow" => arguments.extend(["--idle", "10ms"]),
             // In another terminal.
             "serve" => {
                 serving.push(story.serve(arguments[1..].iter().copied()));

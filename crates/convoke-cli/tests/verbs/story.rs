@@ -147,6 +147,15 @@ impl Story {
         running
     }
 
+    /// Enters a room of the chat under this name, to type there.
+    pub(crate) fn chat<'a>(&self, name: &'a str, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let mut command = self.convoke(["chat", "-v", "--name", name].into_iter().chain(arguments));
+        command.stdin(Stdio::piped());
+        let running = self.start_command(command);
+        running.says(" INFO in `");
+        running
+    }
+
     /// Starts `watch`, and returns once it watches.
     pub(crate) fn watch<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
         let running = self.start(["watch", "-v"].into_iter().chain(arguments));
@@ -240,6 +249,13 @@ impl Running {
         prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
     }
 
+    /// Types a line.
+    pub(crate) fn types(&mut self, line: &str) -> &mut Running {
+        let stdin = self.child.stdin.as_mut().expect("it is typed into");
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+        self
+    }
+
     /// Waits until it has printed this.
     pub(crate) fn prints(&self, text: &str) -> &Running {
         self.stdout.wait_for(text);
@@ -275,8 +291,9 @@ impl Running {
         self.stdout.change(|state| state.read = true);
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself. Nothing is typed any more.
     pub(crate) fn ended(mut self) -> Ended {
+        drop(self.child.stdin.take());
         let (stdout, stderr) = (self.stdout.to_the_end(), self.stderr.to_the_end());
         Ended { status: self.status(), stdout, stderr, address: self.address.clone() }
     }

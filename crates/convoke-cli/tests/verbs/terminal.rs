@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// The longest that a terminal may show nothing new while something is waited for.
 const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
@@ -26,6 +27,12 @@ impl Terminal {
         let name = ptsname(&here, Vec::new()).unwrap();
         let there = File::options().read(true).write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
         Terminal { here: here.into(), there }
+    }
+
+    /// Makes it so large; otherwise it has no size.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.here, size).unwrap();
     }
 
     /// The end of a program.

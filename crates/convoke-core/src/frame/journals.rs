@@ -2,7 +2,8 @@
 
 use super::long::write_long;
 use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
-use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX};
+use crate::journal::{Strategy, Touches};
+use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
 use crate::payload::Encoding;
 
 /// In the place of an expected place: whatever it is.
@@ -11,6 +12,8 @@ const ANY: u64 = u64::MAX;
 const COMMANDS: u8 = 0;
 const UNDO: u8 = 1;
 const REDO: u8 = 2;
+const JOIN: u8 = 3;
+const LEAVE: u8 = 4;
 
 /// What a node wants to append to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +37,85 @@ pub enum Appended<'a> {
         commands: Commands<'a>,
         /// The last entry must be this one; zero for none.
         expect_last: Option<u64>,
+        /// How they are undone.
+        terms: Terms<'a>,
     },
     /// An earlier command is undone, with all of its group.
     Undo(Back),
     /// It is done again.
     Redo(Back),
+}
+
+/// How commands are undone, as far as who appends them knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// The journal must undo in this way, and does if these are its first entries; otherwise as it does.
+    pub strategy: Option<Strategy>,
+    /// They can never be undone. Only with [`Strategy::Compensate`].
+    pub lasting: bool,
+    /// Hashes of the keys that they touch together, each a `u64`; everything if it is missing.
+    touched: Option<&'a [u8]>,
+}
+
+/// In the place of the number of keys: everything.
+const EVERYTHING: u8 = u8::MAX;
+
+impl<'a> Terms<'a> {
+    /// With hashes of keys that [`Terms::hashes`] has written.
+    pub fn new(strategy: Option<Strategy>, lasting: bool, touched: Option<&'a [u8]>) -> Terms<'a> {
+        Terms { strategy, lasting, touched }
+    }
+
+    /// What is touched, for [`Terms::new`].
+    pub fn hashes(touches: &Touches) -> Option<Vec<u8>> {
+        Some(touches.hashes()?.iter().flat_map(|hash| hash.to_le_bytes()).collect())
+    }
+
+    /// What they touch together.
+    pub fn touches(self) -> Touches {
+        let hash = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("they are eight"));
+        Touches::from_hashes(self.touched.map(|touched| touched.chunks_exact(size_of::<u64>()).map(hash)))
+    }
+
+    fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
+        let strategy = read_strategy(fields)?;
+        let offset = fields.offset();
+        let lasting = match fields.u8("whether they can be undone")? {
+            0 => false,
+            1 => true,
+            _ => return Err(FrameError { offset, expected: "0 (can be undone) or 1 (never)" }),
+        };
+        let offset = fields.offset();
+        let touched = match fields.u8("how many keys are touched")? {
+            EVERYTHING => None,
+            count if usize::from(count) <= TOUCHED_MAX => {
+                Some(fields.bytes(usize::from(count) * size_of::<u64>(), "the hashes of keys")?)
+            }
+            _ => return Err(FrameError { offset, expected: "0 to 16 keys, or 255 (everything)" }),
+        };
+        Ok(Terms { strategy, lasting, touched })
+    }
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(self.strategy.map_or(0, Strategy::number));
+        out.push(u8::from(self.lasting));
+        match self.touched {
+            None => out.push(EVERYTHING),
+            Some(touched) => {
+                out.push((touched.len() / size_of::<u64>()) as u8);
+                out.extend_from_slice(touched);
+            }
+        }
+    }
+}
+
+fn read_strategy(fields: &mut Reader<'_>) -> Result<Option<Strategy>, FrameError> {
+    let offset = fields.offset();
+    let expected = "0 (as it is), 1 (replay), 2 (refuse) or 3 (compensate)";
+    match fields.u8("a strategy")? {
+        0 => Ok(None),
+        number => Strategy::from_number(number).map(Some).ok_or(FrameError { offset, expected }),
+    }
 }
 
 /// Which command is undone or done again.
@@ -123,9 +200,11 @@ impl<'a> Appended<'a> {
         let what = fields.u8("what is appended")?;
         let expected = |number: u64| (number != ANY).then_some(number);
         let appended = match what {
-            COMMANDS => {
-                Appended::Commands { expect_last: expected(fields.u64("a place")?), commands: Commands::read(fields)? }
-            }
+            COMMANDS => Appended::Commands {
+                expect_last: expected(fields.u64("a place")?),
+                terms: Terms::read(fields)?,
+                commands: Commands::read(fields)?,
+            },
             UNDO | REDO => {
                 let offset = fields.offset();
                 let everyone = match fields.u8("whose")? {
@@ -145,9 +224,10 @@ impl<'a> Appended<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let number = |expected: Option<u64>| expected.unwrap_or(ANY).to_le_bytes();
         match self {
-            Appended::Commands { commands, expect_last } => {
+            Appended::Commands { commands, expect_last, terms } => {
                 out.push(COMMANDS);
                 out.extend_from_slice(&number(*expect_last));
+                terms.write(out);
                 out.extend_from_slice(commands.0);
             }
             Appended::Undo(back) | Appended::Redo(back) => {
@@ -187,19 +267,38 @@ impl<'a> Append<'a> {
     }
 }
 
+/// As what a node follows a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FollowAs {
+    /// It only reads.
+    #[default]
+    Observer = 0,
+    /// It is one of those whose acknowledgement counts.
+    Member = 1,
+    /// The same, and entries of the journal say when it has become one and when it is one no more.
+    Announced = 2,
+}
+
+impl FollowAs {
+    const ALL: [FollowAs; 3] = [FollowAs::Observer, FollowAs::Member, FollowAs::Announced];
+}
+
 /// A node follows a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Follow<'a> {
     /// The node's number for it and for the answer.
     pub id: u32,
-    /// It is one of those whose acknowledgement counts.
-    pub member: bool,
+    /// As what.
+    pub follow_as: FollowAs,
     /// Bytes of Entry frames that may be on their way before the node says Taken.
     pub window: u32,
     /// The node has every entry up to this one.
     pub after: u64,
     /// The hash of that one; zero if the node does not know it.
     pub hash: [u8; 16],
+    /// The journal must undo in this way, also if it is made only later.
+    pub strategy: Option<Strategy>,
     /// The journal, not validated.
     pub journal: &'a [u8],
 }
@@ -208,17 +307,16 @@ impl<'a> Follow<'a> {
     pub(super) fn read(mut fields: Reader<'a>) -> Result<Follow<'a>, FrameError> {
         let id = fields.u32("a number")?;
         let offset = fields.offset();
-        let member = match fields.u8("whether it is a member")? {
-            0 => false,
-            1 => true,
-            _ => return Err(FrameError { offset, expected: "0 (observer) or 1 (member)" }),
-        };
+        let number = fields.u8("as what it follows")?;
+        let expected = "0 (an observer), 1 (a member) or 2 (a member that is announced)";
+        let follow_as = *FollowAs::ALL.get(usize::from(number)).ok_or(FrameError { offset, expected })?;
         let follow = Follow {
             id,
-            member,
+            follow_as,
             window: fields.u32("a window")?,
             after: fields.u64("a place")?,
             hash: fields.array("a hash of 16 bytes")?,
+            strategy: read_strategy(&mut fields)?,
             journal: fields.short_bytes("a name")?,
         };
         fields.end()?;
@@ -228,16 +326,17 @@ impl<'a> Follow<'a> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         write(out, Kind::Follow, |out| {
             put_u32(out, self.id);
-            out.push(u8::from(self.member));
+            out.push(self.follow_as as u8);
             put_u32(out, self.window);
             out.extend_from_slice(&self.after.to_le_bytes());
             out.extend_from_slice(&self.hash);
+            out.push(self.strategy.map_or(0, Strategy::number));
             put_short(out, self.journal);
         });
     }
 }
 
-/// What an entry says, as it is encoded: 0 (a command), 1 (undo) or 2 (redo), and a place.
+/// What an entry says, as it is encoded: a number for what it is, and a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told<'a> {
     /// The number of the follower.
@@ -252,7 +351,7 @@ pub struct Told<'a> {
     pub deed: crate::journal::Deed,
     /// Who is answerable for it, not validated.
     pub author: &'a [u8],
-    /// The command; nothing in an undo or redo.
+    /// The command; nothing in all others.
     pub payload: (Encoding, &'a [u8]),
 }
 
@@ -275,7 +374,15 @@ impl<'a> Told<'a> {
             COMMANDS => Deed::Do { first: place },
             UNDO => Deed::Undo(place),
             REDO => Deed::Redo(place),
-            _ => return Err(FrameError { offset, expected: "0 (a command), 1 (undo) or 2 (redo)" }),
+            JOIN if place == 0 => Deed::Join,
+            LEAVE if place == 0 => Deed::Leave,
+            JOIN | LEAVE => {
+                return Err(FrameError { offset: offset + 1, expected: "0 where nothing else can be meant" });
+            }
+            _ => {
+                let expected = "0 (a command), 1 (undo), 2 (redo), 3 (a join) or 4 (a leave)";
+                return Err(FrameError { offset, expected });
+            }
         };
         let author = fields.short_bytes("a name")?;
         Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
@@ -288,6 +395,8 @@ impl<'a> Told<'a> {
             Deed::Do { first } => (COMMANDS, first),
             Deed::Undo(place) => (UNDO, place),
             Deed::Redo(place) => (REDO, place),
+            Deed::Join => (JOIN, 0),
+            Deed::Leave => (LEAVE, 0),
         };
         let mut fields = self.id.to_le_bytes().to_vec();
         fields.extend_from_slice(&self.seq.to_le_bytes());

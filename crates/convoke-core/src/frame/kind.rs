@@ -113,4 +113,8 @@ kinds! {
     Entry = 0x42, "Entry";
     /// Node to hub: everything up to this entry is applied.
     Applied = 0x43, "Applied";
+    /// Node to hub: tell when members of a journal have applied an entry.
+    Await = 0x44, "Await";
+    /// Hub to node: who has applied it.
+    Acknowledged = 0x45, "Acknowledged";
 }

@@ -11,7 +11,7 @@ use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
-use crate::kept::{self, Applied, Outcome, Window};
+use crate::kept::{self, Applied, Granted, Outcome, Window};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
@@ -209,7 +209,8 @@ fn of(operation: &Operation<'_>) -> Option<Incarnation> {
         Operation::Begin { incarnation, .. }
         | Operation::Write { incarnation, .. }
         | Operation::Append { incarnation, .. } => Some(*incarnation),
-        Operation::Expire { .. }
+        Operation::Presence { .. }
+        | Operation::Expire { .. }
         | Operation::Forget { .. }
         | Operation::Fence { .. }
         | Operation::Grant { .. } => None,
@@ -262,18 +263,22 @@ impl HubState {
                 self.fence_ended(ticket, None);
             }
             Told::NotDone { ticket, why } => {
-                if let Some((link, number)) = self.conversation.end_grant(ticket) {
-                    self.refuse(link, number, &why);
-                }
                 self.fence_ended(Some(ticket), Some(&why));
+                let asked = self.conversation.end_grant(ticket);
                 if let Some(operation) = self.conversation.answered(ticket) {
-                    self.not_done(&operation, why);
+                    if planted(Bug::EntryOfFailedCommit)
+                        && let Ok(Operation::Append { .. }) = Operation::decode(&operation)
+                        && let Ok(applied) = self.kept.apply(self.kept.pos(), &operation)
+                    {
+                        self.applied(Applied { answer: None, ..applied }, 0);
+                    }
+                    self.not_done(&operation, why, asked);
                 }
             }
             Told::Uncertain { ticket } if planted(Bug::UncertainIsNotDone) => {
-                self.conversation.end_grant(ticket);
+                let asked = self.conversation.end_grant(ticket);
                 if let Some(operation) = self.conversation.answered(ticket) {
-                    self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"));
+                    self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"), asked);
                 }
             }
             Told::Uncertain { ticket } => {
@@ -341,6 +346,7 @@ impl HubState {
         self.kept.restored();
         self.conversation.ready = true;
         self.tell_tokens();
+        self.journals_ready();
         let known: Vec<_> = self
             .kept
             .windows()
@@ -409,6 +415,9 @@ impl HubState {
         if let Some(journal) = applied.journal {
             self.appended(journal);
         }
+        if let Some((journal, node, joined)) = applied.presence {
+            self.announced(journal, node, joined);
+        }
         self.set_expiry();
     }
 
@@ -421,11 +430,19 @@ impl HubState {
         }
     }
 
-    /// The foundation did not take an operation.
-    fn not_done(&mut self, operation: &[u8], why: Refusal) {
+    /// The foundation did not take an operation. Of one that was uncertain before it may have kept the first: then it is
+    /// done, whatever is said of the second.
+    fn not_done(&mut self, operation: &[u8], why: Refusal, asked: Option<(LinkId, u32)>) {
         match Operation::decode(operation) {
             Ok(Operation::Write { incarnation, cseq, .. } | Operation::Append { incarnation, cseq, .. }) => {
-                let outcome = Outcome::Refused { code: why.code, text: why.text.into_owned() };
+                let window = self.kept.window(incarnation);
+                if window.is_some_and(|window| cseq <= window.settled) {
+                    return;
+                }
+                let outcome = window.and_then(|window| window.results.get(&cseq)).cloned().unwrap_or_else(|| {
+                    self.refused_for_good(incarnation, cseq, &why);
+                    Outcome::Refused { code: why.code, text: why.text.into_owned() }
+                });
                 self.answer_write(incarnation, cseq, &outcome, 0);
             }
             Ok(Operation::Expire { keys, .. }) => {
@@ -451,8 +468,25 @@ impl HubState {
                 }
             }
             Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
+            Ok(Operation::Grant { by, name, .. }) => {
+                let done = self.kept.granted_before(by).unwrap_or(Err(why));
+                if let Ok(principal) = Name::from_bytes(name) {
+                    self.granted(Granted { principal, done, again: true }, asked);
+                }
+            }
+            Ok(Operation::Presence { journal, node, .. }) => self.not_announced(journal, node),
             // Who waits for it is told.
-            Ok(Operation::Fence { .. } | Operation::Grant { .. }) | Err(_) => {}
+            Ok(Operation::Fence { .. }) | Err(_) => {}
+        }
+    }
+
+    /// A node is told that a write is certainly not done. If it came on an earlier link, it comes once more on this one.
+    fn refused_for_good(&mut self, incarnation: Incarnation, cseq: u64, why: &Refusal) {
+        if let Some(link) = self.live_link(incarnation)
+            && let Some(joined) = self.links.joined(link)
+            && cseq > joined.cseq
+        {
+            joined.refused.insert(cseq, why.clone());
         }
     }
 
@@ -538,7 +572,8 @@ mod tests {
         assert!(matches!(hub.asks()[..], [Ask::Snapshot]));
         hub.told(Told::Ready, Time::START);
         let incarnation = Incarnation { epoch: 1, counter: 1 };
-        let begin = Operation::Begin { incarnation, node: b"press", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
+        let begin =
+            Operation::Begin { incarnation, node: b"press", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
         hub.conversation.append(&begin);
         hub.conversation.read(Reads::Watch(0), 2, Bytes::new(), 100);
         hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);

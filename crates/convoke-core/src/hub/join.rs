@@ -479,7 +479,10 @@ fn joined(
         searched: now,
         party: NO_PARTY,
         begun: false,
+        cseq: 0,
+        refused: Default::default(),
         watches: Default::default(),
+        awaits: 0,
         turns,
     }
 }

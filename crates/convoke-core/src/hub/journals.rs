@@ -2,6 +2,13 @@
 //!
 //! Catching up and following live are the same read: from memory where the entries are there, else from the foundation. A
 //! follower that is slow costs nothing but its place.
+//!
+//! The parts, each a file: `members` knows who is a member and what each has applied, `waits` who waits for them, `presence`
+//! makes journals say who is one.
+
+mod members;
+mod presence;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -11,26 +18,34 @@ use super::foundation::Reads;
 use super::links::Phase;
 use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
+use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
-use crate::frame::{Append, Appended, Follow, Frame, Told};
-use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, seq_from_key};
+use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
+use crate::journal::Strategy;
+use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, other_strategy, seq_from_key};
 use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
 use crate::tree::slab::Slab;
+use members::{Audience, Memberships};
+use presence::Announcements;
+pub(super) use waits::AwaitKey;
+use waits::{Returning, Wait};
 
 /// The number of a follower in the hub. Used again, and so never kept beyond the follower.
 pub(super) type FollowKey = u32;
 
-/// What is read at a time for a follower that is far behind, in bytes.
-const READ_BYTES: usize = 256 << 10;
-
 /// All followers of a hub.
 pub(super) struct Followers {
     all: Slab<Follower>,
-    by_journal: BTreeMap<Name, Vec<FollowKey>>,
+    by_journal: BTreeMap<Name, Audience>,
+    memberships: Memberships,
+    waits: Slab<Wait>,
+    waits_bytes: usize,
+    announcements: Announcements,
+    returning: Option<Returning>,
 }
 
 struct Follower {
@@ -38,10 +53,14 @@ struct Follower {
     /// The node's number for it.
     id: u32,
     journal: Name,
+    /// Its node, if that is a member by it.
+    member: Option<Name>,
     /// The entry that is told next.
     next: u64,
     /// The entry before is to have this hash, or the node knows another journal.
     check: Option<[u8; 16]>,
+    /// The journal must undo in this way.
+    strategy: Option<Strategy>,
     /// The node has applied everything up to here.
     applied: u64,
     /// Bytes that the node still takes.
@@ -61,15 +80,42 @@ enum Stop {
     Full,
     /// The node knows another journal.
     Diverged,
+    /// The node's state undoes in another way: first what it wants, then what the journal does.
+    Strategy(Strategy, Strategy),
 }
 
 impl Followers {
     pub(super) fn new() -> Followers {
-        Followers { all: Slab::new(), by_journal: BTreeMap::new() }
+        Followers {
+            all: Slab::new(),
+            by_journal: BTreeMap::new(),
+            memberships: Memberships::default(),
+            waits: Slab::new(),
+            waits_bytes: 0,
+            announcements: Announcements::default(),
+            returning: None,
+        }
     }
 
+    /// How many there are, waits included.
     pub(super) fn len(&self) -> usize {
-        self.all.len()
+        self.all.len() + self.waits.len()
+    }
+
+    /// Members of all journals.
+    pub(super) fn members_len(&self) -> usize {
+        self.memberships.len()
+    }
+
+    /// What waits take, in bytes.
+    pub(super) fn waits_bytes(&self) -> usize {
+        self.waits_bytes
+    }
+
+    /// How those who follow it want a journal to undo that is not there yet.
+    fn wanted_strategy(&self, journal: &Name) -> Strategy {
+        let follows = self.by_journal.get(journal).into_iter().flat_map(|audience| &audience.follows);
+        follows.filter_map(|key| self.all[*key].strategy).next().unwrap_or_default()
     }
 }
 
@@ -97,10 +143,12 @@ impl HubState {
             return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
         }
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
+        let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };
+        let author = author.expect("the node itself is one of them");
         self.check_answers(id, (append.cseq, append.settled), answer_bytes_for(append.journal), false)?;
         self.conversation.check_room()?;
         self.begin_keeping(id, incarnation);
-        self.conversation.append(&Operation::Append {
+        let operation = Operation::Append {
             incarnation,
             cseq: append.cseq,
             settled: append.settled,
@@ -108,7 +156,17 @@ impl HubState {
             wall_ms,
             journal: append.journal,
             appended: append.appended,
-        });
+        };
+        self.conversation.append(&operation);
+        if planted(Bug::AppendAppliedTooEarly)
+            && let Ok(applied) = self.kept.apply(self.kept.pos() + 1, &operation.encode())
+        {
+            self.applied(applied, 0);
+        }
+        if planted(Bug::AppendAcknowledgedTooEarly) {
+            let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+            self.answer_write(incarnation, append.cseq, &Outcome::Done { rev: last + 1, count: 1 }, 0);
+        }
         Ok(())
     }
 
@@ -131,6 +189,11 @@ impl HubState {
         if !allow(&joined.principal, Verb::Follow, journal.as_str()) {
             return Err(joined.principal.forbidden(&format!("follow `{journal}`"), Verb::Follow, journal.as_str()));
         }
+        // That it comes and goes is entries.
+        if follow.follow_as == FollowAs::Announced && !allow(&joined.principal, Verb::Execute, journal.as_str()) {
+            let what = format!("follow `{journal}` with entries that say so");
+            return Err(joined.principal.forbidden(&what, Verb::Execute, journal.as_str()));
+        }
         if joined.watches.contains_key(&number) || joined.subscriptions.contains_key(&number) {
             let text = format!("follow `{journal}`: the number {number} is in use on this link");
             return Err(Refusal::new(Code::BadFrame, text));
@@ -142,18 +205,24 @@ impl HubState {
             );
             return Err(Refusal::new(Code::Limit, text));
         }
+        let member = (follow.follow_as != FollowAs::Observer).then(|| joined.node.clone());
+        if let Some(node) = &member {
+            self.check_membership(&journal, node)?;
+        }
         let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
-        let checks = follow.after > 0 && follow.hash != [0; 16];
+        let checks = follow.after > 0 && follow.hash != [0; 16] && !planted(Bug::DivergedMissed);
         if checks && follow.after > last {
             return Err(diverged(&journal, follow.after, last));
         }
         let follower = Follower {
             link: id,
             id: number,
-            journal: journal.clone(),
+            journal,
+            member,
             // The one that it has is looked at again, to see whether it is the same.
             next: if checks { follow.after } else { follow.after + 1 },
             check: checks.then_some(follow.hash),
+            strategy: follow.strategy,
             applied: 0,
             credit: i64::from(follow.window),
             told: false,
@@ -161,11 +230,11 @@ impl HubState {
             reading: None,
         };
         let key = self.followers.all.insert(follower);
-        self.followers.by_journal.entry(journal).or_default().push(key);
         if let Some(joined) = self.links.joined(id) {
             joined.watches.insert(number, Asked::Follow(key));
         }
         self.attend(id);
+        self.audience_grows(key, follow.follow_as);
         self.follower_hungry(key);
         Ok(())
     }
@@ -173,7 +242,9 @@ impl HubState {
     /// The node has taken so much of what a follower got.
     pub(super) fn followed_taken(&mut self, key: FollowKey, bytes: u32) {
         let follower = &mut self.followers.all[key];
-        follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        if !planted(Bug::CreditForgotten) {
+            follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        }
         self.follower_hungry(key);
     }
 
@@ -182,33 +253,55 @@ impl HubState {
         let asked = self.links.joined(id).and_then(|joined| joined.watches.get(&number));
         let Some(&Asked::Follow(key)) = asked else { return };
         let follower = &mut self.followers.all[key];
-        follower.applied = follower.applied.max(seq.min(follower.next.saturating_sub(1)));
+        // The entry that is looked at again is one that it has.
+        let has = if follower.check.is_some() { follower.next } else { follower.next - 1 };
+        let before = follower.applied;
+        follower.applied = before.max(seq.min(has));
+        if follower.applied > before {
+            let seq = follower.applied;
+            self.member_follow_applied(key, before, seq);
+        }
     }
 
     /// It is not among those of its link any more.
     pub(super) fn end_follow(&mut self, key: FollowKey) {
         let follower = self.followers.all.remove(key);
+        let mut link_is_gone = true;
         if let Some(joined) = self.links.joined(follower.link) {
             joined.turns.remove(follower.turn);
+            link_is_gone = false;
         }
         if let Some(ticket) = follower.reading {
             self.conversation.forget_read(ticket);
         }
         self.unattend(follower.link);
-        if let Some(keys) = self.followers.by_journal.get_mut(&follower.journal) {
-            keys.retain(|other| *other != key);
-            if keys.is_empty() {
-                self.followers.by_journal.remove(&follower.journal);
-            }
-        }
+        let member = follower.member.as_ref().map(|node| (node, follower.applied));
+        self.audience_shrinks(key, &follower.journal, member, link_is_gone);
     }
 
     /// A journal has new entries: those who follow are behind.
     pub(super) fn appended(&mut self, journal: JournalId) {
-        let name = self.kept.journals.get(journal).name();
-        for key in self.followers.by_journal.get(name).cloned().unwrap_or_default() {
+        let known = self.kept.journals.get(journal);
+        let (name, last) = (known.name(), known.last());
+        let audience = self.followers.by_journal.get(name);
+        let follows: Vec<FollowKey> = audience.into_iter().flat_map(|audience| &audience.follows).copied().collect();
+        for key in follows {
+            if planted(Bug::LivePathBeside) {
+                self.followers.all[key].next = last;
+            }
             self.follower_hungry(key);
         }
+    }
+
+    /// All that was kept is here again: members of before may come back.
+    pub(super) fn journals_ready(&mut self) {
+        let away = self.config.membership.member_away_max();
+        // Where hubs share a foundation, they may be members at another one.
+        if !self.config.shared_foundation {
+            self.expect_members(self.membership_clock() + away);
+        }
+        self.expect_return(self.now + away);
+        self.arm_members();
     }
 
     /// A follower may take something.
@@ -235,17 +328,22 @@ impl HubState {
             Some(journal) => {
                 let known = kept.journals.get(journal);
                 let mut stop = Stop::Waits;
-                if follower.next >= known.recent_first() {
+                if let Some(wanted) = follower.strategy.take().filter(|wanted| *wanted != known.strategy()) {
+                    stop = Stop::Strategy(wanted, known.strategy());
+                } else if follower.next + u64::from(planted(Bug::MemoryOffByOne)) >= known.recent_first() {
                     stop = follower.tell(known.recent(follower.next), &mut link.lanes.values);
                 } else if follower.reading.is_none() && follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
-                        follower.reading = Some(conversation.read(Reads::Follow(key), ENTRIES, from, READ_BYTES));
+                        follower.reading =
+                            Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
                     } else {
                         stop = Stop::Full;
                     }
                 }
-                follower.tell_all(known.last(), &mut link.lanes.values);
+                if !matches!(stop, Stop::Strategy(..)) {
+                    follower.tell_all(known.last(), &mut link.lanes.values);
+                }
                 stop
             }
             None => {
@@ -258,6 +356,10 @@ impl HubState {
             Stop::Full if follower.credit > 0 => follower.turn = joined.turns.push(Asked::Follow(key)),
             Stop::Full | Stop::Waits => {}
             Stop::Diverged => self.follower_diverged(id, key),
+            Stop::Strategy(wanted, has) => {
+                let what = format!("follow `{}`", self.followers.all[key].journal);
+                self.refuse_follower(id, key, &other_strategy(&what, wanted, has));
+            }
         }
     }
 
@@ -276,25 +378,31 @@ impl HubState {
             follows.then_some(frames)
         });
         let stop = follower.tell(entries, &mut link.lanes.values);
-        if follower.next == next && !matches!(stop, Stop::Full | Stop::Diverged) {
+        if follower.next == next && matches!(stop, Stop::Waits) {
             let text = format!("entry {next} of `{}` is not where it was kept", follower.journal);
             return self.foundation_failed(Refusal::new(Code::StorageFailed, text));
         }
         match stop {
             Stop::Diverged => self.follower_diverged(id, key),
-            Stop::Full | Stop::Waits => self.follower_hungry(key),
+            Stop::Full | Stop::Waits | Stop::Strategy(..) => self.follower_hungry(key),
         }
     }
 
     fn follower_diverged(&mut self, id: LinkId, key: FollowKey) {
         let follower = &self.followers.all[key];
-        let (number, journal, had) = (follower.id, follower.journal.clone(), follower.next);
+        let (journal, had) = (follower.journal.clone(), follower.next);
         let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+        self.refuse_follower(id, key, &diverged(&journal, had, last));
+    }
+
+    /// A follower gets nothing more, and is told why.
+    fn refuse_follower(&mut self, id: LinkId, key: FollowKey, why: &Refusal) {
+        let number = self.followers.all[key].id;
         if let Some(joined) = self.links.joined(id) {
             joined.watches.remove(&number);
         }
         self.end_follow(key);
-        self.refuse(id, number, &diverged(&journal, had, last));
+        self.refuse(id, number, why);
     }
 }
 
@@ -310,7 +418,7 @@ impl Follower {
                 if Told::hash_in(frames) != Some(expected) {
                     return Stop::Diverged;
                 }
-                self.next += 1;
+                self.next += 1 + u64::from(planted(Bug::FollowerResumesLate));
                 continue;
             }
             if !self.has_room(lane) {

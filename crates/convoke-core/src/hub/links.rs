@@ -16,6 +16,7 @@ use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::Name;
 use crate::outgoing::{Lanes, SlowPolicy};
 use crate::proof::{TokenKey, Transcript};
+use crate::refusal::Refusal;
 use crate::rights::Principal;
 use crate::time::Time;
 
@@ -119,6 +120,10 @@ pub(super) struct Joined {
     pub(super) fresh: bool,
     /// How many nodes its last event went to.
     pub(super) recipients: u64,
+    /// The last write that came on this link.
+    pub(super) cseq: u64,
+    /// Writes that came on an earlier link and were refused on this one, by their numbers: they are on their way once more.
+    pub(super) refused: BTreeMap<u64, Refusal>,
     pub(super) fragments: Fragments,
     /// Long frames that are no events and have begun.
     pub(super) parts: Parts,
@@ -148,6 +153,8 @@ pub(super) struct Joined {
     pub(super) begun: bool,
     /// What it watches, and what it has asked for once and was not yet told.
     pub(super) watches: BTreeMap<u32, Asked>,
+    /// How many of them are waits for members of journals.
+    pub(super) awaits: usize,
     /// Those of them that something waits for, and that may take it.
     pub(super) turns: Turns,
     /// What it is among those who call and offer; [`NO_PARTY`](super::services::NO_PARTY) until it does.

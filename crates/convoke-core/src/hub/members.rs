@@ -65,6 +65,12 @@ impl Membership {
         Beats { usual_ms: millis(self.beat), attentive_ms: millis(self.beat_attentive) }
     }
 
+    /// How long a member of a journal may be away, and so how long one that was there before the hub started may take to
+    /// come back.
+    pub(super) fn member_away_max(&self) -> Duration {
+        self.beats().away(true) * self.removed_beats
+    }
+
     /// How long a node that was there before the hub started may take to come back.
     pub(super) fn away_max(&self) -> Duration {
         self.beats().away(false) * self.dead_beats
@@ -215,6 +221,7 @@ impl HubState {
                 self.member_changes(&node, MemberState::Dead, Some(why));
             }
             self.members.all.remove(&node);
+            self.end_memberships(&node);
         }
         let now = self.now;
         let member = self.members.all.entry(node.clone()).or_insert_with(|| {
@@ -265,6 +272,7 @@ impl HubState {
         // Without beats its silence said nothing.
         let heard = if beats.of(attentive).is_some() { heard } else { clock };
         let (dead, removed) = (heard + beat * dead_beats, heard + beat * removed_beats);
+        self.memberships_away(node, removed);
         let Some(member) = self.members.all.get_mut(node).filter(|member| member.link == Some(id)) else { return };
         (member.link, member.heard, member.beat) = (None, heard, beat);
         (member.dead, member.removed) = (dead, removed);
@@ -276,6 +284,7 @@ impl HubState {
             let why = Refusal::new(Code::Left, "it has left");
             self.members.dead.insert((removed, node.clone()));
             self.member_changes(node, MemberState::Dead, Some(why));
+            self.end_memberships(node);
         } else if dead <= clock || planted(Bug::SuspectIsDead) {
             self.members.dead.insert((removed, node.clone()));
             self.member_changes(node, MemberState::Dead, Some(why.clone()));
@@ -375,12 +384,14 @@ impl HubState {
     }
 
     /// Sets the timer for those that have no link.
-    fn arm_members(&mut self) {
+    pub(super) fn arm_members(&mut self) {
         let clock = self.membership_clock();
-        let next = [self.members.fading.first(), self.members.dead.first()].into_iter().flatten().min();
+        let next = [self.members.fading.first(), self.members.dead.first(), self.next_membership_due()];
+        let next = next.into_iter().flatten().min();
         let Some((due, node)) = next else { return self.timers.clear(Timer::Members) };
         // At least every beat: see expire_silence.
-        let beat = self.members.get(node).map_or(limits::BEAT, |member| member.beat);
+        let beat = self.members.get(node).map(|member| member.beat).filter(|beat| !beat.is_zero());
+        let beat = beat.unwrap_or(limits::BEAT);
         self.timers.set(self.now + due.since(clock).min(beat), Timer::Members);
     }
 
@@ -397,6 +408,7 @@ impl HubState {
             }
             self.remove_member(&node);
         }
+        self.expire_memberships(clock);
         self.arm_members();
     }
 
@@ -412,6 +424,7 @@ impl HubState {
         self.members.all.remove(node);
         self.members.view += 1;
         self.unshow_node(node);
+        self.end_memberships(node);
     }
 
     /// The one place where the state of a node changes.

@@ -10,8 +10,8 @@ use super::{HubState, Timer};
 use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    COUNTERS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason, SERVICES, STATUS,
-    StatusReport, TOPICS, TopicReport, node_report,
+    COUNTERS, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
+    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, journal_report, node_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -41,8 +41,8 @@ pub(super) struct Reports {
     pub(super) shown: BTreeSet<String>,
     /// Patterns with wildcards whose values were brought up to date within this pause.
     covered: BTreeSet<Pattern>,
-    /// Which links and services there were then.
-    covered_as_of: (u64, usize, u64, u64),
+    /// Which links, services and members of journals there were then.
+    covered_as_of: [u64; 5],
     /// What was looked at for those who asked, in rows, and since when that is counted: for no longer than a pause.
     looked_at: i64,
     looked_since: Time,
@@ -51,7 +51,7 @@ pub(super) struct Reports {
 }
 
 /// Parts of what the hub tells that have many names.
-const PARTS: [&str; 4] = [NODES, LINKS, SERVICES, TOPICS];
+const PARTS: [&str; 5] = [NODES, LINKS, SERVICES, JOURNALS, TOPICS];
 
 impl Reports {
     pub(super) fn new(seed: u64) -> Reports {
@@ -62,7 +62,7 @@ impl Reports {
             stale: BTreeSet::new(),
             shown: BTreeSet::new(),
             covered: BTreeSet::new(),
-            covered_as_of: (0, 0, 0, 0),
+            covered_as_of: [0; 5],
             looked_at: 0,
             looked_since: Time::START,
             whole: BTreeSet::new(),
@@ -128,7 +128,7 @@ fn behind<'a>(pattern: &'a Pattern, prefix: &str) -> Option<&'a str> {
     Some(rest).filter(|rest| !rest.is_empty())
 }
 
-fn hex(id: &[u8]) -> String {
+pub(super) fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -143,7 +143,8 @@ impl HubState {
             return 0;
         }
         self.show_changed_nodes();
-        let as_of = (self.links.opened(), self.links.len(), self.members.view, self.services.changes());
+        let (links, view, services) = (self.links.len() as u64, self.members.view, self.services.changes());
+        let as_of = [self.links.opened(), links, view, services, self.memberships_changes()];
         if as_of != self.reports.covered_as_of {
             self.reports.covered.clear();
             self.reports.covered_as_of = as_of;
@@ -174,7 +175,7 @@ impl HubState {
 
     /// Brings up to date what costs little, and of the rest each part that is asked for, if that was not done in this pause.
     fn refresh_parts(&mut self, pattern: &Pattern) -> i64 {
-        if [NODES, SERVICES, TOPICS].iter().any(|part| pattern.as_str().starts_with(part))
+        if [NODES, SERVICES, JOURNALS, TOPICS].iter().any(|part| pattern.as_str().starts_with(part))
             && pattern.as_name().is_some()
         {
             return self.refresh_nodes(pattern) + self.refresh(Some(pattern));
@@ -184,7 +185,12 @@ impl HubState {
         if behind(pattern, NODES).is_some() && self.reports.whole.insert(NODES) {
             cost += self.refresh_nodes(&Pattern::parse("$hub/nodes/#").expect("it is a pattern"));
         }
-        for (part, all) in [(LINKS, "$hub/links/#"), (SERVICES, "$hub/services/#"), (TOPICS, "$hub/topics/#")] {
+        for (part, all) in [
+            (LINKS, "$hub/links/#"),
+            (SERVICES, "$hub/services/#"),
+            (JOURNALS, "$hub/journals/#"),
+            (TOPICS, "$hub/topics/#"),
+        ] {
             if behind(pattern, part).is_some() && self.reports.whole.insert(part) {
                 cost += self.refresh(Some(&Pattern::parse(all).expect("it is a pattern")));
             }
@@ -289,6 +295,7 @@ impl HubState {
         let mut cost = self.refresh_usage(one, &mut fresh);
         cost += self.refresh_links(one, &mut fresh);
         cost += self.refresh_services(one, &mut fresh);
+        cost += self.refresh_journals(one, &mut fresh);
         cost += self.refresh_topics(one, &mut fresh);
         cost += fresh.len() as i64 * REPORT_ROWS;
         let shown = &self.reports.shown;
@@ -390,6 +397,32 @@ impl HubState {
             if self.reports.wants(one, &name) && Name::parse(&name).is_ok() {
                 let report = self.services.report(&service, &self.members);
                 looked_at += report.providers.len();
+                self.show(name, &report, fresh);
+            }
+        }
+        looked_at as i64
+    }
+
+    fn refresh_journals(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {
+        if !self.reports.wants_any(one, JOURNALS) {
+            return 0;
+        }
+        let name = one.and_then(Pattern::as_name);
+        let alone =
+            name.and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(FOLLOWERS).map(Name::parse));
+        let journals = match alone {
+            Some(alone) => alone.into_iter().collect(),
+            None => self.journals_named(),
+        };
+        let mut looked_at = journals.len();
+        for journal in journals {
+            let name = journal_report(&journal);
+            // Of a journal whose name is too long for that nothing is told.
+            if self.reports.wants(one, &name)
+                && Name::parse(&name).is_ok()
+                && let Some(report) = self.journal_report(&journal)
+            {
+                looked_at += report.members.len();
                 self.show(name, &report, fresh);
             }
         }
@@ -504,7 +537,7 @@ impl HubState {
     }
 
     /// A time as reports have it: in milliseconds since 1970.
-    fn wall_at(&self, time: Time) -> u64 {
+    pub(super) fn wall_at(&self, time: Time) -> u64 {
         self.wall_ms().saturating_sub(u64::try_from(self.now.since(time).as_millis()).unwrap_or(u64::MAX))
     }
 }

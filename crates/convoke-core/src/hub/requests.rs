@@ -135,6 +135,7 @@ impl HubState {
             Frame::Append(append) => self.append(id, append),
             Frame::Follow(follow) => self.follow(id, follow),
             Frame::Applied { id: number, seq } => self.follower_applied(id, number, seq),
+            Frame::Await(wait) => self.wait_for_members(id, wait),
             Frame::Watch { .. } => self.watch(id, frame),
             Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),
             Frame::Status { id: number, incarnation, journal, cseq } => {
@@ -325,6 +326,7 @@ fn word(frame: &Frame<'_>) -> &'static str {
         Frame::Handle(_) => "Handle",
         Frame::Recall { .. } => "Recall",
         Frame::Entry(_) => "Entry",
+        Frame::Acknowledged(_) => "Acknowledged",
         _ => "this frame",
     }
 }

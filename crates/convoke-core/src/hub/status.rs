@@ -70,7 +70,9 @@ impl HubState {
         }
         if session.at.is_ok() {
             let decided = self.decided(question, incarnation);
-            return Ok(Some(decided.unwrap_or(Known::Unknown("the program that wanted it is joined: it may still come"))));
+            return Ok(Some(
+                decided.unwrap_or(Known::Unknown("the program that wanted it is joined: it may still come")),
+            ));
         }
         let node = session.node.clone();
         let principal = session.principal.clone();
@@ -119,7 +121,8 @@ impl HubState {
     /// An operation was ordered, or certainly never will be: it may be the one that some wait for.
     pub(super) fn fence_ended(&mut self, ticket: Option<Ticket>, why_not: Option<&Refusal>) {
         let Some(ticket) = ticket.filter(|_| !self.statuses.waiting.is_empty()) else { return };
-        let found = self.statuses.waiting.iter().find(|(_, (of, _))| *of == ticket).map(|(incarnation, _)| *incarnation);
+        let found =
+            self.statuses.waiting.iter().find(|(_, (of, _))| *of == ticket).map(|(incarnation, _)| *incarnation);
         let Some(incarnation) = found else { return };
         let (_, questions) = self.statuses.waiting.remove(&incarnation).expect("it was found right above");
         self.statuses.count -= questions.len();
@@ -162,7 +165,9 @@ impl HubState {
         let never = self.kept.window(incarnation).and_then(|window| window.never(question.cseq));
         match never {
             Some(why) => Known::NotDone(why.code, why.text.into_owned()),
-            None => Known::NotDone(Code::Fenced, "the program that wanted it has ended before it came to the hub".into()),
+            None => {
+                Known::NotDone(Code::Fenced, "the program that wanted it has ended before it came to the hub".into())
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::LinkId;
+use super::journals::AwaitKey;
 use crate::frame::Incarnation;
 use crate::time::Time;
 
@@ -34,6 +35,12 @@ pub(super) enum Timer {
     Forget,
     /// What withdrawn members of groups have left may be searched for again.
     Adopt,
+    /// The wait for members of a journal is answered in any case.
+    Await(AwaitKey),
+    /// Members of before the hub's start must have come back.
+    Returned,
+    /// There may be room for entries that say who is a member.
+    Announce,
     /// The incarnation must have come back, or what belongs to it goes.
     Owner(Incarnation),
 }

@@ -12,6 +12,7 @@ use crate::report::{Excess, LimitReport};
 struct Busiest {
     subscriptions: usize,
     watches: usize,
+    awaits: usize,
     topics: usize,
     bulk_bytes: usize,
     control_bytes: usize,
@@ -28,6 +29,7 @@ impl Busiest {
             }
             most(&mut self.subscriptions, joined.subscriptions.len());
             most(&mut self.watches, joined.watches.len());
+            most(&mut self.awaits, joined.awaits);
             most(&mut self.topics, joined.topics.len());
         }
         most(&mut self.bulk_bytes, link.lanes.bulk.bytes());
@@ -77,6 +79,9 @@ impl HubState {
             ("journals", self.kept.journals.len(), limits::JOURNALS_MAX, Refused),
             ("undo_units", self.kept.journals.units(), limits::UNDO_UNITS_ALL_MAX, Forgotten),
             ("entries_bytes", self.kept.journals.recent_bytes(), limits::ENTRIES_RECENT_BYTES_MAX, Slower),
+            ("journal_members", self.followers.members_len(), limits::JOURNAL_MEMBERS_MAX, Refused),
+            ("awaits_per_link", busiest.awaits, limits::AWAITS_PER_LINK_MAX, Refused),
+            ("awaits_bytes", self.followers.waits_bytes(), limits::AWAITS_BYTES_MAX, Refused),
             ("pings", self.pings.len(), limits::PINGS_MAX, Refused),
             ("changes", changes, limits::CHANGES_MAX, Forgotten),
             ("changes_bytes", changes_bytes, config.changes_bytes_max, Forgotten),

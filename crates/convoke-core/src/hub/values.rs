@@ -33,6 +33,17 @@ impl HubState {
 
     /// Whether this was asked for before; if it is known what came of it, that is told again.
     pub(super) fn came_before(&mut self, incarnation: Incarnation, cseq: u64) -> bool {
+        if let Some(link) = self.live_link(incarnation)
+            && let Some(joined) = self.links.joined(link)
+        {
+            joined.cseq = joined.cseq.max(cseq);
+            if let Some(why) = joined.refused.remove(&cseq) {
+                // It was on its way when its node was told that it certainly is not done.
+                let outcome = Outcome::Refused { code: why.code, text: why.text.into_owned() };
+                self.answer_write(incarnation, cseq, &outcome, 0);
+                return true;
+            }
+        }
         for epoch in [0, self.memory_epoch] {
             let kept = if epoch == 0 { &self.kept } else { &self.memory };
             let Some(window) = kept.window(incarnation) else { continue };

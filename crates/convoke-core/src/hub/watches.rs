@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::journals::FollowKey;
+use super::journals::{AwaitKey, FollowKey};
 use super::links::Phase;
 use super::{HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
@@ -44,6 +44,7 @@ pub(super) enum Asked {
     Watch(WatchKey),
     Get(GetKey),
     Follow(FollowKey),
+    Await(AwaitKey),
 }
 
 /// All watches of a hub, and all gets that are not answered.
@@ -202,6 +203,7 @@ impl HubState {
             Asked::Watch(key) => key,
             Asked::Get(key) => return self.end_get(key),
             Asked::Follow(key) => return self.end_follow(key),
+            Asked::Await(key) => return self.end_wait(key),
         };
         let watch = self.watches.all.remove(key);
         if let Some(joined) = self.links.joined(watch.link) {
@@ -268,6 +270,7 @@ impl HubState {
                 Asked::Watch(key) => self.feed_watch(id, key),
                 Asked::Get(key) => self.feed_get(id, key),
                 Asked::Follow(key) => self.feed_follow(id, key),
+                Asked::Await(key) => self.feed_wait(id, key),
             }
         }
         self.look_later(id);

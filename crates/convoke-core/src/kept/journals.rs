@@ -2,18 +2,24 @@
 //!
 //! Older entries are only in the foundation, and read from there by who follows from far back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::rows::Rows;
+use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
-use crate::journal::{Deed, Scope, UndoList, UndoRefused, Unit};
-use crate::limits::{COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX};
+use crate::journal::{Deed, Scope, Strategy, Touches, UndoList, UndoRefused, Unit};
+use crate::limits::{
+    COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
+};
 use crate::name::Name;
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
+
+/// What is read at a time for a follower that is far behind, in bytes.
+const ENTRIES_READ_BYTES: usize = 256 << 10;
 
 /// The number of a journal in its hub.
 pub(crate) type JournalId = u32;
@@ -21,16 +27,44 @@ pub(crate) type JournalId = u32;
 /// One journal.
 pub(crate) struct Journal {
     name: Name,
+    strategy: Strategy,
     last: u64,
     hash: [u8; 16],
     undo: UndoList,
+    /// Nodes of which it says that they are members.
+    present: BTreeSet<Name>,
     /// The frames of its last entries, as they are for follower 0.
     recent: VecDeque<Bytes>,
+}
+
+/// How much of journals is in memory, read at a time, and undone at most. The same in all starts of a hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalBounds {
+    /// Bytes of entries in memory.
+    pub(crate) recent: usize,
+    /// Bytes that are read at a time for a follower that is far behind.
+    pub(crate) read: usize,
+    /// Units of one journal that can be undone.
+    pub(crate) units: usize,
+    /// Units of all of them.
+    pub(crate) units_all: usize,
+}
+
+impl Default for JournalBounds {
+    fn default() -> JournalBounds {
+        JournalBounds {
+            recent: ENTRIES_RECENT_BYTES_MAX,
+            read: ENTRIES_READ_BYTES,
+            units: UNDO_UNITS_MAX,
+            units_all: UNDO_UNITS_ALL_MAX,
+        }
+    }
 }
 
 /// All journals.
 #[derive(Default)]
 pub(crate) struct Journals {
+    pub(crate) bounds: JournalBounds,
     all: BTreeMap<JournalId, Journal>,
     by_name: BTreeMap<Name, JournalId>,
     /// Of which journals the entries in memory are, in the order in which they came.
@@ -40,6 +74,7 @@ pub(crate) struct Journals {
     units: usize,
     /// Rows that came before those of their journals.
     restored: BTreeMap<(JournalId, u64), Unit>,
+    restored_present: BTreeSet<(JournalId, Name)>,
 }
 
 impl Journal {
@@ -47,9 +82,29 @@ impl Journal {
         &self.name
     }
 
+    /// How it undoes.
+    pub(crate) fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
     /// The place of its last entry; zero if it has none.
     pub(crate) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// The hash of its last entry, and of all before it.
+    pub(crate) fn hash(&self) -> [u8; 16] {
+        self.hash
+    }
+
+    /// The first place of which something can be undone.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.undo.horizon()
+    }
+
+    /// Nodes of which it says that they are members.
+    pub(crate) fn present(&self) -> &BTreeSet<Name> {
+        &self.present
     }
 
     /// The first entry that is in memory.
@@ -79,6 +134,16 @@ impl Journals {
         self.recent_bytes
     }
 
+    /// The number of the last that was made.
+    pub(crate) fn last_id(&self) -> Option<JournalId> {
+        self.all.last_key_value().map(|(id, _)| *id)
+    }
+
+    /// All of them, by their names.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&Name, &Journal)> {
+        self.by_name.iter().map(|(name, id)| (name, self.get(*id)))
+    }
+
     pub(crate) fn find(&self, name: &Name) -> Option<JournalId> {
         self.by_name.get(name).copied()
     }
@@ -100,9 +165,24 @@ impl Journals {
         let (name, author) = (Name::from_bytes(name).map_err(bad)?, Name::from_bytes(author).map_err(bad)?);
         let known = self.find(&name);
         let last = known.map_or(0, |id| self.get(id).last);
+        let mut strategy = Strategy::default();
+        let mut touches = None;
         let deeds: Vec<(Deed, Encoding, &[u8])> = match appended {
-            Appended::Commands { commands, expect_last } => {
-                if expect_last.is_some_and(|expected| expected != last) {
+            Appended::Commands { commands, expect_last, terms } => {
+                let has = known.map(|id| self.get(id).strategy);
+                strategy = has.or(terms.strategy).unwrap_or_default();
+                if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
+                    return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
+                }
+                if terms.lasting && strategy != Strategy::Compensate {
+                    let text = format!(
+                        "append to `{name}`: it undoes by {strategy}, and only where it is by compensate can a command be \
+                         one that is never undone"
+                    );
+                    return Err(Refusal::new(Code::BadRequest, text));
+                }
+                touches = (strategy == Strategy::Refuse).then(|| terms.touches());
+                if expect_last.is_some_and(|expected| expected != last) && !planted(Bug::ExpectedLastIgnored) {
                     let text = format!("append to `{name}`: expected {}, and {}", is_last(*expect_last), is_now(last));
                     return Err(Refusal::new(Code::Conflict, text));
                 }
@@ -117,7 +197,8 @@ impl Journals {
                         format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
                     return Err(Refusal::new(Code::Limit, text));
                 }
-                commands.iter().map(|(encoding, payload)| (Deed::Do { first: last + 1 }, encoding, payload)).collect()
+                let deed = Deed::Do { first: if terms.lasting { 0 } else { last + 1 } };
+                commands.iter().map(|(encoding, payload)| (deed, encoding, payload)).collect()
             }
             Appended::Undo(back) | Appended::Redo(back) => {
                 let undoes = matches!(appended, Appended::Undo(_));
@@ -134,20 +215,55 @@ impl Journals {
                 vec![(deed, Encoding::Raw, &[])]
             }
         };
-        let id = known.unwrap_or_else(|| self.make(name));
+        let id = known.unwrap_or_else(|| self.make(name, strategy));
         let count = deeds.len() as u32;
         for (deed, encoding, payload) in deeds {
-            self.push(id, &author, wall_ms, deed, (encoding, payload), rows);
+            // What they touch is said of all of them with the first.
+            self.push(id, &author, wall_ms, (deed, touches.take()), (encoding, payload), rows);
         }
         rows.put_journal(id, &self.all[&id]);
         Ok((id, last + 1, count))
     }
 
-    fn make(&mut self, name: Name) -> JournalId {
+    /// A node has become a member, or is one no more: an entry says so, unless the journal does already. `None` if there is
+    /// none, also for lack of room.
+    pub(super) fn presence(
+        &mut self,
+        (name, strategy): (&Name, Strategy),
+        node: &Name,
+        joined: bool,
+        wall_ms: u64,
+        rows: &mut Rows,
+    ) -> Option<JournalId> {
+        let known = self.find(name);
+        if self.is_present(name, node) == joined || (known.is_none() && self.all.len() >= JOURNALS_MAX) {
+            return None;
+        }
+        let id = known.unwrap_or_else(|| self.make(name.clone(), strategy));
+        let present = &mut self.all.get_mut(&id).expect("it was found or made").present;
+        if joined {
+            present.insert(node.clone());
+        } else {
+            present.remove(node);
+        }
+        rows.put_present(id, node, joined);
+        let deed = if joined { Deed::Join } else { Deed::Leave };
+        self.push(id, node, wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
+        rows.put_journal(id, &self.all[&id]);
+        Some(id)
+    }
+
+    /// Whether the journal says that a node is a member.
+    pub(crate) fn is_present(&self, name: &Name, node: &Name) -> bool {
+        self.find(name).is_some_and(|id| self.get(id).present.contains(node))
+    }
+
+    fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
         let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
         self.by_name.insert(name.clone(), id);
-        let undo = UndoList::noting(UNDO_UNITS_MAX);
-        self.all.insert(id, Journal { name, last: 0, hash: [0; 16], undo, recent: VecDeque::new() });
+        let undo = UndoList::noting(self.bounds.units);
+        let (present, recent) = (BTreeSet::new(), VecDeque::new());
+        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent });
         id
     }
 
@@ -156,7 +272,7 @@ impl Journals {
         id: JournalId,
         author: &Name,
         wall_ms: u64,
-        deed: Deed,
+        (deed, touches): (Deed, Option<Touches>),
         payload: (Encoding, &[u8]),
         rows: &mut Rows,
     ) {
@@ -170,21 +286,27 @@ impl Journals {
         Told::set_hash(&mut frames, &journal.hash);
         let frames = Bytes::from(frames);
         rows.put_entry(id, seq, &frames);
-        let before = journal.undo.len();
+        let before = journal.undo.weight();
         journal.undo.apply(seq, author, deed);
-        self.units = self.units + journal.undo.len() - before;
-        if self.units > UNDO_UNITS_ALL_MAX && journal.undo.len() > 1 {
+        if let Some(touches) = touches {
+            journal.undo.touches(seq, touches);
+        }
+        let others = self.units - before;
+        while others + journal.undo.weight() > self.bounds.units_all
+            && journal.undo.weight() > before
+            && journal.undo.len() > 1
+        {
             // Who appends pays for it: what all know of is no more than before.
-            self.units -= 1;
             journal.undo.forget_first();
         }
+        self.units = others + journal.undo.weight();
         for first in journal.undo.take_changed() {
             rows.put_unit(id, first, journal.undo.unit(first));
         }
         self.recent_bytes += frames.len();
         journal.recent.push_back(frames);
         self.recent.push_back(id);
-        while self.recent_bytes > ENTRIES_RECENT_BYTES_MAX
+        while self.recent_bytes > self.bounds.recent
             && let Some(oldest) = self.recent.pop_front()
         {
             let gone = self.all.get_mut(&oldest).and_then(|journal| journal.recent.pop_front());
@@ -199,10 +321,15 @@ impl Journals {
         let id = fields.u32("a number")?;
         let (last, horizon) = (fields.u64("a place")?, fields.u64("a place")?);
         let hash = fields.array("a hash of 16 bytes")?;
+        let offset = fields.offset();
+        let strategy = Strategy::from_number(fields.u8("a strategy")?)
+            .ok_or(FrameError { offset, expected: "1 (replay), 2 (refuse) or 3 (compensate)" })?;
         fields.end()?;
-        let mut undo = UndoList::noting(UNDO_UNITS_MAX);
+        let last = last - u64::from(planted(Bug::LastEntryAgain));
+        let mut undo = UndoList::noting(self.bounds.units);
         undo.forget_before(horizon);
-        self.all.insert(id, Journal { name: name.clone(), last, hash, undo, recent: VecDeque::new() });
+        let (present, recent) = (BTreeSet::new(), VecDeque::new());
+        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent });
         self.by_name.insert(name, id);
         Ok(())
     }
@@ -216,12 +343,27 @@ impl Journals {
         Ok(())
     }
 
-    /// All rows came back.
+    /// Takes back that a node is a member.
+    pub(super) fn restore_present(&mut self, key: &[u8]) -> Result<(), FrameError> {
+        let mut fields = Reader::new(key, 0);
+        let id = u32::from_be_bytes(fields.array("a number")?);
+        let node = Name::from_bytes(fields.rest()).map_err(|_| FrameError { offset: 4, expected: "a name" })?;
+        self.restored_present.insert((id, node));
+        Ok(())
+    }
+
+    /// All rows came back. Costs nothing when none has since the last call.
     pub(super) fn restored(&mut self) {
+        for (id, node) in std::mem::take(&mut self.restored_present) {
+            if let Some(journal) = self.all.get_mut(&id) {
+                journal.present.insert(node);
+            }
+        }
         for ((id, first), unit) in std::mem::take(&mut self.restored) {
             if let Some(journal) = self.all.get_mut(&id) {
+                let before = journal.undo.weight();
                 journal.undo.restore(first, &unit);
-                self.units += 1;
+                self.units += journal.undo.weight() - before;
             }
         }
     }
@@ -237,6 +379,7 @@ impl Journal {
         row.extend_from_slice(&self.last.to_le_bytes());
         row.extend_from_slice(&self.undo.horizon().to_le_bytes());
         row.extend_from_slice(&self.hash);
+        row.push(self.strategy.number());
         row.into()
     }
 }
@@ -251,7 +394,14 @@ impl Unit {
         let mut row = vec![what];
         row.extend_from_slice(&place.to_le_bytes());
         put_short(&mut row, self.author.as_str().as_bytes());
-        row.extend_from_slice(by.as_bytes());
+        put_short(&mut row, by.as_bytes());
+        if let Some(touches) = &self.touches {
+            // Nothing behind the mark for everything.
+            row.push(u8::from(touches.hashes().is_none()));
+            for hash in touches.hashes().unwrap_or_default() {
+                row.extend_from_slice(&hash.to_le_bytes());
+            }
+        }
         row.into()
     }
 
@@ -261,14 +411,42 @@ impl Unit {
         let what = fields.u8("how a command stands")?;
         let place = fields.u64("a place")?;
         let author = name(fields.short_bytes("a name")?)?;
+        let by = fields.short_bytes("a name")?;
         let undone = match what {
             0 => None,
-            1 => Some(Some(name(fields.rest())?)),
+            1 => Some(Some(name(by)?)),
             2 => Some(None),
             _ => return Err(FrameError { offset: 0, expected: "0 (done), 1 (undone) or 2 (undone for good)" }),
         };
-        Ok(Unit { author, place, undone })
+        let mut touches = None;
+        if !fields.is_empty() {
+            let everything = fields.u8("whether everything is touched")? != 0;
+            let mut hashes = Vec::new();
+            while !fields.is_empty() {
+                hashes.push(fields.u64("the hash of a key")?);
+            }
+            touches = Some(Touches::from_hashes((!everything).then(|| hashes.into_iter())));
+        }
+        Ok(Unit { author, place, undone, touches })
     }
+}
+
+fn in_the_way(places: &[u64]) -> String {
+    let more = if places.len() < IN_THE_WAY_MAX { "" } else { " and perhaps more" };
+    let places = places.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "others have gone on from it: their entries {places}{more} touch the same; they are to be undone first, or to stay \
+         with it"
+    )
+}
+
+/// Why a journal does not serve a program whose state undoes otherwise.
+pub(crate) fn other_strategy(what: &str, wanted: Strategy, has: Strategy) -> Refusal {
+    let text = format!(
+        "{what}: it undoes by {has} since its first entry, and this program by {wanted}; take another journal, or a state \
+         with the same strategy"
+    );
+    Refusal::new(Code::BadRequest, text)
 }
 
 /// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
@@ -300,7 +478,41 @@ fn refused(what: &str, journal: &Name, why: UndoRefused, back: &Back) -> Refusal
         UndoRefused::Horizon { first } => {
             (Code::UndoHorizon, format!("it is too far back: entries before {first} stay as they are"))
         }
-        UndoRefused::NoCommand => (Code::BadRequest, "no command or group begins there".to_owned()),
+        UndoRefused::NoCommand => (Code::BadRequest, "no command or group that can be undone begins there".to_owned()),
+        UndoRefused::InTheWay { places } => (Code::UndoConflict, in_the_way(&places)),
     };
     Refusal::new(code, format!("{what}{target} in `{journal}`: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Commands, Terms};
+
+    #[test]
+    fn of_what_can_be_undone_the_last_is_known() {
+        let (mut journals, mut rows) = (Journals::default(), Rows::new(false));
+        let mut append = |journals: &mut Journals, name: &str, count: u64| {
+            let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+            let (commands, terms) = (Commands::encoded(&commands), Terms::new(None, false, Some(&[])));
+            let appended = Appended::Commands { commands, expect_last: None, terms };
+            for _ in 0..count {
+                journals.append(name.as_bytes(), b"ann", 7, &appended, &mut rows).unwrap();
+            }
+        };
+        let horizon = |journals: &Journals, name: &str| {
+            let name = Name::parse(name).unwrap();
+            journals.get(journals.find(&name).unwrap()).horizon()
+        };
+        append(&mut journals, "todo", 5);
+        append(&mut journals, "room", 5);
+        assert_eq!((journals.units(), horizon(&journals, "todo")), (10, 1));
+        // As if others had what is missing to the bound.
+        journals.units = UNDO_UNITS_ALL_MAX - 2;
+        append(&mut journals, "todo", 5);
+        assert_eq!(journals.units(), UNDO_UNITS_ALL_MAX);
+        assert_eq!((horizon(&journals, "todo"), horizon(&journals, "room")), (4, 1), "who appends pays for it");
+        append(&mut journals, "new", 3);
+        assert_eq!(horizon(&journals, "new"), 3, "the last can always be undone");
+    }
 }

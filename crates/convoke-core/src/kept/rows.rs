@@ -37,6 +37,9 @@ pub(super) const JOURNALS: u8 = 8;
 /// What of journals is undone and can be, by journal and place.
 pub(super) const UNITS: u8 = 9;
 
+/// Who is a member of a journal that says so, by journal and name.
+pub(super) const PRESENT: u8 = 10;
+
 /// Entries, by journal and place. There may be very many: they are told only to who reads them.
 pub(crate) const ENTRIES: u8 = crate::foundation::READ_ONLY;
 
@@ -139,6 +142,12 @@ impl Rows {
 
     pub(super) fn put_unit(&mut self, id: JournalId, first: u64, unit: Option<Unit>) {
         self.put(UNITS, || entry_key(id, first), || unit.map(|unit| unit.to_row()));
+    }
+
+    /// Puts that a node is a member that the journal says to be one, or takes it away.
+    pub(super) fn put_present(&mut self, id: JournalId, node: &Name, present: bool) {
+        let key = || [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into();
+        self.put(PRESENT, key, || present.then(Bytes::new));
     }
 
     pub(super) fn put_entry(&mut self, id: JournalId, seq: u64, frames: &Bytes) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Appended, Back, Commands, Set};
+use crate::frame::{Appended, Back, Commands, Set, Terms};
 use crate::proof::TokenKey;
 use crate::rev::Rev;
 
@@ -24,13 +24,21 @@ fn hold(held: &mut Held, kept: &mut Kept) {
 }
 
 fn restored(held: &Held, pos: u64) -> Kept {
+    let mut kept = rows_of(held, pos);
+    kept.restored();
+    kept
+}
+
+/// The same before it is known that all rows are there.
+fn rows_of(held: &Held, pos: u64) -> Kept {
     let mut kept = Kept::new(0, 7);
-    let rows: Vec<_> = held.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+    // Entries are read, never taken back.
+    let rows = held.iter().filter(|(key, _)| key.table < crate::foundation::READ_ONLY);
+    let rows: Vec<_> = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
     // In pieces, as a foundation may tell them.
     for rows in rows.chunks(3) {
         kept.restore(pos, rows).unwrap();
     }
-    kept.restored();
     kept
 }
 
@@ -309,14 +317,22 @@ fn another_form_of_operations_or_rows_has_another_number() {
     let grant = |number, change| Operation::Grant { by: GrantId { number, ..by }, name: b"cam", wall_ms: 9, change };
     let secret = || TokenKey::from_bytes([7; 32]);
     let (commands, mut cseq) = (Commands::encode([(Encoding::Text, &b"a"[..]), (Encoding::Raw, b"b")].into_iter()), 3);
-    let mut append = |appended| {
+    let commands = Commands::encoded(&commands);
+    let touching = Terms::new(Some(crate::journal::Strategy::Refuse), false, Some(b"12345678ABCDEFGH"));
+    let lasting = Terms::new(Some(crate::journal::Strategy::Compensate), true, None);
+    let mut append = |journal, appended| {
         cseq += 1;
-        let (incarnation, journal) = (incarnation(1), &b"todo"[..]);
+        let incarnation = incarnation(1);
         let (author, wall_ms) = (&b"ann"[..], 1000);
         Operation::Append { incarnation, cseq, settled: 3, author, wall_ms, journal, appended }.encode()
     };
     let back = Back { everyone: false, target: Some(1), expect_top: None };
-    let begin = |counter| Operation::Begin { incarnation: incarnation(counter), node: b"press", principal: b"cam", secret: secret() };
+    let begin = |counter| Operation::Begin {
+        incarnation: incarnation(counter),
+        node: b"press",
+        principal: b"cam",
+        secret: secret(),
+    };
     let operations = [
         begin(1).encode(),
         write(1, 1, 0, &[item("a", Some(b"1"), Expect::Absent), item("b", Some(b"22"), Expect::Anything)]),
@@ -328,9 +344,35 @@ fn another_form_of_operations_or_rows_has_another_number() {
         grant(3, Change::Key(TokenKey::from_bytes([9; 32]))).encode(),
         begin(2).encode(),
         Operation::Forget { incarnation: incarnation(2), unsettled: true }.encode(),
-        append(Appended::Commands { commands: Commands::encoded(&commands), expect_last: Some(0) }),
-        append(Appended::Undo(back)),
-        append(Appended::Redo(back)),
+        append(&b"todo"[..], Appended::Commands { commands, expect_last: Some(0), terms: Terms::default() }),
+        append(&b"plan"[..], Appended::Commands { commands, expect_last: None, terms: touching }),
+        append(&b"press"[..], Appended::Commands { commands, expect_last: None, terms: lasting }),
+        append(&b"todo"[..], Appended::Undo(back)),
+        append(&b"todo"[..], Appended::Redo(back)),
+        Operation::Presence {
+            wall_ms: 7,
+            journal: b"todo",
+            node: b"ann/1",
+            joined: true,
+            strategy: crate::journal::Strategy::Refuse,
+        }
+        .encode(),
+        Operation::Presence {
+            wall_ms: 7,
+            journal: b"todo",
+            node: b"bob",
+            joined: true,
+            strategy: crate::journal::Strategy::Refuse,
+        }
+        .encode(),
+        Operation::Presence {
+            wall_ms: 8,
+            journal: b"todo",
+            node: b"bob",
+            joined: false,
+            strategy: crate::journal::Strategy::Replay,
+        }
+        .encode(),
         Operation::Fence { incarnation: incarnation(1), node: b"press", principal: b"cam" }.encode(),
     ];
     let (mut kept, mut held) = (Kept::new(0, 1), Held::new());
@@ -368,7 +410,7 @@ fn another_form_of_operations_or_rows_has_another_number() {
     assert_eq!(used, tables, "the operations above write into every table");
     assert_eq!(
         (crate::foundation::FORMAT, kinds, tables, form),
-        (5, vec![0, 1, 2, 3, 5, 6, 9], vec![1, 2, 3, 4, 5, 6, 7, 8, 9], 0x5cb5_bfae_eae0_441f)
+        (5, vec![0, 1, 2, 3, 5, 6, 7, 9], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 0xcf38_4a3f_0a76_084e)
     );
 }
 
@@ -431,7 +473,44 @@ fn operation() -> impl Strategy<Value = Bytes> {
             };
             Operation::Grant { by, name: name.as_bytes(), wall_ms: 7, change }.encode()
         });
-    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant]
+    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence()]
+}
+
+/// One append to some journal: commands, undo or redo, by whom and of what it may be.
+fn append() -> impl Strategy<Value = Bytes> {
+    let names = (prop::sample::select(vec!["todo", "plan"]), prop::sample::select(vec!["ann", "bob"]));
+    let terms = (0..8usize, any::<bool>(), prop::option::of(prop::collection::vec(0..4u64, 0..4)));
+    let target = prop::option::weighted(0.6, 1..15u64);
+    ((1..4u64, 1..20u64, 0..10u64), names, 0..6u8, 1..4usize, terms, target).prop_map(
+        |((counter, cseq, settled), (journal, author), what, count, (strategy, lasting, touched), target)| {
+            let commands = Commands::encode(vec![(Encoding::Raw, &b"a"[..]); count].into_iter());
+            let touched: Option<Vec<u8>> =
+                touched.map(|hashes| hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect());
+            let strategy = crate::journal::Strategy::ALL.get(strategy).copied();
+            let back = Back { everyone: true, target, expect_top: None };
+            let appended = match what {
+                0 | 1 => Appended::Undo(back),
+                2 => Appended::Redo(back),
+                _ => Appended::Commands {
+                    commands: Commands::encoded(&commands),
+                    expect_last: None,
+                    terms: Terms::new(strategy, lasting && count == 1, touched.as_deref()),
+                },
+            };
+            let (incarnation, journal, author) = (incarnation(counter), journal.as_bytes(), author.as_bytes());
+            Operation::Append { incarnation, cseq, settled, author, wall_ms: 7, journal, appended }.encode()
+        },
+    )
+}
+
+/// Somebody comes or goes.
+fn presence() -> impl Strategy<Value = Bytes> {
+    let journal = prop::sample::select(vec!["todo", "room"]);
+    (journal, prop::sample::select(vec!["ann", "bob/1"]), any::<bool>()).prop_map(|(journal, node, joined)| {
+        let (journal, node) = (journal.as_bytes(), node.as_bytes());
+        let strategy = crate::journal::Strategy::Replay;
+        Operation::Presence { wall_ms: 7, journal, node, joined, strategy }.encode()
+    })
 }
 
 proptest! {
@@ -439,6 +518,7 @@ proptest! {
     fn the_same_operations_make_the_same_rows_wherever_one_begins(
         operations in prop::collection::vec(operation(), 1..40),
         cut in 0..40usize,
+        late in any::<bool>(),
     ) {
         let cut = cut.min(operations.len());
         let (mut once, mut held) = (Kept::new(0, 1), Held::new());
@@ -447,7 +527,8 @@ proptest! {
         for (index, operation) in operations.iter().enumerate() {
             if index == cut {
                 hold(&mut half_held, &mut half);
-                half = restored(&half_held, index as u64);
+                // A hub is told of operations behind the rows before it is told that all is there.
+                half = if late { rows_of(&half_held, index as u64) } else { restored(&half_held, index as u64) };
             }
             let pos = index as u64 + 1;
             let applied = once.apply(pos, operation).unwrap();
@@ -455,6 +536,7 @@ proptest! {
             answers.push(applied);
             hold(&mut held, &mut once);
         }
+        half.restored();
         hold(&mut half_held, &mut half);
         prop_assert_eq!(&held, &half_held);
         // And what is in memory is what the rows say.
@@ -464,6 +546,7 @@ proptest! {
         prop_assert_eq!(again.values.next_expiry(), once.values.next_expiry());
         prop_assert_eq!(again.values.owners(), once.values.owners());
         prop_assert_eq!(again.changes.first(), once.changes.first());
+        prop_assert_eq!((again.journals.len(), again.journals.units()), (once.journals.len(), once.journals.units()));
         let places = |kept: &Kept| kept.values.from((0, 0)).map(|(place, _)| place).collect::<Vec<Place>>();
         prop_assert_eq!(places(&again), places(&once));
         for place in places(&once) {

@@ -138,7 +138,8 @@ impl Window {
             let text = "a later write of the same node was done before it; write it again if it is still wanted";
             return Some(Refusal::new(Code::Backpressure, text));
         }
-        self.fenced.then(|| Refusal::new(Code::Fenced, "the program that wanted it has ended before it came to the hub"))
+        self.fenced
+            .then(|| Refusal::new(Code::Fenced, "the program that wanted it has ended before it came to the hub"))
     }
 
     pub(super) fn to_row(&self) -> Bytes {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{NodeState, Phase, RequestId, named};
-use crate::frame::{Appended, Back, Commands, Follow, Frame, Told};
-use crate::journal::Entry;
+use crate::bug::{Bug, planted};
+use crate::frame::{Appended, Back, Commands, Follow, FollowAs, Frame, Terms, Told};
+use crate::journal::{Entry, Strategy};
 use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, WATCH_WINDOW_BYTES};
 use crate::name::Name;
 use crate::node::values::WriteId;
@@ -27,11 +28,14 @@ pub enum Followed {
 /// A journal that is followed.
 pub(super) struct Following {
     journal: Name,
-    member: bool,
+    follow_as: FollowAs,
     /// Everything up to here has come, and the hash of the last; zero if it is not known.
     received: u64,
     hash: [u8; 16],
-    queue: VecDeque<(Followed, usize)>,
+    strategy: Option<Strategy>,
+    queue: VecDeque<Queued>,
+    /// The last that the program has taken, and its hash.
+    taken_last: (u64, [u8; 16]),
     /// Bytes that were taken since the hub was told.
     taken: usize,
     queued_bytes: usize,
@@ -45,6 +49,9 @@ pub(super) struct Following {
     applied: (u64, u64),
     ended: bool,
 }
+
+/// What waits for the program, with its bytes and its hash.
+type Queued = (Followed, usize, [u8; 16]);
 
 /// All journals that a node follows.
 pub(super) type Followings = BTreeMap<RequestId, Following>;
@@ -61,10 +68,11 @@ impl Following {
         self.applied.1 = 0;
         let follow = Follow {
             id,
-            member: self.member,
+            follow_as: self.follow_as,
             window: u32::try_from(window).unwrap_or(u32::MAX),
             after: self.received,
             hash: self.hash,
+            strategy: self.strategy,
             journal: self.journal.as_str().as_bytes(),
         };
         Frame::Follow(follow).encode(&mut lanes.control);
@@ -81,7 +89,7 @@ impl Following {
 
     fn end(&mut self, why: Refusal) -> bool {
         self.ended = true;
-        self.queue.push_back((Followed::Ended(why), 0));
+        self.queue.push_back((Followed::Ended(why), 0, [0; 16]));
         !std::mem::replace(&mut self.begun, true)
     }
 }
@@ -102,13 +110,28 @@ impl NodeState {
         commands: impl ExactSizeIterator<Item = (Encoding, &'c [u8])> + Clone,
         expect_last: Option<u64>,
     ) -> Result<WriteId, Refusal> {
+        self.append_on(journal, commands, expect_last, Terms::default())
+    }
+
+    /// The same, saying how the commands are undone.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](NodeState::append).
+    pub fn append_on<'c>(
+        &mut self,
+        journal: &Name,
+        commands: impl ExactSizeIterator<Item = (Encoding, &'c [u8])> + Clone,
+        expect_last: Option<u64>,
+        terms: Terms<'_>,
+    ) -> Result<WriteId, Refusal> {
         if let Some((_, long)) = commands.clone().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
             let len = long.len();
             let text = format!("append to `{journal}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
             return Err(Refusal::new(Code::TooLarge, text));
         }
         let commands = Commands::encode(commands);
-        self.push_append(journal, Appended::Commands { commands: Commands::encoded(&commands), expect_last })
+        self.push_append(journal, Appended::Commands { commands: Commands::encoded(&commands), expect_last, terms })
     }
 
     /// Undoes what was done in a journal. Answered like [`append`](NodeState::append).
@@ -138,12 +161,19 @@ impl NodeState {
 
     /// Follows a journal behind the entry `after`, whose hash may be zero if it is not known. Its number is also that of the
     /// request, which is answered when the hub has begun to tell. While there is no link it waits for one; over reconnections
-    /// it goes on exactly behind what had come.
+    /// it goes on exactly behind what had come. A journal that does not undo by `strategy`, if that is given, is refused.
     ///
     /// # Errors
     ///
     /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
-    pub fn follow(&mut self, journal: Name, after: u64, hash: [u8; 16], member: bool) -> Result<RequestId, Refusal> {
+    pub fn follow(
+        &mut self,
+        journal: Name,
+        after: u64,
+        hash: [u8; 16],
+        follow_as: FollowAs,
+        strategy: Option<Strategy>,
+    ) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
             return Err(self.offline(&format!("follow `{journal}`")));
         }
@@ -155,9 +185,11 @@ impl NodeState {
         let id = self.next_id();
         let mut following = Following {
             journal,
-            member,
+            follow_as,
             received: after,
             hash,
+            strategy,
+            taken_last: (after, hash),
             queue: VecDeque::new(),
             taken: 0,
             queued_bytes: 0,
@@ -189,7 +221,10 @@ impl NodeState {
     /// link is to be written after this. `None` if nothing waits.
     pub fn take_entry(&mut self, id: RequestId) -> Option<Followed> {
         let following = self.followings.get_mut(&id)?;
-        let (next, bytes) = following.queue.pop_front()?;
+        let (next, bytes, hash) = following.queue.pop_front()?;
+        if let Followed::Entry(entry, _) = &next {
+            following.taken_last = (entry.seq, hash);
+        }
         following.queued_bytes -= bytes;
         following.taken += bytes;
         if following.asked && following.taken >= TAKEN_BYTES_MIN {
@@ -199,11 +234,22 @@ impl NodeState {
         Some(next)
     }
 
-    /// The program has applied everything up to this entry; what waits for the link is to be written after this.
-    pub fn applied(&mut self, id: RequestId, seq: u64) {
-        if let Some(following) = self.followings.get_mut(&id) {
-            following.applied.0 = following.applied.0.max(seq);
-            following.tell_applied(id, &mut self.lanes);
+    /// The program has applied everything up to this entry. The hub is told with what leaves next: once, however many entries
+    /// were applied until then. True if there is something to tell now.
+    pub fn applied(&mut self, id: RequestId, seq: u64) -> bool {
+        let Some(following) = self.followings.get_mut(&id).filter(|following| seq > following.applied.0) else {
+            return false;
+        };
+        following.applied.0 = seq;
+        following.asked && self.unacknowledged.insert(id)
+    }
+
+    /// Tells the hub what was applied since it was last told.
+    pub(super) fn acknowledge(&mut self) {
+        while let Some(id) = self.unacknowledged.pop_first() {
+            if let Some(following) = self.followings.get_mut(&id) {
+                following.tell_applied(id, &mut self.lanes);
+            }
         }
     }
 
@@ -211,6 +257,11 @@ impl NodeState {
     /// then.
     pub fn follows_up_to(&self, id: RequestId) -> Option<u64> {
         self.followings.get(&id)?.all
+    }
+
+    /// The last entry that the program has taken, and its hash, which is of all before it too.
+    pub fn taken_hash(&self, id: RequestId) -> Option<(u64, [u8; 16])> {
+        self.followings.get(&id).map(|following| following.taken_last)
     }
 
     /// The hash of the last entry that has come, and of all before it.
@@ -237,7 +288,7 @@ impl NodeState {
         };
         let bytes = told.frame_bytes();
         following.queued_bytes += bytes;
-        following.queue.push_back((Followed::Entry(entry, payload), bytes));
+        following.queue.push_back((Followed::Entry(entry, payload), bytes, told.hash));
         if !std::mem::replace(&mut following.begun, true) {
             self.answers.push((told.id, Ok(0)));
         }
@@ -270,14 +321,21 @@ impl NodeState {
     }
 
     pub(super) fn follow_link_lost(&mut self) {
+        // It is told with the follower, on the next link.
+        self.unacknowledged.clear();
         for following in self.followings.values_mut() {
             following.asked = false;
             following.all = None;
+            if planted(Bug::QueueGoesWithLink) {
+                following.queue.clear();
+                following.queued_bytes = 0;
+            }
         }
     }
 
     pub(super) fn follow_joined(&mut self) {
-        for (id, following) in &mut self.followings {
+        let again = |following: &Following| !(following.begun && planted(Bug::FollowersNotRestored));
+        for (id, following) in self.followings.iter_mut().filter(|(_, following)| again(following)) {
             following.ask(*id, &mut self.lanes);
         }
     }

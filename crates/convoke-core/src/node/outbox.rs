@@ -111,12 +111,7 @@ impl NodeState {
     /// # Errors
     ///
     /// [`Code::Backpressure`] if it is too much; [`Code::BadRequest`] for bytes that are no append.
-    pub fn append_again(
-        &mut self,
-        journal: Name,
-        appended: Vec<u8>,
-        former: Option<OpId>,
-    ) -> Result<WriteId, Refusal> {
+    pub fn append_again(&mut self, journal: Name, appended: Vec<u8>, former: Option<OpId>) -> Result<WriteId, Refusal> {
         let mut fields = Reader::new(&appended, 0);
         let read = Appended::read(&mut fields).map(|_| ()).and_then(|()| fields.end());
         read.map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))?;

@@ -21,7 +21,7 @@ use super::{NodeState, Phase, RequestId, named};
 use watch::Watch;
 pub use watch::{Change, Watched};
 use writes::{Fate, Writes};
-pub use writes::{Note, NotWritten, WriteId, Wrote};
+pub use writes::{NotWritten, Note, WriteId, Wrote};
 
 /// All that a node knows of values.
 #[derive(Default)]

@@ -27,6 +27,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "SHARED_FRAME_BYTES_MIN",
     "GRANTERS_MAX",
     "ENTRIES_RECENT_BYTES_MAX",
+    "IN_THE_WAY_MAX",
     "STALL",
     "SUBSCRIPTION_BYTES_MAX",
     "NODE_BULK_BYTES_MAX",
@@ -255,7 +256,7 @@ fn fields_are_those_of_the_document() {
         Frame::decode(&frame(kind, &values[..values.len() - 1])).expect_err("one byte less than the document says");
         checked += 1;
     }
-    assert_eq!(checked, Kind::ALL.len() - 14, "all but those that are tagged, long or lists");
+    assert_eq!(checked, Kind::ALL.len() - 16, "all but those that are tagged, long or lists");
 }
 
 /// The tables of tags: Hello's, Welcome's and Info's.
@@ -406,7 +407,8 @@ fn limits_are_those_of_the_document() {
         BEATS_REMOVED "beats", NODE_NAME_BYTES_MAX "bytes", NODE_NAME_WORDS_MAX "words", SERVICE_NAME_BYTES_MAX "bytes",
         SERVICE_NAME_WORDS_MAX "words", CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", BATCH_ITEMS_MAX "items", EVERY_KEYS_MAX "keys", EVERY_BYTES_MAX "bytes", VALUES_MAX "values",
         PRINCIPALS_MAX "principals", RULES_MAX "rules", JOURNALS_MAX "journals", COMMAND_BYTES_MAX "bytes",
-        UNDO_UNITS_MAX "units", UNDO_UNITS_ALL_MAX "units",
+        UNDO_UNITS_MAX "units", UNDO_UNITS_ALL_MAX "units", TOUCHED_MAX "keys",
+        JOURNAL_MEMBERS_MAX "members", AWAITS_PER_LINK_MAX "waits", AWAITS_BYTES_MAX "bytes", AWAIT_NODES_MAX "nodes",
         VALUES_BYTES_MAX "bytes", VALUE_BYTES_MAX "bytes", CHANGES_MAX "changes", CHANGES_BYTES_MAX "bytes",
         ANSWERS_BYTES_MAX "bytes", WRITES_MAX "writes", STATUSES_MAX "questions", DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", GETS_BYTES_MAX "bytes", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
         CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",
@@ -420,6 +422,7 @@ fn limits_are_those_of_the_document() {
         ("NAME_BYTES_MAX", (NAME_BYTES_MAX as u64, "bytes")),
         ("NAME_WORDS_MAX", (NAME_WORDS_MAX as u64, "words")),
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
+        ("AWAIT_TIME_MAX", seconds(limits::AWAIT_TIME_MAX)),
         ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
         ("INCARNATION_AWAY_TIME_MAX", seconds(limits::INCARNATION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
-use convoke_core::frame::Back;
-use convoke_core::journal::{Entry, Scope};
+use convoke_core::frame::{Back, FollowAs, Terms};
+use convoke_core::journal::{Entry, Scope, Strategy};
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Name, NodeState, Payload, Refusal};
 use futures_core::Stream;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::values::ended_write;
 use super::{Inner, Missed, Node, left};
@@ -25,6 +26,42 @@ pub struct UndoOptions {
     pub target: Option<u64>,
     /// Only if the next one is this; zero for none. So of two who undo at the same time one is refused.
     pub expect_top: Option<u64>,
+}
+
+/// How the entries of a journal are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntriesOptions {
+    /// Only those behind this place.
+    pub after: u64,
+    /// The node is a member of the journal: [`applied_by`](Node::applied_by) waits for it, and it tells what it has applied
+    /// with [`Entries::applied`].
+    pub member: bool,
+    /// It is a member, and the journal says so: by a [`Deed::Join`](crate::Deed::Join) when it becomes one and a
+    /// [`Deed::Leave`](crate::Deed::Leave) when it is one no more, with the node as their author, in order with the rest and
+    /// kept like the rest. A link that is cut, and a start of the hub, are neither: a node that does not come back has left
+    /// when the hub removes it, half a minute later unless the hub is set otherwise. Needs the right to execute.
+    pub presence: bool,
+}
+
+impl EntriesOptions {
+    pub(super) fn follow_as(self) -> FollowAs {
+        match self {
+            EntriesOptions { presence: true, .. } => FollowAs::Announced,
+            EntriesOptions { member: true, .. } => FollowAs::Member,
+            _ => FollowAs::Observer,
+        }
+    }
+}
+
+/// How commands are appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendOptions {
+    /// Only if the last entry is this one; zero for none.
+    pub expect_last: Option<u64>,
+    /// How the journal must undo: the [`STRATEGY`](crate::State::STRATEGY) of the programs that follow it. If these are its
+    /// first entries, they fix it; with `None` that is [`Strategy::Replay`], and programs with another are refused from then
+    /// on.
+    pub strategy: Option<Strategy>,
 }
 
 /// The next entry with its command, if it is one; or why there is none.
@@ -92,14 +129,18 @@ impl Entries {
         .await
     }
 
-    /// Tells the hub that the program has applied everything up to this entry.
+    /// Tells the hub that the program has applied everything up to this entry; of use to a member. It goes with what the node
+    /// sends next, or soon by itself: once, however many entries are applied until then. Never waits.
     pub fn applied(&self, seq: u64) {
         let shared = &self.node.handle.shared;
-        let mut inner = shared.lock();
-        inner.state.applied(self.id, seq);
-        if inner.state.has_output() {
-            shared.flush(inner);
+        if shared.lock().state.applied(self.id, seq) {
+            shared.wake.notify_one();
         }
+    }
+
+    /// The hash of the last entry that was taken, and of all before it.
+    pub(super) fn taken_hash(&self) -> [u8; 16] {
+        self.node.handle.shared.lock().state.taken_hash(self.id).map_or([0; 16], |(_, hash)| hash)
     }
 
     /// What is next; the lock again if there is nothing.
@@ -187,9 +228,35 @@ impl Node {
         commands: &[Payload],
         expect_last: Option<u64>,
     ) -> Result<u64, Error> {
+        self.append_with(journal, commands, &AppendOptions { expect_last, strategy: None }).await
+    }
+
+    /// As [`append_payloads`](Node::append_payloads), as the options say. The commands count as such that touch everything and
+    /// can be undone.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_payloads`](Node::append_payloads); [`Error::Refused`] if the journal undoes in another way.
+    pub async fn append_with(
+        &self,
+        journal: impl AsRef<str>,
+        commands: &[Payload],
+        options: &AppendOptions,
+    ) -> Result<u64, Error> {
         let journal = Name::parse(journal.as_ref())?;
+        let terms = Terms::new(options.strategy, false, None);
+        self.append_on(&journal, commands, options.expect_last, terms).await
+    }
+
+    pub(super) async fn append_on(
+        &self,
+        journal: &Name,
+        commands: &[Payload],
+        expect_last: Option<u64>,
+        terms: Terms<'_>,
+    ) -> Result<u64, Error> {
         let commands = commands.iter().map(|command| (command.encoding, &command.bytes[..]));
-        self.change_journal(|state| state.append(&journal, commands, expect_last)).await
+        self.change_journal(|state| state.append_on(journal, commands, expect_last, terms)).await
     }
 
     /// Undoes what was done last in a journal, or what the options say, and gives the place of the entry that says so. For
@@ -235,15 +302,34 @@ impl Node {
     ///
     /// Cancel safe.
     pub async fn entries(&self, journal: impl AsRef<str>, after: u64) -> Result<Entries, Error> {
-        self.entries_as(journal.as_ref(), after, false).await
+        self.entries_with(journal, EntriesOptions { after, ..EntriesOptions::default() }).await
     }
 
-    pub(super) async fn entries_as(&self, journal: &str, after: u64, member: bool) -> Result<Entries, Error> {
-        let journal = Name::parse(journal)?;
-        let (id, answer) = self.handle.shared.ask(|state| state.follow(journal, after, [0; 16], member))?;
-        let entries = Entries { node: self.clone(), id, after, ended: false };
-        answer.await.map_err(|_| left(self.name()))??;
+    /// The same, as the options say; such as a member, whose acknowledgement counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`entries`](Node::entries).
+    ///
+    /// Cancel safe.
+    pub async fn entries_with(&self, journal: impl AsRef<str>, options: EntriesOptions) -> Result<Entries, Error> {
+        let journal = Name::parse(journal.as_ref())?;
+        let (entries, begun) = self.entries_as(&journal, options, None)?;
+        begun.await.map_err(|_| left(self.name()))??;
         Ok(entries)
+    }
+
+    /// Asks for entries. What the second gives tells when the hub has begun, or refuses; so do the entries.
+    pub(super) fn entries_as(
+        &self,
+        journal: &Name,
+        options: EntriesOptions,
+        strategy: Option<Strategy>,
+    ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
+        let EntriesOptions { after, .. } = options;
+        let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], options.follow_as(), strategy);
+        let (id, begun) = self.handle.shared.ask(ask)?;
+        Ok((Entries { node: self.clone(), id, after, ended: false }, begun))
     }
 }
 

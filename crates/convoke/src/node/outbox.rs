@@ -6,8 +6,8 @@ mod thread;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
-use std::sync::mpsc::Sender;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use convoke_core::limits::{OUTBOX_BYTES_MAX, OUTBOX_COMMANDS_MAX, OUTBOX_ENDS_MAX};
 use convoke_core::node::{NotWritten, WriteId, Wrote};
@@ -99,7 +99,8 @@ impl Posting {
         if waiting < OUTBOX_COMMANDS_MAX && self.bytes < OUTBOX_BYTES_MAX {
             return Ok(());
         }
-        let text = format!("the outbox: {waiting} appends with {} bytes wait in it already; append it later", self.bytes);
+        let text =
+            format!("the outbox: {waiting} appends with {} bytes wait in it already; append it later", self.bytes);
         Err(Refusal::new(Code::Backpressure, text))
     }
 

@@ -2,17 +2,20 @@
 
 mod tentative;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use convoke_core::journal::{Applied, Replica, Scope, State};
-use convoke_core::{Name, Payload};
+use convoke_core::frame::Terms;
+use convoke_core::journal::{Applied, AppliedBy, Deed, Entry, Replica, Scope, State, Strategy, Touches, Who};
+use convoke_core::{Code, Name, Payload, Refusal};
 use serde::Serialize;
 use tokio::sync::watch as watched;
 use tokio::task::AbortHandle;
 
-use super::{Entries, Missed, Node, UndoOptions};
+use super::{Entries, EntriesOptions, Missed, Node, UndoOptions, left};
 use crate::error::Error;
 
 /// What came of a command that was executed.
@@ -22,6 +25,14 @@ pub struct Executed<O> {
     pub seq: u64,
     /// What the state gave for it here, as everywhere; a refusal of the state too.
     pub output: O,
+}
+
+/// How a journal is followed with a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowOptions {
+    /// The journal says when this node has become a member of it and when it is one no more; see
+    /// [`EntriesOptions::presence`].
+    pub presence: bool,
 }
 
 /// A state that follows a journal. It goes on over cut links and starts of the hub, and ends with the last handle to it.
@@ -55,11 +66,16 @@ struct Shared<S: State> {
     applied: watched::Sender<u64>,
 }
 
+/// Whether a command may be sent; why not, as a sentence.
+type Check<S> = Box<dyn Fn(&S, &<S as State>::Command) -> Result<(), String> + Send>;
+
 struct Inner<S: State> {
     replica: Replica<S>,
-    /// What commands gave, while somebody here waits for it.
-    outputs: HashMap<u64, S::Output>,
-    waiting: usize,
+    checks: Vec<Check<S>>,
+    /// What commands gave, while somebody here waits for it; `None` for an undo or redo that could change nothing.
+    outputs: BTreeMap<u64, Option<S::Output>>,
+    /// What was applied last when those who wait began to, and how many there are of each.
+    waiting: BTreeMap<u64, usize>,
     /// Why it does not go on.
     ended: Option<Missed>,
 }
@@ -75,7 +91,7 @@ impl<S: State> Shared<S> {
 #[derive(Debug)]
 pub struct Group<C> {
     commands: Vec<Result<Payload, Error>>,
-    command: std::marker::PhantomData<fn(C)>,
+    command: PhantomData<fn(C)>,
 }
 
 impl<C: Serialize> Group<C> {
@@ -92,7 +108,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// As [`entries`](Node::entries); [`Error::Refused`] if an entry cannot be applied by this program.
+    /// As [`entries`](Node::entries); [`Error::Refused`] if an entry cannot be applied by this program, or if the journal does
+    /// not undo by the state's [`STRATEGY`](State::STRATEGY).
     ///
     /// Cancel safe.
     pub async fn follow<S>(&self, journal: impl AsRef<str>) -> Result<Follower<S>, Error>
@@ -101,20 +118,42 @@ impl Node {
         S::Command: Send,
         S::Output: Send,
     {
+        self.follow_with(journal, FollowOptions::default()).await
+    }
+
+    /// The same, as the options say.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Node::follow).
+    ///
+    /// Cancel safe.
+    pub async fn follow_with<S>(&self, journal: impl AsRef<str>, options: FollowOptions) -> Result<Follower<S>, Error>
+    where
+        S: State + Send + 'static,
+        S::Command: Send,
+        S::Output: Send,
+    {
         let journal = Name::parse(journal.as_ref())?;
-        let mut entries = self.entries_as(journal.as_str(), 0, true).await?;
-        let inner = Inner { replica: Replica::new(), outputs: HashMap::new(), waiting: 0, ended: None };
+        let options = EntriesOptions { after: 0, member: true, presence: options.presence };
+        let (mut entries, begun) = self.entries_as(&journal, options, Some(S::STRATEGY))?;
+        begun.await.map_err(|_| left(self.name()))??;
+        let inner = Inner {
+            replica: Replica::new(),
+            checks: Vec::new(),
+            outputs: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            ended: None,
+        };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), applied: watched::Sender::new(0) });
         while let Some(next) = entries.next_of_those_there().await {
             if !shared.apply(next) {
                 break;
             }
+            tokio::task::consume_budget().await;
         }
         if let Some(ended) = &shared.lock().ended {
-            return Err(Error::Refused(convoke_core::Refusal::new(
-                convoke_core::Code::BadRequest,
-                format!("follow `{journal}`: {ended}"),
-            )));
+            return Err(why_ended(&format!("follow `{journal}`"), ended));
         }
         entries.applied(shared.lock().replica.seq());
         let task = tokio::spawn(follow(shared.clone(), entries));
@@ -128,6 +167,7 @@ async fn follow<S: State>(shared: Arc<Shared<S>>, mut entries: Entries) {
         let mut goes_on = shared.apply(next);
         while goes_on && let Some(next) = entries.try_next() {
             goes_on = shared.apply(next);
+            tokio::task::consume_budget().await;
         }
         let seq = shared.lock().replica.seq();
         entries.applied(seq);
@@ -142,22 +182,26 @@ impl<S: State> Shared<S> {
     /// What the commands at these places gave.
     fn outputs(&self, first: u64, last: u64) -> Vec<Executed<S::Output>> {
         let mut inner = self.lock();
-        let output = |seq| inner.outputs.remove(&seq).map(|output| Executed { seq, output });
+        let output = |seq| inner.outputs.remove(&seq).flatten().map(|output| Executed { seq, output });
         (first..=last).filter_map(output).collect()
     }
 
     /// False if it does not go on behind that.
-    fn apply(&self, next: Result<(convoke_core::journal::Entry, Option<Payload>), Missed>) -> bool {
+    fn apply(&self, next: Result<(Entry, Option<Payload>), Missed>) -> bool {
         let mut inner = self.lock();
         match next {
             Ok((entry, command)) => match inner.replica.apply(&entry, command.as_ref()) {
-                Ok(Applied::Done(output)) => {
-                    if inner.waiting > 0 {
+                Ok(applied) => {
+                    let output = match applied {
+                        Applied::Done(output) => Some(Some(output)),
+                        Applied::NoInverse { .. } => Some(None),
+                        _ => None,
+                    };
+                    if let Some(output) = output.filter(|_| !inner.waiting.is_empty()) {
                         inner.outputs.insert(entry.seq, output);
                     }
                 }
-                Ok(Applied::Changed { .. }) => {}
-                Err(stuck) => inner.ended = Some(Missed::Stuck(stuck.to_string())),
+                Err(stuck) => inner.ended = Some(Missed::Stuck { seq: stuck.seq(), why: stuck.to_string() }),
             },
             Err(missed) => inner.ended = Some(missed),
         }
@@ -165,22 +209,33 @@ impl<S: State> Shared<S> {
     }
 }
 
-/// Somebody waits for outputs.
-struct Waiting<'a, S: State>(&'a Shared<S>);
+/// Somebody waits for outputs of entries behind this place.
+struct Waiting<'a, S: State>(&'a Shared<S>, u64);
 
 impl<'a, S: State> Waiting<'a, S> {
     fn new(shared: &'a Shared<S>) -> Self {
-        shared.lock().waiting += 1;
-        Waiting(shared)
+        let mut inner = shared.lock();
+        let since = inner.replica.seq();
+        *inner.waiting.entry(since).or_default() += 1;
+        Waiting(shared, since)
     }
 }
 
 impl<S: State> Drop for Waiting<'_, S> {
     fn drop(&mut self) {
-        let mut inner = self.0.lock();
-        inner.waiting -= 1;
-        if inner.waiting == 0 {
-            inner.outputs.clear();
+        let Waiting(shared, since) = self;
+        let Inner { waiting, outputs, .. } = &mut *shared.lock();
+        let left = waiting.get_mut(since).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            waiting.remove(since);
+        }
+        // What nobody can wait for any more is let go of, also while others never cease to wait.
+        match waiting.first_key_value() {
+            None => outputs.clear(),
+            Some((oldest, _)) => *outputs = outputs.split_off(&(oldest + 1)),
         }
     }
 }
@@ -191,19 +246,19 @@ impl<S: State> Follower<S> {
     ///
     /// # Errors
     ///
-    /// As [`append`](Node::append). A command that the state refuses is no error here: see its output.
+    /// As [`append`](Node::append); [`Error::Refused`] if a [`check`](Follower::check) refuses it, or this does not go on.
+    /// A command that the state refuses is no error here: see its output.
     ///
     /// Dropping the future does not take the command back.
     pub async fn execute(&self, command: &S::Command) -> Result<Executed<S::Output>, Error> {
-        let waiting = Waiting::new(&self.shared);
-        let seq = self.node.append(self.journal.as_str(), command).await?;
-        self.reached(seq).await?;
-        let output = self.shared.lock().outputs.remove(&seq).expect("it was kept since before the command was sent");
-        drop(waiting);
-        Ok(Executed { seq, output })
+        let payload = Payload::encode(command)?;
+        let terms = self.checked(&[command])?;
+        let mut executed = self.append(&[payload], &terms).await?;
+        Ok(executed.pop().expect("it was kept since before the command was sent"))
     }
 
-    /// Executes commands that are undone as one, 1 to 256 of them, and gives what came of each, in their order.
+    /// Executes commands that are undone as one, 1 to 256 of them, and gives what came of each, in their order. Checks look at
+    /// each of them as if it were to be the first.
     ///
     /// # Errors
     ///
@@ -213,11 +268,20 @@ impl<S: State> Follower<S> {
     ///
     /// Without a command, or with more than 256.
     pub async fn group(&self, fill: impl FnOnce(&mut Group<S::Command>)) -> Result<Vec<Executed<S::Output>>, Error> {
-        let mut group = Group { commands: Vec::new(), command: std::marker::PhantomData };
+        let mut group = Group { commands: Vec::new(), command: PhantomData };
         fill(&mut group);
-        let commands = group.commands.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let payloads = group.commands.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let terms = {
+            let commands = payloads.iter().map(Payload::decode).collect::<Result<Vec<S::Command>, _>>()?;
+            self.checked(&commands.iter().collect::<Vec<_>>())?
+        };
+        self.append(&payloads, &terms).await
+    }
+
+    async fn append(&self, commands: &[Payload], terms: &OwnTerms) -> Result<Vec<Executed<S::Output>>, Error> {
         let waiting = Waiting::new(&self.shared);
-        let first = self.node.append_payloads(self.journal.as_str(), &commands, None).await?;
+        let terms = Terms::new(Some(S::STRATEGY), terms.lasting, terms.touched.as_deref());
+        let first = self.node.append_on(&self.journal, commands, None, terms).await?;
         let last = first + commands.len() as u64 - 1;
         self.reached(last).await?;
         let executed = self.shared.outputs(first, last);
@@ -225,12 +289,52 @@ impl<S: State> Follower<S> {
         Ok(executed)
     }
 
+    /// Has every command that is executed here looked at before it is sent, with the state as it is then: one for which `check`
+    /// gives a sentence is refused with it, and not sent. Several checks are asked in the order in which they were added.
+    ///
+    /// For what a program should not even try, and to say so at once. It binds only who executes by this follower and its
+    /// clones, which it must not use itself. The state may be another one when the command's turn comes, so what must never
+    /// be is refused by [`apply`](State::apply); and what others may do is a matter of rights.
+    pub fn check(&self, check: impl Fn(&S, &S::Command) -> Result<(), String> + Send + 'static) {
+        self.shared.lock().checks.push(Box::new(check));
+    }
+
+    /// Asks whether these commands may be sent, and finds out how they are undone.
+    fn checked(&self, commands: &[&S::Command]) -> Result<OwnTerms, Error> {
+        let author = self.node.author();
+        let inner = self.shared.lock();
+        let what = || format!("execute in `{}`", self.journal);
+        if let Some(ended) = &inner.ended {
+            return Err(why_ended(&what(), ended));
+        }
+        let state = inner.replica.state();
+        for (command, check) in
+            commands.iter().flat_map(|command| inner.checks.iter().map(move |check| (command, check)))
+        {
+            check(state, command).map_err(|why| {
+                Error::Refused(Refusal::new(Code::BadRequest, format!("{}: a check refuses it: {why}", what())))
+            })?;
+        }
+        let touches = match S::STRATEGY {
+            Strategy::Refuse => commands.iter().fold(Touches::nothing(), |all, one| all.and(&S::touches(one))),
+            _ => Touches::everything(),
+        };
+        let lasting = S::STRATEGY == Strategy::Compensate && {
+            let seq = inner.replica.seq() + 1;
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let at = Entry { seq, author, wall_ms: since.as_millis() as u64, deed: Deed::Do { first: seq } };
+            has_no_inverse(state, commands, &at)
+        };
+        Ok(OwnTerms { lasting, touched: Terms::hashes(&touches) })
+    }
+
     /// Undoes what this author has done last, if that is still the last when the hub comes to it, and gives the place of the
     /// entry that says so.
     ///
     /// # Errors
     ///
-    /// As [`undo`](Node::undo).
+    /// As [`undo`](Node::undo); [`Error::Conflict`] also if others have gone on from it
+    /// ([`Strategy::Refuse`]), or if it turned out to have no inverse ([`Strategy::Compensate`]).
     pub async fn undo(&self) -> Result<u64, Error> {
         self.undo_with(Scope::Mine).await
     }
@@ -241,10 +345,13 @@ impl<S: State> Follower<S> {
     ///
     /// As [`undo`](Node::undo).
     pub async fn undo_with(&self, scope: Scope) -> Result<u64, Error> {
-        let top = self.shared.lock().replica.undo_list().undo_top(&self.node.author(), scope);
+        let author = self.node.author();
+        let top = self.shared.lock().replica.undo_list().undo_top(&author, scope);
         let options = UndoOptions { scope, target: None, expect_top: Some(top.unwrap_or(0)) };
+        let waiting = Waiting::new(&self.shared);
         let seq = self.node.undo(self.journal.as_str(), options).await?;
-        self.reached(seq).await?;
+        self.went_back("undo", seq).await?;
+        drop(waiting);
         Ok(seq)
     }
 
@@ -264,16 +371,100 @@ impl<S: State> Follower<S> {
     ///
     /// As [`redo`](Node::redo).
     pub async fn redo_with(&self, scope: Scope) -> Result<u64, Error> {
-        let top = self.shared.lock().replica.undo_list().redo_top(&self.node.author(), scope);
+        let author = self.node.author();
+        let top = self.shared.lock().replica.undo_list().redo_top(&author, scope);
         let options = UndoOptions { scope, target: None, expect_top: Some(top.unwrap_or(0)) };
+        let waiting = Waiting::new(&self.shared);
         let seq = self.node.redo(self.journal.as_str(), options).await?;
-        self.reached(seq).await?;
+        self.went_back("redo", seq).await?;
+        drop(waiting);
         Ok(seq)
+    }
+
+    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
+    /// and how far, and who is gone. See [`Node::applied_by`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::applied_by`].
+    ///
+    /// Cancel safe.
+    pub async fn applied_by(&self, seq: u64, who: Who, within: Duration) -> Result<AppliedBy, Error> {
+        self.node.applied_by(self.journal.as_str(), seq, who, within).await
+    }
+
+    /// An undo or redo is applied here; or it could change nothing.
+    async fn went_back(&self, what: &str, seq: u64) -> Result<(), Error> {
+        self.reached(seq).await?;
+        if self.shared.lock().outputs.remove(&seq).is_none() {
+            return Ok(());
+        }
+        let text = format!(
+            "{what} in `{}`: what it was for had no inverse when its turn came, so entry {seq} changes nothing anywhere",
+            self.journal
+        );
+        Err(Error::Conflict(Refusal::new(Code::Conflict, text)))
     }
 
     /// Looks at the state. Entries wait meanwhile, so this should not take long.
     pub fn read<T>(&self, read: impl FnOnce(&S) -> T) -> T {
         read(self.shared.lock().replica.state())
+    }
+
+    /// The state as it was behind an earlier entry: what was undone only later is in it. Zero is before the first.
+    ///
+    /// Costs a read of the journal from its beginning to there, and what it takes to apply that; nothing is kept of it. The
+    /// present state is only copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`entries`](Node::entries); [`Error::Refused`] if the journal ends before that entry.
+    ///
+    /// Cancel safe.
+    pub async fn at(&self, seq: u64) -> Result<S, Error> {
+        if seq == 0 {
+            return Ok(S::default());
+        }
+        {
+            let inner = self.shared.lock();
+            if inner.replica.seq() == seq {
+                return Ok(inner.replica.state().clone());
+            }
+        }
+        let what = || format!("state of `{}` at {seq}", self.journal);
+        let (mut entries, begun) = self.node.entries_as(&self.journal, EntriesOptions::default(), Some(S::STRATEGY))?;
+        begun.await.map_err(|_| left(self.node.name()))??;
+        let mut replica = Replica::<S>::new();
+        while let Some(next) = entries.next_of_those_there().await {
+            let (entry, command) = next.map_err(|missed| why_ended(&what(), &missed))?;
+            replica
+                .apply(&entry, command.as_ref())
+                .map_err(|stuck| why_ended(&what(), &Missed::Stuck { seq: stuck.seq(), why: stuck.to_string() }))?;
+            if entry.seq == seq {
+                return Ok(replica.into_state());
+            }
+            tokio::task::consume_budget().await;
+        }
+        let text = format!("{}: the journal ends at {}", what(), replica.seq());
+        Err(Error::Refused(Refusal::new(Code::BadRequest, text)))
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(super) fn journal(&self) -> &Name {
+        &self.journal
+    }
+
+    /// Why it does not go on.
+    pub(super) fn ended(&self) -> Option<Missed> {
+        self.shared.lock().ended.clone()
+    }
+
+    /// The journal once more, from its beginning.
+    pub(super) fn entries_again(&self) -> Result<Entries, Error> {
+        Ok(self.node.entries_as(&self.journal, EntriesOptions::default(), Some(S::STRATEGY))?.0)
     }
 
     /// The place of the last entry that was applied; zero for none.
@@ -301,7 +492,9 @@ impl<S: State> Follower<S> {
                 }
             }
             if applied.changed().await.is_err() {
-                return Err(Missed::Stuck("its task is gone".to_owned()));
+                let seq = self.seq() + 1;
+                let why = format!("the program panicked when it applied entry {seq}, or ended its runtime");
+                return Err(Missed::Stuck { seq, why });
             }
         }
     }
@@ -310,11 +503,37 @@ impl<S: State> Follower<S> {
         match self.changed(seq - 1).await {
             Ok(_) => Ok(()),
             Err(why) => {
-                let text = format!("command {seq} of `{}` is done, but not applied here: {why}", self.journal);
-                Err(Error::Refused(convoke_core::Refusal::new(convoke_core::Code::BadRequest, text)))
+                // Certainly it is not `NotDone`.
+                let text = format!("entry {seq} of `{}` is kept, but not applied here: {why}", self.journal);
+                Err(Error::uncertain(Refusal::new(Code::BadRequest, text), None))
             }
         }
     }
+}
+
+/// How commands are undone.
+struct OwnTerms {
+    lasting: bool,
+    touched: Option<Vec<u8>>,
+}
+
+/// Whether one of these commands, applied one after the other, has no inverse.
+fn has_no_inverse<S: State>(state: &S, commands: &[&S::Command], at: &Entry) -> bool {
+    let [command] = commands else {
+        let mut state = state.clone();
+        return commands.iter().any(|command| {
+            let none = state.inverse(command, at).is_none();
+            state.apply(command, at);
+            none
+        });
+    };
+    state.inverse(command, at).is_none()
+}
+
+/// Why something cannot be done by a follower that does not go on. Nothing of it was done.
+fn why_ended(what: &str, ended: &Missed) -> Error {
+    let code = if let Missed::Ended(why) = ended { why.code } else { Code::BadRequest };
+    Error::not_done(Refusal::new(code, format!("{what}: {ended}")))
 }
 
 impl<S: State> fmt::Debug for Follower<S> {

@@ -36,9 +36,14 @@ pub enum Missed {
     /// ([`WatchOptions::after`](crate::WatchOptions)) and is not told now is gone too.
     #[error("changes are missing here: what the hub has now replaces all that it had")]
     Replaced,
-    /// Of a follower: an entry cannot be applied by this program, which never leaves one out. It says which, and why.
-    #[error("{0}")]
-    Stuck(String),
+    /// Of a follower: an entry cannot be applied by this program, which never leaves one out.
+    #[error("{why}")]
+    Stuck {
+        /// The entry that could not be applied.
+        seq: u64,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// Everything from here on: the hub does not serve it any more, or the node has left.
     #[error("the subscription has ended: {0}")]
     Ended(Refusal),

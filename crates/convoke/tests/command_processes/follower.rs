@@ -42,6 +42,7 @@ impl Got {
             }
             Deed::Undo(first) => Says::Undo(first),
             Deed::Redo(first) => Says::Redo(first),
+            Deed::Join | Deed::Leave => unreachable!("nobody has asked for it"),
         };
         Got { seq: entry.seq, author: entry.author.to_string(), wall_ms: entry.wall_ms, says }
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::encoded;
 use crate::frame::*;
-use crate::journal::Deed;
+use crate::journal::{Deed, Touches};
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::outgoing::SlowPolicy;
 use crate::payload::{Encoding, Headers as Pairs};
@@ -126,7 +126,13 @@ impl Made {
         let ((numbered, named), items, content) = (self.lagged(), self.items(), self.content());
         let commands =
             Commands::encode([(self.encoding(), &self.bytes[..]), (Encoding::Raw, text.as_bytes())].into_iter());
+        let touched = Terms::hashes(&Touches::keys(self.bytes.chunks(3)));
+        let strategy = crate::journal::Strategy::ALL.get(id as usize % 5).copied();
         let content = Content { encoding: self.encoding(), headers: flag, bytes: &content };
+        let names = Nodes::encode([&self.bytes[..], text.as_bytes()].into_iter());
+        let attendance = [Attendance::Gone, Attendance::Away, Attendance::Here][id as usize % 3];
+        let listed =
+            Listed::encode([(&self.bytes[..], attendance, *long), (text.as_bytes(), attendance, !*long)].into_iter());
         take(&match self.kind {
             Kind::Event => unreachable!("not made here"),
             Kind::Append => {
@@ -139,6 +145,7 @@ impl Made {
                     0 => Appended::Commands {
                         commands: Commands::encoded(&commands),
                         expect_last: flag.then_some(*long / 2),
+                        terms: Terms::new(strategy, flag, touched.as_deref()),
                     },
                     1 => Appended::Undo(back),
                     _ => Appended::Redo(back),
@@ -147,15 +154,28 @@ impl Made {
             }
             Kind::Follow => {
                 let hash = array[..16].try_into().unwrap();
-                Frame::Follow(Follow { id, member: flag, window: !id, after: *long, hash, journal: &self.bytes })
+                let follow_as = [FollowAs::Observer, FollowAs::Member, FollowAs::Announced][id as usize % 3];
+                let (window, after) = (!id, *long);
+                Frame::Follow(Follow { id, follow_as, window, after, hash, strategy, journal: &self.bytes })
             }
             Kind::Entry => {
                 let hash = array[..16].try_into().unwrap();
-                let deed = [Deed::Do { first: *long }, Deed::Undo(*long), Deed::Redo(*long)][id as usize % 3];
+                let deeds = [Deed::Do { first: *long }, Deed::Undo(*long), Deed::Redo(*long), Deed::Join, Deed::Leave];
+                let deed = deeds[id as usize % 5];
                 let payload = (self.encoding(), text.as_bytes());
                 Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author: &self.bytes, payload })
             }
             Kind::Applied => Frame::Applied { id, seq: *long },
+            Kind::Await => {
+                let names = Whom::Nodes(Nodes::encoded(&names));
+                let whom = [Whom::All, Whom::Quorum, Whom::Count(!id), names][id as usize % 4];
+                Frame::Await(Await { id, seq: *long, remaining_ms: !id, journal: &self.bytes, whom })
+            }
+            Kind::Acknowledged => {
+                let (reached, returning, last, members, applied) = (flag, !flag, *long / 2, !id, id / 2);
+                let listed = Listed::encoded(&listed);
+                Frame::Acknowledged(Acknowledged { id, reached, returning, last, members, applied, listed })
+            }
             Kind::Hello => Frame::Hello(Hello {
                 name: &self.bytes,
                 author: text.as_bytes(),

@@ -2,7 +2,7 @@
 
 use super::{encoded, hex, sentence};
 use crate::frame::*;
-use crate::journal::Deed;
+use crate::journal::{Deed, Strategy};
 use crate::payload::Encoding;
 
 const BACK: Back = Back { everyone: false, target: None, expect_top: None };
@@ -12,10 +12,25 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
     let commands = Commands::encoded(commands.leak());
     let append = |appended| Frame::Append(Append { cseq: 7, settled: 5, journal: b"todo", appended });
     let appends = [
-        (Appended::Commands { commands, expect_last: None }, "00 ffffffffffffffff 0200 02 02000000 3432 00 00000000"),
         (
-            Appended::Commands { commands, expect_last: Some(3) },
-            "00 0300000000000000 0200 02 02000000 3432 00 00000000",
+            Appended::Commands { commands, expect_last: None, terms: Terms::default() },
+            "00 ffffffffffffffff 00 00 ff 0200 02 02000000 3432 00 00000000",
+        ),
+        (
+            Appended::Commands {
+                commands,
+                expect_last: Some(3),
+                terms: Terms::new(Some(Strategy::Refuse), false, Some(b"12345678ABCDEFGH")),
+            },
+            "00 0300000000000000 02 00 02 3132333435363738 4142434445464748 0200 02 02000000 3432 00 00000000",
+        ),
+        (
+            Appended::Commands {
+                commands,
+                expect_last: None,
+                terms: Terms::new(Some(Strategy::Compensate), true, Some(b"")),
+            },
+            "00 ffffffffffffffff 03 01 00 0200 02 02000000 3432 00 00000000",
         ),
         (Appended::Undo(BACK), "01 00 ffffffffffffffff ffffffffffffffff"),
         (
@@ -31,12 +46,15 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
             (append(appended), format!("{len:02x}000000 40 00 0000 {body}"))
         })
         .collect();
-    let follow = Follow { id: 7, member: true, window: 0x0001_0000, after: 9, hash: [0xab; 16], journal: b"todo" };
-    all.push((
-        Frame::Follow(follow),
-        "2f000000 41 00 0000 07000000 01 00000100 0900000000000000 abababababababababababababababab 0400 746f646f"
-            .into(),
-    ));
+    for (follow_as, number) in [(FollowAs::Observer, "00"), (FollowAs::Member, "01"), (FollowAs::Announced, "02")] {
+        let (after, hash, strategy) = (9, [0xab; 16], Some(Strategy::Compensate));
+        let follow = Follow { id: 7, follow_as, window: 0x0001_0000, after, hash, strategy, journal: b"todo" };
+        let hash = "abababababababababababababababab";
+        all.push((
+            Frame::Follow(follow),
+            format!("30000000 41 00 0000 07000000 {number} 00000100 0900000000000000 {hash} 03 0400 746f646f"),
+        ));
+    }
     let entry = Told {
         id: 7,
         seq: 3,
@@ -52,7 +70,38 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         let entry = Told { deed, payload: (Encoding::Raw, b""), ..entry };
         all.push((Frame::Entry(entry), format!("3a000000 42 00 0000 {head} {what} 0200000000000000 0300 616e6e")));
     }
+    for (deed, what) in [(Deed::Join, "03"), (Deed::Leave, "04")] {
+        let entry = Told { deed, payload: (Encoding::Raw, b""), ..entry };
+        all.push((Frame::Entry(entry), format!("3a000000 42 00 0000 {head} {what} 0000000000000000 0300 616e6e")));
+    }
     all.push((Frame::Applied { id: 7, seq: 3 }, "14000000 43 00 0000 07000000 0300000000000000".into()));
+    let names = Nodes::encode([&b"ann"[..], b"b"].into_iter()).leak();
+    for (whom, bytes) in [
+        (Whom::All, "00"),
+        (Whom::Quorum, "01"),
+        (Whom::Count(2), "02 02000000"),
+        (Whom::Nodes(Nodes::encoded(names)), "03 0300 616e6e 0100 62"),
+    ] {
+        let body = format!("07000000 0300000000000000 d0070000 0400 746f646f {bytes}");
+        let len = 8 + hex(&body).len();
+        let wait = Await { id: 7, seq: 3, remaining_ms: 2000, journal: b"todo", whom };
+        all.push((Frame::Await(wait), format!("{len:02x}000000 44 00 0000 {body}")));
+    }
+    let listed = Listed::encode(
+        [(&b"b"[..], Attendance::Gone, 0), (b"c", Attendance::Away, 2), (b"ann", Attendance::Here, 3)].into_iter(),
+    );
+    let acknowledged = Acknowledged {
+        id: 7,
+        reached: false,
+        returning: true,
+        last: 4,
+        members: 3,
+        applied: 1,
+        listed: Listed::encoded(listed.leak()),
+    };
+    let body = "07000000 00 01 0400000000000000 03000000 01000000 0100 62 00 0000000000000000 0100 63 01 \
+                0200000000000000 0300 616e6e 02 0300000000000000";
+    all.push((Frame::Acknowledged(acknowledged), format!("44000000 45 00 0000 {body}")));
     all
 }
 
@@ -79,6 +128,22 @@ fn an_entry_for_one_follower_is_made_from_that_of_another() {
 }
 
 #[test]
+fn names_and_members_are_bounded_by_what_fits() {
+    let names = Nodes::encode((0..=100).map(|_| &b"n"[..]));
+    let whom = Whom::Nodes(Nodes::encoded(&names));
+    let bytes = encoded(&Frame::Await(Await { id: 7, seq: 3, remaining_ms: 2000, journal: b"a", whom }));
+    assert_eq!(sentence(&bytes), "expected at most 100 names at byte 28 of a frame");
+    let name = [b'n'; 480];
+    let listed = Listed::encode((0..1000).map(|_| (&name[..], Attendance::Here, 3)));
+    let listed = Listed::encoded(&listed);
+    assert_eq!(listed.iter().count(), 133, "as many as fit");
+    let (reached, returning, last, members, applied) = (true, false, 3, 1000, 1000);
+    let frame = Frame::Acknowledged(Acknowledged { id: 7, reached, returning, last, members, applied, listed });
+    let bytes = encoded(&frame);
+    assert_eq!(Frame::decode(&bytes), Ok(Some((frame, bytes.len()))));
+}
+
+#[test]
 fn each_bad_frame_of_journals_gets_its_sentence() {
     for (bytes, expected) in [
         (
@@ -94,19 +159,52 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "expected 0 (commands), 1 (undo) or 2 (redo) at byte 27 of a frame",
         ),
         (
-            "26000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0000",
-            "expected 1 to 256 commands at byte 36 of a frame",
+            "29000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0000ff 0000",
+            "expected 1 to 256 commands at byte 39 of a frame",
+        ),
+        (
+            "27000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0400ff",
+            "expected 0 (as it is), 1 (replay), 2 (refuse) or 3 (compensate) at byte 36 of a frame",
+        ),
+        (
+            "27000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0302ff",
+            "expected 0 (can be undone) or 1 (never) at byte 37 of a frame",
+        ),
+        (
+            "27000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 030011",
+            "expected 0 to 16 keys, or 255 (everything) at byte 38 of a frame",
         ),
         (
             "2d000000 40 00 0000 0500000000000000 0000000000000000 0100 61 01 02 ffffffffffffffff ffffffffffffffff",
             "expected 0 (mine) or 1 (everyone) at byte 28 of a frame",
         ),
         ("08000000 40 02 0000", "expected no encoding and no flags in an Append at byte 5 of a frame"),
-        ("0d000000 41 00 0000 07000000 02", "expected 0 (observer) or 1 (member) at byte 12 of a frame"),
+        (
+            "0d000000 41 00 0000 07000000 03",
+            "expected 0 (an observer), 1 (a member) or 2 (a member that is announced) at byte 12 of a frame",
+        ),
+        (
+            "37000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 05 \
+             0200000000000000 0000",
+            "expected 0 (a command), 1 (undo), 2 (redo), 3 (a join) or 4 (a leave) at byte 44 of a frame",
+        ),
         (
             "37000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 03 \
              0200000000000000 0000",
-            "expected 0 (a command), 1 (undo) or 2 (redo) at byte 44 of a frame",
+            "expected 0 where nothing else can be meant at byte 45 of a frame",
+        ),
+        (
+            "1c000000 44 00 0000 07000000 0300000000000000 d0070000 0100 61 04",
+            "expected 0 (all), 1 (a quorum), 2 (so many) or 3 (these nodes) at byte 27 of a frame",
+        ),
+        (
+            "1e000000 44 00 0000 07000000 0300000000000000 d0070000 0100 61 03 0500",
+            "expected a name at byte 30 of a frame",
+        ),
+        ("0d000000 45 00 0000 07000000 02", "expected 0 or 1 at byte 12 of a frame"),
+        (
+            "2a000000 45 00 0000 07000000 00 00 0400000000000000 03000000 01000000 0100 62 03 0000000000000000",
+            "expected 0 (gone), 1 (away) or 2 (here) at byte 33 of a frame",
         ),
         ("08000000 42 00 0100", "expected flags of an entry at byte 6 of a frame"),
     ] {

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
+use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Chosen;
 use serde::Deserialize;
 
 use super::super::{Scope, UndoRefused};
+use super::lagging::NEAR;
 use super::*;
 use crate::name::Name;
+
+mod compensate;
 
 /// A list in which the order of all commands shows, and whose commands may be refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +50,10 @@ impl State for Notes {
         }
         Ok(self.lines.len())
     }
+
+    fn presence(&mut self, joined: bool, at: &Entry) {
+        self.lines.push(format!("{} {}", if joined { "+" } else { "-" }, at.author));
+    }
 }
 
 /// What can be undone in these journals.
@@ -77,6 +85,7 @@ impl Journal {
                 Deed::Do { first } => drop(undone.insert(first, false)),
                 Deed::Undo(first) => drop(undone.insert(first, true)),
                 Deed::Redo(first) => drop(undone.insert(first, false)),
+                Deed::Join | Deed::Leave => {}
             }
         }
         undone
@@ -91,6 +100,9 @@ impl Journal {
             {
                 let _ = state.apply(note, entry);
             }
+            if let Deed::Join | Deed::Leave = entry.deed {
+                state.presence(entry.deed == Deed::Join, entry);
+            }
         }
         state
     }
@@ -102,19 +114,21 @@ enum Step {
     Group(u8, Vec<Note>),
     Undo(u8, bool, Option<u64>),
     Redo(u8, bool, Option<u64>),
+    Presence(u8, bool),
 }
 
-fn note() -> impl Strategy<Value = Note> {
+fn note() -> impl Chosen<Value = Note> {
     prop_oneof!["[a-z]{0,12}".prop_map(Note::Line), Just(Note::Double), (0..4u8).prop_map(Note::Take)]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Chosen<Value = Step> {
     let target = || prop_oneof![2 => Just(None), 1 => (0..1800u64).prop_map(Some)];
     prop_oneof![
         6 => (0..3u8, note()).prop_map(|(who, note)| Step::Do(who, note)),
         1 => (0..3u8, prop::collection::vec(note(), 1..5)).prop_map(|(who, notes)| Step::Group(who, notes)),
         3 => (0..3u8, any::<bool>(), target()).prop_map(|(who, all, target)| Step::Undo(who, all, target)),
         2 => (0..3u8, any::<bool>(), target()).prop_map(|(who, all, target)| Step::Redo(who, all, target)),
+        1 => (0..3u8, any::<bool>()).prop_map(|(who, joined)| Step::Presence(who, joined)),
     ]
 }
 
@@ -160,6 +174,11 @@ proptest! {
                         let added = journal.add(author(who), Deed::Redo(first), None);
                         apply(&mut replica, added);
                     }
+                }
+                Step::Presence(who, joined) => {
+                    let deed = if joined { Deed::Join } else { Deed::Leave };
+                    let added = journal.add(author(who), deed, None);
+                    apply(&mut replica, added);
                 }
             }
             prop_assert_eq!(replica.state(), &journal.oracle());
@@ -225,5 +244,45 @@ fn an_impure_state_is_told_by_its_name() {
     let mut replica = Replica::<Impure>::new();
     let entry = Entry { seq: 1, author: author(0), wall_ms: 0, deed: Deed::Do { first: 1 } };
     let stuck = replica.apply(&entry, Some(&Payload::encode(&()).unwrap())).unwrap_err();
-    assert_eq!(stuck, Stuck::Impure { seq: 1 });
+    assert!(matches!(stuck, Stuck::Impure { seq: 1, function: "apply", .. }), "{stuck:?}");
+    assert!(stuck.to_string().contains("`apply` of `convoke_core::journal::replica::tests::Impure`"), "{stuck}");
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_large_state_is_tried_out_seldom_enough_to_be_followed() {
+    let mut replica = Replica::<Long>::new();
+    for seq in 1..=2_000 {
+        let entry = Entry { seq, author: author(0), wall_ms: 0, deed: Deed::Do { first: seq } };
+        replica.apply(&entry, Some(&Payload::encode(&()).unwrap())).unwrap();
+    }
+    let copied = COPIED.load(std::sync::atomic::Ordering::Relaxed);
+    // Each trial copies twice; at the end one costs some hundred kilobytes.
+    assert!((100..600).contains(&copied), "copied {copied} times in 2,000 commands");
+}
+
+#[cfg(debug_assertions)]
+static COPIED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Grows with every command, and counts how often it is copied.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[cfg(debug_assertions)]
+struct Long(Vec<String>);
+
+#[cfg(debug_assertions)]
+impl Clone for Long {
+    fn clone(&self) -> Long {
+        COPIED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Long(self.0.clone())
+    }
+}
+
+#[cfg(debug_assertions)]
+impl State for Long {
+    type Command = ();
+    type Output = ();
+
+    fn apply(&mut self, (): &(), at: &Entry) {
+        self.0.push(format!("{:100}", at.seq));
+    }
 }

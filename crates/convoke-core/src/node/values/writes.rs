@@ -429,6 +429,12 @@ impl Writes {
 
     /// A link has come, to a hub of this history, as this incarnation.
     pub(in crate::node) fn joined(&mut self, fate: Fate, of: ([u8; 16], Incarnation)) {
+        if planted(Bug::ResentInAnotherOrder)
+            && let (Some(mut first), Some(mut last)) = (self.open.pop_first(), self.open.pop_last())
+        {
+            std::mem::swap(&mut first.1.what, &mut last.1.what);
+            self.open.extend([first, last]);
+        }
         match fate {
             Fate::Again if planted(Bug::ResentAsAnother) => {
                 self.open.values_mut().for_each(Open::anew);
@@ -475,7 +481,8 @@ impl Writes {
         for (id, certain, durable) in ids {
             let op = self.op(id);
             let why = if durable {
-                let text = format!("{}: {why}; it waits in the outbox, for the next start of this program", self.what(id));
+                let text =
+                    format!("{}: {why}; it waits in the outbox, for the next start of this program", self.what(id));
                 Refusal::new(why.code, text)
             } else if certain {
                 Refusal::new(why.code, format!("{}: {why}", self.what(id)))

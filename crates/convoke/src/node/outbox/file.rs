@@ -111,8 +111,11 @@ impl Contents {
             [put, Record::End { number: *number, end: end.clone(), told: false }]
         });
         // The last number is not given again, although nothing of it counts any more.
-        let last = (!self.open.contains_key(&self.last) && self.last > 0)
-            .then(|| Record::End { number: self.last, end: End::Done(0), told: true });
+        let last = (!self.open.contains_key(&self.last) && self.last > 0).then(|| Record::End {
+            number: self.last,
+            end: End::Done(0),
+            told: true,
+        });
         let open = self.open.iter().flat_map(|(number, open)| {
             let Open { journal, appended, op } = open.clone();
             let put = Record::Put { number: *number, journal, appended };
@@ -373,13 +376,15 @@ fn read(bytes: &[u8]) -> Result<(Name, Contents), String> {
     let id: [u8; 8] = head[8..].try_into().expect("it has eight bytes");
     // The beginning was whole before the file had its name.
     let (_, body, mut place) = record_at(bytes, id, HEAD_BYTES).ok_or("it does not say whose it is")?;
-    let owner = body.split_first().filter(|(kind, _)| **kind == OWNER).and_then(|(_, name)| Name::from_bytes(name).ok());
+    let owner =
+        body.split_first().filter(|(kind, _)| **kind == OWNER).and_then(|(_, name)| Name::from_bytes(name).ok());
     let owner = owner.ok_or("it does not say whose it is")?;
     let mut contents = Contents::default();
     while place < bytes.len() {
         let Some((_, body, end)) = record_at(bytes, id, place) else { break };
         if body[0] != MARK {
-            let record = record(body).ok_or_else(|| format!("what is at byte {place} was written by another version"))?;
+            let record =
+                record(body).ok_or_else(|| format!("what is at byte {place} was written by another version"))?;
             contents.add(record);
         }
         place = end;

@@ -1,0 +1,260 @@
+//! The chat as lines: what comes on stdin is said, what anybody says is printed, for everybody in the same order.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::pin::pin;
+
+use convoke::Node;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::news::{Happened, News, What};
+use super::room::{Kind, Line};
+use super::typed::{HELP, Typed};
+use super::{Leaving, Link, Rooms, Seat, Told, Wish};
+use crate::arguments::{ChatArguments, History};
+use crate::exit::{Failure, who};
+use crate::output::{Output, Reader, reader_gone};
+use crate::render;
+use crate::screen::progress::beside;
+use crate::screen::{On, Part, coloured};
+
+/// The longest line that is read from stdin, in bytes; what is longer has no line ends, and is no text.
+const READ_BYTES_MAX: u64 = 64 << 10;
+
+pub(super) async fn run(
+    node: &Node,
+    mut seat: Seat,
+    arguments: &ChatArguments,
+    wishes: mpsc::Sender<Wish>,
+    mut told: mpsc::Receiver<Told>,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut printer = Printer::new(node, &seat, arguments.history, json)?;
+    tracing::info!("in `{}`", seat.name);
+    let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
+    // Until stdin ends.
+    let (mut wishes, mut leaving) = (Some(wishes), Leaving(None));
+    let mut gone = pin!(reader_gone());
+    loop {
+        if printer.output.flush()? == Reader::Gone {
+            return Ok(());
+        }
+        tokio::select! {
+            next = printer.news.next() => printer.all_at_hand(next.map_err(|why| seat.stuck(why))?)?,
+            next = told.recv() => match next {
+                Some(Told::Note(text)) => note(&text),
+                Some(Told::Entered(entered)) => {
+                    printer.up_to(&seat).await?;
+                    seat = entered;
+                    note(&format!("you are in {} now", seat.name));
+                    printer = Printer { output: printer.output, ..Printer::new(node, &seat, arguments.history, json)? };
+                }
+                None => {
+                    printer.up_to(&seat).await?;
+                    return printer.output.flush().map(|_| ());
+                }
+            },
+            next = next_typed(&mut typed, wishes.as_ref()), if wishes.is_some() => {
+                let line = next.transpose().map_err(|error| Failure::read("standard input", &error))?;
+                match line.map_or(Typed::Quit, |line| Typed::read(&line)) {
+                    Typed::Nothing => {}
+                    Typed::Wish(wish) => {
+                        // There is room.
+                        let _ = wishes.as_ref().expect("asked before").send(wish).await;
+                    }
+                    Typed::Who => printer.answer("here", &printer.here.clone())?,
+                    Typed::Rooms => {
+                        let mut rooms = Rooms::known_to(node).await.names;
+                        rooms.insert(seat.name.clone());
+                        printer.answer("rooms", &rooms)?;
+                    }
+                    Typed::Help => HELP.lines().for_each(note),
+                    Typed::Wrong(why) => note(&why),
+                    Typed::Quit => {
+                        wishes = None;
+                        leaving.begin(arguments);
+                    }
+                }
+            }
+            text = link.changed(&mut is_there) => note(text),
+            failure = leaving.over(arguments) => return Err(failure),
+            () = &mut gone => return Ok(()),
+        }
+    }
+}
+
+/// What only who sits here is told.
+fn note(text: &str) {
+    // A stderr that takes nothing is nobody's to be told of.
+    let _ = beside(|| writeln!(io::stderr(), "{}{}", who(Part::Note), render::escaped(text)));
+}
+
+/// The lines of stdin, one after the other.
+fn stdin_lines() -> mpsc::Receiver<io::Result<String>> {
+    let (sender, lines) = mpsc::channel(1);
+    // It may wait for as long as the program runs, and ends with it.
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut stdin).take(READ_BYTES_MAX).read_until(b'\n', &mut line);
+            let next = match read {
+                Ok(0) => return,
+                Ok(_) if line.ends_with(b"\n") || (line.len() as u64) < READ_BYTES_MAX => {
+                    Ok(String::from_utf8_lossy(&line).into_owned())
+                }
+                Ok(_) => Err(io::Error::other(format!("a line is longer than {READ_BYTES_MAX} bytes"))),
+                Err(error) => Err(error),
+            };
+            let over = next.is_err();
+            if sender.blocking_send(next).is_err() || over {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// The next line, once there is room for what it wishes. Cancel safe.
+async fn next_typed(
+    lines: &mut mpsc::Receiver<io::Result<String>>,
+    wishes: Option<&mpsc::Sender<Wish>>,
+) -> Option<io::Result<String>> {
+    if let Some(wishes) = wishes {
+        let _ = wishes.reserve().await;
+    }
+    lines.recv().await
+}
+
+/// A name, in its colour where there are colours.
+fn named(author: &str) -> Cow<'_, str> {
+    coloured(On::Stdout, Part::Name, render::escaped(author))
+}
+
+/// A line as `--json` shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    room: &'a str,
+    seq: u64,
+    author: &'a str,
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}
+
+/// Prints what happens in a room.
+struct Printer {
+    room: String,
+    /// The name of this node, whose own coming and going is not news.
+    own: String,
+    history: History,
+    json: bool,
+    output: Output,
+    news: News,
+    /// The last entry that was printed.
+    seq: u64,
+    here: BTreeSet<String>,
+}
+
+impl Printer {
+    fn new(node: &Node, seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
+        let (room, own) = (seat.name.clone(), node.name().to_string());
+        let (news, output, here) = (News::of(seat)?, Output::default(), BTreeSet::new());
+        Ok(Printer { room, own, history, json, output, news, seq: 0, here })
+    }
+
+    /// Prints until all was printed that has happened by now.
+    async fn up_to(&mut self, seat: &Seat) -> Result<(), Failure> {
+        let seq = seat.room.seq();
+        while self.seq < seq {
+            let next = self.news.next().await.map_err(|why| seat.stuck(why))?;
+            self.all_at_hand(next)?;
+        }
+        Ok(())
+    }
+
+    /// Prints this, and what else has happened.
+    fn all_at_hand(&mut self, first: Happened) -> Result<(), Failure> {
+        let mut next = Some(first);
+        while let Some(happened) = next {
+            self.print(happened)?;
+            next = self.news.try_next();
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, happened: Happened) -> Result<(), Failure> {
+        let Happened { seq, author, what } = happened;
+        self.seq = seq;
+        match what {
+            What::Begins { lines, here } => {
+                self.here = here;
+                for line in &lines[lines.len().saturating_sub(self.history.0)..] {
+                    self.says(line)?;
+                }
+            }
+            What::Says(line) => self.says(&line)?,
+            What::TakesBack(lines) => self.back(seq, &author, ("undo", "takes back"), lines)?,
+            What::SaysAgain(lines) => self.back(seq, &author, ("redo", "says again"), lines)?,
+            What::Joins => {
+                self.here.insert(author.clone());
+                self.presence(seq, &author, "joins")?;
+            }
+            What::Leaves => {
+                self.here.remove(&author);
+                self.presence(seq, &author, "leaves")?;
+            }
+            What::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn says(&mut self, line: &Line) -> Result<(), Failure> {
+        let (author, text) = (named(&line.author), render::escaped(&line.text));
+        let (kind, shown) = match line.kind {
+            Kind::Says => ("says", format!("{author}: {text}")),
+            Kind::Does => ("does", format!("* {author} {text}")),
+        };
+        self.line(line.seq, &line.author, kind, &shown, Some(&line.text))
+    }
+
+    fn back(&mut self, seq: u64, author: &str, (kind, does): (&str, &str), lines: Vec<Line>) -> Result<(), Failure> {
+        for line in lines {
+            let text = render::escaped(&line.text);
+            let what = match line.author == author {
+                true => format!("{does}: {text}"),
+                false => format!("{does}, of {}: {text}", named(&line.author)),
+            };
+            self.line(seq, author, kind, &format!("* {} {what}", named(author)), Some(&line.text))?;
+        }
+        Ok(())
+    }
+
+    fn presence(&mut self, seq: u64, author: &str, kind: &str) -> Result<(), Failure> {
+        if author == self.own {
+            return Ok(());
+        }
+        self.line(seq, author, kind, &format!("* {} {kind}", named(author)), None)
+    }
+
+    fn line(&mut self, seq: u64, author: &str, kind: &str, shown: &str, text: Option<&str>) -> Result<(), Failure> {
+        let json = || render::json(&Shown { room: &self.room, seq, author, kind, text });
+        let line = if self.json { json() } else { shown.to_owned() };
+        // Whether anybody still reads is seen when it is flushed.
+        self.output.line(&line).map(|_| ())
+    }
+
+    /// What was asked for.
+    fn answer(&mut self, what: &str, names: &BTreeSet<String>) -> Result<(), Failure> {
+        let line = match self.json {
+            true => render::json(&BTreeMap::from([(what, names)])),
+            false => {
+                render::escaped(&format!("{what}: {}", Vec::from_iter(names.iter().map(String::as_str)).join(", ")))
+                    .into_owned()
+            }
+        };
+        self.output.line(&line).map(|_| ())
+    }
+}

@@ -1,0 +1,58 @@
+//! `convoke journal followers`: who are the members of a journal, and what each has applied.
+
+use std::process::ExitCode;
+
+use convoke::Name;
+use serde::{Deserialize, Serialize};
+
+use crate::arguments::FollowersArguments;
+use crate::exit::Failure;
+use crate::join::{with_node, within};
+use crate::render;
+use crate::signals::Signals;
+use crate::table::{Table, moment};
+use crate::verbs::list::{FOLLOWERS, JOURNALS, print};
+
+/// What the hub tells about a journal.
+#[derive(Deserialize)]
+struct Journal {
+    members: Vec<Member>,
+}
+
+/// A member, as it is told and shown.
+#[derive(Serialize, Deserialize)]
+struct Member {
+    node: String,
+    applied: u64,
+    #[serde(default)]
+    lag: u64,
+    /// Since when it has applied so much and no more, in milliseconds since 1970.
+    #[serde(default)]
+    since_ms: u64,
+    #[serde(default)]
+    here: bool,
+}
+
+pub(super) async fn run(arguments: FollowersArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    let journal = Name::parse(&arguments.journal)?;
+    with_node(&arguments.node, signals, async |node| {
+        let what = format!("followers of `{journal}`");
+        let name = format!("{JOURNALS}{journal}{FOLLOWERS}");
+        let report = within(&arguments.node, &what, node.get_value(name)).await?;
+        // Of a journal that is not there nobody is a member.
+        let members = report.and_then(|report| report.payload.decode::<Journal>().ok()).map(|journal| journal.members);
+        let members = members.unwrap_or_default();
+        if json {
+            print(members.iter().map(render::json))?;
+        } else {
+            let mut table = Table::new(&["NODE", "APPLIED", "LAG", "SINCE", "HERE"]);
+            for Member { node, applied, lag, since_ms, here } in members {
+                let here = if here { "here" } else { "away" };
+                table.row([node, applied.to_string(), lag.to_string(), moment(since_ms), here.to_owned()]);
+            }
+            table.print()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}

@@ -1,0 +1,274 @@
+//! `convoke chat`.
+
+use rustix::process::Signal;
+
+use crate::story::Story;
+use crate::terminal::Terminal;
+
+/// What was said, without who came and went.
+fn said(printed: &str) -> String {
+    let lines = printed.split_inclusive('\n');
+    lines.filter(|line| !(line.starts_with("* ") && line.ends_with(" joins\n") | line.ends_with(" leaves\n"))).collect()
+}
+
+#[test]
+fn all_see_the_same_lines_in_the_same_order() {
+    let story = Story::with_hub();
+    let mut people: Vec<_> = ["ann", "bob", "cai"].map(|name| story.chat(name, [])).into();
+    for round in 0..20 {
+        for (person, name) in people.iter_mut().zip(["ann", "bob", "cai"]) {
+            person.types(&format!("{name} counts: {round}"));
+        }
+    }
+    for person in &mut people {
+        for name in ["ann", "bob", "cai"] {
+            person.prints(&format!("{name} counts: 19"));
+        }
+    }
+    let printed: Vec<String> = people.into_iter().map(|person| said(&person.ended().stdout())).collect();
+    assert_eq!(printed[0].lines().count(), 60);
+    assert_eq!((&printed[1], &printed[2]), (&printed[0], &printed[0]));
+    for name in ["ann", "bob", "cai"] {
+        let said = printed[0].lines().filter_map(|line| line.strip_prefix(&format!("{name}: {name} counts: ")));
+        assert!(said.eq((0..20).map(|round| round.to_string())), "{}", printed[0]);
+    }
+}
+
+#[test]
+fn what_one_has_said_can_be_taken_back_and_said_again() {
+    let story = Story::with_hub();
+    let (mut ann, mut bob) = (story.chat("ann", []), story.chat("bob", []));
+    ann.types("hello").prints("ann: hello");
+    bob.types("good morning").prints("bob: good morning");
+    ann.types("/undo").types("/undo").types("/redo").types("/me waves").types("/undo").types("/undo");
+    ann.says("there is nothing left of your own to take")
+        .prints("* ann takes back: waves")
+        .prints("* ann takes back: hello");
+    let all = "ann: hello\nbob: good morning\n* ann takes back: hello\n* ann says again: hello\n* ann waves\n\
+                * ann takes back: waves\n* ann takes back: hello\n";
+    bob.prints("* ann takes back: waves").prints("* ann takes back: hello");
+    let (ann, bob) = (ann.ended(), bob.ended());
+    assert_eq!(ann.stderr(), "convoke: undo in `chat/lobby`: there is nothing left of your own to take\n");
+    assert_eq!((said(&ann.stdout()).as_str(), said(&bob.stdout()).as_str(), bob.stderr()), (all, all, String::new()));
+    story.run(["chat", "--name", "cai"]).is(0, "bob: good morning\n", "");
+}
+
+#[test]
+fn another_program_may_take_anything_back_and_say_anything() {
+    let story = Story::with_hub();
+    let mut ann = story.chat("ann", []);
+    ann.types("hello").prints("ann: hello");
+    story.run(["journal", "undo", "chat/lobby", "--scope", "everyone", "--author", "bob"]).is(0, "3\n", "");
+    story.run(["journal", "redo", "chat/lobby", "--author", "bob"]).is(0, "4\n", "");
+    story.run(["journal", "append", "chat/lobby", "the press is open", "--author", "press-1"]).is(0, "5\n", "");
+    // What is no line is not shown, and hinders nobody.
+    story.run(["journal", "append", "chat/lobby", "{\"force\": 12}"]).is(0, "6\n", "");
+    story
+        .run(["journal", "append", "chat/lobby", "{\"says\": \"a\\nb\\u001b[2J\"}", "--author", "eve"])
+        .is(0, "6\n", "");
+    ann.prints("eve: ");
+    ann.ended().is(
+        0,
+        "ann: hello\n* bob takes back, of ann: hello\n* bob says again, of ann: hello\npress-1: the press is open\n\
+         eve: a\\nb\\u001b[2J\n",
+        "",
+    );
+}
+
+#[test]
+fn who_comes_late_sees_what_was_said() {
+    let story = Story::with_hub();
+    let said: String = (1..=120).map(|number| format!("{number}\n")).collect();
+    assert_eq!(story.run_with_input(said.as_bytes(), ["chat", "--name", "ann"]).code(), 0);
+    let lines =
+        |numbers: std::ops::RangeInclusive<u32>| numbers.map(|number| format!("ann: {number}\n")).collect::<String>();
+    story.run(["chat"]).is(0, &lines(21..=120), "");
+    story.run(["chat", "--history", "2"]).is(0, &lines(119..=120), "");
+    story.run(["chat", "--history", "0"]).is(0, "", "");
+    story.run(["chat", "--history", "all"]).is(0, &lines(1..=120), "");
+    story.run(["chat", "--history", "all", "--room", "kitchen"]).is(0, "", "");
+}
+
+#[test]
+fn a_room_is_left_for_another() {
+    let story = Story::with_hub();
+    let (mut ann, mut bob) = (story.chat("ann", []), story.chat("bob", ["--room", "kitchen"]));
+    bob.types("soup").prints("bob: soup");
+    ann.types("hungry").types("/join kitchen").types("is there any left?");
+    bob.prints("ann: is there any left?");
+    bob.types("/join kitchen").types("/join lobby").prints("ann: hungry");
+    let (ann, bob) = (ann.ended(), bob.ended());
+    assert_eq!(said(&ann.stdout()), "ann: hungry\nbob: soup\nann: is there any left?\n");
+    assert_eq!(said(&bob.stdout()), "bob: soup\nann: is there any left?\nann: hungry\n");
+    let notes = (ann.stderr(), bob.stderr());
+    assert_eq!(notes, ("convoke: you are in kitchen now\n".to_owned(), "convoke: you are in lobby now\n".to_owned()));
+}
+
+#[test]
+fn who_comes_and_goes_is_told_in_order_with_the_lines() {
+    let story = Story::with_hub();
+    let mut ann = story.chat("ann", []);
+    let mut bob = story.chat("bob", []);
+    ann.prints("* bob joins").types("hello").types("/who").prints("here: ann, bob");
+    bob.prints("ann: hello").types("bye").prints("bob: bye");
+    assert_eq!(bob.ended().stdout(), "ann: hello\nbob: bye\n", "what was before, and oneself, is no news");
+    ann.prints("* bob leaves");
+    let cai = story.chat("cai", ["--room", "kitchen"]);
+    ann.types("/rooms").prints("rooms: kitchen, lobby").types("/who").types("/join kitchen").types("/who");
+    ann.prints("here: ann, cai");
+    cai.prints("* ann joins");
+    let printed = ann.ended().stdout();
+    assert_eq!(
+        printed,
+        "* bob joins\nann: hello\nhere: ann, bob\nbob: bye\n* bob leaves\nrooms: kitchen, lobby\nhere: ann\n\
+         here: ann, cai\n"
+    );
+    cai.prints("* ann leaves");
+    let shown = story.run(["journal", "show", "chat/lobby"]).stdout();
+    let expected =
+        "1 ann joins\n2 bob joins\n3 ann {\"says\":\"hello\"}\n4 bob {\"says\":\"bye\"}\n5 bob leaves\n6 ann leaves\n";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn they_go_on_when_the_hub_is_started_again() {
+    let mut story = Story::with_hub();
+    let (mut ann, mut bob) = (story.chat("ann", []), story.chat("bob", []));
+    ann.types("before").prints("ann: before");
+    bob.prints("ann: before");
+    let address = story.address().to_owned();
+    story.kill_hub();
+    ann.says("convoke: connection lost, trying again");
+    bob.says("convoke: connection lost, trying again");
+    ann.types("meanwhile").types("/undo").types("/me waits");
+    bob.types("me too");
+    story.start_hub(&address);
+    ann.says("convoke: back").prints("bob: me too").prints("* ann waits");
+    bob.says("convoke: back").prints("bob: me too").prints("* ann waits");
+    let (ann, bob) = (ann.ended(), bob.ended());
+    assert_eq!((ann.code(), ann.stderr()), (0, "convoke: connection lost, trying again\nconvoke: back\n".to_owned()));
+    assert_eq!(said(&ann.stdout()), said(&bob.stdout()));
+    let said = said(&bob.stdout());
+    let own: Vec<&str> = said.lines().filter(|line| line.contains("ann")).collect();
+    assert_eq!(own, ["ann: before", "ann: meanwhile", "* ann takes back: meanwhile", "* ann waits"]);
+}
+
+#[test]
+fn programs_read_it_as_json() {
+    let story = Story::with_hub();
+    let ended = story.run_with_input(b"hello\n/me waves\n/undo\n/who\n/rooms\n", ["chat", "--name", "ann", "--json"]);
+    assert_eq!((ended.code(), ended.stderr()), (0, String::new()));
+    let stdout = ended.stdout();
+    let entries: Vec<&str> = stdout.lines().filter(|line| line.contains("\"seq\"")).collect();
+    assert_eq!(
+        entries,
+        [
+            r#"{"room":"lobby","seq":2,"author":"ann","kind":"says","text":"hello"}"#,
+            r#"{"room":"lobby","seq":3,"author":"ann","kind":"does","text":"waves"}"#,
+            r#"{"room":"lobby","seq":4,"author":"ann","kind":"undo","text":"waves"}"#,
+        ]
+    );
+    assert!(stdout.contains("{\"rooms\":[\"lobby\"]}\n"), "{stdout}");
+    assert!(stdout.contains("{\"here\":[\"ann\"]}\n"), "{stdout}");
+}
+
+#[test]
+fn what_cannot_be_done_is_told() {
+    let story = Story::with_hub();
+    let typed =
+        "/foo\n/me\n/join\n/join a/+\n/undo it\n\n  \n//etc\n".to_owned() + &"x".repeat(5000) + "\n/quit\nnever said\n";
+    story.run_with_input(typed.as_bytes(), ["chat", "--name", "ann"]).is(
+        0,
+        "ann: /etc\n",
+        "convoke: there is no `/foo`; `/help` says what there is\n\
+         convoke: say what you do, as in `/me waves`\n\
+         convoke: say which room, as in `/join kitchen`\n\
+         convoke: `chat/a/+` has a `+`, which only a pattern may have: a name stands for one thing\n\
+         convoke: `/undo` stands alone\n\
+         convoke: a line of 5000 bytes is too long, the limit is 4096\n",
+    );
+    let help = story.run_with_input(b"/help\n", ["chat"]).stderr();
+    assert!(help.contains("/undo ") && help.contains("/join ROOM "), "{help}");
+    assert_eq!(story.run(["chat", "--room", "a/#"]).code(), 64);
+    assert_eq!(story.run(["chat", "--history", "some"]).code(), 64);
+    let endless = story.run_with_input(&[b'x'; 70 << 10], ["chat", "--history", "0"]);
+    assert_eq!((endless.code(), endless.stdout()), (74, String::new()), "{}", endless.stderr());
+    Story::without_hub().run(["chat", "--timeout", "1ms"]).is(
+        69,
+        "",
+        "convoke: no hub answers at HUB; start one with `convoke hub`\n",
+    );
+}
+
+#[test]
+fn what_is_still_unsaid_when_stdin_ends_is_waited_for_and_told() {
+    let mut story = Story::with_hub();
+    let mut ann = story.chat("ann", ["--timeout", "1s"]);
+    story.kill_hub();
+    ann.says("connection lost");
+    ann.types("hello?");
+    let ended = ann.ended();
+    assert_eq!((ended.code(), ended.stdout()), (69, String::new()));
+    assert!(
+        ended
+            .stderr()
+            .ends_with("convoke: not all that was typed is said: no answer within 1 s; it may be said all the same\n"),
+        "{}",
+        ended.stderr()
+    );
+}
+
+#[test]
+fn who_may_only_listen_is_told_so() {
+    let story = Story::with_hub();
+    for (name, rules) in [("cam", &["follow chat/#"][..]), ("dan", &["execute chat/#", "follow chat/lobby"])] {
+        let mut arguments = vec!["token", "create", name];
+        arguments.extend(rules.iter().flat_map(|rule| ["--allow", rule]));
+        let made = story.run(arguments);
+        assert_eq!(made.code(), 0, "{}", made.stderr());
+    }
+    story.run_with_input(b"hello\n", ["chat", "--name", "ann"]).is(0, "ann: hello\n", "");
+    let cam = story.run_with_input(b"may I?\n", ["chat", "--name", "cam", "--token-file", "cam.token"]);
+    assert_eq!((cam.code(), cam.stdout()), (0, "ann: hello\n".to_owned()));
+    assert!(cam.stderr().starts_with("convoke: ") && cam.stderr().contains("`chat/lobby`"), "{}", cam.stderr());
+    let dan =
+        story.run_with_input(b"hi\n/undo\n/join kitchen\n", ["chat", "--name", "dan", "--token-file", "dan.token"]);
+    assert_eq!((dan.code(), dan.stdout()), (0, "ann: hello\ndan: hi\n".to_owned()));
+    assert_eq!(dan.stderr().lines().count(), 2, "{}", dan.stderr());
+    assert_eq!(story.run(["chat", "--room", "kitchen", "--token-file", "dan.token"]).code(), 77);
+}
+
+#[test]
+fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
+    let mut story = Story::with_hub();
+    let mut bob = story.chat("bob", []);
+    let mut terminal = Terminal::new();
+    let mut ann = story.convoke(["chat", "--name", "ann"]);
+    terminal.resize(80, 24);
+    ann.env("TERM", "xterm-256color").stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end());
+    let ann = story.start_command(ann);
+    terminal.shows("/help says what can be done");
+    terminal.types("hello\r");
+    bob.prints("ann: hello");
+    bob.types("a\u{1b}[2Jb");
+    let mut seen = terminal.shows("[2Jb");
+    assert!(seen.contains(r"a\u001b[2Jb"), "{seen:?}");
+    let address = story.address().to_owned();
+    story.kill_hub();
+    terminal.shows("connection lost, trying again");
+    story.start_hub(&address);
+    terminal.shows("back");
+    bob.types("again");
+    terminal.shows("again");
+    // The line that is said is at its end, and all else elsewhere, when there are but four rows.
+    terminal.resize(80, 4);
+    ann.signal(Signal::WINCH);
+    terminal.shows("\u{1b}[3;1H");
+    terminal.types("/undo\r");
+    bob.prints("* ann takes back: hello");
+    // Ctrl-C.
+    terminal.types("\u{3}");
+    assert_eq!(ann.ended().code(), 130);
+    seen = terminal.shown();
+    assert!(seen.contains("\u{1b}[?1049l"), "the other screen is shown again: {seen:?}");
+}
