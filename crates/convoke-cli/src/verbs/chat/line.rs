@@ -250,7 +250,10 @@ impl Printer {
     fn answer(&mut self, what: &str, names: &BTreeSet<String>) -> Result<(), Failure> {
         let line = match self.json {
             true => render::json(&BTreeMap::from([(what, names)])),
-            false => render::escaped(&format!("{what}: {}", Vec::from_iter(names.iter().map(String::as_str)).join(", "))).into_owned(),
+            false => {
+                render::escaped(&format!("{what}: {}", Vec::from_iter(names.iter().map(String::as_str)).join(", ")))
+                    .into_owned()
+            }
         };
         self.output.line(&line).map(|_| ())
     }

@@ -24,7 +24,10 @@ pub(super) struct Happened {
 
 pub(super) enum What {
     /// This comes first: the lines that there are, and who is here.
-    Begins { lines: Vec<Line>, here: BTreeSet<String> },
+    Begins {
+        lines: Vec<Line>,
+        here: BTreeSet<String>,
+    },
     Says(Line),
     /// What was said together.
     TakesBack(Vec<Line>),
@@ -66,7 +69,9 @@ impl News {
     pub(super) async fn next(&mut self) -> Result<Happened, Missed> {
         match self.news.recv().await {
             Some(happened) => Ok(happened),
-            None => Err(self.running.wait(|_| false).await.ended.unwrap_or(Missed::Stuck { seq: 0, why: String::new() })),
+            None => {
+                Err(self.running.wait(|_| false).await.ended.unwrap_or(Missed::Stuck { seq: 0, why: String::new() }))
+            }
         }
     }
 
