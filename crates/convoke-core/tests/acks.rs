@@ -303,7 +303,8 @@ fn however_many_entries_are_applied_the_hub_is_told_once() {
     append(&mut world, 0, "todo", 200);
     let node = &mut world.nodes[1].state;
     for seq in 1..=200 {
-        ids.iter().for_each(|id| drop(node.applied(*id, seq)));
+        let told = ids.map(|id| node.applied(id, seq));
+        assert_eq!(told, [seq == 1; 3], "there is something to tell from the first on");
     }
     assert!(node.has_output());
     let mut transmit = Transmit::new();
@@ -365,7 +366,8 @@ fn a_wait_that_is_given_up_leaves_nothing() {
     assert_eq!((used(&world, "awaits_per_link"), used(&world, "awaits_bytes")), (0, 0));
 }
 
-/// Once started again the hub knows no members before they are back: to say then that all have applied an entry would be a guess.
+/// Once started again the hub knows no members before they are back: to say then that all have applied an entry would be a
+/// guess.
 #[test]
 fn after_a_start_of_the_hub_all_is_not_said_before_all_may_be_back() {
     let mut world = World::new(3);
@@ -611,4 +613,21 @@ fn a_hundred_members_and_a_thousand_waits_are_told_apart() {
     }
     let most = |seq: u64| (1..=100u64).filter(|who| 2 * who >= seq).count();
     assert_eq!(ended, (0..1000).filter(|n| most(1 + n % 200) >= 1 + (*n as usize) % 100).count());
+}
+
+#[test]
+fn what_another_hub_says_of_its_members_is_left_as_it_is() {
+    let shared = HubConfig { shared_foundation: true, ..HubConfig::default() };
+    let mut world = World::of_hub(1, 2, shared.clone());
+    world.hold = true;
+    follow(&mut world, 1, "room", FollowAs::Announced);
+    let Some(Ask::Append { operation, .. }) = world.held.pop() else { panic!("it is to be said") };
+    let mut other = World::of_hub(2, 1, shared);
+    other.commit(None, operation);
+    other.settle();
+    pass(&mut other, 60 * SECOND);
+    assert_eq!(presence(&mut other, 0, "room"), ["+node/1"]);
+    other.restart_hub();
+    pass(&mut other, 60 * SECOND);
+    assert_eq!(presence(&mut other, 0, "room"), ["+node/1"]);
 }

@@ -22,6 +22,10 @@ impl State for Room {
         self.0.push(format!("{}: {command}", at.author));
         self.0.len()
     }
+
+    fn presence(&mut self, joined: bool, at: &Entry) {
+        self.0.push(format!("{} {}", at.author, if joined { "joins" } else { "leaves" }));
+    }
 }
 
 const MEMBER: EntriesOptions = EntriesOptions { after: 0, member: true, presence: false };
@@ -96,12 +100,12 @@ on_every_transport! {
         let present = FollowOptions { presence: true };
         let his = bob.follow_with::<Room>("room", present).await.unwrap();
         let done = soon(his.execute(&"hello".to_owned())).await.unwrap();
-        assert_eq!((done.seq, done.output), (2, 1), "who joins is no command");
+        assert_eq!((done.seq, done.output), (2, 2));
         let cai = stage.node("cai").await;
         let hers = cai.entries_with("room", EntriesOptions { presence: true, ..EntriesOptions::default() }).await.unwrap();
         assert_eq!(taken(&mut all, 3).await, ["+bob", "hello", "+cai"]);
         soon(his.undo()).await.unwrap();
-        assert_eq!(his.read(Clone::clone), Room::default(), "and cannot be undone");
+        assert_eq!(his.read(Clone::clone), Room(vec!["bob joins".into(), "cai joins".into()]), "they cannot be undone");
         drop(his);
         drop(hers);
         soon(cai.leave()).await;

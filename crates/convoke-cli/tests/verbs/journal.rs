@@ -108,11 +108,11 @@ fn who_appends_learns_who_has_it() {
         story.run(["journal", "append", "todo", command, "--applied-by", who, "--timeout", "400ms"])
     };
     append("1", "all").is(0, "1\n", "");
-    append("2", "1").is(75, "2\n", "convoke: append to `todo`: after 400ms entry 2 is applied by 0 of 0\n");
+    append("2", "1").is(75, "2\n", "convoke: append to `todo`: after 400 ms entry 2 is applied by 0 of 0\n");
     append("3", "ann").is(
         75,
         "3\n",
-        "convoke: append to `todo`: after 400ms entry 3 is applied by 0 of 1: `ann` is no member\n",
+        "convoke: append to `todo`: after 400 ms entry 3 is applied by 0 of 1: `ann` is no member\n",
     );
     let ann = story.follow(["todo", "--member", "--name", "ann"]);
     let _reads = story.follow(["todo"]);
@@ -130,7 +130,7 @@ fn who_appends_learns_who_has_it() {
     append("9", "all").is(
         75,
         "9\n",
-        "convoke: append to `todo`: after 400ms entry 9 is applied by 0 of 1: `ann` is away, 1 behind\n",
+        "convoke: append to `todo`: after 400 ms entry 9 is applied by 0 of 1: `ann` is away, 1 behind\n",
     );
     let json = story.run(["journal", "append", "todo", "x", "--applied-by", "all", "--timeout", "400ms", "--json"]);
     assert_eq!((json.code(), json.stdout().as_str()), (75, "{\"journal\":\"todo\",\"seq\":10}\n"));

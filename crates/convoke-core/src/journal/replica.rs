@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Deed, Entry, Strategy, Touches, UndoList};
+use crate::bug::{Bug, planted};
 use crate::limits::UNDO_UNITS_MAX;
 use crate::payload::{Payload, PayloadError};
 use lagging::Lagging;
@@ -21,6 +22,11 @@ use lagging::Lagging;
 /// A state that commands change. It is the same wherever the same commands were applied in the same order, so
 /// [`apply`](State::apply) must depend on nothing but its arguments: no clock, no chance, no order of a hash map. Debug builds
 /// try that out: they apply commands twice, every one as long as the state is small, and compare the states.
+///
+/// A program that follows holds it three times, whatever its length, since two states lag behind the one at the end for the
+/// sake of undo; with [`Strategy::Compensate`] once. An undo of what was done lately costs a copy of it, beside some hundred
+/// commands: so a state that is large is best made of what is copied quickly, such as maps that share what is the same. What
+/// can be undone is held too: 100,000 commands and groups at most, of 64 MiB together as they are encoded.
 pub trait State: Clone + Default + Serialize + DeserializeOwned {
     /// What changes it. Programs that share a journal must agree on it; what an old program does not know it stops at.
     type Command: Serialize + DeserializeOwned;
@@ -36,6 +42,10 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned {
     /// is who undoes.
     fn apply(&mut self, command: &Self::Command, at: &Entry) -> Self::Output;
 
+    /// A node has become a member of the journal, or is one no more: the author of the entry. Told of those nodes only that
+    /// want it said. It comes in its place among the commands, must depend on nothing else either, and cannot be undone.
+    fn presence(&mut self, _joined: bool, _at: &Entry) {}
+
     /// What a command touches, for [`Strategy::Refuse`]: whether it can be undone though others have gone on. It may depend on
     /// nothing but the command. By default everything.
     fn touches(_command: &Self::Command) -> Touches {
@@ -45,8 +55,8 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned {
     /// The command that takes this one back, for [`Strategy::Compensate`]; asked of the state before the command is applied.
     ///
     /// `None` for one that cannot be taken back: it has no inverse, or the state is about to refuse it, so that nothing would
-    /// be there to be undone. A program whose own state says so when it executes a command sends it as one that is never undone:
-    /// undo passes it by. Should the state only say so when the command's turn comes, an undo of it changes nothing,
+    /// be there to be undone. A program whose own state says so when it executes a command sends it as one that is never
+    /// undone: undo passes it by. Should the state only say so when the command's turn comes, an undo of it changes nothing,
     /// in no replica, and is refused to who asked for it.
     fn inverse(&self, _command: &Self::Command, _at: &Entry) -> Option<Self::Command> {
         None
@@ -123,7 +133,7 @@ pub enum Applied<O> {
         /// How many commands.
         again: usize,
     },
-    /// The author, a node, has become a member of the journal, or is one no more. The state is as it was.
+    /// The author, a node, has become a member of the journal, or is one no more.
     Presence {
         /// It has become one.
         joined: bool,
@@ -150,7 +160,8 @@ struct Known<C> {
     first: u64,
     /// It counts as done.
     done: bool,
-    command: C,
+    /// `None` where somebody comes or goes, which is a unit that is never undone.
+    command: Option<C>,
     /// What takes it back, where that is how it is undone.
     inverse: Option<C>,
 }
@@ -190,6 +201,13 @@ impl<S: State> Replica<S> {
         Replica { end: End { state, trial: Trial::default() }, seq, undo, known: VecDeque::new(), lagging }
     }
 
+    /// With another distance of the states that lag behind, for journals that are short.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lagging(mut self, near_behind: usize) -> Replica<S> {
+        self.lagging = self.lagging.map(|lagging| lagging.behind(near_behind));
+        self
+    }
+
     /// The state.
     pub fn state(&self) -> &S {
         &self.end.state
@@ -214,12 +232,12 @@ impl<S: State> Replica<S> {
     /// outputs: its own, or where it compensates the inverses, or what it has done again. None where it has changed the past.
     pub fn commands_of(&self, entry: &Entry, applied: &Applied<S::Output>) -> Vec<&S::Command> {
         match (applied, entry.deed) {
-            (Applied::Done(_), _) => self.known.back().map(|known| &known.command).into_iter().collect(),
+            (Applied::Done(_), _) => self.known.back().and_then(|known| known.command.as_ref()).into_iter().collect(),
             (Applied::Compensated { first, .. }, Deed::Undo(_)) => {
                 self.known.range(self.unit(*first)).rev().filter_map(|known| known.inverse.as_ref()).collect()
             }
             (Applied::Compensated { first, .. }, _) => {
-                self.known.range(self.unit(*first)).map(|known| &known.command).collect()
+                self.known.range(self.unit(*first)).filter_map(|known| known.command.as_ref()).collect()
             }
             (Applied::Changed { .. } | Applied::NoInverse { .. } | Applied::Presence { .. }, _) => Vec::new(),
         }
@@ -241,6 +259,7 @@ impl<S: State> Replica<S> {
         let applied = match entry.deed {
             Deed::Do { first } => {
                 let payload = command.cloned().unwrap_or_default();
+                let bytes = payload.bytes.len();
                 let command: S::Command = payload.decode().map_err(|why| Stuck::Unknown { seq: entry.seq, why })?;
                 let inverse = match self.lagging.is_none() && first != 0 {
                     true => self.end.inverse(&command, entry)?,
@@ -248,10 +267,12 @@ impl<S: State> Replica<S> {
                 };
                 let output = self.end.apply(&command, entry)?;
                 self.undo.apply(entry.seq, &entry.author, entry.deed);
+                self.undo.grow(first, bytes);
                 if self.known.back().is_some_and(|last| last.first == 0) {
                     // It was there for who asks for the commands of the last entry.
                     self.known.pop_back();
                 }
+                let command = Some(command);
                 self.known.push_back(Known { entry: entry.clone(), first, done: true, command, inverse });
                 self.seq = entry.seq;
                 self.forget();
@@ -274,7 +295,14 @@ impl<S: State> Replica<S> {
             }
             Deed::Join | Deed::Leave => {
                 self.seq = entry.seq;
-                Applied::Presence { joined: entry.deed == Deed::Join }
+                let joined = entry.deed == Deed::Join;
+                self.end.state.presence(joined, entry);
+                if self.lagging.is_some() {
+                    let (entry, first) = (entry.clone(), entry.seq);
+                    self.known.push_back(Known { entry, first, done: true, command: None, inverse: None });
+                    self.forget();
+                }
+                Applied::Presence { joined }
             }
         };
         Ok(applied)
@@ -291,7 +319,9 @@ impl<S: State> Replica<S> {
     fn go_back_to(&mut self, first: u64, done: Option<bool>) -> usize {
         let unit = self.unit(first);
         for known in self.known.range_mut(unit) {
-            known.done = done.unwrap_or(known.done);
+            if known.entry.seq == first || !planted(Bug::GroupUndoneInPart) {
+                known.done = done.unwrap_or(known.done);
+            }
         }
         match &mut self.lagging {
             Some(lagging) => lagging.state_without(first, &self.known, &mut self.end.state),
@@ -313,12 +343,15 @@ impl<S: State> Replica<S> {
         let mut outputs = Vec::with_capacity(unit.len());
         if do_again {
             for known in self.known.range_mut(unit) {
-                known.inverse = self.end.inverse(&known.command, entry)?;
+                let command = known.command.as_ref().expect("a unit that was undone has commands");
+                known.inverse = self.end.inverse(command, entry)?;
                 known.done = true;
-                outputs.push(self.end.apply(&known.command, entry)?);
+                outputs.push(self.end.apply(command, entry)?);
             }
         } else {
-            for known in self.known.range_mut(unit).rev() {
+            for step in 0..unit.len() {
+                let place = if planted(Bug::InversesInOrder) { unit.start + step } else { unit.end - 1 - step };
+                let known = &mut self.known[place];
                 let inverse = known.inverse.as_ref().expect("all of the unit have one");
                 outputs.push(self.end.apply(inverse, entry)?);
                 known.done = false;
@@ -330,13 +363,24 @@ impl<S: State> Replica<S> {
     /// Lets go of what cannot be undone any more.
     fn forget(&mut self) {
         let horizon = self.undo.horizon();
-        while let Some(known) = self.known.pop_front_if(|known| known.entry.seq < horizon) {
+        // Nothing before it can be undone, so who has come or gone before all commands need not be known.
+        while let Some(known) = self.known.pop_front_if(|known| known.entry.seq < horizon || known.command.is_none()) {
             if let Some(lagging) = &mut self.lagging {
                 lagging.pass(&known);
             }
         }
         if let Some(lagging) = &mut self.lagging {
             lagging.follow(&self.known);
+        }
+    }
+}
+
+impl<C> Known<C> {
+    /// Does it once more, as it was done first.
+    fn apply_again<S: State<Command = C>>(&self, state: &mut S) {
+        match &self.command {
+            Some(command) => drop(state.apply(command, &self.entry)),
+            None => state.presence(self.entry.deed == Deed::Join, &self.entry),
         }
     }
 }

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "it is shared with the tests of bad frames")]
 mod bench;
 mod counted;
+mod journals;
 mod listed;
 mod reached;
 mod reports;

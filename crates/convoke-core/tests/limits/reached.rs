@@ -18,7 +18,7 @@ use crate::{join, usage};
 
 /// The one refusal among these answers.
 #[track_caller]
-fn refusal(answers: &[Answer]) -> (Code, &str) {
+pub(crate) fn refusal(answers: &[Answer]) -> (Code, &str) {
     let refused: Vec<_> = answers.iter().filter(|answer| matches!(answer, Answer::Refused(..))).collect();
     let [Answer::Refused(_, code, text)] = refused[..] else { panic!("one Refused, not {refused:?}") };
     (*code, text)

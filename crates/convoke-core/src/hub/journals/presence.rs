@@ -56,7 +56,11 @@ impl HubState {
     /// An entry that says whether a node is a member was decided on.
     pub(in crate::hub) fn announced(&mut self, journal: Name, node: Name, joined: bool) {
         let pair = (journal, node);
-        self.followers.announcements.on_the_way.remove(&pair);
+        let is_ours = self.followers.announcements.on_the_way.remove(&pair);
+        if !is_ours && !self.is_announced(&pair.0, &pair.1) {
+            // Another hub has asked for it, and knows why.
+            return;
+        }
         if self.kept.journals.is_present(&pair.0, &pair.1) == joined {
             self.announce(&pair.0, &pair.1);
         } else {

@@ -50,6 +50,10 @@ impl State for Notes {
         }
         Ok(self.lines.len())
     }
+
+    fn presence(&mut self, joined: bool, at: &Entry) {
+        self.lines.push(format!("{} {}", if joined { "+" } else { "-" }, at.author));
+    }
 }
 
 /// What can be undone in these journals.
@@ -96,6 +100,9 @@ impl Journal {
             {
                 let _ = state.apply(note, entry);
             }
+            if let Deed::Join | Deed::Leave = entry.deed {
+                state.presence(entry.deed == Deed::Join, entry);
+            }
         }
         state
     }
@@ -107,6 +114,7 @@ enum Step {
     Group(u8, Vec<Note>),
     Undo(u8, bool, Option<u64>),
     Redo(u8, bool, Option<u64>),
+    Presence(u8, bool),
 }
 
 fn note() -> impl Chosen<Value = Note> {
@@ -120,6 +128,7 @@ fn step() -> impl Chosen<Value = Step> {
         1 => (0..3u8, prop::collection::vec(note(), 1..5)).prop_map(|(who, notes)| Step::Group(who, notes)),
         3 => (0..3u8, any::<bool>(), target()).prop_map(|(who, all, target)| Step::Undo(who, all, target)),
         2 => (0..3u8, any::<bool>(), target()).prop_map(|(who, all, target)| Step::Redo(who, all, target)),
+        1 => (0..3u8, any::<bool>()).prop_map(|(who, joined)| Step::Presence(who, joined)),
     ]
 }
 
@@ -166,6 +175,11 @@ proptest! {
                         apply(&mut replica, added);
                     }
                 }
+                Step::Presence(who, joined) => {
+                    let deed = if joined { Deed::Join } else { Deed::Leave };
+                    let added = journal.add(author(who), deed, None);
+                    apply(&mut replica, added);
+                }
             }
             prop_assert_eq!(replica.state(), &journal.oracle());
         }
@@ -192,6 +206,33 @@ fn a_recent_undo_costs_little_however_long_the_journal_is() {
         assert_eq!(replica.state().lines.len(), 3_000 - undone);
     }
     assert_eq!(replica.state().lines.last().unwrap(), "ann 2799");
+}
+
+#[test]
+fn a_replica_holds_no_more_than_can_be_undone() {
+    let mut replica = Replica::<Notes>::new();
+    let long = "a".repeat(1 << 20);
+    for _ in 0..100 {
+        line(&mut replica, &long);
+    }
+    let held: usize = replica
+        .known
+        .iter()
+        .map(|known| match &known.command {
+            Note::Line(text) => text.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!((32 << 20..=64 << 20).contains(&held), "{held} bytes");
+    let horizon = replica.undo_list().horizon();
+    let refused = replica.undo_list().check_undo(&author(0), Scope::Mine, Some(horizon - 1), None);
+    assert_eq!(refused, Err(UndoRefused::Horizon { first: horizon }));
+    for _ in 0..3 {
+        let first = replica.undo_list().check_undo(&author(0), Scope::Mine, None, None).unwrap();
+        let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first) };
+        replica.apply(&entry, None).unwrap();
+    }
+    assert_eq!(replica.state().lines.len(), 97);
 }
 
 #[test]
