@@ -161,9 +161,7 @@ impl Kept {
                 }
                 rows::WINDOWS => {
                     let (incarnation, window) = Window::from_row(&key.key, row)?;
-                    let Window { node, secret, settled, .. } = window;
-                    let known = self.windows.open(incarnation);
-                    (known.node, known.secret, known.settled) = (node, secret, settled);
+                    self.windows.restore(incarnation, window);
                 }
                 rows::RESULTS if planted(Bug::AnswersForgotten) => {}
                 rows::RESULTS => {
@@ -209,9 +207,16 @@ impl Kept {
         self.pos = pos;
         let mut applied = Applied::default();
         match operation {
-            Operation::Begin { incarnation, node, secret } => {
+            Operation::Begin { incarnation, node, principal, secret } => {
                 let window = self.windows.open(incarnation);
-                (window.node, window.secret) = (Name::from_bytes(node).ok(), Some(secret));
+                window.began(node, principal);
+                window.secret = Some(secret);
+                self.rows.put_window(incarnation, window);
+            }
+            Operation::Fence { incarnation, node, principal } => {
+                let window = self.windows.open(incarnation);
+                window.began(node, principal);
+                window.fenced = true;
                 self.rows.put_window(incarnation, window);
             }
             Operation::Forget { incarnation, unsettled } => {
@@ -314,8 +319,10 @@ impl Kept {
         }
         // One that was refused before it was ordered, and whose answer was lost: it must not happen behind what was written
         // after it.
-        let late = window.results.last_key_value().is_some_and(|(last, _)| *last > cseq);
-        let decided = if late { Err(overtaken()) } else { decide(self) };
+        let decided = match window.never(cseq) {
+            Some(why) => Err(why),
+            None => decide(self),
+        };
         let outcome = match decided {
             Ok(outcome) => outcome,
             Err(refusal) => Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() },
@@ -527,11 +534,6 @@ fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize, bytes: usize) ->
         return Err(Refusal::new(Code::TooLarge, text));
     }
     Ok(())
-}
-
-fn overtaken() -> Refusal {
-    let text = "a later write of the same node was done before it; write it again if it is still wanted";
-    Refusal::new(Code::Backpressure, text)
 }
 
 fn bad_name(error: &crate::name::NameError) -> Refusal {

@@ -8,9 +8,11 @@ mod journals;
 mod link;
 mod load;
 mod members;
+mod outbox;
 mod positions;
 mod replica;
 mod serve;
+mod status;
 mod subscription;
 mod tokens;
 mod tree;
@@ -19,6 +21,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -36,9 +39,11 @@ pub use calls::{CallOptions, Choose, Provider, Selector};
 pub use executors::{Effect, Executors, Progress, Running, Stopped};
 pub use journals::{AppendOptions, Entries, EntriesOptions, UndoOptions};
 pub use members::{Member, Members};
+pub use outbox::{Outbox, OutboxEnd};
 pub use positions::{ExecutorId, NotKept, Position, PositionFiles, Positions};
 pub use replica::{Executed, FollowOptions, Follower, Group};
 pub use serve::{Call, Registration, ServeOptions};
+pub use status::Status;
 pub use subscription::{Missed, SubscribeOptions, Subscription};
 pub use tree::tree_of;
 pub use values::{SetOptions, Value};
@@ -96,6 +101,11 @@ pub struct NodeOptions {
     /// Tell others how busy this process and its host are, so that calls can go to who has the least to do. It costs a
     /// look at a few small files of the system every 10 s while the node offers a service, else once.
     pub share_load: bool,
+    /// A folder in which what this node appends to journals is kept until it is known what became of it: before it is sent,
+    /// and over the end of the program, a crash or a power cut. The next program that is opened with the same name and folder
+    /// sends what is left, in order and once each, before its own. For one program at a time; opening it and
+    /// [`Outbox::append`] wait for the disk. `None` keeps it in memory, for as long as the program runs.
+    pub outbox: Option<PathBuf>,
 }
 
 impl NodeOptions {
@@ -122,6 +132,7 @@ impl Default for NodeOptions {
             master: MasterWish::default(),
             program: None,
             share_load: true,
+            outbox: None,
         }
     }
 }
@@ -191,6 +202,9 @@ struct Inner {
     providers: serve::Providers,
     joined: bool,
     telling: load::Telling,
+    posting: Option<outbox::Posting>,
+    /// True when the outbox that this node had is closed.
+    closing_outbox: Option<watched::Receiver<bool>>,
     /// When the link task looks at the state again, unless it is woken.
     looks_at: Option<Time>,
 }
@@ -245,7 +259,9 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::Configuration`] for what is no address, and for one over TLS without [`NodeOptions::authority`];
-    /// [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
+    /// [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes. With an outbox also [`Error::InUse`] if another
+    /// program has it, [`Error::Configuration`] if it is that of another node, and [`Error::Refused`]
+    /// ([`Code::StorageFailed`]) if it is broken: nothing of it is sent or changed then.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
         let tls = NodeTls::of(&address, options.authority, options.certificate)?;
@@ -253,6 +269,7 @@ impl Node {
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
         config.slow = options.slow;
+        config.outbox = options.outbox.is_some();
         config.offline_bytes_max = options.offline_bytes_max;
         config.subscription_bytes_max = options.subscription_bytes_max;
         let runtime = tokio::runtime::Handle::try_current()
@@ -262,6 +279,8 @@ impl Node {
         let telling = load::Telling::new(options.share_load, options.program, options.master);
         let mut state = NodeState::new(config, seed, now());
         state.set_info(telling.info.clone());
+        let posting = options.outbox.map(|folder| outbox::Posting::open(&folder, &mut state)).transpose()?;
+        let (posting, thread) = posting.unzip();
         let shared = Arc::new(NodeShared {
             inner: Mutex::new(Inner {
                 state,
@@ -278,6 +297,8 @@ impl Node {
                 providers: serve::Providers::default(),
                 joined: false,
                 telling,
+                posting,
+                closing_outbox: None,
                 looks_at: None,
             }),
             runtime: runtime.clone(),
@@ -291,6 +312,9 @@ impl Node {
             lost: watched::Sender::new(0),
             ended: watched::Sender::new(false),
         });
+        if let Some(thread) = thread {
+            thread.begin(Arc::downgrade(&shared))?;
+        }
         runtime.spawn(link::keep(shared.clone()));
         Ok(Node { handle: Arc::new(Handle { shared }) })
     }
@@ -459,10 +483,14 @@ impl Node {
     /// that took longer may have lost what was not confirmed, which [`watch_lost`](Node::watch_lost) counts. Handles that
     /// are left can no longer do anything.
     pub async fn leave(self) {
-        let mut ended = self.handle.shared.ended.subscribe();
-        self.handle.shared.leave();
+        let shared = &self.handle.shared;
+        let mut ended = shared.ended.subscribe();
+        // A disk that is very slow is not waited for: the hub then keeps what it need not.
+        let _ = tokio::time::timeout(link::LEAVE_TIME, shared.outbox_settled()).await;
+        shared.leave();
         // An error would mean that the task is gone, which is what is waited for.
         let _ = ended.wait_for(|ended| *ended).await;
+        shared.outbox_closed().await;
     }
 }
 
@@ -585,6 +613,7 @@ impl NodeShared {
         let mut inner = self.lock();
         inner.state.leave(now());
         inner.settle(self);
+        inner.close_outbox();
         self.wake.notify_one();
     }
 
@@ -663,7 +692,10 @@ impl Inner {
                 let _ = sender.send(answer);
             }
         }
-        self.values.settle(&mut self.state);
+        self.values.settle(&mut self.state, self.posting.as_mut());
+        if let Some(posting) = &self.posting {
+            posting.note(&mut self.state);
+        }
         self.calls.settle(&mut self.state);
         self.awaits.settle(&mut self.state);
         self.providers.settle(&mut self.state);

@@ -11,7 +11,7 @@ use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
-use crate::kept::{self, Applied, Granted, Outcome};
+use crate::kept::{self, Applied, Granted, Outcome, Window};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
@@ -183,6 +183,11 @@ impl Conversation {
         Some(operation)
     }
 
+    /// Whether nothing of this incarnation is on its way.
+    pub(super) fn is_idle(&self, incarnation: Incarnation) -> bool {
+        !self.busy.contains_key(&incarnation)
+    }
+
     /// What of this incarnation is on its way.
     pub(super) fn on_the_way(&self, incarnation: Incarnation) -> OnTheWay {
         self.busy.get(&incarnation).copied().unwrap_or_default()
@@ -204,9 +209,11 @@ fn of(operation: &Operation<'_>) -> Option<Incarnation> {
         Operation::Begin { incarnation, .. }
         | Operation::Write { incarnation, .. }
         | Operation::Append { incarnation, .. } => Some(*incarnation),
-        Operation::Presence { .. } | Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => {
-            None
-        }
+        Operation::Presence { .. }
+        | Operation::Expire { .. }
+        | Operation::Forget { .. }
+        | Operation::Fence { .. }
+        | Operation::Grant { .. } => None,
     }
 }
 
@@ -253,8 +260,10 @@ impl HubState {
                     self.conversation.end_grant(ticket)
                 });
                 self.apply(pos, &operation, asked);
+                self.fence_ended(ticket, None);
             }
             Told::NotDone { ticket, why } => {
+                self.fence_ended(Some(ticket), Some(&why));
                 let asked = self.conversation.end_grant(ticket);
                 if let Some(operation) = self.conversation.answered(ticket) {
                     if planted(Bug::EntryOfFailedCommit)
@@ -341,13 +350,17 @@ impl HubState {
         let known: Vec<_> = self
             .kept
             .windows()
-            .map(|(incarnation, window)| (incarnation, window.node.clone(), window.secret.clone()))
+            .map(|(incarnation, window)| {
+                let Window { node, principal, secret, fenced, .. } = window;
+                (incarnation, node.clone().zip(principal.clone()), secret.clone(), *fenced)
+            })
             .collect();
-        for (incarnation, node, secret) in known {
-            if let (Some(node), Some(secret)) = (node, secret) {
+        for (incarnation, names, secret, fenced) in known {
+            if let (Some((node, principal)), Some(secret)) = (names, secret) {
                 // Which calls it had made is not kept: of any that it asks for again nothing is certain.
                 let former = Some(incarnation);
-                let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
+                let at = Err(self.now);
+                let session = Session { node, principal, fenced, secret, received: 0, calls: 0, former, at };
                 self.sessions.joined(incarnation, session);
                 self.forget_sessions_of(incarnation);
             } else if !self.config.shared_foundation {
@@ -462,7 +475,8 @@ impl HubState {
                 }
             }
             Ok(Operation::Presence { journal, node, .. }) => self.not_announced(journal, node),
-            Err(_) => {}
+            // Who waits for it is told.
+            Ok(Operation::Fence { .. }) | Err(_) => {}
         }
     }
 
@@ -559,7 +573,8 @@ mod tests {
         assert!(matches!(hub.asks()[..], [Ask::Snapshot]));
         hub.told(Told::Ready, Time::START);
         let incarnation = Incarnation { epoch: 1, counter: 1 };
-        let begin = Operation::Begin { incarnation, node: b"press", secret: TokenKey::from_bytes([7; 32]) };
+        let begin =
+            Operation::Begin { incarnation, node: b"press", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
         hub.conversation.append(&begin);
         hub.conversation.read(Reads::Watch(0), 2, Bytes::new(), 100);
         hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);

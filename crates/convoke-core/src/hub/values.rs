@@ -1,5 +1,6 @@
 //! Writes of values, on their way to the foundation and back; values that go by themselves; and the hub's own.
 
+use super::sessions::Session;
 use super::{Dropped, HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
@@ -110,8 +111,9 @@ impl HubState {
             && self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
             && let Some(session) = self.sessions.get(incarnation)
         {
-            let (node, secret) = (session.node.clone(), session.secret.clone());
-            self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
+            let Session { node, principal, secret, .. } = session;
+            let (node, principal, secret) = (node.as_str().as_bytes(), principal.as_str().as_bytes(), secret.clone());
+            self.conversation.append(&Operation::Begin { incarnation, node, principal, secret });
         }
     }
 

@@ -124,6 +124,7 @@ impl NodeState {
         let before = Before {
             resumed: welcome.resumed,
             nothing_kept: welcome.nothing_kept,
+            now: (welcome.history, welcome.incarnation),
             same_history: before.is_none_or(|before| (before.0, before.1) == (welcome.hub, welcome.history)),
         };
         self.welcome = welcome;
@@ -151,6 +152,7 @@ impl NodeState {
         }
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
+        self.ask_former();
         self.follow_joined();
         self.awaits_joined();
         self.resume_services(gap == Gap::LinkLost, resumed);

@@ -203,8 +203,7 @@ impl World {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
                     // Not if a hostile node says of itself that it is fenced: that ends nothing but its link.
                     self.sign_gone(&node, &why);
-                    let taken_over = why.code == Code::Fenced && why.text.contains("taken over");
-                    self.sessions -= u64::from(taken_over || why.code == Code::Left);
+                    self.sessions -= u64::from(why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
                         self.member_gone(&node, of, &why);
                         self.provider_lost(&node, of, &why);

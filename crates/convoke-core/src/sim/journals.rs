@@ -371,7 +371,7 @@ impl World {
         }
         let number = wish.number;
         match result {
-            Err(NotWritten { certain: false, why }) => {
+            Err(NotWritten { certain: false, why, .. }) => {
                 self.trace.line(self.now, format_args!("program {tag}: nobody knows of append {number}: {why}"));
                 self.report.unknown_writes += 1;
                 if let Wanted::Back { .. } = wish.wanted

@@ -48,6 +48,8 @@ pub(super) struct Truth {
     done: BTreeMap<Incarnation, (u64, BTreeSet<u64>)>,
     /// Incarnations that are known over starts of the hub.
     pub(super) begun: BTreeSet<Incarnation>,
+    /// Nothing of these is done any more.
+    fenced: BTreeSet<Incarnation>,
     /// Where the writes of programs have come into effect, by the mark in their payloads.
     pub(super) effects: BTreeMap<(Tag, u64), Rev>,
     /// What a program was told certainly not to be done.
@@ -97,7 +99,7 @@ impl Truth {
         }
         *known = (*known).max(settled.min(cseq - 1));
         // What was not done in its turn is not done behind what came after it.
-        done.last().is_none_or(|last| *last <= cseq)
+        done.last().is_none_or(|last| *last <= cseq) && !self.fenced.contains(&incarnation)
     }
 
     /// The operation at the next position. False if it is a repetition, or too late.
@@ -109,12 +111,17 @@ impl Truth {
                 self.done.entry(*incarnation).or_default();
             }
             Operation::Grant { .. } | Operation::Presence { .. } => {}
+            Operation::Fence { incarnation, .. } => {
+                self.fenced.insert(*incarnation);
+                self.done.entry(*incarnation).or_default();
+            }
             Operation::Append { incarnation, cseq, settled, .. } => {
                 return self.is_due(*incarnation, *cseq, *settled);
             }
             Operation::Forget { incarnation, .. } => {
                 self.begun.remove(incarnation);
                 self.done.remove(incarnation);
+                self.fenced.remove(incarnation);
             }
             Operation::Expire { keys, .. } => {
                 for (name, rev) in keys {
@@ -333,6 +340,7 @@ fn what(operation: &Operation<'_>) -> String {
     match operation {
         Operation::Begin { incarnation, .. } => format!("the begin of {incarnation:?}"),
         Operation::Grant { name, .. } => format!("the rights of {}", String::from_utf8_lossy(name)),
+        Operation::Fence { incarnation, .. } => format!("the fence of {incarnation:?}"),
         Operation::Forget { incarnation, .. } => format!("the end of {incarnation:?}"),
         Operation::Expire { keys, .. } => format!("the time of {} keys", keys.len()),
         Operation::Presence { journal, .. } => format!("who is in {}", String::from_utf8_lossy(journal)),
