@@ -154,11 +154,15 @@ pub enum Bug {
     MembersForgotten,
     /// The inverses of a group are applied in the order of its commands.
     InversesInOrder,
+    /// A write is told not to be done although it was kept, because there was no room for it a second time.
+    KeptIsNotDone,
+    /// A write that was told not to be done is done when it comes again.
+    RefusedComesAgain,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 75] = [
+    pub const ALL: [Bug; 77] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -234,6 +238,8 @@ impl Bug {
         Bug::WayIgnored,
         Bug::MembersForgotten,
         Bug::InversesInOrder,
+        Bug::KeptIsNotDone,
+        Bug::RefusedComesAgain,
     ];
 }
 

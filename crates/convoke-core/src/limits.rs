@@ -322,6 +322,10 @@ pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);
 /// some 200 bytes.
 pub const UNDO_UNITS_MAX: usize = 100_000;
 
+/// What the commands of a journal that can be undone have together, in bytes: followers hold them all, decoded. When there is
+/// more, the oldest can be undone no more; the last one always can.
+pub const UNDO_BYTES_MAX: usize = 64 << 20;
+
 /// Keys that a command or a group touches, as far as they are told apart; with more it counts as one that touches everything.
 /// What is known of four keys takes as much memory as a unit, and counts as one for [`UNDO_UNITS_ALL_MAX`].
 pub const TOUCHED_MAX: usize = 16;

@@ -5,8 +5,9 @@
 //! permanent link needs is in here: when to try again, what to subscribe again, and what to tell of what was missed.
 //!
 //! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
-//! `requests` what is asked for, `awaits` who is waited for, `deliver` what arrives, `inbox` what waits for one subscription, `copies` where small
-//! payloads are put, `values` what is written and watched, `services` what is called.
+//! `requests` what is asked for, `awaits` who is waited for, `deliver` what arrives, `inbox` what waits for one subscription,
+//! `copies` where small payloads are put, `values` what is written and watched, `services` what is called, `journals` what is
+//! appended and followed.
 
 mod alive;
 mod awaits;

@@ -366,7 +366,8 @@ fn a_wait_that_is_given_up_leaves_nothing() {
     assert_eq!((used(&world, "awaits_per_link"), used(&world, "awaits_bytes")), (0, 0));
 }
 
-/// Once started again the hub knows no members before they are back: to say then that all have applied an entry would be a guess.
+/// Once started again the hub knows no members before they are back: to say then that all have applied an entry would be a
+/// guess.
 #[test]
 fn after_a_start_of_the_hub_all_is_not_said_before_all_may_be_back() {
     let mut world = World::new(3);

@@ -47,8 +47,8 @@ A command that is JSON is appended as JSON, exactly as typed; anything else as t
 it, and it is in its place for everybody and for ever. The journal is made by its first command.
 
 Members of a journal are the programs that follow it with a state of their own, or otherwise say what they have applied; \
-`convoke journal followers` shows them. With --applied-by the place is printed as soon as the command is kept; if those that are \
-waited for have not applied it before --timeout, that is exit code 75, and stderr says who lags.
+`convoke journal followers` shows them. With --applied-by the place is printed as soon as the command is kept; if those that \
+are waited for have not applied it before --timeout, that is exit code 75, and stderr says who lags.
 
 Examples:
   convoke journal append todo '{\"add\": \"milk\"}'
@@ -200,8 +200,8 @@ pub(crate) struct FollowersArguments {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each line is an object with seq, author, kind (`do`, `undo`, `redo`, `join` or `leave`), command or target, and time. Commands that were \
-done as one have the same `group`.
+Each line is an object with seq, author, kind (`do`, `undo`, `redo`, `join` or `leave`), command or target, and time. \
+Commands that were done as one have the same `group`.
 
 Examples:
   convoke journal export todo > todo.jsonl")]

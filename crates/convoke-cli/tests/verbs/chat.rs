@@ -56,7 +56,7 @@ fn what_one_has_said_can_be_taken_back_and_said_again() {
 #[test]
 fn another_program_may_take_anything_back_and_say_anything() {
     let story = Story::with_hub();
-    let mut ann = story.chat("ann", []);
+    let ann = story.chat("ann", []);
     ann.types("hello").prints("ann: hello");
     story.run(["journal", "undo", "chat/lobby", "--scope", "everyone", "--author", "bob"]).is(0, "3\n", "");
     story.run(["journal", "redo", "chat/lobby", "--author", "bob"]).is(0, "4\n", "");
@@ -107,8 +107,8 @@ fn a_room_is_left_for_another() {
 #[test]
 fn who_comes_and_goes_is_told_in_order_with_the_lines() {
     let story = Story::with_hub();
-    let mut ann = story.chat("ann", []);
-    let mut bob = story.chat("bob", []);
+    let ann = story.chat("ann", []);
+    let bob = story.chat("bob", []);
     ann.prints("* bob joins").types("hello").types("/who").prints("here: ann, bob");
     bob.prints("ann: hello").types("bye").prints("bob: bye");
     assert_eq!(bob.ended().stdout(), "ann: hello\nbob: bye\n", "what was before, and oneself, is no news");
@@ -241,7 +241,7 @@ fn who_may_only_listen_is_told_so() {
 #[test]
 fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
     let mut story = Story::with_hub();
-    let mut bob = story.chat("bob", []);
+    let bob = story.chat("bob", []);
     let mut terminal = Terminal::new();
     let mut ann = story.convoke(["chat", "--name", "ann"]);
     terminal.resize(80, 24);

@@ -435,7 +435,7 @@ impl HubState {
     fn not_done(&mut self, operation: &[u8], why: Refusal, asked: Option<(LinkId, u32)>) {
         match Operation::decode(operation) {
             Ok(Operation::Write { incarnation, cseq, .. } | Operation::Append { incarnation, cseq, .. }) => {
-                let window = self.kept.window(incarnation);
+                let window = self.kept.window(incarnation).filter(|_| !planted(Bug::KeptIsNotDone));
                 if window.is_some_and(|window| cseq <= window.settled) {
                     return;
                 }
@@ -485,6 +485,7 @@ impl HubState {
         if let Some(link) = self.live_link(incarnation)
             && let Some(joined) = self.links.joined(link)
             && cseq > joined.cseq
+            && !planted(Bug::RefusedComesAgain)
         {
             joined.refused.insert(cseq, why.clone());
         }

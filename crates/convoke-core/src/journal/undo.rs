@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Deed, Touches};
 use crate::bug::{Bug, planted};
-use crate::limits::IN_THE_WAY_MAX;
+use crate::limits::{IN_THE_WAY_MAX, UNDO_BYTES_MAX};
 use crate::name::Name;
 
 /// Whose commands are undone or done again.
@@ -73,6 +73,8 @@ pub(crate) struct Unit {
     pub(crate) place: u64,
     /// It is undone: by whom, if it can be done again.
     pub(crate) undone: Option<Option<Name>>,
+    /// The length of its commands.
+    pub(crate) bytes: u64,
     /// What it touches, where that counts.
     pub(crate) touches: Option<Touches>,
 }
@@ -82,6 +84,8 @@ struct Known {
     first: u64,
     author: AuthorId,
     standing: Standing,
+    /// The length of its commands.
+    bytes: u64,
 }
 
 /// Where a unit stands in the list of those that touch something.
@@ -102,6 +106,8 @@ enum Touched {
 pub struct UndoList {
     units_max: usize,
     units: VecDeque<Known>,
+    /// The length of all their commands.
+    bytes: u64,
     /// Units that have changed since they were last asked for, if somebody asks.
     changed: Option<Vec<u64>>,
     authors: Vec<Name>,
@@ -127,6 +133,7 @@ impl UndoList {
         UndoList {
             units_max,
             units: VecDeque::new(),
+            bytes: 0,
             changed: None,
             authors: Vec::new(),
             by_name: BTreeMap::new(),
@@ -171,7 +178,7 @@ impl UndoList {
             Standing::Gone(place) => (place, Some(None)),
         };
         let touches = self.touches.get(&first).cloned();
-        Some(Unit { author: name(known.author), place, undone, touches })
+        Some(Unit { author: name(known.author), place, undone, bytes: known.bytes, touches })
     }
 
     /// Takes back what was known of a unit. They come in their order.
@@ -182,7 +189,8 @@ impl UndoList {
             Some(Some(by)) => Standing::Undone(self.author(by), unit.place),
             Some(None) => Standing::Gone(unit.place),
         };
-        self.units.push_back(Known { first, author, standing: Standing::Gone(0) });
+        self.units.push_back(Known { first, author, standing: Standing::Gone(0), bytes: unit.bytes });
+        self.bytes += unit.bytes;
         self.stand(self.units.len() - 1, standing);
         if let Some(touches) = &unit.touches {
             self.touches(first, touches.clone());
@@ -344,7 +352,7 @@ impl UndoList {
                     // It can never be undone.
                     return;
                 }
-                self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0) });
+                self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0), bytes: 0 });
                 self.stand(self.units.len() - 1, Standing::Done(seq));
                 if self.units.len() > self.units_max && !planted(Bug::HorizonIgnored) {
                     self.forget_first();
@@ -368,6 +376,18 @@ impl UndoList {
         }
     }
 
+    /// The unit that begins at this place, which is the last, has a command of this length. If all have too much together, the
+    /// oldest can be undone no more. To be said of every command that is applied, by the hub and by replicas alike.
+    pub fn grow(&mut self, first: u64, bytes: usize) {
+        let Some(unit) = self.find(first) else { return };
+        self.units[unit].bytes += bytes as u64;
+        self.bytes += bytes as u64;
+        self.note(first);
+        while self.bytes > UNDO_BYTES_MAX as u64 && self.units.len() > 1 {
+            self.forget_first();
+        }
+    }
+
     /// The oldest unit can be undone no more.
     pub(crate) fn forget_first(&mut self) {
         if let Some(next) = self.units.get(1) {
@@ -380,8 +400,11 @@ impl UndoList {
         self.horizon = self.horizon.max(first);
         while self.units.front().is_some_and(|unit| unit.first < self.horizon) {
             self.stand(0, Standing::Gone(0));
-            let gone = self.units.pop_front().and_then(|unit| self.touches.remove(&unit.first));
-            self.keys -= gone.and_then(|touches| touches.hashes().map(<[u64]>::len)).unwrap_or(0);
+            if let Some(unit) = self.units.pop_front() {
+                self.bytes -= unit.bytes;
+                let touches = self.touches.remove(&unit.first);
+                self.keys -= touches.and_then(|touches| touches.hashes().map(<[u64]>::len)).unwrap_or(0);
+            }
         }
     }
 
@@ -407,7 +430,7 @@ impl UndoList {
 
     /// How a unit stands from now on.
     fn stand(&mut self, unit: usize, standing: Standing) {
-        let Known { first, author, standing: before } = self.units[unit];
+        let Known { first, author, standing: before, .. } = self.units[unit];
         self.note(first);
         match before {
             Standing::Done(place) => {

@@ -288,6 +288,9 @@ impl Journals {
         rows.put_entry(id, seq, &frames);
         let before = journal.undo.weight();
         journal.undo.apply(seq, author, deed);
+        if let Deed::Do { first } = deed {
+            journal.undo.grow(first, payload.1.len());
+        }
         if let Some(touches) = touches {
             journal.undo.touches(seq, touches);
         }
@@ -395,6 +398,7 @@ impl Unit {
         row.extend_from_slice(&place.to_le_bytes());
         put_short(&mut row, self.author.as_str().as_bytes());
         put_short(&mut row, by.as_bytes());
+        row.extend_from_slice(&self.bytes.to_le_bytes());
         if let Some(touches) = &self.touches {
             // Nothing behind the mark for everything.
             row.push(u8::from(touches.hashes().is_none()));
@@ -412,6 +416,7 @@ impl Unit {
         let place = fields.u64("a place")?;
         let author = name(fields.short_bytes("a name")?)?;
         let by = fields.short_bytes("a name")?;
+        let bytes = fields.u64("the length of commands")?;
         let undone = match what {
             0 => None,
             1 => Some(Some(name(by)?)),
@@ -427,7 +432,7 @@ impl Unit {
             }
             touches = Some(Touches::from_hashes((!everything).then(|| hashes.into_iter())));
         }
-        Ok(Unit { author, place, undone, touches })
+        Ok(Unit { author, place, undone, bytes, touches })
     }
 }
 

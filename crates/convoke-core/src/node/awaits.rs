@@ -79,8 +79,8 @@ impl Open {
 }
 
 impl NodeState {
-    /// Waits until members of a journal have applied an entry, or as long as is said, an hour at most; without a link it waits for
-    /// one. Answered by [`awaited`](NodeState::awaited) in either case.
+    /// Waits until members of a journal have applied an entry, or as long as is said, an hour at most; without a link it waits
+    /// for one. Answered by [`awaited`](NodeState::awaited) in either case.
     ///
     /// # Errors
     ///

@@ -16,6 +16,12 @@ use crate::journal::{Deed, Entry, State, Strategy};
 use crate::operation::Operation;
 use crate::payload::{Encoding, Payload};
 
+/// A command, as it is on a link.
+type Encoded<'a> = (Encoding, &'a [u8]);
+
+/// An entry with its command, as a program was told it.
+pub(super) type ToldEntry = (Entry, Option<Payload>);
+
 /// Who wrote a command, which of what it appended it was in, and where in that.
 pub(super) type Mark = (Tag, u64, u32);
 
@@ -53,7 +59,7 @@ impl<const STRATEGY: usize> State for Tally<STRATEGY> {
     fn inverse(&self, command: &Command, _: &Entry) -> Option<Command> {
         // Some cannot be taken back.
         let back_to = Some((self.sum, self.count, self.refused));
-        (command.number % 7 != 0).then(|| Command { back_to, ..command.clone() })
+        (!command.number.is_multiple_of(7)).then(|| Command { back_to, ..command.clone() })
     }
 
     fn apply(&mut self, command: &Command, at: &Entry) -> Self::Output {
@@ -62,7 +68,7 @@ impl<const STRATEGY: usize> State for Tally<STRATEGY> {
             return Ok(self.sum);
         }
         // Some are refused by the state, which depends on all before them.
-        if command.number % 5 == 0 && self.sum % 2 == 0 {
+        if command.number.is_multiple_of(5) && self.sum.is_multiple_of(2) {
             self.refused += 1;
             return Err(self.refused);
         }
@@ -114,7 +120,7 @@ pub(super) fn chained(chain: u64, entry: &Entry, print: u64) -> u64 {
 }
 
 /// What a command is recognised by.
-pub(super) fn command_print(command: Option<(Encoding, &[u8])>) -> u64 {
+pub(super) fn command_print(command: Option<Encoded<'_>>) -> u64 {
     command.map_or(0, |(encoding, bytes)| print(encoding, bytes))
 }
 
@@ -163,7 +169,7 @@ pub(super) struct Saved {
     pub(super) journal: String,
     pub(super) hash: [u8; 16],
     pub(super) chain: u64,
-    pub(super) entries: Vec<(Entry, Option<Payload>)>,
+    pub(super) entries: Vec<ToldEntry>,
 }
 
 /// The truth of all journals.
@@ -273,7 +279,7 @@ impl World {
         let others: usize = others.map(|(_, book)| book.ledger.weight()).sum();
         let (last, book) = (self.chronicle.last(&name), self.chronicle.books.get(&name));
         let (mut strategy, mut touches) = (Strategy::default(), None);
-        let deeds: Vec<(Deed, Option<(Encoding, &[u8])>)> = match appended {
+        let deeds: Vec<(Deed, Option<Encoded<'_>>)> = match appended {
             Appended::Commands { commands, expect_last, terms } => {
                 strategy = book.map(|book| book.strategy).or(terms.strategy).unwrap_or_default();
                 let other = terms.strategy.is_some_and(|wanted| wanted != strategy);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use super::chronicle::{Command, Recorded, Saved, Tally, chained, command_print};
+use super::chronicle::{Command, Recorded, Saved, Tally, ToldEntry, chained, command_print};
 use super::journals::Mode;
 use super::ledger::Ledger;
 use super::world::{Tag, World};
@@ -32,7 +32,7 @@ pub(super) struct Follower {
 
 /// A replica, and the simple copy that it is held against.
 struct Copy {
-    entries: Vec<(Entry, Option<Payload>)>,
+    entries: Vec<ToldEntry>,
     commands: Vec<Option<Command>>,
     ledger: Ledger,
     replica: Box<dyn AnyReplica>,
@@ -83,7 +83,8 @@ fn replayed<S: State<Command = Command>>(entries: &[(&Entry, Option<&Command>)],
 fn compensated<S: State<Command = Command>>(entries: &[(&Entry, Option<&Command>)]) -> S {
     let mut state = S::default();
     // The commands of each unit with their inverses, and whether it is done.
-    let mut units: BTreeMap<u64, (Vec<(&Command, Option<Command>)>, bool)> = BTreeMap::new();
+    type Unit<'a> = (Vec<(&'a Command, Option<Command>)>, bool);
+    let mut units: BTreeMap<u64, Unit<'_>> = BTreeMap::new();
     for (entry, command) in entries {
         match (entry.deed, command) {
             (Deed::Do { first }, Some(command)) => {
@@ -221,7 +222,7 @@ impl Follower {
     }
 
     /// What it could keep.
-    pub(super) fn saved(&self) -> Option<(u64, Vec<(Entry, Option<Payload>)>)> {
+    pub(super) fn saved(&self) -> Option<(u64, Vec<ToldEntry>)> {
         Some((self.chain.filter(|_| !self.ended)?, self.copy.as_ref()?.entries.clone()))
     }
 }

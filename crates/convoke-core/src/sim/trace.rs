@@ -23,9 +23,6 @@ impl Trace {
         for byte in text.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        if std::env::var_os("SIM_TRACE").is_some() {
-            eprintln!("{text}");
-        }
         self.lines.push_back(text);
     }
 

@@ -7,8 +7,8 @@ use convoke_core::sim::{Checker, Report, Sim};
 
 use super::{caught, fresh_seed, number, run};
 
-/// Seeds that every run tries: some twenty seconds of one core.
-const SEEDS: u64 = 2200;
+/// Seeds that every run tries: some thirty seconds of one core.
+const SEEDS: u64 = 3000;
 
 /// Fresh seeds that every run tries beside them.
 const SEEDS_FRESH: u64 = 20;
@@ -33,6 +33,7 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
             (&mut all.appends_refused, report.appends_refused),
             (&mut all.followed, report.followed),
             (&mut all.replicas, report.replicas),
+            (&mut all.presence, report.presence),
             (&mut all.restores, report.restores),
             (&mut all.diverged, report.diverged),
             (&mut all.reads, report.reads),
@@ -47,6 +48,12 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
         }
     }
     println!("{all:?}");
+    // Worlds in which little happens prove little.
+    assert!(all.appended > 50 * SEEDS && all.undone > 5 * SEEDS && all.appends_refused > 20 * SEEDS, "{all:?}");
+    assert!(all.followed > 100 * SEEDS && all.replicas > 20 * SEEDS && all.reads > 20 * SEEDS, "{all:?}");
+    assert!(all.hub_starts > 2 * SEEDS && all.resumed > 2 * SEEDS && all.fenced > SEEDS / 4, "{all:?}");
+    assert!(all.not_kept > 5 * SEEDS && all.uncertain > 5 * SEEDS && all.unknown_writes > 5 * SEEDS, "{all:?}");
+    assert!(all.restores > SEEDS / 10 && all.diverged > SEEDS / 20 && all.presence > SEEDS, "{all:?}");
 }
 
 #[test]

@@ -49,17 +49,17 @@ impl Node {
     /// [`AppliedBy::reached`] says which of the two it is.
     ///
     /// Members are the nodes with a [`follow`](Node::follow), or with [`entries_with`](Node::entries_with) that say so, and
-    /// then call [`applied`](crate::Entries::applied). One whose link is lost stays a member for half a minute, unless the hub is set otherwise.
-    /// For as long after a start of the hub `All` and `Quorum` of a journal that is older are not reached: its members are not
-    /// known before they are back.
+    /// then call [`applied`](crate::Entries::applied). One whose link is lost stays a member for half a minute, unless the hub is
+    /// set otherwise. For as long after a start of the hub `All` and `Quorum` of a journal that is older are not reached: its
+    /// members are not known before they are back.
     ///
     /// Without a link it waits for one, and where the link is cut it asks again on the next, with the time that is left.
     ///
     /// # Errors
     ///
     /// [`Error::BadName`]; [`Error::Unauthorized`] without the right to follow; [`Error::Refused`] and
-    /// [`Error::Backpressure`] at a limit, 1024 waits of a node and 100 names of a wait; [`Error::Offline`] if there is no link when the time is
-    /// over; [`Error::Unanswered`] if the hub says nothing for a second longer.
+    /// [`Error::Backpressure`] at a limit, 1024 waits of a node and 100 names of a wait; [`Error::Offline`] if there is no link
+    /// when the time is over; [`Error::Unanswered`] if the hub says nothing for a second longer.
     ///
     /// Cancel safe.
     pub async fn applied_by(

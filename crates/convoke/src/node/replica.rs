@@ -381,8 +381,8 @@ impl<S: State> Follower<S> {
         Ok(seq)
     }
 
-    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
-    /// and how far, and who is gone. See [`Node::applied_by`].
+    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who
+    /// lags and how far, and who is gone. See [`Node::applied_by`].
     ///
     /// # Errors
     ///
