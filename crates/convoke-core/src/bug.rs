@@ -98,11 +98,71 @@ pub enum Bug {
     CallsNotAsked,
     /// Rights are not asked for writes.
     WritesNotAsked,
+    /// An append is acknowledged before it is kept.
+    AppendAcknowledgedTooEarly,
+    /// Who follows is told an entry before it is kept.
+    AppendAppliedTooEarly,
+    /// What was answered to appends is not known any more after a start of the hub.
+    AppendsForgotten,
+    /// An append is taken for that of another incarnation which has the same number.
+    NumbersShared,
+    /// After a start of the hub the place of the last entry is given once more.
+    LastEntryAgain,
+    /// An entry is told as soon as it is there, also to a follower that has not yet got the older ones.
+    LivePathBeside,
+    /// Writes that are sent again come in another order.
+    ResentInAnotherOrder,
+    /// An undo happens whatever is next to be undone.
+    TopNotExpected,
+    /// What was undone can be done again although its author has done something since.
+    RedoSurvivesCommand,
+    /// A replica undoes the first command of a group only.
+    GroupUndoneInPart,
+    /// A follower that has other entries is told those of now.
+    DivergedMissed,
+    /// A follower that goes on is left out one entry.
+    FollowerResumesLate,
+    /// Entries that the program has not taken go with the link of its node.
+    QueueGoesWithLink,
+    /// An entry that the foundation did not keep is told.
+    EntryOfFailedCommit,
+    /// What was answered to an append is forgotten with the next one.
+    WindowDroppedTooEarly,
+    /// An entry has the name of another node.
+    AuthorOfAnotherNode,
+    /// What is too far back can be undone.
+    HorizonIgnored,
+    /// What another has done can be undone as one's own.
+    ScopeIgnored,
+    /// An append happens whatever is last.
+    ExpectedLastIgnored,
+    /// After a start of the hub nothing of a journal can be undone.
+    UnitsForgotten,
+    /// What was appended in the last moment before a start of the hub is decided without what could be undone.
+    UnitsTooLate,
+    /// A follower that needs the entry which has just left memory is told the next one.
+    MemoryOffByOne,
+    /// A replica undoes what is far back beginning with a state that has it.
+    ReplicaTooNear,
+    /// A follower that has taken entries is not given more.
+    CreditForgotten,
+    /// A node that comes back does not follow again.
+    FollowersNotRestored,
+    /// An undo is done although others have gone on from what it undoes.
+    WayIgnored,
+    /// After a start of the hub a journal does not know whom it says to be members.
+    MembersForgotten,
+    /// The inverses of a group are applied in the order of its commands.
+    InversesInOrder,
+    /// A write is told not to be done although it was kept, because there was no room for it a second time.
+    KeptIsNotDone,
+    /// A write that was told not to be done is done when it comes again.
+    RefusedComesAgain,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 47] = [
+    pub const ALL: [Bug; 77] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -150,6 +210,36 @@ impl Bug {
         Bug::NodeOfAnother,
         Bug::CallsNotAsked,
         Bug::WritesNotAsked,
+        Bug::AppendAcknowledgedTooEarly,
+        Bug::AppendAppliedTooEarly,
+        Bug::AppendsForgotten,
+        Bug::NumbersShared,
+        Bug::LastEntryAgain,
+        Bug::LivePathBeside,
+        Bug::ResentInAnotherOrder,
+        Bug::TopNotExpected,
+        Bug::RedoSurvivesCommand,
+        Bug::GroupUndoneInPart,
+        Bug::DivergedMissed,
+        Bug::FollowerResumesLate,
+        Bug::QueueGoesWithLink,
+        Bug::EntryOfFailedCommit,
+        Bug::WindowDroppedTooEarly,
+        Bug::AuthorOfAnotherNode,
+        Bug::HorizonIgnored,
+        Bug::ScopeIgnored,
+        Bug::ExpectedLastIgnored,
+        Bug::UnitsForgotten,
+        Bug::UnitsTooLate,
+        Bug::MemoryOffByOne,
+        Bug::ReplicaTooNear,
+        Bug::CreditForgotten,
+        Bug::FollowersNotRestored,
+        Bug::WayIgnored,
+        Bug::MembersForgotten,
+        Bug::InversesInOrder,
+        Bug::KeptIsNotDone,
+        Bug::RefusedComesAgain,
     ];
 }
 

@@ -11,7 +11,8 @@
 //! 2. The hub asks to `Append` operations. Each is told `Committed` when it is ordered and kept as safely as this foundation
 //!    keeps anything, in the order of positions, together with those of other hubs; or `NotDone`, when it certainly is
 //!    not and never will be; or `Uncertain`, when the foundation does not know: then the hub appends it again, and drops
-//!    what comes twice when it is applied. Operations of one hub are committed in the order in which they were appended.
+//!    what comes twice when it is applied. If that one is `NotDone`, the first may be kept nevertheless: but then it was told
+//!    to be committed before. Operations of one hub are committed in the order in which they were appended.
 //! 3. After applying what was committed the hub asks to keep the `Tables` that changed, with the position that they reach.
 //!    Nothing waits for that: until it is done, the operations are kept instead.
 //! 4. `Read` is told `ReadDone` with old rows, among them all that were asked to be kept before it; `Barrier` is told
@@ -70,6 +71,7 @@ impl Room {
                 Operation::Write { .. }
                 | Operation::Append { .. }
                 | Operation::Presence { .. }
+                | Operation::Fence { .. }
                 | Operation::Grant { .. },
             )
             | Err(_) => Room::Takes,

@@ -17,6 +17,7 @@ mod kind;
 mod lagged;
 mod long;
 mod preface;
+mod status;
 mod values;
 
 pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
@@ -33,6 +34,7 @@ pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
 pub use preface::Preface;
+pub use status::Fate;
 pub use values::{AFTER_NOTHING, DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
 pub(crate) use values::{put_rev, read_rev};
 
@@ -234,6 +236,24 @@ pub enum Frame<'a> {
         id: u32,
         /// So many bytes of its Value frames.
         bytes: u32,
+    },
+    /// See [`Kind::Status`].
+    Status {
+        /// The node's number for the answer.
+        id: u32,
+        /// The incarnation that has sent it.
+        incarnation: Incarnation,
+        /// It was an append to a journal; otherwise a write of values.
+        journal: bool,
+        /// Its number within that incarnation.
+        cseq: u64,
+    },
+    /// See [`Kind::Settled`].
+    Settled {
+        /// The number of the question.
+        id: u32,
+        /// What became of it.
+        fate: Fate<'a>,
     },
     /// See [`Kind::Serve`].
     Serve {
@@ -450,6 +470,20 @@ impl<'a> Frame<'a> {
                 Frame::Snapshot { id, durable: of & 1 != 0, memory: of & 2 != 0, first: fields.u64("a revision")? }
             }
             Kind::Taken => Frame::Taken { id: fields.u32("a number")?, bytes: fields.u32("bytes")? },
+            Kind::Status => Frame::Status {
+                id: fields.u32("a number")?,
+                incarnation: Incarnation { epoch: fields.u64("an epoch")?, counter: fields.u64("a counter")? },
+                journal: {
+                    let offset = fields.offset();
+                    match fields.u8("what it was")? {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(FrameError { offset, expected: "0 (values) or 1 (a journal)" }),
+                    }
+                },
+                cseq: fields.u64("a cseq")?,
+            },
+            Kind::Settled => Frame::Settled { id: fields.u32("a number")?, fate: Fate::read(&mut fields)? },
             Kind::Serve => Frame::Serve {
                 id: fields.u32("a number")?,
                 idempotent: {
@@ -572,6 +606,17 @@ impl<'a> Frame<'a> {
             Frame::Taken { id, bytes } => write(out, Kind::Taken, |out| {
                 put_u32(out, *id);
                 put_u32(out, *bytes);
+            }),
+            Frame::Status { id, incarnation, journal, cseq } => write(out, Kind::Status, |out| {
+                put_u32(out, *id);
+                out.extend_from_slice(&incarnation.epoch.to_le_bytes());
+                out.extend_from_slice(&incarnation.counter.to_le_bytes());
+                out.push(u8::from(*journal));
+                out.extend_from_slice(&cseq.to_le_bytes());
+            }),
+            Frame::Settled { id, fate } => write(out, Kind::Settled, |out| {
+                put_u32(out, *id);
+                fate.write(out);
             }),
             Frame::Serve { id, idempotent, service } => write(out, Kind::Serve, |out| {
                 put_u32(out, *id);

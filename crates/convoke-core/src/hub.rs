@@ -22,6 +22,7 @@ mod report;
 mod requests;
 mod services;
 mod sessions;
+mod status;
 mod timers;
 mod topics;
 mod usage;
@@ -49,6 +50,7 @@ use requests::{Pings, Subscribers};
 pub use services::SelectDefault;
 use services::Services;
 use sessions::Sessions;
+use status::Statuses;
 use timers::{Timer, Timers};
 use topics::Topics;
 #[cfg(feature = "sim")]
@@ -204,6 +206,7 @@ pub struct HubState {
     memory_epoch: u64,
     watches: Watches,
     followers: Followers,
+    statuses: Statuses,
     /// Wall time, and when it was that.
     wall: (u64, Time),
     touched: Vec<LinkId>,
@@ -262,6 +265,7 @@ impl HubState {
             memory_epoch: identity.epoch.max(1),
             watches: Watches::new(random.number()),
             followers: Followers::new(),
+            statuses: Statuses::default(),
             wall: (0, now),
             touched: Vec::new(),
             doomed: Vec::new(),
@@ -287,6 +291,12 @@ impl HubState {
     #[cfg(feature = "sim")]
     pub(crate) fn set_look_bounds(&mut self, bounds: LookBounds) {
         self.watches.bounds = bounds;
+    }
+
+    /// How much of journals is in memory and can be undone, before anything has come back.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_journal_bounds(&mut self, bounds: crate::kept::JournalBounds) {
+        self.kept.journals.bounds = bounds;
     }
 
     /// Lets in who proves this token, to do everything.

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use changes::Reach;
+#[cfg(feature = "sim")]
+pub(crate) use journals::JournalBounds;
 pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
@@ -159,9 +161,7 @@ impl Kept {
                 }
                 rows::WINDOWS => {
                     let (incarnation, window) = Window::from_row(&key.key, row)?;
-                    let Window { node, secret, settled, .. } = window;
-                    let known = self.windows.open(incarnation);
-                    (known.node, known.secret, known.settled) = (node, secret, settled);
+                    self.windows.restore(incarnation, window);
                 }
                 rows::RESULTS if planted(Bug::AnswersForgotten) => {}
                 rows::RESULTS => {
@@ -169,7 +169,9 @@ impl Kept {
                     self.windows.answered(incarnation, cseq, outcome);
                 }
                 rows::JOURNALS => self.journals.restore(&key.key, row)?,
+                rows::PRESENT if planted(Bug::MembersForgotten) => {}
                 rows::PRESENT => self.journals.restore_present(&key.key)?,
+                rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
@@ -198,14 +200,23 @@ impl Kept {
     /// An operation that this version does not know. The state has not changed.
     pub(crate) fn apply(&mut self, pos: u64, operation: &[u8]) -> Result<Applied, FrameError> {
         let operation = Operation::decode(operation)?;
-        // Operations behind the rows come before it is said that all is there.
-        self.journals.restored();
+        if !planted(Bug::UnitsTooLate) {
+            // Operations behind the rows come before it is said that all is there.
+            self.journals.restored();
+        }
         self.pos = pos;
         let mut applied = Applied::default();
         match operation {
-            Operation::Begin { incarnation, node, secret } => {
+            Operation::Begin { incarnation, node, principal, secret } => {
                 let window = self.windows.open(incarnation);
-                (window.node, window.secret) = (Name::from_bytes(node).ok(), Some(secret));
+                window.began(node, principal);
+                window.secret = Some(secret);
+                self.rows.put_window(incarnation, window);
+            }
+            Operation::Fence { incarnation, node, principal } => {
+                let window = self.windows.open(incarnation);
+                window.began(node, principal);
+                window.fenced = true;
                 self.rows.put_window(incarnation, window);
             }
             Operation::Forget { incarnation, unsettled } => {
@@ -247,16 +258,32 @@ impl Kept {
                 applied.presence = Some((journal, node, joined));
             }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
+                let known = |(_, window): (Incarnation, &Window)| window.results.get(&cseq).cloned();
+                if planted(Bug::NumbersShared)
+                    && let Some(outcome) = self.windows.iter().find_map(known)
+                {
+                    applied.answer = Some((incarnation, cseq, outcome));
+                    return Ok(applied);
+                }
+                let settled = if planted(Bug::WindowDroppedTooEarly) { cseq - 1 } else { settled };
                 let outcome = self.once(incarnation, cseq, settled, |kept| {
                     let Kept { journals, rows, .. } = kept;
                     let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
                     applied.journal = Some(id);
                     Ok(Outcome::Done { rev: first, count })
                 });
+                if planted(Bug::AppendsForgotten) {
+                    self.rows.delete_result(incarnation, cseq);
+                }
                 applied.answer = outcome.map(|outcome| (incarnation, cseq, outcome));
             }
         }
         Ok(applied)
+    }
+
+    /// What came of a change of rights, if it was applied before.
+    pub(crate) fn granted_before(&self, by: GrantId) -> Option<Result<(), Refusal>> {
+        self.granters.outcome(by)
     }
 
     /// Changes a principal, if that makes sense now, and remembers what came of it.
@@ -292,8 +319,10 @@ impl Kept {
         }
         // One that was refused before it was ordered, and whose answer was lost: it must not happen behind what was written
         // after it.
-        let late = window.results.last_key_value().is_some_and(|(last, _)| *last > cseq);
-        let decided = if late { Err(overtaken()) } else { decide(self) };
+        let decided = match window.never(cseq) {
+            Some(why) => Err(why),
+            None => decide(self),
+        };
         let outcome = match decided {
             Ok(outcome) => outcome,
             Err(refusal) => Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() },
@@ -505,11 +534,6 @@ fn check_every(pattern: &Pattern, item: &Item<'_>, keys: usize, bytes: usize) ->
         return Err(Refusal::new(Code::TooLarge, text));
     }
     Ok(())
-}
-
-fn overtaken() -> Refusal {
-    let text = "a later write of the same node was done before it; write it again if it is still wanted";
-    Refusal::new(Code::Backpressure, text)
 }
 
 fn bad_name(error: &crate::name::NameError) -> Refusal {

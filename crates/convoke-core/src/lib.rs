@@ -28,6 +28,7 @@ pub mod limits;
 pub mod name;
 pub mod node;
 mod numbered;
+mod op;
 mod operation;
 mod outgoing;
 pub mod payload;
@@ -53,6 +54,7 @@ pub use node::{
     PublishLoss, Selector, Standing,
 };
 pub use numbered::Numbered;
+pub use op::{OpId, OpIdError};
 pub use outgoing::{SlowPolicy, Transmit};
 pub use payload::{Encoding, Headers, Payload, PayloadError};
 pub use proof::TokenKey;

@@ -212,6 +212,24 @@ pub const APPENDING_BYTES_MAX: usize = 64 << 20;
 /// on their way. Who never says so must not fill the hub: nobody may have more of it than what is left for all others.
 pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
 
+/// Questions about former incarnations that wait in a hub until these are fenced: a few batches of every program that is
+/// started again at the same time.
+pub const STATUSES_MAX: usize = 65_536;
+
+/// How long a node waits until it asks again what became of what an earlier program of its name has sent, if the hub could
+/// not say.
+pub const STATUS_RETRY_TIME: Duration = Duration::from_secs(1);
+
+/// What may wait in the outbox of a node, in appends: less than a node may have without an answer, so that what one program
+/// leaves the next can always take.
+pub const OUTBOX_COMMANDS_MAX: usize = 10_000;
+
+/// The same, in bytes; the last may go beyond it.
+pub const OUTBOX_BYTES_MAX: usize = 8 << 20;
+
+/// Outcomes of what was posted that the program has not read: those of a day that was busy, then the oldest go.
+pub const OUTBOX_ENDS_MAX: usize = 10_000;
+
 /// Writes of one node that the hub has not yet answered, those kept while offline included; and in a hub those whose answer
 /// the node has not said to have.
 pub const WRITES_MAX: usize = 65_536;
@@ -303,6 +321,10 @@ pub const APPEND_RETRY_TIME: Duration = Duration::from_secs(1);
 /// Commands and groups of a journal, from its end, that can be undone. Of each the hub and every replica know how it stands, in
 /// some 200 bytes.
 pub const UNDO_UNITS_MAX: usize = 100_000;
+
+/// What the commands of a journal that can be undone have together, in bytes: followers hold them all, decoded. When there is
+/// more, the oldest can be undone no more; the last one always can.
+pub const UNDO_BYTES_MAX: usize = 64 << 20;
 
 /// Keys that a command or a group touches, as far as they are told apart; with more it counts as one that touches everything.
 /// What is known of four keys takes as much memory as a unit, and counts as one for [`UNDO_UNITS_ALL_MAX`].

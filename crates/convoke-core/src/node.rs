@@ -16,6 +16,7 @@ mod deliver;
 mod inbox;
 mod join;
 mod journals;
+mod outbox;
 mod publish;
 mod requests;
 mod services;
@@ -30,11 +31,12 @@ use foldhash::fast::FixedState;
 pub use inbox::{Delivery, Event, Gap, Run};
 pub use journals::Followed;
 use journals::Followings;
+pub use outbox::Became;
 pub use publish::Publication;
 use requests::Subscription;
 pub use services::{CallEnd, CallRequest, Incoming, IncomingCall, Selector};
 use values::Values;
-pub use values::{Change, NotWritten, Watched, WriteId, Wrote};
+pub use values::{Change, NotWritten, Note, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
@@ -66,6 +68,8 @@ pub struct NodeConfig {
     /// How much of what is published while offline is kept for when the node has joined, in bytes. With zero such a
     /// publish is refused with [`Code::Offline`].
     pub offline_bytes_max: usize,
+    /// What it appends to journals is kept elsewhere too; see [`NodeState::notes`].
+    pub outbox: bool,
 }
 
 impl NodeConfig {
@@ -79,6 +83,7 @@ impl NodeConfig {
             slow: SlowPolicy::default(),
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             offline_bytes_max: 0,
+            outbox: false,
         }
     }
 }
@@ -154,6 +159,7 @@ pub struct NodeState {
     services: services::Services,
     values: Values,
     followings: Followings,
+    asking: outbox::Asking,
     /// Those of which the hub is to be told what is applied, when something leaves.
     unacknowledged: BTreeSet<RequestId>,
     awaits: awaits::Awaits,
@@ -163,6 +169,9 @@ pub struct NodeState {
     heard: Time,
     /// When it began to offer or follow something: from then on both ends beat more often.
     attentive_since: Time,
+    /// Beats that were sent on this link, and that came; and how many must have come before the hub knows for certain that
+    /// it beats more often.
+    beats: alive::Beats,
     /// How often it beats has changed; from when on, the next tick will say.
     beat_changed: bool,
     beat_at: Option<Time>,
@@ -220,11 +229,13 @@ impl NodeState {
             services: services::Services::default(),
             values: Values::default(),
             followings: Followings::default(),
+            asking: outbox::Asking::default(),
             unacknowledged: BTreeSet::new(),
             awaits: awaits::Awaits::default(),
             welcome: Welcome::default(),
             heard: now,
             attentive_since: now,
+            beats: alive::Beats::default(),
             beat_changed: false,
             beat_at: None,
             numbers: HashMap::default(),
@@ -326,7 +337,12 @@ impl NodeState {
         let mut lanes = Lanes::new(SlowPolicy::Disconnect, usize::MAX);
         if self.is_joined() {
             std::mem::swap(&mut lanes, &mut self.lanes);
-            lanes.bulk.append(|out| Frame::Close { code: Code::Left, text: "" }.encode(out));
+            // What it does not know the hub must not forget: another program of its name may ask.
+            let close = match self.values.writes.is_settled() {
+                true => Frame::Close { code: Code::Left, text: "" },
+                false => Frame::Close { code: Code::LinkLost, text: "the node has left without all its answers" },
+            };
+            lanes.bulk.append(|out| close.encode(out));
         }
         self.end(Refusal::new(Code::Left, "the node has left"));
         self.lanes = lanes;
@@ -372,13 +388,15 @@ impl NodeState {
         self.pause_services();
         self.values.link_lost();
         self.follow_link_lost();
+        self.asking.link_lost();
         self.awaits.link_lost();
         self.why = Some(why);
     }
 
     /// When [`tick`](NodeState::tick) must be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        [self.link_deadline(), self.services.due(), self.awaits.due()].into_iter().flatten().min()
+        let due = [self.link_deadline(), self.services.due(), self.asking.due(), self.awaits.due()];
+        due.into_iter().flatten().min()
     }
 
     fn link_deadline(&self) -> Option<Time> {
@@ -394,6 +412,7 @@ impl NodeState {
     pub fn tick(&mut self, now: Time) {
         self.now = self.now.max(now);
         self.sweep_calls();
+        self.ask_again();
         self.sweep_awaits();
         let Some(due) = self.link_deadline().filter(|due| *due <= self.now) else { return };
         let late = self.now.since(due);
@@ -482,7 +501,10 @@ impl NodeState {
 
     fn handle(&mut self, frame: Frame<'_>) -> Result<(), Refusal> {
         match frame {
-            Frame::Beat { received } => self.received = self.received.max(received),
+            Frame::Beat { received } => {
+                self.beats.heard += 1;
+                self.received = self.received.max(received);
+            }
             Frame::Topic { number, name } => {
                 let name = named(name)?;
                 // Also where it is told as to a subscriber: what this node then publishes on it need not go by name.
@@ -518,6 +540,7 @@ impl NodeState {
             Frame::Entry(entry) => self.entry(&entry)?,
             Frame::Acknowledged(frame) => self.acknowledged(&frame)?,
             Frame::Value(value) => self.value(&value)?,
+            Frame::Settled { id, fate } => self.settled(id, &fate),
             Frame::Snapshot { id, durable, memory, first } => self.snapshot(id, durable, memory, first),
             Frame::Handle(call) => self.handle_call(&call)?,
             Frame::Reply(reply) => self.reply(&reply),
@@ -530,7 +553,11 @@ impl NodeState {
     }
 
     fn answer(&mut self, id: u32, result: Result<u64, Refusal>) {
-        if self.answer_values(id, &result) || self.answer_follow(id, &result) || self.answer_await(id, &result) {
+        if self.status_refused(id, &result)
+            || self.answer_values(id, &result)
+            || self.answer_follow(id, &result)
+            || self.answer_await(id, &result)
+        {
             return;
         }
         if let Some(subscription) = self.subscriptions.get_mut(&id) {

@@ -18,6 +18,7 @@ const EXPIRE: u8 = 2;
 const FORGET: u8 = 3;
 const GRANT: u8 = 5;
 const APPEND: u8 = 6;
+const FENCE: u8 = 9;
 const PRESENCE: u8 = 7;
 
 /// Which change of rights it is, of all that ever were. A hub appends one only when it knows what came of the one before.
@@ -39,6 +40,8 @@ pub(crate) enum Operation<'a> {
         incarnation: Incarnation,
         /// The node's name.
         node: &'a [u8],
+        /// Who it is to the hub: what is asked about it later is told to nobody else.
+        principal: &'a [u8],
         /// That by which it proves to be this incarnation.
         secret: TokenKey,
     },
@@ -88,6 +91,14 @@ pub(crate) enum Operation<'a> {
         /// It was not known to have all its answers.
         unsettled: bool,
     },
+    /// Nobody is this incarnation any more: nothing that it wants is done behind this.
+    Fence {
+        incarnation: Incarnation,
+        /// The node's name.
+        node: &'a [u8],
+        /// Who it was to the hub.
+        principal: &'a [u8],
+    },
     /// A principal gets or loses rights, or proves who it is in another way.
     Grant {
         /// Which change of which hub it is: appended again, it is done once.
@@ -107,10 +118,11 @@ impl<'a> Operation<'a> {
             out.extend_from_slice(&incarnation.counter.to_le_bytes());
         };
         match self {
-            Operation::Begin { incarnation, node, secret } => {
+            Operation::Begin { incarnation, node, principal, secret } => {
                 out.push(BEGIN);
                 put_incarnation(&mut out, incarnation);
                 out.extend_from_slice(&secret.to_bytes());
+                put_short(&mut out, principal);
                 out.extend_from_slice(node);
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
@@ -152,6 +164,12 @@ impl<'a> Operation<'a> {
                 out.push(FORGET);
                 put_incarnation(&mut out, incarnation);
                 out.push(u8::from(*unsettled));
+            }
+            Operation::Fence { incarnation, node, principal } => {
+                out.push(FENCE);
+                put_incarnation(&mut out, incarnation);
+                put_short(&mut out, principal);
+                out.extend_from_slice(node);
             }
             Operation::Grant { by, name, wall_ms, change } => {
                 out.push(GRANT);
@@ -210,6 +228,12 @@ impl<'a> Operation<'a> {
             BEGIN => Operation::Begin {
                 incarnation: incarnation(&mut fields)?,
                 secret: TokenKey::from_bytes(fields.array("a secret of 32 bytes")?),
+                principal: fields.short_bytes("a name")?,
+                node: fields.rest(),
+            },
+            FENCE => Operation::Fence {
+                incarnation: incarnation(&mut fields)?,
+                principal: fields.short_bytes("a name")?,
                 node: fields.rest(),
             },
             EXPIRE => {
@@ -260,10 +284,16 @@ mod tests {
         let items = Items::encoded(&items);
         let by = GrantId { hub: [5; 16], epoch: 3, number: 1 << 40 };
         for operation in [
-            Operation::Begin { incarnation, node: b"press/1", secret: TokenKey::from_bytes([7; 32]) },
+            Operation::Begin {
+                incarnation,
+                node: b"press/1",
+                principal: b"cam",
+                secret: TokenKey::from_bytes([7; 32]),
+            },
             Operation::Write { incarnation, cseq: 8, settled: 5, author: b"ann", wall_ms: 1 << 41, items },
             Operation::Expire { keys: vec![(b"a", 3), (b"b/c", 1 << 40)], wall_ms: 7 },
             Operation::Forget { incarnation, unsettled: true },
+            Operation::Fence { incarnation, node: b"press/1", principal: b"cam" },
             Operation::Presence {
                 wall_ms: 7,
                 journal: b"room",
@@ -308,7 +338,12 @@ mod tests {
         };
         assert_eq!(grant(Change::Revoke), Room::Makes);
         assert_eq!(grant(Change::Create { key: None, rules: Vec::new() }), Room::Takes);
-        let begin = Operation::Begin { incarnation, node: b"press/1", secret: TokenKey::from_bytes([7; 32]) };
+        let begin = Operation::Begin {
+            incarnation,
+            node: b"press/1",
+            principal: b"cam",
+            secret: TokenKey::from_bytes([7; 32]),
+        };
         assert_eq!(Room::of(&begin.encode()), Room::Begins);
         assert_eq!(Room::of(b"something else"), Room::Takes);
     }

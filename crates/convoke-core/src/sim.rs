@@ -9,20 +9,28 @@
 //! The truth is known from the outside: a tap reads the frames that the hub is handed, in that order, and a few lines
 //! (`oracle`) say which subscriptions each event must reach. Nothing of the hub's own tables is trusted.
 //!
+//! Journals have worlds of their own beside the mixed one, in which most of what happens has to do with them: what they promise
+//! goes wrong only where several rare things meet. In some of these an older copy of all that is kept is put back.
+//!
 //! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
 //! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
 //! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
-//! `values` and `watcher` (what a program must be told of them), `calls` (the same of services), `members` (what the hub
+//! `values` and `watcher` (what a program must be told of them), `journals`, `chronicle`, `ledger` and `follower` (the same of
+//! journals), `calls` (the same of services), `members` (what the hub
 //! must think of them), `rights` (who may do some things only), `faults` (what goes wrong), `ending` (what must hold in the
 //! end).
 
 mod calls;
+mod chronicle;
 mod dice;
 mod ending;
 mod faults;
+mod follower;
 mod foundation;
 mod groups;
 mod hub_shell;
+mod journals;
+mod ledger;
 mod members;
 mod node_shell;
 mod oracle;
@@ -75,6 +83,14 @@ pub enum Checker {
     /// No link is told what the rights that it joined with do not allow, nothing that they do not allow has an effect, and no
     /// link outlives a change of its rights.
     Rights,
+    /// What is appended to a journal is there once, at the place that was acknowledged, in the order of each sender and behind
+    /// all that was known before, and never if it was told not to be done; who follows gets every entry once, the same as
+    /// everybody, and all of them, or is told that it had others.
+    Journals,
+    /// What a replica says to be undone and what can be is so, and its state is that of the journal without what is undone.
+    Undo,
+    /// Nobody who speaks the protocol is told, or says, that it is not spoken.
+    Protocol,
     /// Of nodes that are gone the hub holds nothing.
     NothingLeft,
 }
@@ -181,6 +197,24 @@ pub struct Report {
     pub grants: u64,
     /// Whatever programs were refused because they may not.
     pub forbidden: u64,
+    /// Entries of journals that were ordered.
+    pub entries: u64,
+    /// Appends, undos and redos that were acknowledged.
+    pub appended: u64,
+    /// Of these, undos and redos.
+    pub undone: u64,
+    /// Those that were certainly not done.
+    pub appends_refused: u64,
+    /// Entries that followers were told.
+    pub followed: u64,
+    /// Times that a replica was compared with the journal without what is undone.
+    pub replicas: u64,
+    /// Entries that say that a node is a member, or is one no more.
+    pub presence: u64,
+    /// Times that an older copy of everything was put back.
+    pub restores: u64,
+    /// Followers that were told that they had other entries.
+    pub diverged: u64,
 }
 
 /// One simulated world.
@@ -192,6 +226,9 @@ pub struct Sim {
 impl Sim {
     /// Seeds with this bit are worlds in which some programs may do some things only, and what they may changes.
     pub const RIGHTS: u64 = rights::SEEDS;
+
+    /// Seeds with this bit, and not that of rights, are worlds in which most of what happens has to do with journals.
+    pub const JOURNALS: u64 = journals::SEEDS;
 
     /// A world that this number decides.
     pub fn new(seed: u64) -> Sim {

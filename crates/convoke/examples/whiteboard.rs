@@ -4,8 +4,9 @@
 //! address of one that runs, such as `127.0.0.1:7117`, each node can be in a program of its own, and nothing else changes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use convoke::{Entry, Error, Hub, HubOptions, Node, Scope, State};
+use convoke::{Entry, Error, Hub, HubOptions, Node, Scope, State, Who};
 use serde::{Deserialize, Serialize};
 
 /// What everybody has: the strokes, by their numbers. It changes in `apply` and nowhere else, so it is the same everywhere.
@@ -71,9 +72,11 @@ async fn main() -> Result<(), Error> {
     let (red, blue) = (red?.seq, blue?.seq);
     println!("ann has drawn stroke {red}, and bob stroke {blue}");
 
-    // They may see it at different times, but never differently.
-    hers.changed(1).await.expect("it goes on");
-    his.changed(1).await.expect("it goes on");
+    // They may see it at different times, but never differently. Who must know asks.
+    let everybody = async |seq| hers.applied_by(seq, Who::All, Duration::from_secs(10)).await;
+    let by = everybody(red.max(blue)).await?;
+    println!("{by}");
+    assert!(by.reached);
     assert_eq!(hers.read(Clone::clone), his.read(Clone::clone));
     assert_eq!(hers.read(|board| board.strokes.len()), 2);
 
@@ -84,12 +87,12 @@ async fn main() -> Result<(), Error> {
     let (hers_done, his_done) = (hers_done?, his_done?);
     assert_eq!((hers_done.output, his_done.output), (Ok(red), Ok(red)));
     let later = if hers_done.seq > his_done.seq { "green" } else { "black" };
-    hers.changed(hers_done.seq.max(his_done.seq) - 1).await.expect("it goes on");
+    everybody(hers_done.seq.max(his_done.seq)).await?;
     assert_eq!(hers.read(|board| board.strokes[&red].colour.clone()), later);
     hers.undo().await?;
     assert_eq!(hers.read(|board| board.strokes[&red].colour.clone()), "black", "as if she had never coloured it");
     let undone = his.undo().await?;
-    hers.changed(undone - 1).await.expect("it goes on");
+    everybody(undone).await?;
     assert_eq!(hers.read(|board| board.strokes[&red].colour.clone()), "red");
     println!("both have coloured stroke {red}, and taken that back: it is red again");
 
@@ -108,16 +111,19 @@ async fn main() -> Result<(), Error> {
     let redone = hers.redo().await?;
 
     // Anybody can take back what anybody has done, if asked to.
-    his.changed(redone - 1).await.expect("it goes on");
+    everybody(redone).await?;
     his.execute(&Edit::Clear).await?;
     let answer = his.execute(&recolour("white")).await?;
     assert_eq!(answer.output, Err(Gone), "what cannot be done any more is answered, and changes nothing");
-    hers.changed(answer.seq - 1).await.expect("it goes on");
+    everybody(answer.seq).await?;
     for _ in 0..2 {
         hers.undo_with(Scope::Everyone).await?;
     }
     assert_eq!(hers.read(|board| board.strokes.len()), 4, "as if bob had never cleared the board");
     println!("bob has cleared the board, and ann has taken that back: there are 4 strokes");
+
+    // What it was before is not lost.
+    assert_eq!(hers.at(answer.seq).await?.strokes.len(), 0, "then bob had cleared it");
 
     // Who comes late has the same board.
     let cai = Node::connect("mem://whiteboard", "cai").await?;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use convoke_core::{Code, NameError, Payload, PayloadError, Refusal, RuleError};
+use convoke_core::{Code, NameError, OpId, Payload, PayloadError, Refusal, RuleError};
 
 /// Why something did not work: one sentence that says what was tried, on which name, why not, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +31,10 @@ pub enum Error {
     /// Too much waits already, or who could do it has too much to do; try again later.
     #[error("{0}")]
     Backpressure(Refusal),
-    /// It may have happened: it took too long, or the link or the provider was lost before the answer came.
+    /// It may have happened: it took too long, or the link or the provider was lost before the answer came. With a write or
+    /// an append which it was: see [`op`](Error::op).
     #[error("{0}")]
-    Unanswered(Refusal),
+    Unanswered(Refusal, Option<Box<OpId>>),
     /// The provider's program has handled the call and answers with an error of its own.
     #[error("{0}")]
     Failed(Failure),
@@ -112,8 +113,17 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Error::Failed(_) => Outcome::Done,
-            Error::Unanswered(_) => Outcome::Indeterminate,
+            Error::Unanswered(..) => Outcome::Indeterminate,
             _ => Outcome::NotDone,
+        }
+    }
+
+    /// Which write or append may have happened: [`Node::status`](crate::Node::status) tells what became of it, also in
+    /// another process of the same name. `None` for everything else, and for what was never sent.
+    pub fn op(&self) -> Option<OpId> {
+        match self {
+            Error::Unanswered(_, op) => op.as_deref().copied(),
+            _ => None,
         }
     }
 
@@ -128,7 +138,7 @@ impl Error {
             | Error::Offline(refusal)
             | Error::Backpressure(refusal)
             | Error::Conflict(refusal)
-            | Error::Unanswered(refusal) => refusal.code,
+            | Error::Unanswered(refusal, _) => refusal.code,
             Error::BadPayload(_) | Error::Configuration(_) | Error::Io { .. } => Code::Unknown,
         }
     }
@@ -143,14 +153,14 @@ impl Error {
     }
 
     /// Something that may have happened, whatever the code.
-    pub(crate) fn uncertain(refusal: Refusal) -> Error {
-        Error::Unanswered(refusal)
+    pub(crate) fn uncertain(refusal: Refusal, op: Option<OpId>) -> Error {
+        Error::Unanswered(refusal, op.map(Box::new))
     }
 
     /// Something that certainly did not happen, whatever the code.
     pub(crate) fn not_done(refusal: Refusal) -> Error {
         match Error::from(refusal) {
-            Error::Unanswered(refusal) => Error::Refused(refusal),
+            Error::Unanswered(refusal, _) => Error::Refused(refusal),
             other => other,
         }
     }
@@ -165,7 +175,7 @@ impl From<Refusal> for Error {
             Code::Backpressure | Code::Busy => Error::Backpressure(refusal),
             Code::Conflict | Code::UndoConflict => Error::Conflict(refusal),
             Code::ProviderLost | Code::LinkLost | Code::TimedOut | Code::Silent | Code::SlowLink => {
-                Error::Unanswered(refusal)
+                Error::Unanswered(refusal, None)
             }
             _ => Error::Refused(refusal),
         }

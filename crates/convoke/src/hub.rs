@@ -156,17 +156,19 @@ impl Hub {
         let join_time = config.join_time;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| Error::io("random bytes for a hub", error.into()))?;
-        let mut state = HubState::new(config, identity, seed, now());
-        // Read once: what is set later changes nothing.
-        state.add_token(token.name().clone(), token.key());
-        state.set_wall(wall_ms(), now());
         raise_open_files();
-
-        let foundation = match &store {
-            Some(store) => Foundation::Store(store.queue()),
-            None => Foundation::Memory(Memory::default()),
+        // A block, so that the state is no part of this future, which waits below.
+        let shared = {
+            let mut state = HubState::new(config, identity, seed, now());
+            // Read once: what is set later changes nothing.
+            state.add_token(token.name().clone(), token.key());
+            state.set_wall(wall_ms(), now());
+            let foundation = match &store {
+                Some(store) => Foundation::Store(store.queue()),
+                None => Foundation::Memory(Memory::default()),
+            };
+            Arc::new(HubShared::new(state, foundation))
         };
-        let shared = Arc::new(HubShared::new(state, foundation));
         if let Some(store) = &store {
             store.start(shared.hearing());
         }

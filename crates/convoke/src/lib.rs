@@ -71,7 +71,7 @@ pub use convoke_core::journal::{
 };
 pub use convoke_core::report::Reason;
 pub use convoke_core::{
-    Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, Pattern,
+    Change, Code, Encoding, Event, Gap, Headers, MasterWish, MemberState, Membership, Name, NameError, OpId, Pattern,
     Payload, PayloadError, Refusal, Rev, Rights, Rule, RuleError, SelectDefault, SlowPolicy, Standing, Verb, Verdict,
 };
 pub use error::{Error, Failure, Outcome};
@@ -80,9 +80,9 @@ pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
     AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, EntriesOptions, Executed, ExecutorId, Executors,
-    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Position, PositionFiles,
-    Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Stopped,
-    SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
+    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd, Position,
+    PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Status,
+    Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]

@@ -8,9 +8,12 @@ mod journals;
 mod link;
 mod load;
 mod members;
+mod options;
+mod outbox;
 mod positions;
 mod replica;
 mod serve;
+mod status;
 mod subscription;
 mod tokens;
 mod tree;
@@ -23,10 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use convoke_core::limits::{FRAGMENT_BYTES_MAX, SUBSCRIPTION_BYTES_MAX};
+use convoke_core::limits::FRAGMENT_BYTES_MAX;
 use convoke_core::{
-    Code, Encoding, Headers, MasterWish, Name, NodeConfig, NodeState, Payload, Publication, Refusal, SlowPolicy,
-    Standing, Time, Transmit,
+    Code, Encoding, Headers, Name, NodeConfig, NodeState, Payload, Publication, Refusal, Standing, Time, Transmit,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
@@ -36,9 +38,12 @@ pub use calls::{CallOptions, Choose, Provider, Selector};
 pub use executors::{Effect, Executors, Progress, Running, Stopped};
 pub use journals::{AppendOptions, Entries, EntriesOptions, UndoOptions};
 pub use members::{Member, Members};
+pub use options::NodeOptions;
+pub use outbox::{Outbox, OutboxEnd};
 pub use positions::{ExecutorId, NotKept, Position, PositionFiles, Positions};
 pub use replica::{Executed, FollowOptions, Follower, Group};
 pub use serve::{Call, Registration, ServeOptions};
+pub use status::Status;
 pub use subscription::{Missed, SubscribeOptions, Subscription};
 pub use tree::tree_of;
 pub use values::{SetOptions, Value};
@@ -47,7 +52,7 @@ pub use watch::{Watch, WatchOptions};
 use crate::address::Address;
 use crate::clock::now;
 use crate::error::Error;
-use crate::tls::{Authority, Certificate, node::NodeTls};
+use crate::tls::node::NodeTls;
 use crate::token::Token;
 use crate::transport::mem::{self, MemLink};
 use link::Link;
@@ -58,73 +63,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// A publish that follows the last write after at least this long is written at once by its caller; one that comes
 /// sooner is left to gather with others: it is one of many, and a write costs more than that.
 const GATHER: Duration = Duration::from_micros(5);
-
-/// Who a node is, and how it behaves.
-#[derive(Clone, Debug)]
-pub struct NodeOptions {
-    /// Its name: how others find it. Slash-separated words.
-    pub name: String,
-    /// Who is answerable for what it does; its name if `None`.
-    pub author: Option<String>,
-    /// The token that it joins with over TCP. If `None`, the one that the hub has announced to this user's programs on
-    /// this machine.
-    pub token: Option<Token>,
-    /// Whose certificates are believed: that of a hub at `tls://…` must be signed by one of these authorities, and be for the
-    /// host in the address. Without, a node joins nobody there: the authorities of the system are not asked.
-    pub authority: Option<Authority>,
-    /// What it shows to a hub at `tls://…` that asks for certificates. Such a hub wants no token, and rights are those of the
-    /// name in the certificate.
-    pub certificate: Option<Certificate>,
-    /// Where a hub of this user on this machine also listens on a Unix socket, take that instead of TCP: it is faster.
-    pub prefer_unix: bool,
-    /// Take the name over from a live node of the same principal, instead of being refused.
-    pub takeover: bool,
-    /// What the hub shall do when this node reads too slowly.
-    pub slow: SlowPolicy,
-    /// How much of what is published while offline is kept until there is a link, in bytes; with zero such a publish is
-    /// [`Error::Offline`].
-    pub offline_bytes_max: usize,
-    /// What may wait for one subscription that the program does not read, in bytes; then the oldest go, told as
-    /// [`Missed::Lagged`].
-    pub subscription_bytes_max: usize,
-    /// How long [`Node::connect_with`] waits until it has joined.
-    pub timeout: Duration,
-    /// Whether it can be master of all nodes of the hub; see [`Member::master`](crate::Member::master).
-    pub master: MasterWish,
-    /// The program and its version, as others see it; the name of the executable if `None`.
-    pub program: Option<String>,
-    /// Tell others how busy this process and its host are, so that calls can go to who has the least to do. It costs a
-    /// look at a few small files of the system every 10 s while the node offers a service, else once.
-    pub share_load: bool,
-}
-
-impl NodeOptions {
-    /// The usual node of this name.
-    pub fn new(name: impl Into<String>) -> NodeOptions {
-        NodeOptions { name: name.into(), ..NodeOptions::default() }
-    }
-}
-
-impl Default for NodeOptions {
-    fn default() -> NodeOptions {
-        NodeOptions {
-            name: String::new(),
-            author: None,
-            token: None,
-            authority: None,
-            certificate: None,
-            prefer_unix: false,
-            takeover: false,
-            slow: SlowPolicy::default(),
-            offline_bytes_max: 0,
-            subscription_bytes_max: SUBSCRIPTION_BYTES_MAX,
-            timeout: CONNECT_TIME,
-            master: MasterWish::default(),
-            program: None,
-            share_load: true,
-        }
-    }
-}
 
 /// A program that has joined a hub, or will as soon as there is one. Cloning gives another handle to the same node; it
 /// leaves when the last handle and the last [`Subscription`], [`Watch`] and [`Registration`] are dropped.
@@ -191,6 +129,9 @@ struct Inner {
     providers: serve::Providers,
     joined: bool,
     telling: load::Telling,
+    posting: Option<outbox::Posting>,
+    /// True when the outbox that this node had is closed.
+    closing_outbox: Option<watched::Receiver<bool>>,
     /// When the link task looks at the state again, unless it is woken.
     looks_at: Option<Time>,
 }
@@ -245,7 +186,9 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::Configuration`] for what is no address, and for one over TLS without [`NodeOptions::authority`];
-    /// [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes.
+    /// [`Error::BadName`]; [`Error::Io`] without a runtime or random bytes. With an outbox also [`Error::InUse`] if another
+    /// program has it, [`Error::Configuration`] if it is that of another node, and [`Error::Refused`]
+    /// ([`Code::StorageFailed`]) if it is broken: nothing of it is sent or changed then.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
         let tls = NodeTls::of(&address, options.authority, options.certificate)?;
@@ -253,6 +196,7 @@ impl Node {
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
         config.slow = options.slow;
+        config.outbox = options.outbox.is_some();
         config.offline_bytes_max = options.offline_bytes_max;
         config.subscription_bytes_max = options.subscription_bytes_max;
         let runtime = tokio::runtime::Handle::try_current()
@@ -262,6 +206,8 @@ impl Node {
         let telling = load::Telling::new(options.share_load, options.program, options.master);
         let mut state = NodeState::new(config, seed, now());
         state.set_info(telling.info.clone());
+        let posting = options.outbox.map(|folder| outbox::Posting::open(&folder, &mut state)).transpose()?;
+        let (posting, thread) = posting.unzip();
         let shared = Arc::new(NodeShared {
             inner: Mutex::new(Inner {
                 state,
@@ -278,6 +224,8 @@ impl Node {
                 providers: serve::Providers::default(),
                 joined: false,
                 telling,
+                posting,
+                closing_outbox: None,
                 looks_at: None,
             }),
             runtime: runtime.clone(),
@@ -291,6 +239,9 @@ impl Node {
             lost: watched::Sender::new(0),
             ended: watched::Sender::new(false),
         });
+        if let Some(thread) = thread {
+            thread.begin(Arc::downgrade(&shared))?;
+        }
         runtime.spawn(link::keep(shared.clone()));
         Ok(Node { handle: Arc::new(Handle { shared }) })
     }
@@ -459,10 +410,14 @@ impl Node {
     /// that took longer may have lost what was not confirmed, which [`watch_lost`](Node::watch_lost) counts. Handles that
     /// are left can no longer do anything.
     pub async fn leave(self) {
-        let mut ended = self.handle.shared.ended.subscribe();
-        self.handle.shared.leave();
+        let shared = &self.handle.shared;
+        let mut ended = shared.ended.subscribe();
+        // A disk that is very slow is not waited for: the hub then keeps what it need not.
+        let _ = tokio::time::timeout(link::LEAVE_TIME, shared.outbox_settled()).await;
+        shared.leave();
         // An error would mean that the task is gone, which is what is waited for.
         let _ = ended.wait_for(|ended| *ended).await;
+        shared.outbox_closed().await;
     }
 }
 
@@ -585,6 +540,7 @@ impl NodeShared {
         let mut inner = self.lock();
         inner.state.leave(now());
         inner.settle(self);
+        inner.close_outbox();
         self.wake.notify_one();
     }
 
@@ -663,7 +619,10 @@ impl Inner {
                 let _ = sender.send(answer);
             }
         }
-        self.values.settle(&mut self.state);
+        self.values.settle(&mut self.state, self.posting.as_mut());
+        if let Some(posting) = &self.posting {
+            posting.note(&mut self.state);
+        }
         self.calls.settle(&mut self.state);
         self.awaits.settle(&mut self.state);
         self.providers.settle(&mut self.state);

@@ -5,22 +5,28 @@ use rustix::process::Signal;
 use crate::story::Story;
 use crate::terminal::Terminal;
 
+/// What was said, without who came and went.
+fn said(printed: &str) -> String {
+    let lines = printed.split_inclusive('\n');
+    lines.filter(|line| !(line.starts_with("* ") && line.ends_with(" joins\n") | line.ends_with(" leaves\n"))).collect()
+}
+
 #[test]
 fn all_see_the_same_lines_in_the_same_order() {
     let story = Story::with_hub();
-    let mut people: Vec<_> = ["ann", "bob", "cai"].map(|name| story.chat(name, [])).into();
+    let people: Vec<_> = ["ann", "bob", "cai"].map(|name| story.chat(name, [])).into();
     for round in 0..20 {
-        for (person, name) in people.iter_mut().zip(["ann", "bob", "cai"]) {
+        for (person, name) in people.iter().zip(["ann", "bob", "cai"]) {
             person.types(&format!("{name} counts: {round}"));
         }
     }
-    for person in &mut people {
+    for person in &people {
         for name in ["ann", "bob", "cai"] {
             person.prints(&format!("{name} counts: 19"));
         }
     }
-    let printed: Vec<String> = people.into_iter().map(|person| person.ended()).map(|ended| ended.stdout()).collect();
-    assert_eq!(printed[0].lines().filter(|line| line.contains(" counts: ")).count(), 60);
+    let printed: Vec<String> = people.into_iter().map(|person| said(&person.ended().stdout())).collect();
+    assert_eq!(printed[0].lines().count(), 60);
     assert_eq!((&printed[1], &printed[2]), (&printed[0], &printed[0]));
     for name in ["ann", "bob", "cai"] {
         let said = printed[0].lines().filter_map(|line| line.strip_prefix(&format!("{name}: {name} counts: ")));
@@ -31,35 +37,35 @@ fn all_see_the_same_lines_in_the_same_order() {
 #[test]
 fn what_one_has_said_can_be_taken_back_and_said_again() {
     let story = Story::with_hub();
-    let (mut ann, mut bob) = (story.chat("ann", []), story.chat("bob", []));
+    let (ann, bob) = (story.chat("ann", []), story.chat("bob", []));
     ann.types("hello").prints("ann: hello");
     bob.types("good morning").prints("bob: good morning");
     ann.types("/undo").types("/undo").types("/redo").types("/me waves").types("/undo").types("/undo");
     ann.says("there is nothing left of your own to take")
         .prints("* ann takes back: waves")
         .prints("* ann takes back: hello");
-    let said = "ann: hello\nbob: good morning\n* ann takes back: hello\n* ann says again: hello\n* ann waves\n\
+    let all = "ann: hello\nbob: good morning\n* ann takes back: hello\n* ann says again: hello\n* ann waves\n\
                 * ann takes back: waves\n* ann takes back: hello\n";
     bob.prints("* ann takes back: waves").prints("* ann takes back: hello");
-    let ended = ann.ended();
-    ended.is(0, said, "convoke: undo in `chat/lobby`: there is nothing left of your own to take\n");
-    bob.ended().is(0, said, "");
+    let (ann, bob) = (ann.ended(), bob.ended());
+    assert_eq!(ann.stderr(), "convoke: undo in `chat/lobby`: there is nothing left of your own to take\n");
+    assert_eq!((said(&ann.stdout()).as_str(), said(&bob.stdout()).as_str(), bob.stderr()), (all, all, String::new()));
     story.run(["chat", "--name", "cai"]).is(0, "bob: good morning\n", "");
 }
 
 #[test]
 fn another_program_may_take_anything_back_and_say_anything() {
     let story = Story::with_hub();
-    let mut ann = story.chat("ann", []);
+    let ann = story.chat("ann", []);
     ann.types("hello").prints("ann: hello");
-    story.run(["journal", "undo", "chat/lobby", "--scope", "everyone", "--author", "bob"]).is(0, "2\n", "");
-    story.run(["journal", "redo", "chat/lobby", "--author", "bob"]).is(0, "3\n", "");
-    story.run(["journal", "append", "chat/lobby", "the press is open", "--author", "press-1"]).is(0, "4\n", "");
+    story.run(["journal", "undo", "chat/lobby", "--scope", "everyone", "--author", "bob"]).is(0, "3\n", "");
+    story.run(["journal", "redo", "chat/lobby", "--author", "bob"]).is(0, "4\n", "");
+    story.run(["journal", "append", "chat/lobby", "the press is open", "--author", "press-1"]).is(0, "5\n", "");
     // What is no line is not shown, and hinders nobody.
-    story.run(["journal", "append", "chat/lobby", "{\"force\": 12}"]).is(0, "5\n", "");
+    story.run(["journal", "append", "chat/lobby", "{\"force\": 12}"]).is(0, "6\n", "");
     story
         .run(["journal", "append", "chat/lobby", "{\"says\": \"a\\nb\\u001b[2J\"}", "--author", "eve"])
-        .is(0, "6\n", "");
+        .is(0, "7\n", "");
     ann.prints("eve: ");
     ann.ended().is(
         0,
@@ -86,19 +92,48 @@ fn who_comes_late_sees_what_was_said() {
 #[test]
 fn a_room_is_left_for_another() {
     let story = Story::with_hub();
-    let (mut ann, mut bob) = (story.chat("ann", []), story.chat("bob", ["--room", "kitchen"]));
+    let (ann, bob) = (story.chat("ann", []), story.chat("bob", ["--room", "kitchen"]));
     bob.types("soup").prints("bob: soup");
     ann.types("hungry").types("/join kitchen").types("is there any left?");
     bob.prints("ann: is there any left?");
     bob.types("/join kitchen").types("/join lobby").prints("ann: hungry");
-    ann.ended().is(0, "ann: hungry\nbob: soup\nann: is there any left?\n", "convoke: you are in kitchen now\n");
-    bob.ended().is(0, "bob: soup\nann: is there any left?\nann: hungry\n", "convoke: you are in lobby now\n");
+    let (ann, bob) = (ann.ended(), bob.ended());
+    assert_eq!(said(&ann.stdout()), "ann: hungry\nbob: soup\nann: is there any left?\n");
+    assert_eq!(said(&bob.stdout()), "bob: soup\nann: is there any left?\nann: hungry\n");
+    let notes = (ann.stderr(), bob.stderr());
+    assert_eq!(notes, ("convoke: you are in kitchen now\n".to_owned(), "convoke: you are in lobby now\n".to_owned()));
+}
+
+#[test]
+fn who_comes_and_goes_is_told_in_order_with_the_lines() {
+    let story = Story::with_hub();
+    let ann = story.chat("ann", []);
+    let bob = story.chat("bob", []);
+    ann.prints("* bob joins").types("hello").prints("ann: hello").types("/who").prints("here: ann, bob");
+    bob.prints("ann: hello").types("bye").prints("bob: bye");
+    assert_eq!(bob.ended().stdout(), "ann: hello\nbob: bye\n", "what was before, and oneself, is no news");
+    ann.prints("* bob leaves");
+    let cai = story.chat("cai", ["--room", "kitchen"]);
+    ann.types("/rooms").prints("rooms: kitchen, lobby").types("/who").prints("here: ann\n");
+    ann.types("/join kitchen").says("you are in kitchen now").types("/who").prints("here: ann, cai");
+    cai.prints("* ann joins");
+    let printed = ann.ended().stdout();
+    assert_eq!(
+        printed,
+        "* bob joins\nann: hello\nhere: ann, bob\nbob: bye\n* bob leaves\nrooms: kitchen, lobby\nhere: ann\n\
+         here: ann, cai\n"
+    );
+    cai.prints("* ann leaves");
+    let shown = story.run(["journal", "show", "chat/lobby"]).stdout();
+    let expected =
+        "1 ann joins\n2 bob joins\n3 ann {\"says\":\"hello\"}\n4 bob {\"says\":\"bye\"}\n5 bob leaves\n6 ann leaves\n";
+    assert_eq!(shown, expected);
 }
 
 #[test]
 fn they_go_on_when_the_hub_is_started_again() {
     let mut story = Story::with_hub();
-    let (mut ann, mut bob) = (story.chat("ann", []), story.chat("bob", []));
+    let (ann, bob) = (story.chat("ann", []), story.chat("bob", []));
     ann.types("before").prints("ann: before");
     bob.prints("ann: before");
     let address = story.address().to_owned();
@@ -112,8 +147,9 @@ fn they_go_on_when_the_hub_is_started_again() {
     bob.says("convoke: back").prints("bob: me too").prints("* ann waits");
     let (ann, bob) = (ann.ended(), bob.ended());
     assert_eq!((ann.code(), ann.stderr()), (0, "convoke: connection lost, trying again\nconvoke: back\n".to_owned()));
-    assert_eq!(ann.stdout(), bob.stdout());
-    let own: Vec<&str> = bob.stdout().leak().lines().filter(|line| line.contains("ann")).collect();
+    assert_eq!(said(&ann.stdout()), said(&bob.stdout()));
+    let said = said(&bob.stdout());
+    let own: Vec<&str> = said.lines().filter(|line| line.contains("ann")).collect();
     assert_eq!(own, ["ann: before", "ann: meanwhile", "* ann takes back: meanwhile", "* ann waits"]);
 }
 
@@ -127,12 +163,13 @@ fn programs_read_it_as_json() {
     assert_eq!(
         entries,
         [
-            r#"{"room":"lobby","seq":1,"author":"ann","kind":"says","text":"hello"}"#,
-            r#"{"room":"lobby","seq":2,"author":"ann","kind":"does","text":"waves"}"#,
-            r#"{"room":"lobby","seq":3,"author":"ann","kind":"undo","text":"waves"}"#,
+            r#"{"room":"lobby","seq":2,"author":"ann","kind":"says","text":"hello"}"#,
+            r#"{"room":"lobby","seq":3,"author":"ann","kind":"does","text":"waves"}"#,
+            r#"{"room":"lobby","seq":4,"author":"ann","kind":"undo","text":"waves"}"#,
         ]
     );
     assert!(stdout.contains("{\"rooms\":[\"lobby\"]}\n"), "{stdout}");
+    assert!(stdout.contains("{\"here\":[\"ann\"]}\n"), "{stdout}");
 }
 
 #[test]
@@ -166,7 +203,7 @@ fn what_cannot_be_done_is_told() {
 #[test]
 fn what_is_still_unsaid_when_stdin_ends_is_waited_for_and_told() {
     let mut story = Story::with_hub();
-    let mut ann = story.chat("ann", ["--timeout", "1s"]);
+    let ann = story.chat("ann", ["--timeout", "1s"]);
     story.kill_hub();
     ann.says("connection lost");
     ann.types("hello?");
@@ -204,7 +241,7 @@ fn who_may_only_listen_is_told_so() {
 #[test]
 fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
     let mut story = Story::with_hub();
-    let mut bob = story.chat("bob", []);
+    let bob = story.chat("bob", []);
     let mut terminal = Terminal::new();
     let mut ann = story.convoke(["chat", "--name", "ann"]);
     terminal.resize(80, 24);

@@ -250,8 +250,8 @@ impl Running {
     }
 
     /// Types a line.
-    pub(crate) fn types(&mut self, line: &str) -> &mut Running {
-        let stdin = self.child.stdin.as_mut().expect("it is typed into");
+    pub(crate) fn types(&self, line: &str) -> &Running {
+        let mut stdin = self.child.stdin.as_ref().expect("it is typed into");
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
         self
     }

@@ -89,6 +89,10 @@ kinds! {
     Snapshot = 0x24, "Snapshot";
     /// Node to hub: the program has taken so much of what a watch got.
     Taken = 0x25, "Taken";
+    /// Node to hub: what became of a write or an append of a former incarnation of this node?
+    Status = 0x26, "Status";
+    /// Hub to node: what became of it.
+    Settled = 0x27, "Settled";
     /// Node to hub: it handles calls of this service.
     Serve = 0x30, "Serve";
     /// Node to hub: a call.

@@ -11,7 +11,7 @@ use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
-use crate::kept::{self, Applied, Outcome};
+use crate::kept::{self, Applied, Granted, Outcome, Window};
 use crate::limits::{APPEND_RETRY_TIME, APPENDING_BYTES_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
@@ -183,6 +183,11 @@ impl Conversation {
         Some(operation)
     }
 
+    /// Whether nothing of this incarnation is on its way.
+    pub(super) fn is_idle(&self, incarnation: Incarnation) -> bool {
+        !self.busy.contains_key(&incarnation)
+    }
+
     /// What of this incarnation is on its way.
     pub(super) fn on_the_way(&self, incarnation: Incarnation) -> OnTheWay {
         self.busy.get(&incarnation).copied().unwrap_or_default()
@@ -204,9 +209,11 @@ fn of(operation: &Operation<'_>) -> Option<Incarnation> {
         Operation::Begin { incarnation, .. }
         | Operation::Write { incarnation, .. }
         | Operation::Append { incarnation, .. } => Some(*incarnation),
-        Operation::Presence { .. } | Operation::Expire { .. } | Operation::Forget { .. } | Operation::Grant { .. } => {
-            None
-        }
+        Operation::Presence { .. }
+        | Operation::Expire { .. }
+        | Operation::Forget { .. }
+        | Operation::Fence { .. }
+        | Operation::Grant { .. } => None,
     }
 }
 
@@ -253,19 +260,25 @@ impl HubState {
                     self.conversation.end_grant(ticket)
                 });
                 self.apply(pos, &operation, asked);
+                self.fence_ended(ticket, None);
             }
             Told::NotDone { ticket, why } => {
-                if let Some((link, number)) = self.conversation.end_grant(ticket) {
-                    self.refuse(link, number, &why);
-                }
+                self.fence_ended(Some(ticket), Some(&why));
+                let asked = self.conversation.end_grant(ticket);
                 if let Some(operation) = self.conversation.answered(ticket) {
-                    self.not_done(&operation, why);
+                    if planted(Bug::EntryOfFailedCommit)
+                        && let Ok(Operation::Append { .. }) = Operation::decode(&operation)
+                        && let Ok(applied) = self.kept.apply(self.kept.pos(), &operation)
+                    {
+                        self.applied(Applied { answer: None, ..applied }, 0);
+                    }
+                    self.not_done(&operation, why, asked);
                 }
             }
             Told::Uncertain { ticket } if planted(Bug::UncertainIsNotDone) => {
-                self.conversation.end_grant(ticket);
+                let asked = self.conversation.end_grant(ticket);
                 if let Some(operation) = self.conversation.answered(ticket) {
-                    self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"));
+                    self.not_done(&operation, Refusal::new(Code::StorageFull, "nobody knows"), asked);
                 }
             }
             Told::Uncertain { ticket } => {
@@ -337,13 +350,17 @@ impl HubState {
         let known: Vec<_> = self
             .kept
             .windows()
-            .map(|(incarnation, window)| (incarnation, window.node.clone(), window.secret.clone()))
+            .map(|(incarnation, window)| {
+                let Window { node, principal, secret, fenced, .. } = window;
+                (incarnation, node.clone().zip(principal.clone()), secret.clone(), *fenced)
+            })
             .collect();
-        for (incarnation, node, secret) in known {
-            if let (Some(node), Some(secret)) = (node, secret) {
+        for (incarnation, names, secret, fenced) in known {
+            if let (Some((node, principal)), Some(secret)) = (names, secret) {
                 // Which calls it had made is not kept: of any that it asks for again nothing is certain.
                 let former = Some(incarnation);
-                let session = Session { node, secret, received: 0, calls: 0, former, at: Err(self.now) };
+                let at = Err(self.now);
+                let session = Session { node, principal, fenced, secret, received: 0, calls: 0, former, at };
                 self.sessions.joined(incarnation, session);
                 self.forget_sessions_of(incarnation);
             } else if !self.config.shared_foundation {
@@ -413,11 +430,19 @@ impl HubState {
         }
     }
 
-    /// The foundation did not take an operation.
-    fn not_done(&mut self, operation: &[u8], why: Refusal) {
+    /// The foundation did not take an operation. Of one that was uncertain before it may have kept the first: then it is
+    /// done, whatever is said of the second.
+    fn not_done(&mut self, operation: &[u8], why: Refusal, asked: Option<(LinkId, u32)>) {
         match Operation::decode(operation) {
             Ok(Operation::Write { incarnation, cseq, .. } | Operation::Append { incarnation, cseq, .. }) => {
-                let outcome = Outcome::Refused { code: why.code, text: why.text.into_owned() };
+                let window = self.kept.window(incarnation).filter(|_| !planted(Bug::KeptIsNotDone));
+                if window.is_some_and(|window| cseq <= window.settled) {
+                    return;
+                }
+                let outcome = window.and_then(|window| window.results.get(&cseq)).cloned().unwrap_or_else(|| {
+                    self.refused_for_good(incarnation, cseq, &why);
+                    Outcome::Refused { code: why.code, text: why.text.into_owned() }
+                });
                 self.answer_write(incarnation, cseq, &outcome, 0);
             }
             Ok(Operation::Expire { keys, .. }) => {
@@ -443,8 +468,26 @@ impl HubState {
                 }
             }
             Ok(Operation::Forget { incarnation, unsettled }) => self.forget_later(incarnation, unsettled),
+            Ok(Operation::Grant { by, name, .. }) => {
+                let done = self.kept.granted_before(by).unwrap_or(Err(why));
+                if let Ok(principal) = Name::from_bytes(name) {
+                    self.granted(Granted { principal, done, again: true }, asked);
+                }
+            }
             Ok(Operation::Presence { journal, node, .. }) => self.not_announced(journal, node),
-            Ok(Operation::Grant { .. }) | Err(_) => {}
+            // Who waits for it is told.
+            Ok(Operation::Fence { .. }) | Err(_) => {}
+        }
+    }
+
+    /// A node is told that a write is certainly not done. If it came on an earlier link, it comes once more on this one.
+    fn refused_for_good(&mut self, incarnation: Incarnation, cseq: u64, why: &Refusal) {
+        if let Some(link) = self.live_link(incarnation)
+            && let Some(joined) = self.links.joined(link)
+            && cseq > joined.cseq
+            && !planted(Bug::RefusedComesAgain)
+        {
+            joined.refused.insert(cseq, why.clone());
         }
     }
 
@@ -530,7 +573,8 @@ mod tests {
         assert!(matches!(hub.asks()[..], [Ask::Snapshot]));
         hub.told(Told::Ready, Time::START);
         let incarnation = Incarnation { epoch: 1, counter: 1 };
-        let begin = Operation::Begin { incarnation, node: b"press", secret: TokenKey::from_bytes([7; 32]) };
+        let begin =
+            Operation::Begin { incarnation, node: b"press", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
         hub.conversation.append(&begin);
         hub.conversation.read(Reads::Watch(0), 2, Bytes::new(), 100);
         hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);

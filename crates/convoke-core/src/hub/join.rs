@@ -185,8 +185,9 @@ impl HubState {
 
         let session = candidate.resume.and_then(|incarnation| {
             let session = self.sessions.get(incarnation)?;
-            let proved =
-                session.node == candidate.name && same(&resume, &session.secret.resumed(&candidate.transcript));
+            let proved = !session.fenced
+                && session.node == candidate.name
+                && same(&resume, &session.secret.resumed(&candidate.transcript));
             let calls = (session.calls, session.former);
             proved.then(|| (incarnation, session.received, session.at, session.secret.clone(), calls))
         });
@@ -246,14 +247,22 @@ impl HubState {
             let incarnation = joined.incarnation;
             self.member_moves(&candidate.name);
             self.close(other, Refusal::new(Code::Fenced, "another program has taken over this node's name"));
-            self.sessions.forget(incarnation);
-            self.forget_kept(incarnation, true);
+            self.fence_kept(incarnation);
         }
         self.publisher_last = publisher;
         let nothing_kept = resumed.is_none() && candidate.resume.is_some_and(|asked| self.never_kept(asked));
         let incarnation = resumed.unwrap_or_else(|| self.sessions.next(self.identity.epoch));
         let (calls, former) = calls;
-        let session = Session { node: candidate.name.clone(), secret, received, calls, former, at: Ok(id) };
+        let session = Session {
+            node: candidate.name.clone(),
+            principal: principal.name.clone(),
+            fenced: false,
+            secret,
+            received,
+            calls,
+            former,
+            at: Ok(id),
+        };
         self.sessions.joined(incarnation, session);
         self.nodes.insert(candidate.name.clone(), id);
         let (now, beats) = (self.now, self.config.membership.beats());
@@ -470,6 +479,8 @@ fn joined(
         searched: now,
         party: NO_PARTY,
         begun: false,
+        cseq: 0,
+        refused: Default::default(),
         watches: Default::default(),
         awaits: 0,
         turns,

@@ -18,6 +18,7 @@ use super::foundation::Reads;
 use super::links::Phase;
 use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
+use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
 use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
 use crate::journal::Strategy;
@@ -35,9 +36,6 @@ use waits::{Returning, Wait};
 
 /// The number of a follower in the hub. Used again, and so never kept beyond the follower.
 pub(super) type FollowKey = u32;
-
-/// What is read at a time for a follower that is far behind, in bytes.
-const READ_BYTES: usize = 256 << 10;
 
 /// All followers of a hub.
 pub(super) struct Followers {
@@ -116,8 +114,10 @@ impl Followers {
 
     /// How those who follow it want a journal to undo that is not there yet.
     fn wanted_strategy(&self, journal: &Name) -> Strategy {
-        let follows = self.by_journal.get(journal).into_iter().flat_map(|audience| &audience.follows);
-        follows.filter_map(|key| self.all[*key].strategy).next().unwrap_or_default()
+        let Some(audience) = self.by_journal.get(journal) else { return Strategy::default() };
+        let follows = audience.follows.iter().filter_map(|key| self.all[*key].strategy);
+        let members = audience.members.values().filter_map(|member| member.strategy);
+        follows.chain(members).next().unwrap_or_default()
     }
 }
 
@@ -145,10 +145,12 @@ impl HubState {
             return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
         }
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
+        let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };
+        let author = author.expect("the node itself is one of them");
         self.check_answers(id, (append.cseq, append.settled), answer_bytes_for(append.journal), false)?;
         self.conversation.check_room()?;
         self.begin_keeping(id, incarnation);
-        self.conversation.append(&Operation::Append {
+        let operation = Operation::Append {
             incarnation,
             cseq: append.cseq,
             settled: append.settled,
@@ -156,7 +158,17 @@ impl HubState {
             wall_ms,
             journal: append.journal,
             appended: append.appended,
-        });
+        };
+        self.conversation.append(&operation);
+        if planted(Bug::AppendAppliedTooEarly)
+            && let Ok(applied) = self.kept.apply(self.kept.pos() + 1, &operation.encode())
+        {
+            self.applied(applied, 0);
+        }
+        if planted(Bug::AppendAcknowledgedTooEarly) {
+            let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+            self.answer_write(incarnation, append.cseq, &Outcome::Done { rev: last + 1, count: 1 }, 0);
+        }
         Ok(())
     }
 
@@ -200,7 +212,7 @@ impl HubState {
             self.check_membership(&journal, node)?;
         }
         let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
-        let checks = follow.after > 0 && follow.hash != [0; 16];
+        let checks = follow.after > 0 && follow.hash != [0; 16] && !planted(Bug::DivergedMissed);
         if checks && follow.after > last {
             return Err(diverged(&journal, follow.after, last));
         }
@@ -232,7 +244,9 @@ impl HubState {
     /// The node has taken so much of what a follower got.
     pub(super) fn followed_taken(&mut self, key: FollowKey, bytes: u32) {
         let follower = &mut self.followers.all[key];
-        follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        if !planted(Bug::CreditForgotten) {
+            follower.credit = follower.credit.saturating_add(i64::from(bytes));
+        }
         self.follower_hungry(key);
     }
 
@@ -269,10 +283,14 @@ impl HubState {
 
     /// A journal has new entries: those who follow are behind.
     pub(super) fn appended(&mut self, journal: JournalId) {
-        let name = self.kept.journals.get(journal).name();
+        let known = self.kept.journals.get(journal);
+        let (name, last) = (known.name(), known.last());
         let audience = self.followers.by_journal.get(name);
         let follows: Vec<FollowKey> = audience.into_iter().flat_map(|audience| &audience.follows).copied().collect();
         for key in follows {
+            if planted(Bug::LivePathBeside) {
+                self.followers.all[key].next = last;
+            }
             self.follower_hungry(key);
         }
     }
@@ -314,12 +332,13 @@ impl HubState {
                 let mut stop = Stop::Waits;
                 if let Some(wanted) = follower.strategy.take().filter(|wanted| *wanted != known.strategy()) {
                     stop = Stop::Strategy(wanted, known.strategy());
-                } else if follower.next >= known.recent_first() {
+                } else if follower.next + u64::from(planted(Bug::MemoryOffByOne)) >= known.recent_first() {
                     stop = follower.tell(known.recent(follower.next), &mut link.lanes.values);
                 } else if follower.reading.is_none() && follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
-                        follower.reading = Some(conversation.read(Reads::Follow(key), ENTRIES, from, READ_BYTES));
+                        follower.reading =
+                            Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
                     } else {
                         stop = Stop::Full;
                     }
@@ -401,7 +420,7 @@ impl Follower {
                 if Told::hash_in(frames) != Some(expected) {
                     return Stop::Diverged;
                 }
-                self.next += 1;
+                self.next += 1 + u64::from(planted(Bug::FollowerResumesLate));
                 continue;
             }
             if !self.has_room(lane) {

@@ -16,6 +16,7 @@ use crate::limits::LINK_BULK_BYTES_MAX;
 use crate::name::Name;
 use crate::outgoing::{Lanes, SlowPolicy};
 use crate::proof::{TokenKey, Transcript};
+use crate::refusal::Refusal;
 use crate::rights::Principal;
 use crate::time::Time;
 
@@ -119,6 +120,10 @@ pub(super) struct Joined {
     pub(super) fresh: bool,
     /// How many nodes its last event went to.
     pub(super) recipients: u64,
+    /// The last write that came on this link.
+    pub(super) cseq: u64,
+    /// Writes that came on an earlier link and were refused on this one, by their numbers: they are on their way once more.
+    pub(super) refused: BTreeMap<u64, Refusal>,
     pub(super) fragments: Fragments,
     /// Long frames that are no events and have begun.
     pub(super) parts: Parts,

@@ -138,6 +138,9 @@ impl HubState {
             Frame::Await(wait) => self.wait_for_members(id, wait),
             Frame::Watch { .. } => self.watch(id, frame),
             Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),
+            Frame::Status { id: number, incarnation, journal, cseq } => {
+                self.status(id, number, (incarnation, journal, cseq));
+            }
             Frame::Serve { id: number, idempotent, service } => self.serve(id, number, idempotent, service),
             Frame::Call(call) => self.call(id, call)?,
             Frame::Reply(reply) => self.reply(id, reply),
@@ -319,6 +322,7 @@ fn word(frame: &Frame<'_>) -> &'static str {
         Frame::Written { .. } => "Written",
         Frame::Value(_) => "Value",
         Frame::Snapshot { .. } => "Snapshot",
+        Frame::Settled { .. } => "Settled",
         Frame::Handle(_) => "Handle",
         Frame::Recall { .. } => "Recall",
         Frame::Entry(_) => "Entry",

@@ -12,6 +12,10 @@ use crate::time::Time;
 /// What is kept of an incarnation.
 pub(super) struct Session {
     pub(super) node: Name,
+    /// Who it is to the hub, on its last link.
+    pub(super) principal: Name,
+    /// Nobody may come back as it.
+    pub(super) fenced: bool,
     /// Proves that who comes back is who left.
     pub(super) secret: TokenKey,
     /// The last event received from it.
@@ -51,6 +55,18 @@ impl Sessions {
 
     pub(super) fn get(&self, incarnation: Incarnation) -> Option<&Session> {
         self.all.get(&incarnation).map(|session| &**session)
+    }
+
+    /// Nobody may come back as this incarnation from now on.
+    pub(super) fn fence(&mut self, incarnation: Incarnation) {
+        if let Some(session) = self.all.get_mut(&incarnation) {
+            session.fenced = true;
+        }
+    }
+
+    /// Whether it was ever given, as far as that can be told in this epoch.
+    pub(super) fn was_given(&self, incarnation: Incarnation, epoch: u64) -> bool {
+        incarnation.epoch < epoch || incarnation.epoch == epoch && incarnation.counter <= self.counter
     }
 
     /// The highest number of its calls.

@@ -1,5 +1,6 @@
 //! Writes of values, on their way to the foundation and back; values that go by themselves; and the hub's own.
 
+use super::sessions::Session;
 use super::{Dropped, HubState, LinkId, Timer};
 use crate::bug::{Bug, planted};
 use crate::frame::{About, Frame, Incarnation, Item, Write};
@@ -32,6 +33,17 @@ impl HubState {
 
     /// Whether this was asked for before; if it is known what came of it, that is told again.
     pub(super) fn came_before(&mut self, incarnation: Incarnation, cseq: u64) -> bool {
+        if let Some(link) = self.live_link(incarnation)
+            && let Some(joined) = self.links.joined(link)
+        {
+            joined.cseq = joined.cseq.max(cseq);
+            if let Some(why) = joined.refused.remove(&cseq) {
+                // It was on its way when its node was told that it certainly is not done.
+                let outcome = Outcome::Refused { code: why.code, text: why.text.into_owned() };
+                self.answer_write(incarnation, cseq, &outcome, 0);
+                return true;
+            }
+        }
         for epoch in [0, self.memory_epoch] {
             let kept = if epoch == 0 { &self.kept } else { &self.memory };
             let Some(window) = kept.window(incarnation) else { continue };
@@ -99,8 +111,9 @@ impl HubState {
             && self.kept.window(incarnation).is_none_or(|window| window.secret.is_none())
             && let Some(session) = self.sessions.get(incarnation)
         {
-            let (node, secret) = (session.node.clone(), session.secret.clone());
-            self.conversation.append(&Operation::Begin { incarnation, node: node.as_str().as_bytes(), secret });
+            let Session { node, principal, secret, .. } = session;
+            let (node, principal, secret) = (node.as_str().as_bytes(), principal.as_str().as_bytes(), secret.clone());
+            self.conversation.append(&Operation::Begin { incarnation, node, principal, secret });
         }
     }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Deed, Entry, Strategy, Touches, UndoList};
+use crate::bug::{Bug, planted};
 use crate::limits::UNDO_UNITS_MAX;
 use crate::payload::{Payload, PayloadError};
 use lagging::Lagging;
@@ -21,6 +22,11 @@ use lagging::Lagging;
 /// A state that commands change. It is the same wherever the same commands were applied in the same order, so
 /// [`apply`](State::apply) must depend on nothing but its arguments: no clock, no chance, no order of a hash map. Debug builds
 /// try that out: they apply commands twice, every one as long as the state is small, and compare the states.
+///
+/// A program that follows holds it three times, whatever its length, since two states lag behind the one at the end for the
+/// sake of undo; with [`Strategy::Compensate`] once. An undo of what was done lately costs a copy of it, beside some hundred
+/// commands: so a state that is large is best made of what is copied quickly, such as maps that share what is the same. What
+/// can be undone is held too: 100,000 commands and groups at most, of 64 MiB together as they are encoded.
 pub trait State: Clone + Default + Serialize + DeserializeOwned {
     /// What changes it. Programs that share a journal must agree on it; what an old program does not know it stops at.
     type Command: Serialize + DeserializeOwned;
@@ -49,8 +55,8 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned {
     /// The command that takes this one back, for [`Strategy::Compensate`]; asked of the state before the command is applied.
     ///
     /// `None` for one that cannot be taken back: it has no inverse, or the state is about to refuse it, so that nothing would
-    /// be there to be undone. A program whose own state says so when it executes a command sends it as one that is never undone:
-    /// undo passes it by. Should the state only say so when the command's turn comes, an undo of it changes nothing,
+    /// be there to be undone. A program whose own state says so when it executes a command sends it as one that is never
+    /// undone: undo passes it by. Should the state only say so when the command's turn comes, an undo of it changes nothing,
     /// in no replica, and is refused to who asked for it.
     fn inverse(&self, _command: &Self::Command, _at: &Entry) -> Option<Self::Command> {
         None
@@ -195,6 +201,13 @@ impl<S: State> Replica<S> {
         Replica { end: End { state, trial: Trial::default() }, seq, undo, known: VecDeque::new(), lagging }
     }
 
+    /// With another distance of the states that lag behind, for journals that are short.
+    #[cfg(feature = "sim")]
+    pub(crate) fn lagging(mut self, near_behind: usize) -> Replica<S> {
+        self.lagging = self.lagging.map(|lagging| lagging.behind(near_behind));
+        self
+    }
+
     /// The state.
     pub fn state(&self) -> &S {
         &self.end.state
@@ -246,6 +259,7 @@ impl<S: State> Replica<S> {
         let applied = match entry.deed {
             Deed::Do { first } => {
                 let payload = command.cloned().unwrap_or_default();
+                let bytes = payload.bytes.len();
                 let command: S::Command = payload.decode().map_err(|why| Stuck::Unknown { seq: entry.seq, why })?;
                 let inverse = match self.lagging.is_none() && first != 0 {
                     true => self.end.inverse(&command, entry)?,
@@ -253,6 +267,7 @@ impl<S: State> Replica<S> {
                 };
                 let output = self.end.apply(&command, entry)?;
                 self.undo.apply(entry.seq, &entry.author, entry.deed);
+                self.undo.grow(first, bytes);
                 if self.known.back().is_some_and(|last| last.first == 0) {
                     // It was there for who asks for the commands of the last entry.
                     self.known.pop_back();
@@ -304,7 +319,9 @@ impl<S: State> Replica<S> {
     fn go_back_to(&mut self, first: u64, done: Option<bool>) -> usize {
         let unit = self.unit(first);
         for known in self.known.range_mut(unit) {
-            known.done = done.unwrap_or(known.done);
+            if known.entry.seq == first || !planted(Bug::GroupUndoneInPart) {
+                known.done = done.unwrap_or(known.done);
+            }
         }
         match &mut self.lagging {
             Some(lagging) => lagging.state_without(first, &self.known, &mut self.end.state),
@@ -332,7 +349,9 @@ impl<S: State> Replica<S> {
                 outputs.push(self.end.apply(command, entry)?);
             }
         } else {
-            for known in self.known.range_mut(unit).rev() {
+            for step in 0..unit.len() {
+                let place = if planted(Bug::InversesInOrder) { unit.start + step } else { unit.end - 1 - step };
+                let known = &mut self.known[place];
                 let inverse = known.inverse.as_ref().expect("all of the unit have one");
                 outputs.push(self.end.apply(inverse, entry)?);
                 known.done = false;

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Deed, Touches};
-use crate::limits::IN_THE_WAY_MAX;
+use crate::bug::{Bug, planted};
+use crate::limits::{IN_THE_WAY_MAX, UNDO_BYTES_MAX};
 use crate::name::Name;
 
 /// Whose commands are undone or done again.
@@ -51,6 +52,9 @@ pub enum UndoRefused {
 /// To know what a unit touches takes as much memory for so many keys as the unit itself.
 const KEYS_PER_UNIT: usize = 4;
 
+/// What a replica holds of somebody who has come or gone behind a unit that can be undone.
+const PRESENCE_BYTES: u64 = 128;
+
 /// An author, by its place in the list of authors.
 type AuthorId = u32;
 
@@ -72,6 +76,8 @@ pub(crate) struct Unit {
     pub(crate) place: u64,
     /// It is undone: by whom, if it can be done again.
     pub(crate) undone: Option<Option<Name>>,
+    /// The length of its commands.
+    pub(crate) bytes: u64,
     /// What it touches, where that counts.
     pub(crate) touches: Option<Touches>,
 }
@@ -81,6 +87,8 @@ struct Known {
     first: u64,
     author: AuthorId,
     standing: Standing,
+    /// The length of its commands.
+    bytes: u64,
 }
 
 /// Where a unit stands in the list of those that touch something.
@@ -101,6 +109,8 @@ enum Touched {
 pub struct UndoList {
     units_max: usize,
     units: VecDeque<Known>,
+    /// The length of all their commands.
+    bytes: u64,
     /// Units that have changed since they were last asked for, if somebody asks.
     changed: Option<Vec<u64>>,
     authors: Vec<Name>,
@@ -126,6 +136,7 @@ impl UndoList {
         UndoList {
             units_max,
             units: VecDeque::new(),
+            bytes: 0,
             changed: None,
             authors: Vec::new(),
             by_name: BTreeMap::new(),
@@ -170,7 +181,7 @@ impl UndoList {
             Standing::Gone(place) => (place, Some(None)),
         };
         let touches = self.touches.get(&first).cloned();
-        Some(Unit { author: name(known.author), place, undone, touches })
+        Some(Unit { author: name(known.author), place, undone, bytes: known.bytes, touches })
     }
 
     /// Takes back what was known of a unit. They come in their order.
@@ -181,7 +192,8 @@ impl UndoList {
             Some(Some(by)) => Standing::Undone(self.author(by), unit.place),
             Some(None) => Standing::Gone(unit.place),
         };
-        self.units.push_back(Known { first, author, standing: Standing::Gone(0) });
+        self.units.push_back(Known { first, author, standing: Standing::Gone(0), bytes: unit.bytes });
+        self.bytes += unit.bytes;
         self.stand(self.units.len() - 1, standing);
         if let Some(touches) = &unit.touches {
             self.touches(first, touches.clone());
@@ -255,7 +267,7 @@ impl UndoList {
         (target, expect_top, top): (Option<u64>, Option<u64>, Option<u64>),
         whose: impl Fn(Standing) -> Option<Option<AuthorId>>,
     ) -> Result<u64, UndoRefused> {
-        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) {
+        if expect_top.is_some_and(|expected| expected != top.unwrap_or(0)) && !planted(Bug::TopNotExpected) {
             return Err(UndoRefused::Conflict { top: top.unwrap_or(0) });
         }
         let Some(target) = target.or(top) else { return Err(UndoRefused::Nothing) };
@@ -264,11 +276,11 @@ impl UndoList {
         }
         let unit = self.units[self.find(target).ok_or(UndoRefused::NoCommand)?];
         let owner = whose(unit.standing).ok_or(UndoRefused::Already)?.unwrap_or(unit.author);
-        if scope == Scope::Mine && self.authors[owner as usize] != *author {
+        if scope == Scope::Mine && self.authors[owner as usize] != *author && !planted(Bug::ScopeIgnored) {
             return Err(UndoRefused::NotYours);
         }
         let places = self.in_the_way(target, unit.author);
-        if places.is_empty() { Ok(target) } else { Err(UndoRefused::InTheWay { places }) }
+        if places.is_empty() || planted(Bug::WayIgnored) { Ok(target) } else { Err(UndoRefused::InTheWay { places }) }
     }
 
     /// The first units behind this one that are done, of other authors, and touch what it touches.
@@ -324,12 +336,15 @@ impl UndoList {
     /// hub gives a place to such an entry.
     pub fn apply(&mut self, seq: u64, author: &Name, deed: Deed) {
         match deed {
-            // Of a group the others say nothing new; and who comes and goes cannot be undone.
+            // Of a group the others say nothing new.
             Deed::Do { first } if first != seq && first != 0 => {}
-            Deed::Join | Deed::Leave => {}
+            // It cannot be undone; but who can undo what stands before it must know it.
+            Deed::Join | Deed::Leave => self.follow_presence(seq),
             Deed::Do { first } => {
                 let author = self.author(author);
-                while let Some((place, first)) = last_of(&self.undone_by, author) {
+                while let Some((place, first)) =
+                    last_of(&self.undone_by, author).filter(|_| !planted(Bug::RedoSurvivesCommand))
+                {
                     self.undone.remove(&place);
                     self.undone_by.remove(&(author, place));
                     if let Some(unit) = self.find(first) {
@@ -341,9 +356,9 @@ impl UndoList {
                     // It can never be undone.
                     return;
                 }
-                self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0) });
+                self.units.push_back(Known { first: seq, author, standing: Standing::Gone(0), bytes: 0 });
                 self.stand(self.units.len() - 1, Standing::Done(seq));
-                if self.units.len() > self.units_max {
+                if self.units.len() > self.units_max && !planted(Bug::HorizonIgnored) {
                     self.forget_first();
                 }
             }
@@ -365,6 +380,31 @@ impl UndoList {
         }
     }
 
+    /// The unit that begins at this place, which is the last, has a command of this length. If all have too much together, the
+    /// oldest can be undone no more. To be said of every command that is applied, by the hub and by replicas alike.
+    pub fn grow(&mut self, first: u64, bytes: usize) {
+        let Some(unit) = self.find(first) else { return };
+        self.units[unit].bytes += bytes as u64;
+        self.bytes += bytes as u64;
+        self.note(first);
+        while self.bytes > UNDO_BYTES_MAX as u64 && self.units.len() > 1 {
+            self.forget_first();
+        }
+    }
+
+    /// Behind the last unit somebody has come or gone, which counts as if it were longer by that. Where that alone is too much,
+    /// nothing can be undone any more.
+    fn follow_presence(&mut self, seq: u64) {
+        let Some(last) = self.units.back_mut() else { return };
+        last.bytes += PRESENCE_BYTES;
+        self.bytes += PRESENCE_BYTES;
+        let first = last.first;
+        self.note(first);
+        while self.bytes > UNDO_BYTES_MAX as u64 {
+            self.forget_before(self.units.get(1).map_or(seq, |unit| unit.first));
+        }
+    }
+
     /// The oldest unit can be undone no more.
     pub(crate) fn forget_first(&mut self) {
         if let Some(next) = self.units.get(1) {
@@ -377,8 +417,11 @@ impl UndoList {
         self.horizon = self.horizon.max(first);
         while self.units.front().is_some_and(|unit| unit.first < self.horizon) {
             self.stand(0, Standing::Gone(0));
-            let gone = self.units.pop_front().and_then(|unit| self.touches.remove(&unit.first));
-            self.keys -= gone.and_then(|touches| touches.hashes().map(<[u64]>::len)).unwrap_or(0);
+            if let Some(unit) = self.units.pop_front() {
+                self.bytes -= unit.bytes;
+                let touches = self.touches.remove(&unit.first);
+                self.keys -= touches.and_then(|touches| touches.hashes().map(<[u64]>::len)).unwrap_or(0);
+            }
         }
     }
 
@@ -404,7 +447,7 @@ impl UndoList {
 
     /// How a unit stands from now on.
     fn stand(&mut self, unit: usize, standing: Standing) {
-        let Known { first, author, standing: before } = self.units[unit];
+        let Known { first, author, standing: before, .. } = self.units[unit];
         self.note(first);
         match before {
             Standing::Done(place) => {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::frame::{FrameError, Incarnation, Items, Reader};
 use crate::name::Name;
 use crate::proof::TokenKey;
-use crate::refusal::Code;
+use crate::refusal::{Code, Refusal};
 
 /// What came of one write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,11 @@ impl Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) node: Option<Name>,
+    /// Who it was to the hub when it first wrote.
+    pub(crate) principal: Option<Name>,
     pub(crate) secret: Option<TokenKey>,
+    /// Nobody is this incarnation any more: what it has not done it never does.
+    pub(crate) fenced: bool,
     /// It has every answer up to this one; what comes again of these is dropped.
     pub(crate) settled: u64,
     /// What it may ask for again.
@@ -89,6 +93,13 @@ impl Windows {
         self.all.entry(incarnation).or_default()
     }
 
+    /// What was kept of an incarnation, but for its answers.
+    pub(super) fn restore(&mut self, incarnation: Incarnation, window: Window) {
+        let known = self.open(incarnation);
+        let (results, bytes) = (std::mem::take(&mut known.results), known.bytes);
+        *known = Window { results, bytes, ..window };
+    }
+
     pub(super) fn remove(&mut self, incarnation: Incarnation) -> Option<Window> {
         let window = self.all.remove(&incarnation)?;
         self.bytes -= window.bytes;
@@ -117,20 +128,44 @@ impl Windows {
 }
 
 impl Window {
+    pub(super) fn began(&mut self, node: &[u8], principal: &[u8]) {
+        (self.node, self.principal) = (Name::from_bytes(node).ok(), Name::from_bytes(principal).ok());
+    }
+
+    /// Why what was not decided under this number never will be done.
+    pub(crate) fn never(&self, cseq: u64) -> Option<Refusal> {
+        if self.results.last_key_value().is_some_and(|(last, _)| *last > cseq) {
+            let text = "a later write of the same node was done before it; write it again if it is still wanted";
+            return Some(Refusal::new(Code::Backpressure, text));
+        }
+        self.fenced
+            .then(|| Refusal::new(Code::Fenced, "the program that wanted it has ended before it came to the hub"))
+    }
+
     pub(super) fn to_row(&self) -> Bytes {
         let mut row = self.settled.to_le_bytes().to_vec();
+        row.push(u8::from(self.fenced) | u8::from(self.secret.is_some()) << 1);
         row.extend_from_slice(&self.secret.as_ref().map_or([0; 32], TokenKey::to_bytes));
-        row.extend_from_slice(self.node.as_ref().map_or("", Name::as_str).as_bytes());
+        for name in [&self.principal, &self.node] {
+            let name = name.as_ref().map_or("", Name::as_str).as_bytes();
+            row.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            row.extend_from_slice(name);
+        }
         row.into()
     }
 
     pub(super) fn from_row(key: &[u8], row: &[u8]) -> Result<(Incarnation, Window), FrameError> {
         let mut fields = Reader::new(row, 0);
         let settled = fields.u64("a cseq")?;
-        let secret = fields.array("a secret of 32 bytes")?;
-        let node = Name::from_bytes(fields.rest()).ok();
-        let secret = node.as_ref().map(|_| TokenKey::from_bytes(secret));
-        Ok((incarnation_from_key(&mut Reader::new(key, 0))?, Window { node, secret, settled, ..Window::default() }))
+        let flags = fields.u8("flags")?;
+        let secret = TokenKey::from_bytes(fields.array("a secret of 32 bytes")?);
+        let secret = (flags & 2 != 0).then_some(secret);
+        let principal = Name::from_bytes(fields.short_bytes("a name")?).ok();
+        let node = Name::from_bytes(fields.short_bytes("a name")?).ok();
+        fields.end()?;
+        let fenced = flags & 1 != 0;
+        let incarnation = incarnation_from_key(&mut Reader::new(key, 0))?;
+        Ok((incarnation, Window { node, principal, secret, fenced, settled, ..Window::default() }))
     }
 }
 

@@ -7,6 +7,15 @@ use crate::frame::{Frame, InfoOwned};
 use crate::hub::beat_of;
 use crate::limits;
 
+/// Beats of one link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beats {
+    pub(super) sent: u64,
+    pub(super) heard: u64,
+    /// Once so many were heard, the hub has answered one that was sent behind what makes the link beat more often.
+    pub(super) known: u64,
+}
+
 impl NodeState {
     /// How often this link says that it is alive; `None` for never.
     pub(super) fn beat(&self, attentive: bool) -> Option<Duration> {
@@ -17,7 +26,9 @@ impl NodeState {
     /// After how long without a byte the hub is gone.
     pub(super) fn hub_silence(&self) -> Option<Duration> {
         let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
-        if self.attentive == 0 {
+        // Until the hub knows of it, it beats as before.
+        let is_known = self.beats.heard >= self.beats.known || usual.is_none();
+        if self.attentive == 0 || !is_known {
             return usual;
         }
         let attentive = self.beat(true).map(|beat| beat * limits::BEATS_DEAD);
@@ -29,6 +40,7 @@ impl NodeState {
     pub(super) fn send_beat(&mut self) {
         self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
         if self.beat_at.is_some() {
+            self.beats.sent += 1;
             Frame::Beat { received: 0 }.encode(&mut self.lanes.control);
         }
     }
@@ -37,6 +49,9 @@ impl NodeState {
     pub(crate) fn attend(&mut self) {
         self.attentive += 1;
         if self.attentive == 1 {
+            // On a slow link what makes the difference waits behind what was handed to the transport before.
+            let waits = self.seq > self.received || self.values.has_writes();
+            self.beats.known = if waits { self.beats.sent + 1 } else { 0 };
             self.change_beat();
         }
     }

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::alive::Beats;
 use super::values::Before;
 use super::{NodeState, Phase, PublishLoss};
 use crate::bug::{Bug, planted};
@@ -123,6 +124,7 @@ impl NodeState {
         let before = Before {
             resumed: welcome.resumed,
             nothing_kept: welcome.nothing_kept,
+            now: (welcome.history, welcome.incarnation),
             same_history: before.is_none_or(|before| (before.0, before.1) == (welcome.hub, welcome.history)),
         };
         self.welcome = welcome;
@@ -130,6 +132,7 @@ impl NodeState {
         self.attempt = 0;
         self.why = None;
         self.attentive_since = self.now;
+        self.beats = Beats::default();
         self.beat_changed = false;
         self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
         self.send_info();
@@ -149,6 +152,7 @@ impl NodeState {
         }
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         self.woken.extend(self.values.joined(&mut self.lanes, payload_bytes_max, before));
+        self.ask_former();
         self.follow_joined();
         self.awaits_joined();
         self.resume_services(gap == Gap::LinkLost, resumed);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{NodeState, Phase, RequestId, named};
+use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, Commands, Follow, FollowAs, Frame, Terms, Told};
 use crate::journal::{Entry, Strategy};
 use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, WATCH_WINDOW_BYTES};
@@ -325,11 +326,16 @@ impl NodeState {
         for following in self.followings.values_mut() {
             following.asked = false;
             following.all = None;
+            if planted(Bug::QueueGoesWithLink) {
+                following.queue.clear();
+                following.queued_bytes = 0;
+            }
         }
     }
 
     pub(super) fn follow_joined(&mut self) {
-        for (id, following) in &mut self.followings {
+        let again = |following: &Following| !(following.begun && planted(Bug::FollowersNotRestored));
+        for (id, following) in self.followings.iter_mut().filter(|(_, following)| again(following)) {
             following.ask(*id, &mut self.lanes);
         }
     }

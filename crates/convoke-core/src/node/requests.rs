@@ -169,5 +169,6 @@ impl NodeState {
     /// Nobody waits for the answer to this request any more.
     pub fn abandon(&mut self, id: RequestId) {
         self.requests.remove(&id);
+        self.asking.forget(id);
     }
 }

@@ -8,7 +8,7 @@ mod writes;
 
 use std::collections::BTreeMap;
 
-use crate::frame::{Appended, Frame, Item, Items, Value, WatchMode};
+use crate::frame::{Appended, Frame, Incarnation, Item, Items, Value, WatchMode};
 use crate::limits;
 use crate::name::{Name, Pattern};
 use crate::outgoing::Lanes;
@@ -21,12 +21,12 @@ use super::{NodeState, Phase, RequestId, named};
 use watch::Watch;
 pub use watch::{Change, Watched};
 use writes::{Fate, Writes};
-pub use writes::{NotWritten, WriteId, Wrote};
+pub use writes::{NotWritten, Note, WriteId, Wrote};
 
 /// All that a node knows of values.
 #[derive(Default)]
 pub(super) struct Values {
-    writes: Writes,
+    pub(super) writes: Writes,
     watches: BTreeMap<RequestId, Watch>,
     /// It has written a value that goes with it. Whether it still has one is not known here, as others can set and delete it.
     ephemeral: bool,
@@ -43,12 +43,13 @@ struct Get {
 impl Values {
     /// Whether a watch or a get has this number.
     pub(super) fn has(&self, id: RequestId) -> bool {
-        self.watches.contains_key(&id) || self.gets.contains_key(&id)
+        self.watches.contains_key(&id) || self.gets.contains_key(&id) || self.writes.has(id)
     }
 
     /// The link is gone. Writes and watches wait for the next one; who asked for what is there now is told that nobody
     /// knows.
     pub(super) fn link_lost(&mut self) {
+        self.writes.forget_asked();
         for watch in self.watches.values_mut() {
             watch.link_lost();
         }
@@ -56,6 +57,11 @@ impl Values {
             let text = format!("get of `{}`: the link to the hub was cut before all had come", get.pattern);
             self.got.push((id, Err(Refusal::new(Code::Offline, text))));
         }
+    }
+
+    /// Whether any write was put on a link and has no answer.
+    pub(super) fn has_writes(&self) -> bool {
+        self.writes.has_sent()
     }
 
     /// No link will come any more. Gives back the watches that had not begun.
@@ -72,12 +78,13 @@ impl Values {
 
     /// A link has come: what waits for one goes on. Gives back the watches that have news.
     pub(super) fn joined(&mut self, lanes: &mut Lanes, payload_bytes_max: usize, before: Before) -> Vec<RequestId> {
-        let Before { resumed, nothing_kept, same_history } = before;
-        self.writes.joined(match (resumed, nothing_kept) {
+        let Before { resumed, nothing_kept, same_history, now } = before;
+        let fate = match (resumed, nothing_kept) {
             (true, _) if same_history => Fate::Again,
             (false, true) if same_history => Fate::Anew,
             (resumed, _) => Fate::Unknown { resumed },
-        });
+        };
+        self.writes.joined(fate, now);
         self.writes.send(lanes, payload_bytes_max);
         let mut woken = Vec::new();
         for (id, watch) in &mut self.watches {
@@ -98,6 +105,8 @@ pub(super) struct Before {
     pub(super) nothing_kept: bool,
     /// It is the hub of before, with all that it had promised to keep.
     pub(super) same_history: bool,
+    /// Its history, and what the node is to it now.
+    pub(super) now: ([u8; 16], Incarnation),
 }
 
 impl NodeState {
@@ -139,7 +148,8 @@ impl NodeState {
         appended.write(&mut bytes);
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         let known = (payload_bytes_max > 0).then_some(payload_bytes_max);
-        let id = self.values.writes.push_append(journal.clone(), bytes, known)?;
+        let durable = self.config.outbox;
+        let id = self.values.writes.push_append(journal.clone(), bytes, known, durable)?;
         if self.is_joined() {
             self.values.writes.send(&mut self.lanes, payload_bytes_max);
         }
@@ -248,7 +258,7 @@ impl NodeState {
     }
 
     pub(super) fn write_refused(&mut self, cseq: u64, why: Refusal) {
-        self.values.writes.answer(cseq, Err(NotWritten { certain: true, why }));
+        self.values.writes.answer(cseq, Err(why));
     }
 
     pub(super) fn value(&mut self, value: &Value<'_>) -> Result<(), Refusal> {

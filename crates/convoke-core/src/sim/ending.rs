@@ -40,6 +40,7 @@ impl World {
         for tag in tags {
             let Some(program) = self.programs.get_mut(&tag) else { continue };
             program.taking = true;
+            program.journals.idle = false;
             if program.hostile {
                 // Who sends nonsense has nothing to say in the end.
                 let conn = program.conn;
@@ -105,9 +106,14 @@ impl World {
         self.check_lost_providers();
         self.handles_all();
         for tag in &members {
-            self.calls(*tag, "s/a");
-            self.calls(*tag, "again");
+            if !self.mode.dense {
+                self.calls(*tag, "s/a");
+                self.calls(*tag, "again");
+            }
             self.writes(*tag);
+            if !self.is_ward(*tag) {
+                self.appends(*tag);
+            }
             self.gets(*tag, "#");
             self.asks(*tag, Asked::Barrier);
             self.asks(*tag, Asked::Ping);
@@ -144,6 +150,7 @@ impl World {
                 return self.fail(Checker::Answers, text);
             }
             self.check_watches_in_the_end(tag);
+            self.check_journals_in_the_end(tag);
             self.check_losses(tag, &[], true);
         }
     }
@@ -162,6 +169,8 @@ impl World {
         if self.failed.is_some() {
             return;
         }
+        self.check_protocol();
+        self.check_presence_in_the_end();
         let left: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| conn.link.is_some()).map(|(id, _)| *id).collect();
         let Some(hub) = &self.hub else { return };
         let census = hub.census();

@@ -35,15 +35,19 @@ impl World {
         if self.wards.some && self.dice.once_in(GRANTS_ONCE_IN) {
             return self.grants();
         }
+        if self.mode.dense {
+            return self.dense_step(tag);
+        }
         match self.dice.below(1000) {
-            0..345 => self.publishes(tag),
+            0..335 => self.publishes(tag),
+            335..345 | 640..650 | 750..760 => self.journals_step(tag),
             345..455 => self.calls_step(tag),
             455..605 => self.values_step(tag),
             605..640 => self.subscribes(tag),
-            640..680 => self.unsubscribes(tag),
+            650..680 => self.unsubscribes(tag),
             680..720 => self.asks(tag, Asked::Confirm),
             720..750 => self.asks(tag, Asked::Barrier),
-            750..780 => self.asks(tag, Asked::Ping),
+            760..780 => self.asks(tag, Asked::Ping),
             780..790 => self.foundation_trouble(),
             790..815 => {
                 if let Some(program) = self.programs.get_mut(&tag).filter(|program| program.small_inbox) {
@@ -245,7 +249,7 @@ impl World {
         if live.is_empty() { None } else { Some(self.dice.pick(&live)) }
     }
 
-    fn cuts(&mut self) {
+    pub(super) fn cuts(&mut self) {
         // Mostly one that is busy, in the middle of an event.
         let busy = self.conns.iter().filter(|(_, conn)| conn.attached && !conn.excuse.cut);
         let busiest = busy.max_by_key(|(_, conn)| conn.down.len() + conn.up.len()).map(|(id, _)| *id);
@@ -294,7 +298,7 @@ impl World {
         self.calls_are_cut(tag);
     }
 
-    fn stops_reading(&mut self, tag: Tag) {
+    pub(super) fn stops_reading(&mut self, tag: Tag) {
         let long = self.dice.once_in(5);
         let time = if long {
             self.dice.micros(9_000_000, PAUSE_MAX.as_micros() as u64)
@@ -308,7 +312,7 @@ impl World {
         self.at(self.now + time, What::Reads(tag));
     }
 
-    fn freezes(&mut self, tag: Tag) {
+    pub(super) fn freezes(&mut self, tag: Tag) {
         let time = match self.dice.below(3) {
             0 => self.dice.micros(1000, 300_000),
             1 => self.dice.micros(1_000_000, 6_000_000),
@@ -333,7 +337,7 @@ impl World {
         }
     }
 
-    fn hub_stalls(&mut self) {
+    pub(super) fn hub_stalls(&mut self) {
         if self.hub.is_none() || self.stalled {
             return;
         }
@@ -355,7 +359,7 @@ impl World {
     }
 
     /// The program ends without a word; a new one may start under its name.
-    fn crashes(&mut self, tag: Tag) {
+    pub(super) fn crashes(&mut self, tag: Tag) {
         let Some(name) = self.dies(tag) else { return };
         if self.dice.once_in(2) {
             // Its link may still be there when the new one comes.
@@ -366,6 +370,7 @@ impl World {
 
     /// The program ends without a word. Tells its name.
     pub(super) fn dies(&mut self, tag: Tag) -> Option<Name> {
+        self.saves_all(tag);
         let program = self.programs.remove(&tag)?;
         self.trace.line(self.now, format_args!("program {tag} crashes"));
         self.report.crashes += 1;
@@ -388,7 +393,8 @@ impl World {
         program.leaving = true;
         self.with_node(tag, |node, now| node.leave(now));
         let count = |program: &super::world::Program| {
-            program.requests.len() + program.values.writes.len() + program.values.gets.len() + program.calls.made.len()
+            let values = program.values.writes.len() + program.values.gets.len();
+            program.requests.len() + values + program.journals.wishes.len() + program.calls.made.len()
         };
         let open = self.programs.get(&tag).map_or(0, count);
         if open > 0 {
@@ -400,7 +406,7 @@ impl World {
     }
 
     /// Somebody who speaks no Convoke, or stops in the middle of it.
-    fn hostile_bytes(&mut self) {
+    pub(super) fn hostile_bytes(&mut self) {
         // A hub that stands still accepts nobody.
         if self.stalled {
             return;
@@ -435,7 +441,7 @@ impl World {
     }
 
     /// From here on some of the bits that this program sends are wrong.
-    fn turns_hostile(&mut self, tag: Tag) {
+    pub(super) fn turns_hostile(&mut self, tag: Tag) {
         let Some(program) = self.programs.get_mut(&tag).filter(|program| !program.leaving) else { return };
         self.trace.line(self.now, format_args!("program {tag} turns hostile"));
         self.report.hostile += 1;
@@ -445,7 +451,7 @@ impl World {
         self.hostile.insert(tag);
     }
 
-    fn foundation_trouble(&mut self) {
+    pub(super) fn foundation_trouble(&mut self) {
         match self.dice.below(8) {
             0..3 => self.disk_is_full(),
             3 if self.hub.is_some() && !self.stalled => self.foundation_fails(),

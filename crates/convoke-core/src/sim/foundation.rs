@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Checker;
+use super::truth::Truth;
 use super::world::{What, World};
-use crate::foundation::{Ask, RowKey, Told};
+use crate::foundation::{Ask, READ_ONLY, RowKey, Told};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 
@@ -37,7 +38,7 @@ struct Tables {
     deletes: Vec<RowKey>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rows {
     pos: u64,
     rows: BTreeMap<RowKey, Bytes>,
@@ -68,6 +69,16 @@ pub(super) struct Foundation {
     doubts: bool,
     /// How long it takes at most for most of what it is asked, in microseconds.
     pace: u64,
+    backup: Option<Backup>,
+}
+
+/// An older copy of everything.
+#[derive(Debug)]
+struct Backup {
+    operations: usize,
+    disk: Rows,
+    /// Of the start of the hub in which it was made.
+    epoch: u64,
 }
 
 impl Foundation {
@@ -191,7 +202,8 @@ impl World {
     }
 
     fn tells_snapshot(&mut self) {
-        let rows: Vec<(RowKey, Bytes)> = self.foundation.rows.rows.clone().into_iter().collect();
+        let rows = self.foundation.rows.rows.iter().filter(|(key, _)| key.table < READ_ONLY);
+        let rows: Vec<(RowKey, Bytes)> = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
         let pos = self.foundation.rows.pos;
         let pieces = rows.chunks(ROWS_TOLD).map(|rows| Told::Rows { pos, rows: rows.to_vec() });
         let rest = self.foundation.operations.iter().enumerate().skip(pos as usize);
@@ -319,6 +331,45 @@ impl World {
         }
         self.failing = false;
         self.hub_crashes(false);
+    }
+
+    /// Somebody copies everything that is on the disk.
+    pub(super) fn backs_up(&mut self) {
+        let Foundation { operations, disk, .. } = &self.foundation;
+        let backup = Backup { operations: operations.len(), disk: disk.clone(), epoch: self.epoch };
+        self.trace.line(self.now, format_args!("the disk is copied at position {}", backup.operations));
+        self.foundation.backup = Some(backup);
+    }
+
+    /// The hub is killed, and somebody puts the copy back: with a new history, as it should be done, or without.
+    pub(super) fn restores(&mut self) {
+        if self.hub.is_none() || self.stalled {
+            return;
+        }
+        let Some(Backup { operations, disk, epoch }) = self.foundation.backup.take() else { return };
+        self.hub_crashes(false);
+        self.report.restores += 1;
+        let lost = self.foundation.operations.len() - operations;
+        // Where it is done by hand the hub cannot know, but its starts go on with other numbers.
+        let by_hand = self.dice.once_in(2);
+        self.trace.line(self.now, format_args!("the copy is put back, by hand {by_hand}, without the last {lost}"));
+        if !by_hand {
+            self.history[..8].copy_from_slice(&self.report.restores.to_le_bytes());
+        }
+        self.epoch = epoch + self.report.restores;
+        self.foundation.rows = disk.clone();
+        self.foundation.backup = Some(Backup { operations, disk: disk.clone(), epoch });
+        self.foundation.disk = disk;
+        self.foundation.unsynced.clear();
+        let mut kept = std::mem::take(&mut self.foundation.operations);
+        kept.truncate(operations);
+        self.chronicle.begins_anew();
+        self.truth = Truth::default();
+        for (place, operation) in kept.iter().enumerate() {
+            self.ordered(place as u64 + 1, operation);
+        }
+        self.foundation.operations = kept;
+        self.chronicle.has_begun_anew();
     }
 
     /// In the end the rows are those that the truth has, and none else.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Checker;
 use super::pipe::{Line, Pipe};
 use super::world::{Conn, ConnId, Excuse, Tag, What, World};
-use crate::hub::{HubState, Notice, Peer};
+use crate::hub::{HubState, Notice, Peer, ProtocolError};
 use crate::outgoing::SlowPolicy;
 use crate::refusal::{Code, Refusal};
 
@@ -203,8 +203,7 @@ impl World {
                     self.trace.line(self.now, format_args!("hub: `{node}` is gone: {why}"));
                     // Not if a hostile node says of itself that it is fenced: that ends nothing but its link.
                     self.sign_gone(&node, &why);
-                    let taken_over = why.code == Code::Fenced && why.text.contains("taken over");
-                    self.sessions -= u64::from(taken_over || why.code == Code::Left);
+                    self.sessions -= u64::from(why.code == Code::Left);
                     if let Some(of) = self.joined.get(&node).copied() {
                         self.member_gone(&node, of, &why);
                         self.provider_lost(&node, of, &why);
@@ -227,6 +226,15 @@ impl World {
     /// A link may only end for a reason that the simulator gave.
     pub(super) fn check_end(&mut self, conn: ConnId, why: &Refusal) {
         let Some(link) = self.conns.get(&conn) else { return };
+        let is_protocol = matches!(
+            why.code,
+            Code::BadFrame | Code::VersionMismatch | Code::BadName | Code::BadRequest | Code::TooLarge | Code::Unknown
+        );
+        // Strangers send anything.
+        if is_protocol && link.tag != 0 && !self.hostile.contains(&link.tag) {
+            let text = format!("the link {conn} of program {}, which sends no nonsense, ended: {why}", link.tag);
+            return self.fail(Checker::Protocol, text);
+        }
         let Excuse { paused_long, frozen_long, stalled_long, cut, delayed } = link.excuse;
         let Some(program) = self.programs.get(&link.tag) else { return };
         let excused = match why.code {
@@ -248,6 +256,18 @@ impl World {
         if !excused && !program.hostile {
             let text = format!("the link {conn} of program {} ended, and nothing was wrong with it: {why}", link.tag);
             self.fail(Checker::Unhurt, text);
+        }
+    }
+
+    /// Where nobody sends nonsense the hub has never seen any.
+    pub(super) fn check_protocol(&mut self) {
+        let Some(hub) = self.hub.as_ref().filter(|_| self.report.hostile == 0) else { return };
+        let counters = hub.counters();
+        let kinds = ProtocolError::ALL.iter().filter(|kind| **kind != ProtocolError::Request);
+        let wrong: Vec<&str> =
+            kinds.filter(|kind| counters.protocol_errors(**kind) > 0).map(|kind| kind.word()).collect();
+        if !wrong.is_empty() {
+            self.fail(Checker::Protocol, format!("nobody has sent nonsense, and the hub has counted {wrong:?}"));
         }
     }
 
@@ -281,6 +301,7 @@ impl World {
             hub.stop(now);
             self.hub_turns();
         }
+        self.check_protocol();
         self.hub = None;
         self.foundation_crashes();
         self.calls_lose_hub();

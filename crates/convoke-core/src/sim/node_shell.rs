@@ -29,6 +29,7 @@ impl World {
     pub(super) fn start_program(&mut self) {
         // Some have names that are topics too.
         let names = if self.wards.some && self.dice.once_in(3) { &["a", "b"][..] } else { &NAMES };
+        let names = if self.mode.dense { &NAMES[..4] } else { names };
         let name = Name::parse(self.dice.pick(names)).expect("a name");
         self.start_program_as(name);
     }
@@ -57,6 +58,8 @@ impl World {
         config.token = token;
         config.takeover = self.dice.once_in(3);
         config.slow = slow;
+        let author = self.some_author();
+        config.author = author.clone();
         config.offline_bytes_max = offline_bytes_max;
         if small_inbox {
             config.subscription_bytes_max = INBOX_SMALL;
@@ -94,6 +97,8 @@ impl World {
             requests: Default::default(),
             values: Default::default(),
             calls: Default::default(),
+            journals: Default::default(),
+            author,
             woken_at: self.now,
         };
         self.programs.insert(tag, program);
@@ -346,6 +351,8 @@ impl World {
                 (Asked::Ping, Err(why)) if matches!(why.code, Code::NoNode | Code::TimedOut) => {}
                 (_, Err(why)) if ward && why.code == Code::Forbidden => self.report.forbidden += 1,
                 (_, Err(why)) if why.code == Code::RightsChanged && ward => {}
+                // Whether that is so is asked when it is told that it has ended.
+                (Asked::Follow, Err(why)) if why.code == Code::Diverged => {}
                 (Asked::Grant, Err(why)) if matches!(why.code, Code::Conflict | Code::StorageFull) => {}
                 (Asked::Grant, Err(why)) if why.code == Code::Backpressure || why.code == Code::StorageFailed => {}
                 (_, Err(why)) if !hostile && !matches!(why.code, Code::LinkLost | Code::Left | Code::Fenced) => {

@@ -76,12 +76,14 @@ impl World {
                     }
                 }
                 Some((Frame::Welcome(welcome), _)) => {
+                    let (tag, heard) = (link.tag, link.heard);
+                    self.incarnation_is(welcome.incarnation, tag);
                     let name = self.joined.iter().find(|(_, of)| **of == conn).map(|(name, _)| name.clone());
                     if let Some(name) = name {
                         for other in self.signs.values_mut().filter(|other| other.name == name) {
                             other.gone = true;
                         }
-                        let sign = Sign { name, conn: Some(conn), heard: link.heard, gone: false };
+                        let sign = Sign { name, conn: Some(conn), heard, gone: false };
                         self.signs.insert(welcome.incarnation, sign);
                     }
                 }

@@ -48,6 +48,8 @@ pub(super) struct Truth {
     done: BTreeMap<Incarnation, (u64, BTreeSet<u64>)>,
     /// Incarnations that are known over starts of the hub.
     pub(super) begun: BTreeSet<Incarnation>,
+    /// Nothing of these is done any more.
+    fenced: BTreeSet<Incarnation>,
     /// Where the writes of programs have come into effect, by the mark in their payloads.
     pub(super) effects: BTreeMap<(Tag, u64), Rev>,
     /// What a program was told certainly not to be done.
@@ -89,18 +91,37 @@ pub(super) fn marked(tag: Tag, number: u64, life: Life, size: usize) -> Vec<u8> 
 }
 
 impl Truth {
-    /// The operation at the next position.
-    fn apply(&mut self, pos: u64, operation: &Operation<'_>) {
+    /// Whether what an incarnation asks for is neither a repetition nor too late.
+    fn is_due(&mut self, incarnation: Incarnation, cseq: u64, settled: u64) -> bool {
+        let (known, done) = self.done.entry(incarnation).or_default();
+        if cseq <= *known || !done.insert(cseq) {
+            return false;
+        }
+        *known = (*known).max(settled.min(cseq - 1));
+        // What was not done in its turn is not done behind what came after it.
+        done.last().is_none_or(|last| *last <= cseq) && !self.fenced.contains(&incarnation)
+    }
+
+    /// The operation at the next position. False if it is a repetition, or too late.
+    fn apply(&mut self, pos: u64, operation: &Operation<'_>) -> bool {
         self.pos = pos;
         match operation {
             Operation::Begin { incarnation, .. } => {
                 self.begun.insert(*incarnation);
                 self.done.entry(*incarnation).or_default();
             }
-            Operation::Grant { .. } | Operation::Append { .. } | Operation::Presence { .. } => {}
+            Operation::Grant { .. } | Operation::Presence { .. } => {}
+            Operation::Fence { incarnation, .. } => {
+                self.fenced.insert(*incarnation);
+                self.done.entry(*incarnation).or_default();
+            }
+            Operation::Append { incarnation, cseq, settled, .. } => {
+                return self.is_due(*incarnation, *cseq, *settled);
+            }
             Operation::Forget { incarnation, .. } => {
                 self.begun.remove(incarnation);
                 self.done.remove(incarnation);
+                self.fenced.remove(incarnation);
             }
             Operation::Expire { keys, .. } => {
                 for (name, rev) in keys {
@@ -111,16 +132,10 @@ impl Truth {
                 }
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
-                let (known, done) = self.done.entry(*incarnation).or_default();
-                if *cseq <= *known || !done.insert(*cseq) {
-                    return;
+                if !self.is_due(*incarnation, *cseq, *settled) {
+                    return false;
                 }
-                *known = (*known).max((*settled).min(cseq - 1));
-                // What was not done in its turn is not done behind what came after it.
-                if done.last().is_some_and(|last| last > cseq) {
-                    return;
-                }
-                let Some(wanted) = self.decide(*items) else { return };
+                let Some(wanted) = self.decide(*items) else { return true };
                 let count = wanted.len();
                 for (name, item) in wanted {
                     let expires = item.set.filter(|set| set.ttl_ms > 0);
@@ -133,6 +148,7 @@ impl Truth {
                 }
             }
         }
+        true
     }
 
     /// What a write changes; `None` if it is refused.
@@ -244,10 +260,14 @@ impl World {
             return self.fail(Checker::Kept, format!("the operation at {pos} is none"));
         };
         let facts = self.truth.facts.len();
-        self.truth.apply(pos, &operation);
+        let is_due = self.truth.apply(pos, &operation);
         let changes = self.truth.facts.len() - facts;
         self.trace.line(self.now, format_args!("position {pos}: {changes} changes by {}", what(&operation)));
         self.report.changes += changes as u64;
+        if is_due {
+            self.recorded(&operation);
+            self.presence_recorded(&operation);
+        }
         if let Operation::Write { items, .. } = operation
             && changes > 0
         {
@@ -320,10 +340,13 @@ fn what(operation: &Operation<'_>) -> String {
     match operation {
         Operation::Begin { incarnation, .. } => format!("the begin of {incarnation:?}"),
         Operation::Grant { name, .. } => format!("the rights of {}", String::from_utf8_lossy(name)),
+        Operation::Fence { incarnation, .. } => format!("the fence of {incarnation:?}"),
         Operation::Forget { incarnation, .. } => format!("the end of {incarnation:?}"),
         Operation::Expire { keys, .. } => format!("the time of {} keys", keys.len()),
         Operation::Presence { journal, .. } => format!("who is in {}", String::from_utf8_lossy(journal)),
-        Operation::Append { journal, .. } => format!("an append to {}", String::from_utf8_lossy(journal)),
+        Operation::Append { incarnation, cseq, journal, .. } => {
+            format!("append {cseq} of {incarnation:?} to {}", String::from_utf8_lossy(journal))
+        }
         Operation::Write { incarnation, cseq, .. } => format!("write {cseq} of {incarnation:?}"),
     }
 }

@@ -218,6 +218,9 @@ impl World {
         let written = program.node.written_writes();
         let got = program.node.got();
         for (id, result) in written {
+            if self.note_appended(tag, id, &result) {
+                continue;
+            }
             let Some(wish) = self.programs.get_mut(&tag).and_then(|program| program.values.writes.remove(&id)) else {
                 return self
                     .fail(Checker::Answers, format!("program {tag} got an answer to write {id}, which has none open"));
@@ -236,6 +239,7 @@ impl World {
             }
         }
         self.take_changes(tag);
+        self.take_entries(tag);
     }
 
     fn check_written(&mut self, tag: Tag, wish: &Wish, result: Result<Wrote, NotWritten>) {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::calls::{Calls, Handled};
+use super::chronicle::Chronicle;
 use super::dice::Dice;
 use super::foundation::Foundation;
 use super::groups::Group;
+use super::journals::{Mode, Scribe};
 use super::members::Away;
 use super::oracle::{Routed, Taken, Tap};
 use super::pipe::Pipe;
@@ -117,6 +119,9 @@ pub(super) struct Program {
     pub(super) requests: BTreeMap<u32, Request>,
     pub(super) values: User,
     pub(super) calls: Calls,
+    pub(super) journals: Scribe,
+    /// As whom it writes, if not as itself.
+    pub(super) author: Option<Name>,
     /// When it last went on after it stood still.
     pub(super) woken_at: Time,
 }
@@ -140,6 +145,7 @@ pub(super) enum Asked {
     Watch,
     Serve,
     Grant,
+    Follow,
 }
 
 #[derive(Debug)]
@@ -156,6 +162,7 @@ pub(super) struct World {
     pub(super) hub: Option<HubState>,
     pub(super) config: HubConfig,
     pub(super) epoch: u64,
+    pub(super) history: [u8; 16],
     pub(super) foundation: Foundation,
     /// Its foundation has just told that it failed.
     pub(super) failing: bool,
@@ -175,6 +182,8 @@ pub(super) struct World {
 
     // The truth.
     pub(super) truth: Truth,
+    pub(super) mode: Mode,
+    pub(super) chronicle: Chronicle,
     /// The incarnations that this start of the hub has seen.
     pub(super) signs: BTreeMap<Incarnation, Sign>,
     pub(super) handled: Handled,
@@ -240,6 +249,7 @@ impl World {
             hub: None,
             config,
             epoch: 0,
+            history: [2; 16],
             foundation: Foundation::new(dice_pace),
             failing: false,
             ready_at: Time::START,
@@ -252,6 +262,8 @@ impl World {
             tag_last: 0,
             gone: BTreeMap::new(),
             truth: Truth::default(),
+            mode: Mode::default(),
+            chronicle: Chronicle::default(),
             signs: BTreeMap::new(),
             handled: Handled::default(),
             wards: Wards::default(),
@@ -273,6 +285,10 @@ impl World {
             steps_left: 0,
             pace,
         };
+        world.mode = world.some_mode();
+        if world.mode.big {
+            world.capacity_min = 128 << 10;
+        }
         if seed & rights::SEEDS != 0 {
             world.makes_wards();
         }
@@ -404,13 +420,15 @@ impl World {
     }
 
     pub(super) fn start_hub(&mut self) {
-        self.epoch += 1;
+        // Where an older copy may be put back there must be room for other numbers behind it.
+        self.epoch += if self.mode.restores { 1000 } else { 1 };
         self.report.hub_starts += 1;
         self.trace.line(self.now, format_args!("hub starts, epoch {}", self.epoch));
-        let identity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: self.epoch };
+        let identity = HubIdentity { hub: [1; 16], history: self.history, epoch: self.epoch };
         let mut hub = HubState::new(self.config.clone(), identity, self.dice.bytes32(), self.now);
         hub.add_token(token_name(), right_key());
         hub.set_wall(self.wall_ms(), self.now);
+        hub.set_journal_bounds(self.mode.bounds);
         // There are few values: with the bounds of the real world nobody would ever look in parts.
         match self.seed % 4 {
             0 => hub.set_look_bounds(LookBounds { at_once: 1, scan: 1, look_up: 3, next: 1 }),

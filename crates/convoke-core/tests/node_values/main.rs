@@ -1,5 +1,6 @@
 //! The node's side of values, against a hub that says whatever a test wants.
 
 mod bench;
+mod silence;
 mod watches;
 mod writes;

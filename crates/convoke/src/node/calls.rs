@@ -249,7 +249,7 @@ impl Node {
             CallEnd::Done(payload) => Ok(payload),
             CallEnd::Failed { kind, message, payload } => Err(Error::Failed(Failure { kind, message, payload })),
             CallEnd::Refused(why) => Err(Error::not_done(why)),
-            CallEnd::Uncertain(why) => Err(Error::uncertain(why)),
+            CallEnd::Uncertain(why) => Err(Error::uncertain(why, None)),
         }
     }
 

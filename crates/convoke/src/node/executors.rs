@@ -129,8 +129,8 @@ where
         let last = self.follower.seq();
         if position.seq > last {
             let text = format!(
-                "{id} has come to entry {}, and the journal has {last} entries: it is another one; find out what is still to be \
-                 done, and forget the position",
+                "{id} has come to entry {}, and the journal has {last} entries: it is another one; find out what is still \
+                 to be done, and forget the position",
                 position.seq
             );
             return Err(Error::Refused(Refusal::new(Code::Diverged, text)));
@@ -266,8 +266,8 @@ impl<S: State> Executor<S> {
         if seq == self.position.seq {
             if self.position.hash != [0; 16] && self.position.hash != hash {
                 let text = format!(
-                    "the journal is another one than that in which {} has handled entry {seq}; find out what is still to be done, \
-                     and forget the position",
+                    "the journal is another one than that in which {} has handled entry {seq}; find out what is still to be \
+                     done, and forget the position",
                     self.id
                 );
                 stop(Failure::new("Diverged", text));

@@ -286,7 +286,9 @@ impl Node {
         &self,
         change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
     ) -> Result<u64, Error> {
-        let answer = self.handle.shared.keep(change)?;
+        let shared = &self.handle.shared;
+        shared.lock().check_outbox()?;
+        let answer = shared.keep(change)?;
         Ok(ended_write(self, answer).await?.rev.n)
     }
 

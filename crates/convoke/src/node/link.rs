@@ -31,7 +31,7 @@ const ANNOUNCE_TIME: Duration = Duration::from_millis(500);
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a node that leaves waits until the hub has read its last bytes.
-const LEAVE_TIME: Duration = Duration::from_secs(1);
+pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// What a node has towards its hub.
 pub(super) enum Link {
@@ -61,6 +61,7 @@ impl Drop for Kept {
         let Ok(mut inner) = shared.inner.lock() else { return };
         inner.state.leave(now());
         inner.settle(shared);
+        inner.close_outbox();
         inner.write(shared);
         let kept = inner.state.forget_kept();
         if kept > 0 {

@@ -1,5 +1,7 @@
 //! A replica: a state that follows a journal, the same in every program that follows it.
 
+mod tentative;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -379,8 +381,8 @@ impl<S: State> Follower<S> {
         Ok(seq)
     }
 
-    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who lags
-    /// and how far, and who is gone. See [`Node::applied_by`].
+    /// Waits until members of the journal have applied the entry at `seq`, or until the time is over, and tells who has, who
+    /// lags and how far, and who is gone. See [`Node::applied_by`].
     ///
     /// # Errors
     ///
@@ -503,7 +505,7 @@ impl<S: State> Follower<S> {
             Err(why) => {
                 // Certainly it is not `NotDone`.
                 let text = format!("entry {seq} of `{}` is kept, but not applied here: {why}", self.journal);
-                Err(Error::uncertain(Refusal::new(Code::BadRequest, text)))
+                Err(Error::uncertain(Refusal::new(Code::BadRequest, text), None))
             }
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::outbox::Posting;
 use super::{Node, NodeShared, left, tree};
 use crate::error::Error;
 
@@ -100,9 +101,14 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Hands out what has come. Who asked may have given up.
-    pub(super) fn settle(&mut self, state: &mut NodeState) {
+    pub(super) fn settle(&mut self, state: &mut NodeState, mut posting: Option<&mut Posting>) {
         for (id, result) in state.written_writes() {
-            if let Some(sender) = self.writes.remove(&id) {
+            let sender = self.writes.remove(&id);
+            let ended = match &mut posting {
+                Some(posting) => posting.ended(id, result, sender),
+                None => Some((result, sender)),
+            };
+            if let Some((result, Some(sender))) = ended {
                 let _ = sender.send(result);
             }
         }
@@ -302,8 +308,8 @@ pub(super) async fn ended_write(
 ) -> Result<Wrote, Error> {
     match answer.await {
         Ok(Ok(wrote)) => Ok(wrote),
-        Ok(Err(NotWritten { certain: true, why })) => Err(Error::not_done(why)),
-        Ok(Err(NotWritten { certain: false, why })) => Err(Error::uncertain(why)),
+        Ok(Err(NotWritten { certain: true, why, .. })) => Err(Error::not_done(why)),
+        Ok(Err(NotWritten { why, op, .. })) => Err(Error::uncertain(why, op)),
         Err(_) => Err(left(node.name())),
     }
 }
@@ -315,7 +321,7 @@ impl NodeShared {
         ask: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
     ) -> Result<oneshot::Receiver<Result<Wrote, NotWritten>>, Refusal> {
         let mut inner = self.lock();
-        let id = ask(&mut inner.state)?;
+        let id = inner.post(ask)?;
         let (sender, receiver) = oneshot::channel();
         inner.values.writes.insert(id, sender);
         let mem = self.flush_soon(&mut inner);

@@ -221,7 +221,7 @@ impl Node {
         };
         tokio::time::timeout(timeout, wait).await.unwrap_or_else(|_| {
             let text = format!("wait for `{name}`: it has not become so within {timeout:?}");
-            Err(Error::Unanswered(Refusal::new(Code::TimedOut, text)))
+            Err(Refusal::new(Code::TimedOut, text).into())
         })
     }
 }

@@ -263,6 +263,12 @@ impl Made {
             }),
             Kind::Snapshot => Frame::Snapshot { id, durable: flag, memory: !flag || id % 2 == 0, first: *long },
             Kind::Taken => Frame::Taken { id, bytes: !id },
+            Kind::Status => Frame::Status { id, incarnation, journal: flag, cseq: *long },
+            Kind::Settled => {
+                let fates =
+                    [Fate::Done { rev: self.rev(), count: id }, Fate::NotDone { code, text }, Fate::Unknown { text }];
+                Frame::Settled { id, fate: fates[id as usize % fates.len()] }
+            }
             Kind::Serve => Frame::Serve { id, idempotent: flag, service: &self.bytes },
             Kind::Call => Frame::Call(Call {
                 number: *long,

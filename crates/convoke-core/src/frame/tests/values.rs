@@ -5,6 +5,7 @@ use super::{encoded, hex, sentence};
 use crate::frame::*;
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX};
 use crate::payload::Encoding;
+use crate::refusal::Code;
 
 const KEY: &[u8] = b"a/b";
 const MEMORY: Rev = Rev { epoch: 5, n: 0x0102 };
@@ -58,6 +59,8 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         after_memory: MEMORY,
         pattern: b"a/#",
     };
+    let incarnation = Incarnation { epoch: 3, counter: 5 };
+    let settled = |fate| Frame::Settled { id: 7, fate };
     let golden = [
         (
             Frame::Write(write),
@@ -112,6 +115,19 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
             "15000000 24 00 0000 07000000 02 0000000000000000",
         ),
         (Frame::Taken { id: 7, bytes: 258 }, "10000000 25 00 0000 07000000 02010000"),
+        (
+            Frame::Status { id: 7, incarnation, journal: true, cseq: 9 },
+            "25000000 26 00 0000 07000000 0300000000000000 0500000000000000 01 0900000000000000",
+        ),
+        (
+            settled(Fate::Done { rev: MEMORY, count: 3 }),
+            "21000000 27 00 0000 07000000 00 0500000000000000 0201000000000000 03000000",
+        ),
+        (
+            settled(Fate::NotDone { code: Code::Fenced, text: "it never came" }),
+            "1e000000 27 00 0000 07000000 01 0800 0d00 6974206e657665722063616d65",
+        ),
+        (settled(Fate::Unknown { text: "no" }), "11000000 27 00 0000 07000000 02 0200 6e6f"),
     ];
     golden.map(|(frame, text)| (frame, text.to_owned())).into()
 }

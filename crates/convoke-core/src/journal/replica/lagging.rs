@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use super::{Known, State};
+use crate::bug::{Bug, planted};
 
 /// A state as it was behind an entry, with all that was undone since left out.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(super) struct Lagging<S> {
     base: Behind<S>,
     /// Some hundred commands behind the end.
     near: Behind<S>,
+    /// How many, at least.
+    near_behind: usize,
 }
 
 /// How many commands `near` is behind the end, at least; at most twice as many. An undo applies so many again.
@@ -29,7 +32,14 @@ pub(super) const NEAR: usize = 256;
 impl<S: State> Lagging<S> {
     pub(super) fn new(seq: u64, state: &S) -> Lagging<S> {
         let behind = Behind { seq, state: state.clone() };
-        Lagging { base: behind.clone(), near: behind }
+        Lagging { base: behind.clone(), near: behind, near_behind: NEAR }
+    }
+
+    /// With another distance.
+    #[cfg(feature = "sim")]
+    pub(super) fn behind(mut self, near_behind: usize) -> Lagging<S> {
+        self.near_behind = near_behind;
+        self
     }
 
     /// Makes the state anew, now that the unit that begins at `first` is done or not done any more. Gives how many commands
@@ -39,7 +49,7 @@ impl<S: State> Lagging<S> {
             // Beyond the horizon, which no entry of a hub is.
             return 0;
         }
-        let anew = first <= self.near.seq;
+        let anew = first <= self.near.seq && !planted(Bug::ReplicaTooNear);
         let from = if anew { &self.base } else { &self.near };
         state.clone_from(&from.state);
         let start = known.partition_point(|known| known.entry.seq <= from.seq);
@@ -70,8 +80,8 @@ impl<S: State> Lagging<S> {
             self.near = self.base.clone();
         }
         let start = known.partition_point(|known| known.entry.seq <= self.near.seq);
-        if known.len() - start > 2 * NEAR {
-            for known in known.range(start..known.len() - NEAR) {
+        if known.len() - start > 2 * self.near_behind {
+            for known in known.range(start..known.len() - self.near_behind) {
                 if known.done {
                     known.apply_again(&mut self.near.state);
                 }

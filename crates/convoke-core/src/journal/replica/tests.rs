@@ -209,6 +209,33 @@ fn a_recent_undo_costs_little_however_long_the_journal_is() {
 }
 
 #[test]
+fn a_replica_holds_no_more_than_can_be_undone() {
+    let mut replica = Replica::<Notes>::new();
+    let long = "a".repeat(1 << 20);
+    for _ in 0..100 {
+        line(&mut replica, &long);
+    }
+    let held: usize = replica
+        .known
+        .iter()
+        .map(|known| match &known.command {
+            Some(Note::Line(text)) => text.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!((32 << 20..=64 << 20).contains(&held), "{held} bytes");
+    let horizon = replica.undo_list().horizon();
+    let refused = replica.undo_list().check_undo(&author(0), Scope::Mine, Some(horizon - 1), None);
+    assert_eq!(refused, Err(UndoRefused::Horizon { first: horizon }));
+    for _ in 0..3 {
+        let first = replica.undo_list().check_undo(&author(0), Scope::Mine, None, None).unwrap();
+        let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first) };
+        replica.apply(&entry, None).unwrap();
+    }
+    assert_eq!(replica.state().lines.len(), 97);
+}
+
+#[test]
 fn it_stops_at_what_it_does_not_know() {
     let mut replica = Replica::<Notes>::new();
     line(&mut replica, "a");

@@ -4,7 +4,7 @@ use proptest::prelude::{Just, ProptestConfig, any, prop, prop_oneof, proptest};
 use proptest::strategy::Strategy;
 
 use super::*;
-use crate::limits::UNDO_UNITS_MAX;
+use crate::limits::{UNDO_BYTES_MAX, UNDO_UNITS_MAX};
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -262,4 +262,42 @@ fn what_is_known_of_what_is_touched_goes_with_the_unit() {
     assert_eq!(journal.list.weight(), 10 + 45 / KEYS_PER_UNIT);
     journal.list.forget_before(10);
     assert_eq!((journal.list.weight(), journal.list.touching.len(), journal.list.touches.len()), (1 + 9 / 4, 10, 1));
+}
+
+#[test]
+fn what_followers_hold_for_undo_has_a_bound_in_bytes() {
+    let mut journal = Written::new();
+    let does = |journal: &mut Written, bytes: usize| {
+        let first = journal.does("ann");
+        journal.list.grow(first, bytes);
+        first
+    };
+    for _ in 0..8 {
+        does(&mut journal, UNDO_BYTES_MAX / 8);
+    }
+    assert_eq!(journal.list.horizon(), 1);
+    does(&mut journal, 1);
+    assert_eq!(journal.list.horizon(), 2, "the oldest has made room");
+    let mut again = UndoList::noting(UNDO_UNITS_MAX);
+    (2..=9).for_each(|first| again.restore(first, &journal.list.unit(first).unwrap()));
+    journal.list = again;
+    let first = does(&mut journal, UNDO_BYTES_MAX / 8);
+    assert_eq!(journal.list.horizon(), 3, "it is known after a start too");
+    journal.say("ann", |_| Deed::Do { first });
+    journal.list.grow(first, UNDO_BYTES_MAX);
+    assert_eq!((journal.list.horizon(), journal.list.len()), (first, 1), "a group counts as a whole");
+    assert_eq!(journal.undoes("ann", Scope::Mine), Ok(first), "and the last can always be undone");
+}
+
+#[test]
+fn who_comes_and_goes_for_ever_is_not_held_for_ever() {
+    let mut journal = Written::new();
+    let all: Vec<u64> = (0..2).map(|_| journal.does("ann")).collect();
+    let too_many = UNDO_BYTES_MAX as u64 / PRESENCE_BYTES + 1;
+    for _ in 0..too_many {
+        assert_eq!(journal.list.undo_top(&name("ann"), Scope::Mine), Some(all[1]));
+        journal.say("bob", |_| Deed::Join);
+    }
+    assert_eq!((journal.list.horizon(), journal.list.len()), (journal.seq, 0));
+    assert_eq!(journal.undoes("ann", Scope::Mine), Err(UndoRefused::Nothing));
 }

@@ -71,14 +71,18 @@ fn a_room_has_its_lines_its_people_and_a_place_to_type() {
     let room = room(&[("ann", "hello"), ("bob", "waves to ann")]);
     type_in(&mut view, "hi");
     view.note(2, "there is no `/x`");
+    let happened = |seq, author: &str, what| Happened { seq, author: author.to_owned(), what };
+    let here = BTreeSet::from(["ann".to_owned(), "bob".to_owned(), "cai".to_owned()]);
+    view.tell(happened(0, "", What::Begins { lines: Vec::new(), here }));
+    view.tell(happened(3, "bob", What::Leaves));
     assert_eq!(
         seen(&mut view, &room, (72, 7)),
         [
             "rooms          │kitchen                                 │here",
-            "kitchen        │ann: hello                              │",
-            "lobby          │* bob waves to ann                      │",
+            "kitchen        │ann: hello                              │ann",
+            "lobby          │* bob waves to ann                      │cai",
             "               │- there is no `/x`                      │",
-            "               │                                        │",
+            "               │* bob leaves                            │",
             "/help says what can be done",
             "> hi",
         ]

@@ -8,6 +8,8 @@
 //! That the checkers see something is shown by bugs that are planted in the real code: each must be caught by one of the
 //! fixed seeds, and by the checker of the promise that it breaks.
 
+mod journals;
+
 use std::env;
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +19,9 @@ use convoke_core::sim::{Checker, Failure, Report, Sim};
 
 /// Random things that happen in one world.
 const STEPS: u32 = 450;
+
+/// The same, where most has to do with journals.
+const STEPS_JOURNALS: u32 = 250;
 
 /// Seeds that every run tries: some ten seconds of one core.
 const SEEDS: u64 = 400;
@@ -28,7 +33,7 @@ const SEEDS_RIGHTS: u64 = 60;
 const SEEDS_FRESH: u64 = 5;
 
 fn run(seed: u64) -> Result<Report, Failure> {
-    Sim::new(seed).run(STEPS)
+    Sim::new(seed).run(if seed & Sim::JOURNALS == 0 { STEPS } else { STEPS_JOURNALS })
 }
 
 fn rights_seeds() -> Range<u64> {
@@ -107,10 +112,15 @@ fn every_promise_holds_in_every_fixed_world() {
     );
 }
 
+/// Another one in every run, with thousands behind it that are no other's.
+fn fresh_seed() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_nanos() as u64;
+    (time ^ u64::from(std::process::id()) << 40) & !0xffff
+}
+
 #[test]
 fn every_promise_holds_in_fresh_worlds() {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970").as_nanos() as u64;
-    let first = time ^ u64::from(std::process::id()) << 40;
+    let first = fresh_seed();
     let count = number("CONVOKE_SEEDS").unwrap_or(SEEDS_FRESH);
     println!("seeds {first} and the {} after it", count - 1);
     for place in 0..count {
@@ -132,10 +142,9 @@ fn a_seed_decides_everything() {
 }
 
 /// The first failure that this checker finds among the fixed seeds with this bug in the code.
-fn caught(bug: Bug, by: Checker) -> Failure {
+fn caught(bug: Bug, by: Checker, mut seeds: Range<u64>) -> Failure {
     plant(Some(bug));
-    let seeds = if by == Checker::Rights { rights_seeds() } else { 0..SEEDS };
-    let failure = { seeds }.filter_map(|seed| run(seed).err()).find(|failure| failure.checker == by);
+    let failure = seeds.by_ref().filter_map(|seed| run(seed).err()).find(|failure| failure.checker == by);
     plant(None);
     failure.unwrap_or_else(|| panic!("no fixed seed catches {bug:?} by {by:?}"))
 }
@@ -151,7 +160,8 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             Bug::GapForgotten => Checker::Gaps,
             Bug::SubscriptionsSurvive | Bug::DeadStay => Checker::NothingLeft,
             Bug::SubscriptionsNotRestored => Checker::Liveness,
-            Bug::OlderLinkNotFenced | Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Unhurt,
+            Bug::OlderLinkNotFenced => Checker::Unhurt,
+            Bug::FragmentsSurviveLink | Bug::NumbersAfterEvents => Checker::Protocol,
             Bug::PublisherLossNotTold => Checker::Publisher,
             Bug::DuplicateApplied
             | Bug::CompareAndSetAlways
@@ -184,15 +194,21 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::NodeOfAnother
             | Bug::CallsNotAsked
             | Bug::WritesNotAsked => Checker::Rights,
+            // Stories of their own are told about these: tests/journals.rs.
+            Bug::CreditForgotten | Bug::KeptIsNotDone | Bug::RefusedComesAgain => continue,
+            // Those of journals: another test.
+            _ if journals::BUGS.iter().any(|(of, _)| *of == bug) => continue,
+            _ => panic!("{bug:?} breaks which promise?"),
         };
-        let failure = caught(bug, checker);
+        let seeds = if checker == Checker::Rights { rights_seeds() } else { 0..SEEDS };
+        let failure = caught(bug, checker, seeds);
         println!("{bug:?}: seed {}, {:?}: {}", failure.seed, failure.checker, failure.sentence);
     }
 }
 
 #[test]
 fn a_failure_says_how_to_see_it_again() {
-    let failure = caught(Bug::SubscriptionsSurvive, Checker::NothingLeft);
+    let failure = caught(Bug::SubscriptionsSurvive, Checker::NothingLeft, 0..SEEDS);
     let text = failure.to_string();
     assert!(text.contains(&format!("CONVOKE_SEED={} cargo test", failure.seed)), "{text}");
     assert!(text.contains("all have left"), "{text}");
