@@ -22,15 +22,13 @@ mod watch;
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use convoke_core::limits::{FRAGMENT_BYTES_MAX, SUBSCRIPTION_BYTES_MAX};
+use convoke_core::limits::FRAGMENT_BYTES_MAX;
 use convoke_core::{
-    Code, Encoding, Headers, MasterWish, Name, NodeConfig, NodeState, Payload, Publication, Refusal, SlowPolicy,
-    Standing, Time, Transmit,
+    Code, Encoding, Headers, Name, NodeConfig, NodeState, Payload, Publication, Refusal, Standing, Time, Transmit,
 };
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
@@ -54,7 +52,7 @@ pub use watch::{Watch, WatchOptions};
 use crate::address::Address;
 use crate::clock::now;
 use crate::error::Error;
-use crate::tls::{Authority, Certificate, node::NodeTls};
+use crate::tls::node::NodeTls;
 use crate::token::Token;
 use crate::transport::mem::{self, MemLink};
 use link::Link;
