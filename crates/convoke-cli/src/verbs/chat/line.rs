@@ -31,7 +31,7 @@ pub(super) async fn run(
     mut told: mpsc::Receiver<Told>,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut printer = Printer::new(node, &seat, arguments.history, json)?;
+    let mut printer = Printer::begin(&seat, arguments.history, json).await?;
     tracing::info!("in `{}`", seat.name);
     let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
     // Until stdin ends.
@@ -47,9 +47,10 @@ pub(super) async fn run(
                 Some(Told::Note(text)) => note(&text),
                 Some(Told::Entered(entered)) => {
                     printer.up_to(&seat).await?;
+                    let _ = printer.output.flush()?;
                     seat = entered;
                     note(&format!("you are in {} now", seat.name));
-                    printer = Printer { output: printer.output, ..Printer::new(node, &seat, arguments.history, json)? };
+                    printer = Printer::begin(&seat, arguments.history, json).await?;
                 }
                 None => {
                     printer.up_to(&seat).await?;
@@ -147,8 +148,6 @@ struct Shown<'a> {
 /// Prints what happens in a room.
 struct Printer {
     room: String,
-    /// The name of this node, whose own coming and going is not news.
-    own: String,
     history: History,
     json: bool,
     output: Output,
@@ -159,10 +158,13 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(node: &Node, seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
-        let (room, own) = (seat.name.clone(), node.name().to_string());
-        let (news, output, here) = (News::of(seat)?, Output::default(), BTreeSet::new());
-        Ok(Printer { room, own, history, json, output, news, seq: 0, here })
+    /// Prints what was there.
+    async fn begin(seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
+        let (mut news, room, output) = (News::of(seat)?, seat.name.clone(), Output::default());
+        let first = news.next().await.map_err(|why| seat.stuck(why))?;
+        let mut printer = Printer { room, history, json, output, news, seq: 0, here: BTreeSet::new() };
+        printer.print(first)?;
+        Ok(printer)
     }
 
     /// Prints until all was printed that has happened by now.
@@ -200,11 +202,11 @@ impl Printer {
             What::SaysAgain(lines) => self.back(seq, &author, ("redo", "says again"), lines)?,
             What::Joins => {
                 self.here.insert(author.clone());
-                self.presence(seq, &author, "joins")?;
+                self.line(seq, &author, "joins", &format!("* {} joins", named(&author)), None)?;
             }
             What::Leaves => {
                 self.here.remove(&author);
-                self.presence(seq, &author, "leaves")?;
+                self.line(seq, &author, "leaves", &format!("* {} leaves", named(&author)), None)?;
             }
             What::Nothing => {}
         }
@@ -230,13 +232,6 @@ impl Printer {
             self.line(seq, author, kind, &format!("* {} {what}", named(author)), Some(&line.text))?;
         }
         Ok(())
-    }
-
-    fn presence(&mut self, seq: u64, author: &str, kind: &str) -> Result<(), Failure> {
-        if author == self.own {
-            return Ok(());
-        }
-        self.line(seq, author, kind, &format!("* {} {kind}", named(author)), None)
     }
 
     fn line(&mut self, seq: u64, author: &str, kind: &str, shown: &str, text: Option<&str>) -> Result<(), Failure> {

@@ -48,11 +48,12 @@ impl News {
     pub(super) fn of(seat: &Seat) -> Result<News, Error> {
         let (tell, news) = mpsc::channel(NEWS_MAX);
         let begins = seat.room.seq();
+        let (own, here) = (seat.own.clone(), BTreeSet::from_iter(seat.own.clone()));
         if begins == 0 {
-            let what = What::Begins { lines: Vec::new(), here: BTreeSet::new() };
+            let what = What::Begins { lines: Vec::new(), here: here.clone() };
             let _ = tell.try_send(Happened { seq: 0, author: String::new(), what });
         }
-        let mut known = Known { begins, said: BTreeMap::new(), here: BTreeSet::new() };
+        let mut known = Known { begins, said: BTreeMap::new(), here, own };
         let mut executors = seat.room.executors(NotKept)?;
         executors.executor("chat", 0, move |effect| {
             if let Some(what) = known.pass(effect) {
@@ -87,6 +88,8 @@ struct Known {
     begins: u64,
     said: BTreeMap<u64, Line>,
     here: BTreeSet<String>,
+    /// This node, whose own coming and going is no news.
+    own: Option<String>,
 }
 
 impl Known {
@@ -106,6 +109,7 @@ impl Known {
             },
             Deed::Undo(first) => What::TakesBack(self.group(first)),
             Deed::Redo(first) => What::SaysAgain(self.group(first)),
+            Deed::Join | Deed::Leave if self.own.as_deref() == Some(author) => What::Nothing,
             Deed::Join => {
                 self.here.insert(author.to_owned());
                 What::Joins

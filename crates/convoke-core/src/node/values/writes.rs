@@ -401,6 +401,10 @@ impl Writes {
         true
     }
 
+    pub(in crate::node) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     pub(in crate::node) fn answer(&mut self, cseq: u64, result: Result<Wrote, Refusal>) {
         // Otherwise it was answered before.
         if let Some(id) = self.sent.get(&cseq) {
