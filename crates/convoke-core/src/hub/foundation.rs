@@ -397,6 +397,8 @@ impl HubState {
                 let presence = applied.presence.take();
                 self.applied(applied, 0);
                 if let Some((journal, node, joined)) = presence {
+                    // What is uncertain was asked for by this hub too, although it comes without a ticket.
+                    let is_ours = is_ours || self.conversation.appending.values().any(|asked| asked[..] == *operation);
                     self.announced(journal, node, joined, is_ours);
                 }
             }
