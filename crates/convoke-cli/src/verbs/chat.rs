@@ -88,6 +88,13 @@ pub(crate) async fn run(
 }
 
 impl Seat {
+    /// Who is here. Oneself is, although the room may have yet to say so.
+    fn here(&self) -> BTreeSet<String> {
+        let mut here = self.room.read(|room| room.here.clone());
+        here.extend(self.own.clone());
+        here
+    }
+
     /// The room cannot be shown any further.
     fn stuck(&self, why: Missed) -> Failure {
         match why {

@@ -65,7 +65,7 @@ pub(super) async fn run(
                         // There is room.
                         let _ = wishes.as_ref().expect("asked before").send(wish).await;
                     }
-                    Typed::Who => printer.answer("here", &printer.here.clone())?,
+                    Typed::Who => printer.answer("here", &seat.here())?,
                     Typed::Rooms => {
                         let mut rooms = Rooms::known_to(node).await.names;
                         rooms.insert(seat.name.clone());
@@ -154,7 +154,6 @@ struct Printer {
     news: News,
     /// The last entry that was printed.
     seq: u64,
-    here: BTreeSet<String>,
 }
 
 impl Printer {
@@ -162,7 +161,7 @@ impl Printer {
     async fn begin(seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
         let (mut news, room, output) = (News::of(seat)?, seat.name.clone(), Output::default());
         let first = news.next().await.map_err(|why| seat.stuck(why))?;
-        let mut printer = Printer { room, history, json, output, news, seq: 0, here: BTreeSet::new() };
+        let mut printer = Printer { room, history, json, output, news, seq: 0 };
         printer.print(first)?;
         Ok(printer)
     }
@@ -191,8 +190,7 @@ impl Printer {
         let Happened { seq, author, what } = happened;
         self.seq = seq;
         match what {
-            What::Begins { lines, here } => {
-                self.here = here;
+            What::Begins(lines) => {
                 for line in &lines[lines.len().saturating_sub(self.history.0)..] {
                     self.says(line)?;
                 }
@@ -200,14 +198,8 @@ impl Printer {
             What::Says(line) => self.says(&line)?,
             What::TakesBack(lines) => self.back(seq, &author, ("undo", "takes back"), lines)?,
             What::SaysAgain(lines) => self.back(seq, &author, ("redo", "says again"), lines)?,
-            What::Joins => {
-                self.here.insert(author.clone());
-                self.line(seq, &author, "joins", &format!("* {} joins", named(&author)), None)?;
-            }
-            What::Leaves => {
-                self.here.remove(&author);
-                self.line(seq, &author, "leaves", &format!("* {} leaves", named(&author)), None)?;
-            }
+            What::Joins => self.line(seq, &author, "joins", &format!("* {} joins", named(&author)), None)?,
+            What::Leaves => self.line(seq, &author, "leaves", &format!("* {} leaves", named(&author)), None)?,
             What::Nothing => {}
         }
         Ok(())

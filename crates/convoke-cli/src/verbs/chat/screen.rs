@@ -42,6 +42,7 @@ pub(super) async fn run(
     loop {
         view.rooms.extend(rooms.names.iter().cloned());
         let seq = seat.room.seq();
+        view.here = seat.here();
         screen.draw(&seat, &mut view)?;
         tokio::select! {
             changed = seat.room.changed(seq) => drop(changed.map_err(|why| seat.stuck(why))?),

@@ -78,15 +78,8 @@ impl View {
     pub(super) fn tell(&mut self, happened: Happened) {
         let Happened { seq, author, what } = happened;
         match what {
-            What::Begins { here, .. } => self.here = here,
-            What::Joins => {
-                self.remember(seq, format!("* {author} joins"));
-                self.here.insert(author);
-            }
-            What::Leaves => {
-                self.here.remove(&author);
-                self.remember(seq, format!("* {author} leaves"));
-            }
+            What::Joins => self.remember(seq, format!("* {author} joins")),
+            What::Leaves => self.remember(seq, format!("* {author} leaves")),
             _ => {}
         }
     }
