@@ -107,6 +107,8 @@ pub(crate) struct Store {
     disk: Arc<WatchedDisk>,
     /// The hub's folder, for sentences.
     folder: PathBuf,
+    /// redb's file, for sentences.
+    shown: String,
     log: Log,
     tables: Arc<Tables>,
     /// The position that redb reaches.
@@ -147,6 +149,7 @@ pub(crate) struct Store {
     reserved: u64,
     /// When it is tried to set room aside again.
     refill: Option<Instant>,
+    is_finishing: bool,
     failed: bool,
 }
 
@@ -197,7 +200,7 @@ fn with_reserve<T>(disk: &WatchedDisk, open: impl Fn() -> Result<T, log::Refused
             Err((_, Unusable::Io(failed)))
                 if has_no_room(&failed.error) && !disk.watch().sync_failed() && disk.give_up_reserve(step) =>
             {
-                step *= 2;
+                step = step.saturating_mul(2);
             }
             opened => return opened,
         }
@@ -277,6 +280,7 @@ impl Store {
         let reserved = disk.reserve().max(was);
         Ok(Store {
             folder: folder.to_owned(),
+            shown: shown(FILE),
             log,
             tables: Arc::new(Tables::new(disk.clone(), history, file)),
             disk,
@@ -301,6 +305,7 @@ impl Store {
             reserve_step: RESERVE_STEP,
             reserved,
             refill,
+            is_finishing: false,
             failed: false,
         })
     }
@@ -355,14 +360,16 @@ impl Store {
         if self.mark_since.is_some_and(|since| since + MARK_WAIT <= Instant::now()) {
             self.mark(tell);
         }
-        if let Some(news) = self.full.news(&self.shown(FILE), Instant::now()) {
+        if let Some(news) = self.full.news(&self.shown, Instant::now()) {
             tracing::warn!("{news}");
         }
     }
 
-    /// Writes what waits: the hub stops. There is [work](Store::work) to do for that.
+    /// Writes what waits: the hub stops. There is [work](Store::work) to do for that, and no other any more. Rows for which
+    /// there was no room a moment ago stay in the log.
     pub(crate) fn finish(&mut self) {
-        self.rows_are_urgent = true;
+        self.is_finishing = true;
+        self.rows_are_urgent = !self.lacks.rows;
     }
 
     /// Closes the files.
@@ -373,10 +380,6 @@ impl Store {
         if let Fault::Grave(why) = Fault::of(why, self.disk.watch()) {
             self.fail(&why, tell);
         }
-    }
-
-    fn shown(&self, name: &str) -> String {
-        format!("`{}`", self.folder.join(name).display())
     }
 
     fn mark(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
@@ -537,7 +540,7 @@ impl Store {
         // What is left of it behind this turn nobody else is to take.
         self.refill = Some(Instant::now());
         let given = self.disk.give_up_reserve(self.reserve_step);
-        self.reserve_step = if given { 2 * self.reserve_step } else { RESERVE_STEP };
+        self.reserve_step = if given { self.reserve_step.saturating_mul(2) } else { RESERVE_STEP };
         given
     }
 

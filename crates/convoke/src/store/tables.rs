@@ -105,7 +105,7 @@ impl Tables {
             let given = want.is_of_the_disk() && self.disk.give_up_reserve(step);
             if given {
                 *reserve = Reserve::GivenUp;
-                step *= 2;
+                step = step.saturating_mul(2);
             }
             given
         };

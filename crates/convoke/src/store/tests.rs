@@ -85,6 +85,9 @@ fn finish(store: &mut Store) -> Vec<Told> {
     let mut all = Vec::new();
     store.finish();
     work(store, &mut all);
+    // It goes on as if it had not.
+    store.is_finishing = false;
+    work(store, &mut all);
     all
 }
 

@@ -33,6 +33,7 @@ impl Store {
         let work = if rows_are_due && let Some(pos) = self.gathering.pos() {
             let rows = Arc::new(mem::take(&mut self.gathering));
             self.writing = Some(rows.clone());
+            self.gathering_since = None;
             Work::Rows {
                 rows,
                 reach: self.reach,
@@ -40,6 +41,8 @@ impl Store {
                 reserved: self.reserved,
                 is_short: self.refill.is_some(),
             }
+        } else if self.is_finishing {
+            return None;
         } else if let Some((length, at_least)) = segment {
             self.log.spare_is_made();
             Work::Spare { length, at_least }
@@ -89,7 +92,6 @@ impl Store {
                 self.reach = pos;
                 self.lacks.rows = false;
                 self.makes_room = self.makes_room.filter(|(_, last)| *last > pos).map(|(_, last)| (pos + 1, last));
-                self.gathering_since = self.gathering.pos().map(|_| began);
                 match self.log.cut(pos, self.lacks.segment) {
                     // Where nothing can be cut for want of room more is cut later.
                     Ok(()) | Err(Fault::Full(_)) => {}

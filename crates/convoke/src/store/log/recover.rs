@@ -85,17 +85,22 @@ impl Log {
             why => of_the_log(why),
         })?;
         let (needed, others) = needed(&disk, &meta, tables)?;
-        let mut segments = Vec::new();
+        let mut sealed = VecDeque::new();
         let mut before: Option<(u64, u64)> = None;
+        let mut tail = None;
         for (index, first) in needed.iter().enumerate() {
             let read = read(&disk, &own, *first, before).map_err(|why| (segment::name(*first), why))?;
             let is_last = index + 1 == needed.len();
             check_end(&read, &own, is_last, tables).map_err(|why| (read.name.clone(), why))?;
             before = read.footer.map(|hash| (read.last.pos + 1, hash));
-            segments.push(read);
+            if is_last {
+                tail = Some(read);
+            } else {
+                sealed.push_back(Sealed { name: read.name, length: read.header.length, last: read.last.pos });
+            }
         }
-        let tail = segments.pop().expect("there is one, or it was refused");
-        Log::go_on(disk, own, sizes, meta, tables, segments, tail, others)
+        let tail = tail.expect("there is one, or it was refused");
+        Log::go_on(disk, own, sizes, meta, tables, sealed, tail, others)
     }
 
     /// Seals what is there, and begins a segment of its own for this start.
@@ -106,16 +111,12 @@ impl Log {
         sizes: Sizes,
         mut meta: Meta,
         tables: u64,
-        segments: Vec<Read>,
+        mut sealed: VecDeque<Sealed>,
         tail: Read,
         others: Vec<String>,
     ) -> Result<Log, Refused> {
         let Last { pos: last, durable_upto, .. } = tail.last;
         let refused = |why| (tail.name.clone(), Unusable::Io(why));
-        let mut sealed: VecDeque<Sealed> = segments
-            .into_iter()
-            .map(|read| Sealed { name: read.name, length: read.bytes.len() as u64, last: read.last.pos })
-            .collect();
         // Room for what is written now.
         for name in others.iter().map(String::as_str).chain([NEW, SPARE]) {
             disk.remove(name).map_err(refused)?;
