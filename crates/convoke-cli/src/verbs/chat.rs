@@ -40,6 +40,8 @@ const WISHES_MAX: usize = 64;
 struct Seat {
     name: String,
     room: Follower<Room>,
+    /// What this node is called, if others are told that it is here.
+    own: Option<String>,
 }
 
 /// What is to be done in the room, or with it.
@@ -86,6 +88,13 @@ pub(crate) async fn run(
 }
 
 impl Seat {
+    /// Who is here. Oneself is, although the room may have yet to say so.
+    fn here(&self) -> BTreeSet<String> {
+        let mut here = self.room.read(|room| room.here.clone());
+        here.extend(self.own.clone());
+        here
+    }
+
     /// The room cannot be shown any further.
     fn stuck(&self, why: Missed) -> Failure {
         match why {
@@ -99,15 +108,15 @@ fn journal_of(room: &str) -> Result<Name, NameError> {
     Name::parse(&format!("{ROOMS}{room}"))
 }
 
-async fn enter(node: &Node, room: &str) -> Result<Seat, Error> {
-    let journal = journal_of(room)?;
-    let announced = FollowOptions { presence: true, ..FollowOptions::default() };
-    let followed = match node.follow_with::<Room>(journal.as_str(), announced).await {
-        // Who may only listen does so, and is not announced.
-        Err(Error::Unauthorized(_)) => node.follow::<Room>(journal.as_str()).await?,
-        followed => followed?,
+async fn enter(node: &Node, name: &str) -> Result<Seat, Error> {
+    let journal = journal_of(name)?;
+    let announced = node.follow_with::<Room>(journal.as_str(), FollowOptions { presence: true }).await;
+    let (room, own) = match announced {
+        // Who may only listen does so unannounced.
+        Err(Error::Unauthorized(_)) => (node.follow::<Room>(journal.as_str()).await?, None),
+        announced => (announced?, Some(node.name().to_string())),
     };
-    Ok(Seat { name: room.to_owned(), room: followed })
+    Ok(Seat { name: name.to_owned(), room, own })
 }
 
 /// Does what is wished, one after the other; while the hub is away that waits.
@@ -146,7 +155,7 @@ impl Rooms {
         let mut rooms = Rooms { watch, names };
         if let Some(watch) = &mut rooms.watch {
             let there = watch.snapshot().await.unwrap_or_default();
-            there.iter().for_each(|change| rooms.take(change));
+            there.iter().for_each(|change| _ = rooms.take(change));
         }
         rooms
     }
@@ -156,7 +165,8 @@ impl Rooms {
         loop {
             let Some(watch) = &mut self.watch else { return std::future::pending().await };
             match watch.next().await {
-                Some(Ok(change)) => return self.take(&change),
+                Some(Ok(change)) if self.take(&change) => return,
+                Some(Ok(_)) => {}
                 // What there is now follows.
                 Some(Err(_)) => self.names.clear(),
                 None => self.watch = None,
@@ -164,13 +174,14 @@ impl Rooms {
         }
     }
 
-    fn take(&mut self, change: &Change) {
+    /// Whether it says something new; the hub tells much else about a room.
+    fn take(&mut self, change: &Change) -> bool {
         let room = change.name.as_str().strip_prefix(JOURNALS).and_then(|name| name.strip_prefix(ROOMS));
-        let Some(room) = room.and_then(|name| name.strip_suffix(FOLLOWERS)) else { return };
+        let Some(room) = room.and_then(|name| name.strip_suffix(FOLLOWERS)) else { return false };
         match change.payload {
             Some(_) => self.names.insert(room.to_owned()),
             None => self.names.remove(room),
-        };
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn run(
     mut told: mpsc::Receiver<Told>,
     json: bool,
 ) -> Result<(), Failure> {
-    let mut printer = Printer::new(node, &seat, arguments.history, json)?;
+    let mut printer = Printer::begin(&seat, arguments.history, json).await?;
     tracing::info!("in `{}`", seat.name);
     let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
     // Until stdin ends.
@@ -47,9 +47,10 @@ pub(super) async fn run(
                 Some(Told::Note(text)) => note(&text),
                 Some(Told::Entered(entered)) => {
                     printer.up_to(&seat).await?;
+                    let _ = printer.output.flush()?;
                     seat = entered;
                     note(&format!("you are in {} now", seat.name));
-                    printer = Printer { output: printer.output, ..Printer::new(node, &seat, arguments.history, json)? };
+                    printer = Printer::begin(&seat, arguments.history, json).await?;
                 }
                 None => {
                     printer.up_to(&seat).await?;
@@ -64,7 +65,7 @@ pub(super) async fn run(
                         // There is room.
                         let _ = wishes.as_ref().expect("asked before").send(wish).await;
                     }
-                    Typed::Who => printer.answer("here", &printer.here.clone())?,
+                    Typed::Who => printer.answer("here", &seat.here())?,
                     Typed::Rooms => {
                         let mut rooms = Rooms::known_to(node).await.names;
                         rooms.insert(seat.name.clone());
@@ -147,22 +148,22 @@ struct Shown<'a> {
 /// Prints what happens in a room.
 struct Printer {
     room: String,
-    /// The name of this node, whose own coming and going is not news.
-    own: String,
     history: History,
     json: bool,
     output: Output,
     news: News,
     /// The last entry that was printed.
     seq: u64,
-    here: BTreeSet<String>,
 }
 
 impl Printer {
-    fn new(node: &Node, seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
-        let (room, own) = (seat.name.clone(), node.name().to_string());
-        let (news, output, here) = (News::of(seat)?, Output::default(), BTreeSet::new());
-        Ok(Printer { room, own, history, json, output, news, seq: 0, here })
+    /// Prints what was there.
+    async fn begin(seat: &Seat, history: History, json: bool) -> Result<Printer, Failure> {
+        let (mut news, room, output) = (News::of(seat)?, seat.name.clone(), Output::default());
+        let first = news.next().await.map_err(|why| seat.stuck(why))?;
+        let mut printer = Printer { room, history, json, output, news, seq: 0 };
+        printer.print(first)?;
+        Ok(printer)
     }
 
     /// Prints until all was printed that has happened by now.
@@ -189,8 +190,7 @@ impl Printer {
         let Happened { seq, author, what } = happened;
         self.seq = seq;
         match what {
-            What::Begins { lines, here } => {
-                self.here = here;
+            What::Begins(lines) => {
                 for line in &lines[lines.len().saturating_sub(self.history.0)..] {
                     self.says(line)?;
                 }
@@ -198,14 +198,8 @@ impl Printer {
             What::Says(line) => self.says(&line)?,
             What::TakesBack(lines) => self.back(seq, &author, ("undo", "takes back"), lines)?,
             What::SaysAgain(lines) => self.back(seq, &author, ("redo", "says again"), lines)?,
-            What::Joins => {
-                self.here.insert(author.clone());
-                self.presence(seq, &author, "joins")?;
-            }
-            What::Leaves => {
-                self.here.remove(&author);
-                self.presence(seq, &author, "leaves")?;
-            }
+            What::Joins => self.line(seq, &author, "joins", &format!("* {} joins", named(&author)), None)?,
+            What::Leaves => self.line(seq, &author, "leaves", &format!("* {} leaves", named(&author)), None)?,
             What::Nothing => {}
         }
         Ok(())
@@ -230,13 +224,6 @@ impl Printer {
             self.line(seq, author, kind, &format!("* {} {what}", named(author)), Some(&line.text))?;
         }
         Ok(())
-    }
-
-    fn presence(&mut self, seq: u64, author: &str, kind: &str) -> Result<(), Failure> {
-        if author == self.own {
-            return Ok(());
-        }
-        self.line(seq, author, kind, &format!("* {} {kind}", named(author)), None)
     }
 
     fn line(&mut self, seq: u64, author: &str, kind: &str, shown: &str, text: Option<&str>) -> Result<(), Failure> {

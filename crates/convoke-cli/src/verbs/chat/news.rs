@@ -3,7 +3,7 @@
 //! It is an executor beside the state, called with each entry of the journal in order, and so it is the same for everybody.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use convoke::{Deed, Effect, Error, Missed, NotKept, Running};
 use tokio::sync::mpsc;
@@ -23,11 +23,8 @@ pub(super) struct Happened {
 }
 
 pub(super) enum What {
-    /// This comes first: the lines that there are, and who is here.
-    Begins {
-        lines: Vec<Line>,
-        here: BTreeSet<String>,
-    },
+    /// This comes first: the lines that there are.
+    Begins(Vec<Line>),
     Says(Line),
     /// What was said together.
     TakesBack(Vec<Line>),
@@ -49,10 +46,9 @@ impl News {
         let (tell, news) = mpsc::channel(NEWS_MAX);
         let begins = seat.room.seq();
         if begins == 0 {
-            let what = What::Begins { lines: Vec::new(), here: BTreeSet::new() };
-            let _ = tell.try_send(Happened { seq: 0, author: String::new(), what });
+            let _ = tell.try_send(Happened { seq: 0, author: String::new(), what: What::Begins(Vec::new()) });
         }
-        let mut known = Known { begins, said: BTreeMap::new(), here: BTreeSet::new() };
+        let mut known = Known { begins, said: BTreeMap::new(), own: seat.own.clone() };
         let mut executors = seat.room.executors(NotKept)?;
         executors.executor("chat", 0, move |effect| {
             if let Some(what) = known.pass(effect) {
@@ -86,7 +82,8 @@ struct Known {
     /// Up to this entry it is not news.
     begins: u64,
     said: BTreeMap<u64, Line>,
-    here: BTreeSet<String>,
+    /// This node, whose own coming and going is no news.
+    own: Option<String>,
 }
 
 impl Known {
@@ -106,21 +103,13 @@ impl Known {
             },
             Deed::Undo(first) => What::TakesBack(self.group(first)),
             Deed::Redo(first) => What::SaysAgain(self.group(first)),
-            Deed::Join => {
-                self.here.insert(author.to_owned());
-                What::Joins
-            }
-            Deed::Leave => {
-                self.here.remove(author);
-                What::Leaves
-            }
+            Deed::Join | Deed::Leave if self.own.as_deref() == Some(author) => What::Nothing,
+            Deed::Join => What::Joins,
+            Deed::Leave => What::Leaves,
         };
         match seq.cmp(&self.begins) {
             Ordering::Less => None,
-            Ordering::Equal => {
-                let lines = effect.state.lines.iter().cloned().collect();
-                Some(What::Begins { lines, here: self.here.clone() })
-            }
+            Ordering::Equal => Some(What::Begins(effect.state.lines.iter().cloned().collect())),
             Ordering::Greater => Some(what),
         }
     }

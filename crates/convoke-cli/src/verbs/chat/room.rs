@@ -3,7 +3,7 @@
 //! This is all that there is to keep in step. That everybody applies the same commands in the same order, late joiners and
 //! those who were away too, and that what is undone is as if it had never been said, is what a journal is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use convoke::{Deed, Entry, State};
 use serde::de::IgnoredAny;
@@ -15,10 +15,12 @@ pub(crate) const LINES_MAX: usize = 10_000;
 /// The longest line, in bytes: a long paragraph. The rest of a longer one is in the journal only.
 pub(crate) const LINE_BYTES_MAX: usize = 4 << 10;
 
-/// The last lines of a room.
+/// A room: the last lines, and who is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Room {
     pub(crate) lines: VecDeque<Line>,
+    /// Who is in it, by the names of their nodes.
+    pub(crate) here: BTreeSet<String>,
 }
 
 /// What somebody has said or done.
@@ -69,6 +71,13 @@ impl State for Room {
         }
         self.lines.push_back(line.clone());
         Some(line)
+    }
+
+    fn presence(&mut self, joined: bool, at: &Entry) {
+        match joined {
+            true => self.here.insert(at.author.to_string()),
+            false => self.here.remove(at.author.as_str()),
+        };
     }
 }
 

@@ -8,9 +8,9 @@ use std::io::{self, stdout};
 use std::process::ExitCode;
 
 use convoke::Node;
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, read};
+use crossterm::execute;
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, read};
-use ratatui::crossterm::execute;
 use tokio::sync::mpsc;
 
 use self::view::{Taken, View};
@@ -42,6 +42,7 @@ pub(super) async fn run(
     loop {
         view.rooms.extend(rooms.names.iter().cloned());
         let seq = seat.room.seq();
+        view.here = seat.here();
         screen.draw(&seat, &mut view)?;
         tokio::select! {
             changed = seat.room.changed(seq) => drop(changed.map_err(|why| seat.stuck(why))?),
@@ -57,7 +58,7 @@ pub(super) async fn run(
                     }
                 }
             }
-            next = news.next() => view.tell(next.map_err(|why| seat.stuck(why))?, node.name().as_str()),
+            next = news.next() => view.tell(next.map_err(|why| seat.stuck(why))?),
             () = rooms.changed() => {}
             next = told.recv() => match next {
                 Some(Told::Note(text)) => view.note(seq, text),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
-use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line as Row, Span};
@@ -74,26 +74,13 @@ impl View {
         (self.input, self.is_linked) = (before.input, before.is_linked);
     }
 
-    /// Shows who comes and goes; but not that this node does. The lines are shown as they are in the room.
-    pub(super) fn tell(&mut self, happened: Happened, own: &str) {
+    /// Shows who comes and goes. The lines are shown as they are in the room.
+    pub(super) fn tell(&mut self, happened: Happened) {
         let Happened { seq, author, what } = happened;
-        let how = match what {
-            What::Begins { here, .. } => {
-                self.here = here;
-                return;
-            }
-            What::Joins => {
-                self.here.insert(author.clone());
-                "joins"
-            }
-            What::Leaves => {
-                self.here.remove(&author);
-                "leaves"
-            }
-            _ => return,
-        };
-        if author != own {
-            self.remember(seq, format!("* {author} {how}"));
+        match what {
+            What::Joins => self.remember(seq, format!("* {author} joins")),
+            What::Leaves => self.remember(seq, format!("* {author} leaves")),
+            _ => {}
         }
     }
 
