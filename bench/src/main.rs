@@ -27,7 +27,8 @@ Usage: convoke-bench [OPTIONS]
   --seconds S      length of one pass (default 2)
   --peers LIST     of floor, convoke, nats, redis, tonic (default: all that are installed)
   --rows LIST      of 16, 128, 1024, 65536 (events of so many bytes), group128, echo, calls1, calls64, calls256, sets1, sets64,
-                   sets256, commands1, commands64, commands256, journal, setget, values, idle (default: all; other numbers are welcome)
+                   sets256, commands1, commands64, commands256, journal, setget, values, idle
+                   (default: all; other numbers are welcome)
   --folder DIR     where to keep what must be on disk (default: the folder for temporary files)
   --json FILE      also write every pass as a line of JSON
   --help           show this

@@ -29,7 +29,7 @@ use crate::refusal::Refusal;
 /// beside them, and gives none back that were written in another form.
 ///
 /// It grows whenever a kind of operation or a table comes, goes, or gets another form; a test knows all that belong to it.
-pub const FORMAT: u64 = 5;
+pub const FORMAT: u64 = 4;
 
 /// Names an append, a read or a barrier until it is answered. The hub counts them.
 pub type Ticket = u64;

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Back, FollowAs, Terms};
 use convoke_core::journal::{Deed, Entry, Strategy, Touches};
+use convoke_core::limits::APPEND_RETRY_TIME;
 use convoke_core::node::{Followed, WriteId};
 use convoke_core::{Code, Encoding, LinkId, Name, NodeConfig, Payload, Peer, Refusal, TokenKey, Transmit};
 use pair::World;
@@ -400,6 +401,34 @@ fn how_a_journal_undoes_is_fixed_by_its_first_entry() {
         assert_eq!((why.code, world.nodes[1].state.take_entry(id)), (Code::BadRequest, None));
     }
     assert_eq!(taken(&mut world, 1, right).len(), 2);
+}
+
+#[test]
+fn a_journal_undoes_as_its_first_member_wants_although_that_is_away_when_it_is_made() {
+    let mut world = World::new(2);
+    world.hold = true;
+    let strategy = Some(Strategy::Compensate);
+    world.nodes[0].state.follow(name("todo"), 0, [0; 16], FollowAs::Announced, strategy).unwrap();
+    world.settle();
+    for asked in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = asked {
+            let why = Refusal::new(Code::StorageFull, "there is no room left on the disk");
+            world.tell(Told::NotDone { ticket, why });
+        }
+    }
+    world.detach(0);
+    world.now = world.now + APPEND_RETRY_TIME;
+    world.hub.tick(world.now);
+    for asked in world.hub.asks() {
+        if let Ask::Append { operation, ticket } = asked {
+            world.commit(Some(ticket), operation);
+        }
+    }
+    world.hold = false;
+    let commands = [(Encoding::Text, &b"1"[..])];
+    let terms = Terms::new(strategy, false, None);
+    let id = world.nodes[1].state.append_on(&name("todo"), commands.into_iter(), None, terms).unwrap();
+    assert_eq!(answer(&mut world, 1, id), Ok(2));
 }
 
 #[test]

@@ -16,6 +16,7 @@ pages! {
     Values = "docs/guide/values.md";
     Services = "docs/guide/services.md";
     Commands = "docs/guide/commands.md";
+    Offline = "docs/guide/offline.md";
     Members = "docs/guide/members.md";
     PermanentLinks = "docs/guide/permanent-links.md";
     Joining = "docs/guide/joining.md";

@@ -7,7 +7,7 @@ mod shared;
 mod thread;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -135,8 +135,9 @@ impl Hub {
         let Folder { identity, token, kept } = folder::open(options.data.as_deref())?;
         let store = match kept {
             Some((path, lock)) => {
-                config.changes_bytes_max = room::for_changes(path.parent().unwrap_or(Path::new(".")));
-                let store = StoreThread::open(path.clone(), identity.history, lock).await?;
+                config.changes_bytes_max = room::for_changes(&path);
+                let segment_bytes_max = room::for_a_segment(&path);
+                let store = StoreThread::open(path.clone(), identity, segment_bytes_max, lock).await?;
                 folder::store_is_there(&path)?;
                 Some(store)
             }

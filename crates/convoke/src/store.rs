@@ -1,54 +1,68 @@
-//! The store: the foundation of a hub that keeps what it must on this machine, in one file.
+//! The store: the foundation of a hub that keeps what it must on this machine. What is asked for is committed when it is
+//! durable in the [log](log); the rows that come of it go to [redb](file) behind, in large transactions, and what redb
+//! holds is cut from the log. So a start reads the rows and, behind them, the operations that came last.
 //!
-//! What is asked for while one transaction is made durable goes into the next one together: one sync for all. Rows of
-//! tables wait for a moment, so that many changes of one row are written once; then they ride along with operations, or
-//! are written by themselves. Each transaction that writes rows takes the operations out that these rows stand for. So a
-//! start reads the rows and, behind them, the operations that came last.
+//! What is asked for while one batch is made durable goes into the next one together: one sync for all. Rows wait for a
+//! moment, so that many changes of one row are written once; no commit waits for them, unless too many wait.
 //!
-//! A full disk is told as what was not done, and the store goes on. After any other error it tells
+//! A full disk is told as what was not done, and the store goes on: nothing that adds to what is kept is taken while redb or
+//! the log has no room, and what was committed before waits in the log. After any other error it tells
 //! [`Failed`](Told::Failed) and nothing more: what such a disk says to be durable need not be.
 //!
-//! [`Store`] is what happens, without a thread; `thread` runs it, `file` is the file, `disk` where the bytes are.
+//! [`Store`] is what happens, without a thread; `thread` runs it, and beside it what `tables` does; `disk` is where the
+//! bytes are.
 
 mod disk;
 mod file;
 mod full;
+mod log;
 mod pending;
 mod pieces;
+mod reading;
 mod reserve;
+mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 mod thread;
+mod work;
 
 use std::collections::VecDeque;
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convoke_core::foundation::{Ask, READ_ONLY, Room, RowKey, Ticket, Told};
-use convoke_core::{Code, Refusal};
+use convoke_core::foundation::{Ask, Room, Ticket, Told};
+use convoke_core::{Code, HubIdentity, Refusal};
 
 use crate::error::Error;
 use disk::{Disk, Failed, FileDisk, WatchedDisk};
-use file::{Fault, Reach, StoreFile, Unusable};
+pub(crate) use file::FILE;
+use file::{Fault, StoreFile, Unusable};
 use full::{FullDisk, Want};
+use log::{Log, Own, Sizes};
 use pending::Pending;
 pub(crate) use reserve::{Reserve, STEP as RESERVE_STEP};
+use tables::Tables;
 pub(crate) use thread::{Queue, StoreThread, Tell};
 
-/// The file in the hub's folder.
-pub(crate) const FILE: &str = "store.redb";
+/// How long rows wait, so that many changes of one are written once, and many rows together. After a crash their
+/// operations are applied again, which takes less than this.
+const ROWS_WAIT: Duration = Duration::from_secs(1);
 
-/// How long rows wait, so that many changes of one are written once. After a crash their operations are applied again,
-/// which takes less than this.
-const ROWS_WAIT: Duration = Duration::from_millis(50);
-
-/// Rows that wait are written at once when they are more than this, in bytes: they are in memory twice.
-const ROWS_WAITING_BYTES_MAX: usize = 4 << 20;
+/// Rows that wait are written at once when they are more than this, in bytes; while as many are being written, appends
+/// wait. They are in memory twice.
+const ROWS_WAITING_BYTES_MAX: usize = 8 << 20;
 
 /// And when they are more than this part of the room that is set aside: on a full disk those that wait are written with it.
 const ROWS_WAITING_PART: u64 = 4;
+
+/// How long after the last batch the log says that all of it is durable.
+const MARK_WAIT: Duration = Duration::from_millis(100);
+
+/// The first segment of the log of each start, in bytes: soon made, and enough for a hub that keeps little.
+const SEGMENT_BYTES_FIRST: u64 = 1 << 20;
 
 /// Rows and operations of the snapshot that are told together, and answers to reads that wait for a transaction before
 /// them, in bytes: while they are told the hub does nothing else.
@@ -58,7 +72,7 @@ const TOLD_BYTES: usize = 1 << 20;
 /// Less is soon needed again, and not worth the wait.
 const SPARE_BYTES_MAX: u64 = 128 << 20;
 
-/// What an ask is answered with once the transaction before it is durable.
+/// What an ask is answered with once the batch before it is durable.
 #[derive(Debug)]
 enum Answer {
     /// What becomes of the next operation.
@@ -67,42 +81,86 @@ enum Answer {
     Told(Told),
 }
 
-/// A store, and what has been asked of it. Whoever runs it gives it asks and tells what it says; see the module.
+/// What there was no room for the last time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lacks {
+    /// A batch of the log.
+    batch: bool,
+    /// The log's next segment.
+    segment: bool,
+    /// Rows.
+    rows: bool,
+}
+
+/// What is to become of an operation.
+enum Verdict {
+    Take,
+    Refuse,
+    /// Nothing yet.
+    Wait,
+}
+
+/// A store, and what has been asked of it. Whoever runs it gives it asks, does the [work](Store::work) that it gives out,
+/// and tells what it says; see the module.
 #[derive(Debug)]
 pub(crate) struct Store {
-    disk: WatchedDisk,
-    /// How the file is called in sentences.
+    disk: Arc<WatchedDisk>,
+    /// The hub's folder, for sentences.
+    folder: PathBuf,
+    /// redb's file, for sentences.
     shown: String,
-    history: [u8; 16],
-    /// `None` when the disk is too full to open it again.
-    file: Option<StoreFile>,
-    /// How far the file goes, as it was last known.
-    reach: Reach,
+    log: Log,
+    tables: Arc<Tables>,
+    /// The position that redb reaches.
+    reach: u64,
     /// Not looked at yet.
     asks: VecDeque<Ask>,
-    /// Operations of the next transaction; while there is no file, of the last one, of which nobody knows.
+    /// Operations of the next batch; while the log is in doubt, of the last one, of which nobody knows.
     operations: Vec<(Ticket, Bytes)>,
+    operations_bytes: u64,
     answers: Vec<Answer>,
     answers_bytes: usize,
-    pending: Pending,
+    /// Rows that are to be written.
+    gathering: Pending,
     /// Since when rows wait.
-    pending_since: Option<Instant>,
-    /// The transaction at hand takes the rows along. Most do not: a row that changes often is then written once for many
-    /// operations, and the disk is given little at a time.
-    with_rows: bool,
+    gathering_since: Option<Instant>,
+    /// Rows that are being written.
+    writing: Option<Arc<Pending>>,
+    /// What is being done beside, since when.
+    working_since: Option<Instant>,
+    /// Rows are to be written now, however few.
+    rows_are_urgent: bool,
+    /// A full disk is to be tried again now.
+    attempt_is_wanted: bool,
+    /// So many of the asks in front were there when the disk was tried that is being tried now.
+    covered: usize,
+    /// So many of them were there when it was tried, and was full.
+    tried: usize,
+    /// When the last batch was made durable, unless the log has said so.
+    mark_since: Option<Instant>,
     full: FullDisk,
-    /// Rows wait that take something away: they too may use the room that was set aside.
-    makes_room: bool,
-    /// What is given up next of the room that was set aside, in bytes: it doubles until it is enough.
+    lacks: Lacks,
+    /// The positions of the first and the last operation that takes something away and whose rows are not written: they too
+    /// may use the room that was set aside.
+    makes_room: Option<(u64, u64)>,
+    /// What is given up next of the room that was set aside, in bytes, for the log: it doubles until it is enough.
     reserve_step: u64,
     /// The most that was set aside, in bytes.
     reserved: u64,
     /// When it is tried to set room aside again.
     refill: Option<Instant>,
+    is_finishing: bool,
     failed: bool,
 }
 
-/// A sentence about what is wrong with the file, as the error that a start ends with.
+/// Which segments are made, and when redb's file is made smaller.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    segments: Sizes,
+    spare_bytes_max: u64,
+}
+
+/// A sentence about what is wrong with a file, as the error that a start ends with.
 fn refuse(shown: &str, why: Unusable) -> Error {
     match why {
         Unusable::Corrupt(text) => {
@@ -130,82 +188,124 @@ pub(crate) fn has_no_room(error: &std::io::Error) -> bool {
     Want::of(error).is_some_and(Want::is_of_the_disk)
 }
 
+fn asks_for_room(ask: &Ask) -> bool {
+    matches!(ask, Ask::Append { operation, .. } if Room::of(operation) == Room::Makes)
+}
+
+/// Opens something; on a full disk with room that was set aside.
+fn with_reserve<T>(disk: &WatchedDisk, open: impl Fn() -> Result<T, log::Refused>) -> Result<T, log::Refused> {
+    let mut step = RESERVE_STEP;
+    loop {
+        match open() {
+            Err((_, Unusable::Io(failed)))
+                if has_no_room(&failed.error) && !disk.watch().sync_failed() && disk.give_up_reserve(step) =>
+            {
+                step = step.saturating_mul(2);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Makes redb's file smaller if much of it is empty.
+fn make_smaller(
+    disk: &WatchedDisk,
+    mut file: StoreFile,
+    reach: u64,
+    history: [u8; 16],
+    shown: &str,
+    spare_bytes_max: u64,
+) -> Result<StoreFile, Unusable> {
+    let room = disk.room(FILE)?;
+    // Only a large one can have so much to spare, and finding out takes a look at all of it.
+    if room <= spare_bytes_max {
+        return Ok(file);
+    }
+    let spare = file.spare(room)?;
+    if spare <= spare_bytes_max.max(room / 2) {
+        return Ok(file);
+    }
+    tracing::warn!(
+        "the hub starts when {shown} is made smaller: it takes {} MiB on the disk, and holds {}",
+        room >> 20,
+        (room - spare) >> 20
+    );
+    match file.compact().and_then(StoreFile::close).map_err(|why| Fault::of(why, disk.watch())) {
+        Ok(()) => {}
+        Err(Fault::Full(_)) => {
+            tracing::warn!("{shown} stays as large as it is: making it smaller needs more room on the disk");
+        }
+        Err(Fault::Grave(why)) => return Err(why),
+    }
+    let (opened, now) = StoreFile::open(disk, history)?;
+    file = opened;
+    if now != reach {
+        return Err(Unusable::Corrupt("it was changed while it was made smaller".into()));
+    }
+    Ok(file)
+}
+
 impl Store {
-    /// Opens the store at `path`, which is made if it is not there. Reads all of it once.
+    /// Opens the store in a hub's folder, for a new start; it is made if it is not there. Reads all of it once.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with [`Code::StorageFailed`] for a file that is corrupt, or of another history;
-    /// [`Error::Configuration`] for one of another format; [`Error::Io`]. The file is left as it is.
-    pub(crate) fn open(path: &Path, history: [u8; 16]) -> Result<Store, Error> {
-        let shown = format!("`{}`", path.display());
-        StoreFile::make(path, history).map_err(|why| refuse(&shown, why))?;
-        Store::open_on(Box::new(FileDisk(path.to_owned())), shown, history, SPARE_BYTES_MAX)
+    /// [`Error::Refused`] with [`Code::StorageFailed`] for files that are corrupt, or of another history;
+    /// [`Error::Configuration`] for those of another format; [`Error::Io`]. The files are left as they are.
+    pub(crate) fn open(folder: &Path, identity: HubIdentity, segment_bytes_max: u64) -> Result<Store, Error> {
+        let segments = Sizes { first: SEGMENT_BYTES_FIRST, most: segment_bytes_max.max(SEGMENT_BYTES_FIRST) };
+        let limits = Limits { segments, spare_bytes_max: SPARE_BYTES_MAX };
+        Store::open_on(Box::new(FileDisk::of(folder)), folder, identity, limits)
     }
 
     /// Opens the store on any disk.
-    fn open_on(disk: Box<dyn Disk>, shown: String, history: [u8; 16], spare_bytes_max: u64) -> Result<Store, Error> {
-        let disk = WatchedDisk::new(disk);
-        let refused = |why| refuse(&shown, why);
-        let was = disk.reserve();
-        let mut step = RESERVE_STEP;
-        let (mut file, mut reach) = loop {
-            match StoreFile::open(&disk, history) {
-                Err(Unusable::Io(failed))
-                    if has_no_room(&failed.error) && !disk.watch().sync_failed() && disk.give_up_reserve(step) =>
-                {
-                    step *= 2;
-                }
-                opened => break opened.map_err(refused)?,
-            }
-        };
-        let room = disk.room().map_err(|failed| refused(failed.into()))?;
-        // Only a large one can have so much to spare, and finding out takes a look at all of it.
-        if room > spare_bytes_max {
-            let spare = file.spare(room).map_err(refused)?;
-            if spare > spare_bytes_max.max(room / 2) {
-                tracing::warn!(
-                    "the hub starts when {shown} is made smaller: it takes {} MiB on the disk, and holds {}",
-                    room >> 20,
-                    (room - spare) >> 20
-                );
-                let smaller = file.compact().and_then(StoreFile::close);
-                match smaller.map_err(|why| Fault::of(why, disk.watch())) {
-                    Ok(()) => {}
-                    Err(Fault::Full(_)) => {
-                        tracing::warn!(
-                            "{shown} stays as large as it is: making it smaller needs more room on the disk"
-                        );
-                    }
-                    Err(Fault::Grave(why)) => return Err(refused(why)),
-                }
-                let known = reach;
-                (file, reach) = StoreFile::open(&disk, history).map_err(refused)?;
-                if reach != known {
-                    return Err(refused(Unusable::Corrupt("it was changed while it was made smaller".into())));
-                }
-            }
+    fn open_on(disk: Box<dyn Disk>, folder: &Path, identity: HubIdentity, limits: Limits) -> Result<Store, Error> {
+        let disk = Arc::new(WatchedDisk::new(disk));
+        let history = identity.history;
+        let own = Own::of(identity);
+        let shown = |name: &str| format!("`{}`", folder.join(name).display());
+        let refused = |(name, why): log::Refused| refuse(&shown(&name), why);
+        let of_file = |why: Unusable| refuse(&shown(FILE), why);
+        if !StoreFile::is_there(&disk).map_err(of_file)? {
+            log::begin(&disk, &own).map_err(refused)?;
+            StoreFile::make(&disk, history).map_err(of_file)?;
         }
+        let was = disk.reserve();
+        let open_file = || StoreFile::open(&disk, history).map_err(|why| (FILE.to_owned(), why));
+        let (file, reach) = with_reserve(&disk, open_file).map_err(refused)?;
+        let file = make_smaller(&disk, file, reach, history, &shown(FILE), limits.spare_bytes_max).map_err(of_file)?;
+        let open_log = || Log::open(disk.clone(), own, limits.segments, reach);
+        let log = with_reserve(&disk, open_log).map_err(refused)?;
         let refill = (!disk.refill_reserve(was)).then(|| Instant::now() + reserve::WAIT);
         let reserved = disk.reserve().max(was);
         Ok(Store {
+            folder: folder.to_owned(),
+            shown: shown(FILE),
+            log,
+            tables: Arc::new(Tables::new(disk.clone(), history, file)),
             disk,
-            shown,
-            history,
-            file: Some(file),
             reach,
             asks: VecDeque::new(),
             operations: Vec::new(),
+            operations_bytes: 0,
             answers: Vec::new(),
             answers_bytes: 0,
-            pending: Pending::default(),
-            pending_since: None,
-            with_rows: false,
+            gathering: Pending::default(),
+            gathering_since: None,
+            writing: None,
+            working_since: None,
+            rows_are_urgent: false,
+            attempt_is_wanted: false,
+            covered: 0,
+            tried: 0,
+            mark_since: None,
             full: FullDisk::default(),
-            makes_room: false,
+            lacks: Lacks::default(),
+            makes_room: None,
             reserve_step: RESERVE_STEP,
             reserved,
             refill,
+            is_finishing: false,
             failed: false,
         })
     }
@@ -215,18 +315,33 @@ impl Store {
         self.failed
     }
 
-    /// When [`turn`](Store::turn) must be called although nothing was asked.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        [self.write_due(), self.full.due(), self.refill].into_iter().flatten().min()
+    /// Work was given out, and it is not told yet what became of it.
+    pub(crate) fn is_working(&self) -> bool {
+        self.working_since.is_some()
     }
 
-    /// When something is to be written, or the file opened, although nothing was asked.
-    fn write_due(&self) -> Option<Instant> {
-        let rows = self.pending_since.map(|since| since + ROWS_WAIT);
-        match (&self.file, self.full.retry()) {
-            (None, retry) => retry,
-            (Some(_), retry) => rows.map(|rows| retry.unwrap_or(rows)),
-        }
+    /// What does the work.
+    fn tables(&self) -> Arc<Tables> {
+        self.tables.clone()
+    }
+
+    /// When [`turn`](Store::turn) must be called although nothing was asked.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let mark = self.mark_since.map(|since| since + MARK_WAIT);
+        let beside = if self.is_working() { None } else { self.work_due() };
+        [mark, beside, self.doubt_due(), self.full.due()].into_iter().flatten().min()
+    }
+
+    fn doubt_due(&self) -> Option<Instant> {
+        self.full.retry().filter(|_| self.log.is_in_doubt())
+    }
+
+    /// When work is to be done although nothing is asked.
+    fn work_due(&self) -> Option<Instant> {
+        let lacks = self.lacks.rows || self.lacks.segment;
+        let retry = self.full.retry().filter(|_| lacks);
+        let rows = self.gathering_since.map(|since| since + ROWS_WAIT).filter(|_| !self.lacks.rows);
+        [retry, rows, self.refill].into_iter().flatten().min()
     }
 
     /// Answers, in their order, these asks and those before them that are not answered yet.
@@ -235,38 +350,43 @@ impl Store {
             return;
         }
         self.asks.extend(asks);
-        if self.file.is_none() && self.must_write() {
-            self.open_again(tell);
+        if self.doubt_due().is_some_and(|due| due <= Instant::now()) {
+            self.settle_doubt(tell);
         }
-        while self.file.is_some() {
-            let Some(ask) = self.asks.pop_front() else { break };
-            self.take(ask, tell);
+        while !self.failed && !self.log.is_in_doubt() && self.take(tell) {}
+        if !self.failed && !self.log.is_in_doubt() {
+            self.commit(tell);
         }
-        let rows_are_due = self.pending.bytes() > self.rows_waiting_bytes_max() || self.must_write();
-        if self.file.is_some() && (!self.operations.is_empty() || !self.answers.is_empty() || rows_are_due) {
-            self.commit(rows_are_due, tell);
-        }
-        if self.refill.is_some_and(|due| due <= Instant::now()) {
-            self.refill = (!self.disk.refill_reserve(self.reserved)).then(|| Instant::now() + reserve::WAIT);
-            self.reserved = self.reserved.max(self.disk.reserve());
+        if self.mark_since.is_some_and(|since| since + MARK_WAIT <= Instant::now()) {
+            self.mark(tell);
         }
         if let Some(news) = self.full.news(&self.shown, Instant::now()) {
             tracing::warn!("{news}");
         }
     }
 
-    /// Writes what waits: the hub stops.
-    pub(crate) fn finish(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
-        if self.file.is_some() {
-            self.commit(true, tell);
+    /// Writes what waits: the hub stops. There is [work](Store::work) to do for that, and no other any more. Rows for which
+    /// there was no room a moment ago stay in the log.
+    pub(crate) fn finish(&mut self) {
+        self.is_finishing = true;
+        self.rows_are_urgent = !self.lacks.rows;
+    }
+
+    /// Closes the files.
+    pub(crate) fn close(mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        self.mark(tell);
+        let Some(Err(why)) = self.tables.take().map(StoreFile::close) else { return };
+        // For want of room it is only opened more slowly the next time.
+        if let Fault::Grave(why) = Fault::of(why, self.disk.watch()) {
+            self.fail(&why, tell);
         }
     }
 
-    /// Closes the file.
-    pub(crate) fn close(mut self, tell: &mut dyn FnMut(Vec<Told>)) {
-        let Some(Err(why)) = self.file.take().map(StoreFile::close) else { return };
-        // For want of room it is only opened more slowly the next time.
-        if let Fault::Grave(why) = Fault::of(why, self.disk.watch()) {
+    fn mark(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        self.mark_since = None;
+        if !self.failed
+            && let Err(why) = self.log.mark()
+        {
             self.fail(&why, tell);
         }
     }
@@ -278,138 +398,126 @@ impl Store {
         }
     }
 
-    fn must_write(&self) -> bool {
-        self.write_due().is_some_and(|due| due <= Instant::now())
-    }
-
-    fn take(&mut self, ask: Ask, tell: &mut dyn FnMut(Vec<Told>)) {
+    /// Takes the next ask, if there is one and it need not wait.
+    fn take(&mut self, tell: &mut dyn FnMut(Vec<Told>)) -> bool {
+        let verdict = match self.asks.front() {
+            None => return false,
+            Some(Ask::Append { operation, .. }) => self.judge(&operation.clone()),
+            Some(Ask::Snapshot | Ask::Read { .. }) if self.tables.file().is_none() => Verdict::Wait,
+            Some(_) => Verdict::Take,
+        };
+        if let Verdict::Wait = verdict {
+            return false;
+        }
+        let Some(ask) = self.asks.pop_front() else { return false };
+        self.covered = self.covered.saturating_sub(1);
+        self.tried = self.tried.saturating_sub(1);
         match ask {
-            Ask::Snapshot => {
-                self.commit(false, tell);
-                match self.file {
-                    Some(_) => self.snapshot(tell),
-                    None => self.asks.push_front(Ask::Snapshot),
+            Ask::Append { ticket, operation } => match verdict {
+                Verdict::Refuse => {
+                    let why = self.full.refuse(&operation, Instant::now());
+                    self.answers.push(Answer::Told(Told::NotDone { ticket, why }));
                 }
-            }
-            Ask::Append { ticket, operation }
-                if self.full.is_resting(Instant::now()) && Room::of(&operation) != Room::Makes =>
-            {
-                let why = self.full.refuse(&operation, Instant::now());
-                self.answers.push(Answer::Told(Told::NotDone { ticket, why }));
-            }
-            Ask::Append { ticket, operation } => {
-                self.operations.push((ticket, operation));
-                self.answers.push(Answer::Appended);
-            }
+                _ => {
+                    let bytes = Log::bytes_of(&operation);
+                    if self.operations_bytes + bytes > self.log.batch_bytes_max() {
+                        self.commit(tell);
+                    }
+                    self.operations_bytes += bytes;
+                    self.operations.push((ticket, operation));
+                    self.answers.push(Answer::Appended);
+                }
+            },
             Ask::Tables { pos, puts, deletes } => {
-                assert!(pos <= self.reach.last, "rows come of operations that were told to be committed");
-                self.pending.add(pos, puts, deletes);
-                self.pending_since.get_or_insert_with(Instant::now);
+                assert!(pos <= self.log.last(), "rows come of operations that were told to be committed");
+                self.gathering.add(pos, puts, deletes);
+                self.gathering_since.get_or_insert_with(Instant::now);
+                let was_full = self.full.is_full() || self.refill.is_some();
+                self.rows_are_urgent |= was_full && self.makes_room.is_some_and(|(first, _)| first <= pos);
             }
             Ask::Read { ticket, table, from, bytes_max } => self.read(ticket, table, from, bytes_max, tell),
             Ask::Barrier { ticket } => self.answers.push(Answer::Told(Told::BarrierDone { ticket })),
+            Ask::Snapshot => {
+                self.commit(tell);
+                self.snapshot(tell);
+            }
+        }
+        true
+    }
+
+    /// What is to become of the operation in front.
+    fn judge(&mut self, operation: &Bytes) -> Verdict {
+        if !self.full.is_full() {
+            let too_many = self.gathering.bytes() > self.rows_waiting_bytes_max();
+            return if too_many && self.writing.is_some() { Verdict::Wait } else { Verdict::Take };
+        }
+        match Room::of(operation) {
+            Room::Makes => return Verdict::Take,
+            Room::Begins if self.asks.iter().any(asks_for_room) => return Verdict::Take,
+            _ => {}
+        }
+        if self.full.is_resting(Instant::now()) || self.tried > 0 {
+            Verdict::Refuse
+        } else if self.lacks.rows || self.lacks.segment {
+            self.attempt_is_wanted = true;
+            Verdict::Wait
+        } else {
+            Verdict::Take
         }
     }
 
-    /// Makes durable what was appended, with the rows that wait if `rows_are_due`, and tells what became of everything.
-    fn commit(&mut self, rows_are_due: bool, tell: &mut dyn FnMut(Vec<Told>)) {
-        if self.operations.is_empty() && !(rows_are_due && self.pending.pos().is_some()) {
+    /// Makes durable what was appended, and tells what became of everything.
+    fn commit(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        if self.operations.is_empty() {
             return self.answer(true, tell);
         }
-        // On a full disk always: what was refused together with rows must not be taken without them a moment later.
-        self.write(rows_are_due || self.full.is_full(), tell);
-    }
-
-    /// Makes the transaction at hand durable, with the rows that wait or without them.
-    fn write(&mut self, with_rows: bool, tell: &mut dyn FnMut(Vec<Told>)) {
-        let Some(file) = &self.file else { return };
-        self.with_rows = with_rows;
-        let rows = self.with_rows.then_some(&self.pending);
         let began = Instant::now();
-        match file.write(self.reach.last, &self.operations, rows) {
-            Ok(()) => {
-                self.full.wrote();
-                self.written(tell);
-            }
+        match self.log.append(&self.operations) {
+            Ok(()) => self.committed(tell),
             Err(Fault::Full(want)) => {
+                self.lacks.batch = true;
                 self.full.found(want, began, Instant::now());
-                self.open_again(tell);
-                // That took its time too. If it has found room in the reserve the disk is full for all others.
-                if self.full.is_full() {
-                    self.full.found(want, began, Instant::now());
+                if !self.log.is_in_doubt() {
+                    self.not_committed(tell);
                 }
             }
             Err(Fault::Grave(why)) => self.fail(&why, tell),
         }
     }
 
-    /// How far the file goes once the transaction at hand is in it.
-    fn reach_next(&self) -> Reach {
-        Reach {
-            tables: self.pending.pos().filter(|_| self.with_rows).unwrap_or(self.reach.tables),
-            last: self.reach.last + self.operations.len() as u64,
+    fn committed(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let last = self.log.last();
+        if self.operations.iter().any(|(_, operation)| Room::of(operation) == Room::Makes) {
+            let first = self.makes_room.map_or(last + 1 - self.operations.len() as u64, |(first, _)| first);
+            self.makes_room = Some((first, last));
         }
-    }
-
-    /// The transaction is durable.
-    fn written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
-        let next = self.reach_next();
-        if self.with_rows {
-            if self.makes_room && self.refill.is_some() {
-                self.let_free_room_be_used();
-            }
-            self.pending.clear();
-            self.pending_since = None;
-            self.makes_room = false;
-        }
-        self.makes_room |= self.asks_for_room();
+        self.lacks.batch = false;
         self.reserve_step = RESERVE_STEP;
+        self.look_for_room();
+        self.mark_since = Some(Instant::now());
         self.answer(true, tell);
-        self.reach = next;
     }
 
-    /// After a disk was found full redb does not go on. What was being written may be on the disk wholly or not at all;
-    /// opened again it is durably the one or the other, and only then can anybody be told which.
-    fn open_again(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
-        // A sync that fails now is known to the disk.
-        self.file = None;
-        match StoreFile::open(&self.disk, self.history) {
-            Ok((file, reach)) => {
-                self.file = Some(file);
-                if reach == self.reach_next() {
-                    self.written(tell);
-                } else if reach == self.reach {
-                    self.not_written(tell);
-                } else {
-                    self.fail(&Unusable::Corrupt("after the disk was full it is not what it was".into()), tell);
-                }
-            }
-            Err(why) => match Fault::of(why, self.disk.watch()) {
-                Fault::Full(want) if want.is_of_the_disk() && self.give_up_reserve() => self.open_again(tell),
-                Fault::Full(want) => self.full.found(want, Instant::now(), Instant::now()),
-                Fault::Grave(why) => self.fail(&why, tell),
-            },
+    /// Whether what a write has left that found no room is there is certain now, or tried again later.
+    fn settle_doubt(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let began = Instant::now();
+        match self.log.make_certain() {
+            Ok(()) => self.not_committed(tell),
+            Err(Fault::Full(want)) => self.full.found(want, began, Instant::now()),
+            Err(Fault::Grave(why)) => self.fail(&why, tell),
         }
     }
 
-    /// The transaction found no room, and is not there. If something in it takes something away, that is tried again: first
+    /// The batch found no room, and is not there. If something in it takes something away, that is tried again: first
     /// alone, then with room that was set aside.
-    fn not_written(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
-        let asks_for_room = self.asks_for_room();
-        if !(asks_for_room || self.makes_room && self.with_rows) || !self.full.is_of_the_disk() {
+    fn not_committed(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
+        let asks_for_room = self.operations.iter().any(|(_, operation)| Room::of(operation) == Room::Makes);
+        if !asks_for_room || !self.full.is_of_the_disk() {
             return self.answer(false, tell);
         }
-        // Rows that wait can be many times as much as what takes something away, and make place for nobody by themselves.
-        let alone = match asks_for_room {
-            true => !self.with_rows && !self.operations.iter().any(|(_, operation)| adds(operation)),
-            false => self.operations.is_empty(),
-        };
+        let alone = !self.operations.iter().any(|(_, operation)| adds(operation));
         if alone && !self.give_up_reserve() {
             return self.answer(false, tell);
-        }
-        if !asks_for_room {
-            self.answer(false, tell);
-            return self.write(true, tell);
         }
         let mut kept = Vec::new();
         let mut operations = mem::take(&mut self.operations).into_iter();
@@ -425,38 +533,24 @@ impl Store {
             }
         }
         self.operations = kept;
-        self.write(false, tell);
-    }
-
-    /// Whether an operation of the transaction at hand takes something away.
-    fn asks_for_room(&self) -> bool {
-        self.operations.iter().any(|(_, operation)| Room::of(operation) == Room::Makes)
+        self.commit(tell);
     }
 
     fn give_up_reserve(&mut self) -> bool {
         // What is left of it behind this turn nobody else is to take.
         self.refill = Some(Instant::now());
         let given = self.disk.give_up_reserve(self.reserve_step);
-        self.reserve_step = if given { 2 * self.reserve_step } else { RESERVE_STEP };
+        self.reserve_step = if given { self.reserve_step.saturating_mul(2) } else { RESERVE_STEP };
         given
     }
 
-    /// What was taken away is free in the file, on a disk that was full a moment ago. But what is written there next goes in
-    /// part where the file is longer than what the disk holds of it: a step of what was set aside is for that, as long as half
-    /// is left to take more away.
-    fn let_free_room_be_used(&mut self) {
-        if self.disk.reserve() > self.reserved / 2 && self.disk.give_up_reserve(RESERVE_STEP) {
-            self.refill = Some(Instant::now() + reserve::WAIT);
-        }
-    }
-
-    /// Tells all that waited for the transaction, whether it was done or not.
+    /// Tells all that waited for the batch, whether it was done or not.
     fn answer(&mut self, done: bool, tell: &mut dyn FnMut(Vec<Told>)) {
         if self.answers.is_empty() {
             return;
         }
-        let mut pos = self.reach.last;
         let mut operations = mem::take(&mut self.operations).into_iter();
+        let mut pos = self.log.last() - if done { operations.len() as u64 } else { 0 };
         let answers = mem::take(&mut self.answers);
         let told = answers.into_iter().map(|answer| match answer {
             Answer::Told(told) => told,
@@ -471,84 +565,19 @@ impl Store {
             }
         });
         let told = told.collect();
-        self.answers_bytes = 0;
+        (self.answers_bytes, self.operations_bytes) = (0, 0);
         tell(told);
     }
 
     fn fail(&mut self, why: &Unusable, tell: &mut dyn FnMut(Vec<Told>)) {
         self.failed = true;
-        self.file = None;
+        drop(self.tables.take());
         self.operations.clear();
         self.answers.clear();
         let text = format!(
-            "{} cannot be relied on any more: {why}; look after the disk, then start the hub again",
-            self.shown
+            "the store in `{}` cannot be relied on any more: {why}; look after the disk, then start the hub again",
+            self.folder.display()
         );
         tell(vec![Told::Failed(Refusal::new(Code::StorageFailed, text))]);
-    }
-
-    fn read(&mut self, ticket: Ticket, table: u8, from: Bytes, bytes_max: usize, tell: &mut dyn FnMut(Vec<Told>)) {
-        let Some(file) = &self.file else { return };
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        let read = file.rows(RowKey { table, key: from }, &self.pending, |key, row| {
-            if key.table != table || (bytes > 0 && bytes >= bytes_max) {
-                return false;
-            }
-            bytes += key.key.len() + row.len();
-            rows.push((key, row));
-            true
-        });
-        match read {
-            Ok(()) => {
-                self.answers.push(Answer::Told(Told::ReadDone { ticket, rows }));
-                self.answers_bytes += bytes;
-                if self.answers_bytes >= TOLD_BYTES {
-                    self.commit(false, tell);
-                }
-            }
-            Err(why) => self.fail(&why, tell),
-        }
-    }
-
-    /// Tells everything, in pieces, so that the hub can do other things in between.
-    fn snapshot(&mut self, tell: &mut dyn FnMut(Vec<Told>)) {
-        let Some(file) = &self.file else { return };
-        let pos = self.pending.pos().unwrap_or(self.reach.tables);
-        let (mut rows, mut bytes, mut pieces) = (Vec::new(), 0, 0);
-        let all_rows = file.rows(RowKey { table: 0, key: Bytes::new() }, &self.pending, |key, row| {
-            if key.table >= READ_ONLY {
-                return false;
-            }
-            bytes += key.key.len() + row.len();
-            rows.push((key, row));
-            if bytes >= TOLD_BYTES {
-                bytes = 0;
-                pieces += 1;
-                tell(vec![Told::Rows { pos, rows: mem::take(&mut rows) }]);
-            }
-            true
-        });
-        if pieces == 0 || !rows.is_empty() {
-            tell(vec![Told::Rows { pos, rows }]);
-        }
-        let (mut told, mut bytes) = (Vec::new(), 0);
-        let all = all_rows.and_then(|()| {
-            file.operations(pos, |pos, operation| {
-                bytes += operation.len();
-                told.push(Told::Committed { pos, ticket: None, operation });
-                if bytes >= TOLD_BYTES {
-                    bytes = 0;
-                    tell(mem::take(&mut told));
-                }
-                true
-            })
-        });
-        match all {
-            Ok(()) => {
-                told.push(Told::Ready);
-                tell(told);
-            }
-            Err(why) => self.fail(&why, tell),
-        }
     }
 }

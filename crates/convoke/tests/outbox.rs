@@ -83,9 +83,7 @@ on_every_transport! {
         let end = end(&node).await;
         assert_eq!((end.journal.as_str(), end.outcome.unwrap()), ("other", 1));
     }
-}
 
-on_every_transport! {
     async fn what_one_does_without_a_hub_is_shown_at_once_and_true_when_there_is_one(stage: Stage) {
         let node = soon(Node::connect_with(&stage.address, options(&stage, "ann", "outbox"))).await.unwrap();
         let board = node.follow::<Board>("todo").await.unwrap();

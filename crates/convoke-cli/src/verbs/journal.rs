@@ -53,7 +53,9 @@ async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Re
         }
         Given::Signal(signal) => return Ok(signal.exit_code()),
     };
-    with_node(&arguments.node, signals, async |node| {
+    let mut asked = false;
+    let ended = with_node(&arguments.node, signals, async |node| {
+        asked = true;
         let what = format!("append to `{journal}`");
         let (commands, begun) = ([command], Instant::now());
         let strategy = arguments.strategy.map(|strategy| match strategy {
@@ -71,7 +73,11 @@ async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Re
         }
         Ok(said)
     })
-    .await
+    .await;
+    ended.map_err(|failure| match asked {
+        true => failure,
+        false => Failure { message: failure.message + "; nothing was appended", ..failure },
+    })
 }
 
 /// Waits until members have applied what was appended. That it is appended was said already.

@@ -160,3 +160,13 @@ fn who_comes_and_goes_is_said_in_the_journal() {
         .collect();
     assert_eq!(kinds, ["join", "do", "leave"]);
 }
+
+#[test]
+fn without_a_hub_nothing_is_appended_and_that_is_said() {
+    let story = Story::without_hub();
+    story.run(["journal", "append", "todo", "1", "--timeout", "1s"]).is(
+        69,
+        "",
+        "convoke: no hub answers at HUB; start one with `convoke hub`; nothing was appended\n",
+    );
+}

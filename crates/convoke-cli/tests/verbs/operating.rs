@@ -17,8 +17,11 @@ fn stop_hub(story: &mut Story) {
 /// What is worth to be kept of a hub's folder.
 fn copy(from: &Path, to: &Path) {
     fs::DirBuilder::new().create(to).unwrap();
-    for name in ["hub.json", "store.redb", "admin.token"] {
-        fs::copy(from.join(name), to.join(name)).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "lock" && entry.file_name() != "reserve" {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
     }
 }
 

@@ -259,7 +259,7 @@ impl HubState {
                     self.conversation.answered(ticket);
                     self.conversation.end_grant(ticket)
                 });
-                self.apply(pos, &operation, asked);
+                self.apply(pos, &operation, asked, ticket.is_some());
                 self.fence_ended(ticket, None);
             }
             Told::NotDone { ticket, why } => {
@@ -385,7 +385,7 @@ impl HubState {
     }
 
     /// Applies what was ordered, and tells whom it concerns.
-    fn apply(&mut self, pos: u64, operation: &[u8], asked: Option<(LinkId, u32)>) {
+    fn apply(&mut self, pos: u64, operation: &[u8], asked: Option<(LinkId, u32)>, is_ours: bool) {
         if self.conversation.failed.is_some() {
             return;
         }
@@ -394,7 +394,13 @@ impl HubState {
                 if let Some(granted) = applied.granted.take() {
                     self.granted(granted, asked);
                 }
+                let presence = applied.presence.take();
                 self.applied(applied, 0);
+                if let Some((journal, node, joined)) = presence {
+                    // What is uncertain was asked for by this hub too, although it comes without a ticket.
+                    let is_ours = is_ours || self.conversation.appending.values().any(|asked| asked[..] == *operation);
+                    self.announced(journal, node, joined, is_ours);
+                }
             }
             Err(error) => self.foundation_failed(Refusal::new(
                 Code::StorageFailed,
@@ -414,9 +420,6 @@ impl HubState {
         self.changed(&applied.changed, epoch);
         if let Some(journal) = applied.journal {
             self.appended(journal);
-        }
-        if let Some((journal, node, joined)) = applied.presence {
-            self.announced(journal, node, joined);
         }
         self.set_expiry();
     }

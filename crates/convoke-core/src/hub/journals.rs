@@ -114,8 +114,10 @@ impl Followers {
 
     /// How those who follow it want a journal to undo that is not there yet.
     fn wanted_strategy(&self, journal: &Name) -> Strategy {
-        let follows = self.by_journal.get(journal).into_iter().flat_map(|audience| &audience.follows);
-        follows.filter_map(|key| self.all[*key].strategy).next().unwrap_or_default()
+        let Some(audience) = self.by_journal.get(journal) else { return Strategy::default() };
+        let follows = audience.follows.iter().filter_map(|key| self.all[*key].strategy);
+        let members = audience.members.values().filter_map(|member| member.strategy);
+        follows.chain(members).next().unwrap_or_default()
     }
 }
 

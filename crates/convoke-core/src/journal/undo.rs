@@ -52,6 +52,9 @@ pub enum UndoRefused {
 /// To know what a unit touches takes as much memory for so many keys as the unit itself.
 const KEYS_PER_UNIT: usize = 4;
 
+/// What a replica holds of somebody who has come or gone behind a unit that can be undone.
+const PRESENCE_BYTES: u64 = 128;
+
 /// An author, by its place in the list of authors.
 type AuthorId = u32;
 
@@ -333,9 +336,10 @@ impl UndoList {
     /// hub gives a place to such an entry.
     pub fn apply(&mut self, seq: u64, author: &Name, deed: Deed) {
         match deed {
-            // Of a group the others say nothing new; and who comes and goes cannot be undone.
+            // Of a group the others say nothing new.
             Deed::Do { first } if first != seq && first != 0 => {}
-            Deed::Join | Deed::Leave => {}
+            // It cannot be undone; but who can undo what stands before it must know it.
+            Deed::Join | Deed::Leave => self.follow_presence(seq),
             Deed::Do { first } => {
                 let author = self.author(author);
                 while let Some((place, first)) =
@@ -385,6 +389,19 @@ impl UndoList {
         self.note(first);
         while self.bytes > UNDO_BYTES_MAX as u64 && self.units.len() > 1 {
             self.forget_first();
+        }
+    }
+
+    /// Behind the last unit somebody has come or gone, which counts as if it were longer by that. Where that alone is too much,
+    /// nothing can be undone any more.
+    fn follow_presence(&mut self, seq: u64) {
+        let Some(last) = self.units.back_mut() else { return };
+        last.bytes += PRESENCE_BYTES;
+        self.bytes += PRESENCE_BYTES;
+        let first = last.first;
+        self.note(first);
+        while self.bytes > UNDO_BYTES_MAX as u64 {
+            self.forget_before(self.units.get(1).map_or(seq, |unit| unit.first));
         }
     }
 

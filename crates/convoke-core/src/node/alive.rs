@@ -26,7 +26,7 @@ impl NodeState {
     /// After how long without a byte the hub is gone.
     pub(super) fn hub_silence(&self) -> Option<Duration> {
         let usual = self.beat(false).map(|beat| beat * limits::BEATS_DEAD);
-        // What makes the difference may wait behind much on a slow link: until the hub knows of it, it beats as before.
+        // Until the hub knows of it, it beats as before.
         let is_known = self.beats.heard >= self.beats.known || usual.is_none();
         if self.attentive == 0 || !is_known {
             return usual;
@@ -49,7 +49,9 @@ impl NodeState {
     pub(crate) fn attend(&mut self) {
         self.attentive += 1;
         if self.attentive == 1 {
-            self.beats.known = self.beats.sent + 1;
+            // On a slow link what makes the difference waits behind what was handed to the transport before.
+            let waits = self.seq > self.received || self.values.has_writes();
+            self.beats.known = if waits { self.beats.sent + 1 } else { 0 };
             self.change_beat();
         }
     }

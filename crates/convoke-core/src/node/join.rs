@@ -132,7 +132,7 @@ impl NodeState {
         self.attempt = 0;
         self.why = None;
         self.attentive_since = self.now;
-        self.beats = Beats { known: 1, ..Beats::default() };
+        self.beats = Beats::default();
         self.beat_changed = false;
         self.beat_at = self.beat(self.attentive > 0).map(|beat| self.now + beat);
         self.send_info();

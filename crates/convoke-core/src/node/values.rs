@@ -59,6 +59,11 @@ impl Values {
         }
     }
 
+    /// Whether any write was put on a link and has no answer.
+    pub(super) fn has_writes(&self) -> bool {
+        self.writes.has_sent()
+    }
+
     /// No link will come any more. Gives back the watches that had not begun.
     pub(super) fn end(&mut self, why: &Refusal) -> Vec<RequestId> {
         self.writes.end(why);

@@ -50,6 +50,7 @@ const NOT_ON_A_LINK: &[&str] = &[
     "REPORT_PAUSE",
     "TOPICS_LISTED_MAX",
     "PROVIDERS_LISTED_MAX",
+    "JOURNAL_MEMBERS_LISTED_MAX",
 ];
 
 fn read(path: &str) -> String {

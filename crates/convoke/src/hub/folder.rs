@@ -118,12 +118,15 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         }
         other => other?,
     };
-    Ok(Folder { identity: HubIdentity { hub, history, epoch: stored.epoch }, token, kept: Some((store, lock)) })
+    Ok(Folder {
+        identity: HubIdentity { hub, history, epoch: stored.epoch },
+        token,
+        kept: Some((path.to_owned(), lock)),
+    })
 }
 
 /// There is a store now, and is to be there at every later start.
-pub(super) fn store_is_there(store: &Path) -> Result<(), Error> {
-    let path = store.parent().unwrap_or(Path::new("."));
+pub(super) fn store_is_there(path: &Path) -> Result<(), Error> {
     let file = path.join("hub.json");
     let text = fs::read_to_string(&file).map_err(|error| Error::io(file.display().to_string(), error))?;
     match serde_json::from_str::<Stored>(&text) {
@@ -285,7 +288,7 @@ mod tests {
         drop(open(Some(folder.path())).unwrap());
         fs::write(&store, "a store").unwrap();
         // At the first start the store is made after hub.json.
-        store_is_there(&store).unwrap();
+        store_is_there(folder.path()).unwrap();
         fs::remove_file(&store).unwrap();
         let error = open(Some(folder.path())).err().unwrap();
         assert!(

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use convoke_core::frame::Terms;
 use convoke_core::limits::{OUTBOX_BYTES_MAX, OUTBOX_COMMANDS_MAX, OUTBOX_ENDS_MAX};
 use convoke_core::node::{NotWritten, WriteId, Wrote};
 use convoke_core::{Code, Name, NodeState, Payload, Refusal};
@@ -232,6 +233,10 @@ impl NodeShared {
                 posting.finish(ending, Some(&why));
             }
             posting.recording.send_replace(0);
+            // What was not put on a link waits in the file, as far as is known, and nobody can note that it goes.
+            for id in posting.open.keys() {
+                state.give_up_write(*id, false, why.clone());
+            }
             posting.failed = Some(why);
         }
         state.noted(&safe.noted);
@@ -342,13 +347,22 @@ impl Outbox {
         commands: &[Payload],
         expect_last: Option<u64>,
     ) -> Result<u64, Error> {
-        let journal = Name::parse(journal.as_ref())?;
+        self.append_on(&Name::parse(journal.as_ref())?, commands, expect_last, Terms::default()).await
+    }
+
+    pub(super) async fn append_on(
+        &self,
+        journal: &Name,
+        commands: &[Payload],
+        expect_last: Option<u64>,
+        terms: Terms<'_>,
+    ) -> Result<u64, Error> {
         let commands = commands.iter().map(|command| (command.encoding, &command.bytes[..]));
         let shared = &self.node.handle.shared;
         let (number, safe) = {
             let mut inner = shared.lock();
             inner.check_outbox()?;
-            let id = inner.post(|state| state.append(&journal, commands, expect_last))?;
+            let id = inner.post(|state| state.append_on(journal, commands, expect_last, terms))?;
             let Some(posting) = &mut inner.posting else { return Err(left(inner.state.name().clone())) };
             let number = posting.open.get(&id).map_or(0, |posted| posted.number);
             let (sender, safe) = oneshot::channel();

@@ -1,28 +1,32 @@
-//! The store's one file, a redb: what is in it, and how it is made, opened, written and read.
+//! The file of the rows, a redb: what is in it, and how it is made, opened, written and read.
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 
 use bytes::Bytes;
-use convoke_core::foundation::{self, RowKey, Ticket};
+use convoke_core::foundation::{self, RowKey};
 use redb::{
     CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
     TableError, TransactionError,
 };
 
-use super::disk::{Failed, FileDisk, Watch, WatchedDisk, lowercase};
+use super::disk::{Failed, Watch, WatchedDisk, lowercase};
 use super::full::Want;
-use super::pending::Pending;
+use super::pending::{self, Pending};
 use super::pieces::LongTable;
 
-/// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know.
-///
-/// It is that of operations and rows: whoever changes the file alone makes that number grow as well.
-const FORMAT: u64 = foundation::FORMAT;
+/// The file in the hub's folder.
+pub(crate) const FILE: &str = "store.redb";
 
-/// Operations behind the position that the rows reach, by their positions in big-endian order.
-const OPERATIONS: LongTable = LongTable::new("operations", "pieces of operations");
+/// The file while it is made.
+const NEW: &str = "store.redb.new";
+
+/// How often the file alone was changed.
+const FORMAT_OF_THE_FILE: u64 = 1;
+
+/// The format of the file: its tables, and what is in them. A hub does not start on one that it does not know. It grows with
+/// that of operations and rows.
+const FORMAT: u64 = foundation::FORMAT + FORMAT_OF_THE_FILE;
 
 /// The rows of all tables of the hub: the number of the table, then the key.
 const ROWS: LongTable = LongTable::new("rows", "pieces of rows");
@@ -186,54 +190,38 @@ pub(super) struct StoreFile {
     watch: Watch,
 }
 
-/// How far the file goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reach {
-    /// The position that the rows reach.
-    pub(super) tables: u64,
-    /// The position of the last operation; the same if there is none behind the rows.
-    pub(super) last: u64,
-}
-
 impl StoreFile {
-    /// Makes the file at `path` if there is none: wholly or not at all, and durably.
-    pub(super) fn make(path: &Path, history: [u8; 16]) -> Result<(), Unusable> {
-        match std::fs::metadata(path) {
+    /// Whether there is a file. One that is empty is none of a hub.
+    pub(super) fn is_there(disk: &WatchedDisk) -> Result<bool, Unusable> {
+        match disk.open(FILE) {
+            Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(failed) => Err(failed.into()),
             // It was made with something in it: all that was kept is gone.
-            Ok(found) if found.is_file() && found.len() == 0 => return Err(Unusable::Corrupt("it is empty".into())),
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Failed::new("looking at")(error).into());
-            }
-            Err(_) => {}
+            Ok(file) if file.is_empty()? => Err(Unusable::Corrupt("it is empty".into())),
+            Ok(_) => Ok(true),
         }
-        let mut beside = path.to_owned();
-        beside.as_mut_os_string().push(".new");
+    }
+
+    /// Makes the file: wholly or not at all, and durably.
+    pub(super) fn make(disk: &WatchedDisk, history: [u8; 16]) -> Result<(), Unusable> {
         // Left by a start that did not come to its end: nothing is in it.
-        match std::fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failed::new("making")(error).into()),
-            _ => {}
-        }
-        let disk = WatchedDisk::new(Box::new(FileDisk(beside.clone())));
-        let made = StoreFile::open(&disk, history).and_then(|(file, _)| file.close());
-        let renamed = made.and_then(|()| Ok(std::fs::rename(&beside, path).map_err(Failed::new("making"))?));
+        disk.remove(NEW)?;
+        let made = StoreFile::try_open(disk, NEW, history).and_then(|(file, _)| file.close());
+        let renamed = made.and_then(|()| Ok(disk.rename(NEW, FILE)?));
         if renamed.is_err() {
-            let _ = std::fs::remove_file(&beside);
-            return renamed;
+            let _ = disk.remove(NEW);
         }
-        let folder = path.parent().map(std::fs::File::open);
-        let synced = folder.map_or(Ok(()), |folder| folder.and_then(|folder| folder.sync_all()));
-        Ok(synced.map_err(Failed::new("making"))?)
+        renamed.map_err(|error| because(error, disk.watch()))
     }
 
     /// Opens what is on the disk, repairs what a crash has left, and checks every byte that is in use. What is empty
-    /// becomes a store of this history.
-    pub(super) fn open(disk: &WatchedDisk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
-        StoreFile::try_open(disk, history).map_err(|error| because(error, disk.watch()))
+    /// becomes a store of this history. Says which position the rows reach.
+    pub(super) fn open(disk: &WatchedDisk, history: [u8; 16]) -> Result<(StoreFile, u64), Unusable> {
+        StoreFile::try_open(disk, FILE, history).map_err(|error| because(error, disk.watch()))
     }
 
-    fn try_open(disk: &WatchedDisk, history: [u8; 16]) -> Result<(StoreFile, Reach), Unusable> {
-        let (watched, watch) = disk.open()?;
+    fn try_open(disk: &WatchedDisk, name: &str, history: [u8; 16]) -> Result<(StoreFile, u64), Unusable> {
+        let (watched, watch) = disk.open_for_redb(name)?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
         let mut file = StoreFile { database: builder.create_with_backend(watched)?, watch };
@@ -276,7 +264,6 @@ impl StoreFile {
     fn begin(&mut self, history: [u8; 16]) -> Result<(), Unusable> {
         let transaction = self.database.begin_write()?;
         {
-            OPERATIONS.write(&transaction)?;
             ROWS.write(&transaction)?;
             let mut meta = transaction.open_table(META)?;
             meta.insert(META_FORMAT, &FORMAT.to_le_bytes()[..])?;
@@ -298,14 +285,14 @@ impl StoreFile {
 
     #[cfg(test)]
     pub(super) fn set_format(disk: impl super::disk::Disk + 'static, format: u64) {
-        let (backend, _) = WatchedDisk::new(Box::new(disk)).open().unwrap();
+        let (backend, _) = WatchedDisk::new(Box::new(disk)).open_for_redb(FILE).unwrap();
         let transaction = Database::builder().create_with_backend(backend).unwrap().begin_write().unwrap();
         transaction.open_table(META).unwrap().insert(META_FORMAT, &format.to_le_bytes()[..]).unwrap();
         transaction.commit().unwrap();
     }
 
     /// Whether this is a store of this history, and whole.
-    fn check(&self, history: [u8; 16]) -> Result<Reach, Unusable> {
+    fn check(&self, history: [u8; 16]) -> Result<u64, Unusable> {
         let transaction = self.database.begin_read()?;
         let meta = transaction.open_table(META)?;
         let number = |key: &str| -> Result<u64, Unusable> {
@@ -325,75 +312,46 @@ impl StoreFile {
             let text = "it belongs to another history than hub.json; put back the one of these two that was exchanged";
             return Err(Unusable::Corrupt(text.into()));
         }
-        let tables = number(META_POS)?;
-        let operations = OPERATIONS.read(&transaction)?;
-        let Some((first, last)) = operations.ends()? else { return Ok(Reach { tables, last: tables }) };
-        let (first, last) = (position(&first)?, position(&last)?);
-        if first.checked_sub(1) != Some(tables) || last - tables != operations.len()? {
-            let text = format!("operations behind position {tables} are missing");
-            return Err(Unusable::Corrupt(text));
-        }
-        Ok(Reach { tables, last })
+        number(META_POS)
     }
 
-    /// Writes operations at the positions behind `last`, and rows if there are, in one transaction that is durable when this
-    /// returns. After an error the file must not be used any more.
-    pub(super) fn write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Fault> {
-        self.try_write(last, operations, rows).map_err(|error| Fault::of(error, &self.watch))
+    /// Writes rows in one transaction that is durable when this returns. After an error the file must not be used any more.
+    pub(super) fn write(&self, rows: &Pending) -> Result<(), Fault> {
+        self.try_write(rows).map_err(|error| Fault::of(error, &self.watch))
     }
 
-    fn try_write(&self, last: u64, operations: &[(Ticket, Bytes)], rows: Option<&Pending>) -> Result<(), Unusable> {
+    fn try_write(&self, pending: &Pending) -> Result<(), Unusable> {
+        let Some(pos) = pending.pos() else { return Ok(()) };
         let transaction = self.database.begin_write()?;
         {
-            let mut kept = OPERATIONS.write(&transaction)?;
-            for (pos, (_, operation)) in (last + 1..).zip(operations) {
-                kept.put(&pos.to_be_bytes(), operation)?;
-            }
-            if let Some((pending, pos)) = rows.and_then(|pending| Some((pending, pending.pos()?))) {
-                kept.remove_up_to(&pos.to_be_bytes())?;
-                let mut rows = ROWS.write(&transaction)?;
-                let mut key = Vec::new();
-                for (row_key, row) in pending.from(RowKey { table: 0, key: Bytes::new() }) {
-                    flatten(row_key.table, &row_key.key, &mut key);
-                    match row {
-                        Some(row) => rows.put(&key, row)?,
-                        None => rows.remove(&key)?,
-                    }
+            let mut rows = ROWS.write(&transaction)?;
+            let mut key = Vec::new();
+            for (row_key, row) in pending.from(&RowKey { table: 0, key: Bytes::new() }) {
+                flatten(row_key.table, &row_key.key, &mut key);
+                match row {
+                    Some(row) => rows.put(&key, row)?,
+                    None => rows.remove(&key)?,
                 }
-                transaction.open_table(META)?.insert(META_POS, &pos.to_le_bytes()[..])?;
             }
+            transaction.open_table(META)?.insert(META_POS, &pos.to_le_bytes()[..])?;
         }
         Ok(transaction.commit()?)
     }
 
-    /// Gives the operations behind `pos`, in their order, until `each` has had enough.
-    pub(super) fn operations(&self, pos: u64, mut each: impl FnMut(u64, Bytes) -> bool) -> Result<(), Unusable> {
-        let mut read = || -> Result<(), Unusable> {
-            let operations = OPERATIONS.read(&self.database.begin_read()?)?;
-            for found in operations.from(&(pos + 1).to_be_bytes())? {
-                let operation = found?;
-                if !each(position(operation.key())?, operation.whole()?) {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        read().map_err(|error| because(error, &self.watch))
-    }
-
     /// Gives rows in the order of their keys, from this key on, until `each` has had enough: those on disk under those
-    /// that are to be written.
+    /// that are being written, and these under those that are to be.
     pub(super) fn rows(
         &self,
-        from: RowKey,
-        pending: &Pending,
+        from: &RowKey,
+        writing: Option<&Pending>,
+        gathering: &Pending,
         mut each: impl FnMut(RowKey, Bytes) -> bool,
     ) -> Result<(), Unusable> {
-        let read = || -> Result<(), Unusable> {
+        let mut read = || -> Result<(), Unusable> {
             let rows = ROWS.read(&self.database.begin_read()?)?;
             let mut start = Vec::new();
             flatten(from.table, &from.key, &mut start);
-            let mut newer = pending.from(from).peekable();
+            let mut newer = pending::newest(writing, gathering, from).peekable();
             for found in rows.from(&start)? {
                 let row = found?;
                 let key = unflatten(row.key())?;
@@ -419,12 +377,6 @@ impl StoreFile {
         };
         read().map_err(|error| because(error, &self.watch))
     }
-}
-
-/// A key in [`OPERATIONS`].
-fn position(key: &[u8]) -> Result<u64, Unusable> {
-    let bytes = key.try_into().map_err(|_| Unusable::Corrupt("an operation has no position".into()))?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 /// A row's key in [`ROWS`], whose order is that of [`RowKey`].

@@ -5,10 +5,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::{
-    AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, StorageError, Table,
-    TableDefinition, WriteTransaction,
-};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, StorageError, Table, TableDefinition, WriteTransaction};
 
 use super::file::Unusable;
 
@@ -108,20 +105,6 @@ impl Writing<'_> {
         self.remove_pieces(key, 0, before)
     }
 
-    /// Takes all rows out up to this key, itself included.
-    pub(super) fn remove_up_to(&mut self, key: &[u8]) -> Result<(), Unusable> {
-        let mut long = Vec::new();
-        self.rests.retain_in::<&[u8], _>(..=key, |key, rest| {
-            // What is no row is as gone as the others.
-            let count = number_of_pieces(rest).map_or(0, |(count, _)| count);
-            if count > 0 {
-                long.push((key.to_vec(), count));
-            }
-            false
-        })?;
-        long.iter().try_for_each(|(key, count)| self.remove_pieces(key, 0, *count))
-    }
-
     fn remove_pieces(&mut self, key: &[u8], from: u16, to: u16) -> Result<(), Unusable> {
         for number in from..to {
             name_piece(key, number, &mut self.piece_key);
@@ -147,17 +130,6 @@ impl Reading {
     pub(super) fn from(&self, key: &[u8]) -> Result<impl Iterator<Item = Result<Row<'_>, StorageError>>, StorageError> {
         let found = self.rests.range::<&[u8]>((Bound::Included(key), Bound::Unbounded))?;
         Ok(found.map(move |found| found.map(|(key, rest)| Row { key, rest, pieces: &self.pieces })))
-    }
-
-    /// The first key and the last.
-    pub(super) fn ends(&self) -> Result<Option<(Bytes, Bytes)>, StorageError> {
-        let key = |(key, _): (AccessGuard<'_, &[u8]>, _)| Bytes::copy_from_slice(key.value());
-        Ok(self.rests.first()?.map(key).zip(self.rests.last()?.map(key)))
-    }
-
-    /// How many rows there are.
-    pub(super) fn len(&self) -> Result<u64, StorageError> {
-        self.rests.len()
     }
 }
 
@@ -193,7 +165,7 @@ impl Row<'_> {
 
 #[cfg(test)]
 mod tests {
-    use redb::{Database, ReadableDatabase as _, backends::InMemoryBackend};
+    use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, backends::InMemoryBackend};
 
     use super::*;
 
@@ -240,13 +212,16 @@ mod tests {
         assert_eq!(all(&database).len(), 2);
         // Longer than the one before it, and behind it.
         change(&database, |table| table.put(b"a\0", &row(300_000)).unwrap());
-        change(&database, |table| table.remove_up_to(b"a").unwrap());
+        change(&database, |table| table.remove(b"a").unwrap());
         assert_eq!(all(&database), [(b"a\0".to_vec(), 300_000), (vec![b'x'; 512], 50)]);
-        change(&database, |table| table.remove_up_to(&[0xff]).unwrap());
+        change(&database, |table| {
+            table.remove(b"a\0").unwrap();
+            table.remove(&[b'x'; 512]).unwrap();
+        });
         // Nothing of them stays behind.
         let transaction = database.begin_read().unwrap();
         let table = TABLE.read(&transaction).unwrap();
-        assert_eq!((table.len().unwrap(), table.pieces.len().unwrap()), (0, 0));
+        assert_eq!((table.rests.len().unwrap(), table.pieces.len().unwrap()), (0, 0));
     }
 
     #[test]

@@ -1,33 +1,48 @@
 //! The store against a foundation that keeps nothing, on disks that fill up, fail, or lose their power.
 
-mod faulty;
+mod crashes;
+pub(super) mod faulty;
+mod full;
 mod spare;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::mem;
+use std::path::Path;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convoke_core::Code;
 use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
+use convoke_core::{Code, HubIdentity};
 
 use super::disk::WatchedDisk;
-use super::file::StoreFile;
-use super::full::Want;
-use super::{SPARE_BYTES_MAX, Store, StoreThread};
+use super::file::{FILE, StoreFile};
+use super::log::Sizes;
+use super::{Limits, SPARE_BYTES_MAX, Store, StoreThread};
 use crate::error::Error;
 use faulty::{Call, Dice, Faulty};
 
 const HISTORY: [u8; 16] = [7; 16];
+
+const IDENTITY: HubIdentity = HubIdentity { hub: [6; 16], history: HISTORY, epoch: 3 };
+
+/// Segments that are soon full, in bytes.
+const SHORT: Sizes = Sizes { first: 2 << 10, most: 16 << 10 };
+
+/// Segments that are not.
+const LONG: Sizes = Sizes { first: 1 << 20, most: 1 << 20 };
 
 fn open(disk: &Faulty) -> Store {
     open_on(disk, HISTORY).unwrap()
 }
 
 fn open_on(disk: &Faulty, history: [u8; 16]) -> Result<Store, Error> {
-    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), history, SPARE_BYTES_MAX)
+    open_with(disk, history, SHORT)
+}
+
+fn open_with(disk: &Faulty, history: [u8; 16], segments: Sizes) -> Result<Store, Error> {
+    let limits = Limits { segments, spare_bytes_max: SPARE_BYTES_MAX };
+    Store::open_on(Box::new(disk.clone()), Path::new(""), HubIdentity { history, ..IDENTITY }, limits)
 }
 
 /// An empty store that begins with what it is asked for when the second of these is dropped.
@@ -39,7 +54,8 @@ pub(crate) fn that_waits() -> (StoreThread, mpsc::Sender<()>) {
 /// A store whose next sync fails, on a thread of its own.
 pub(crate) async fn on_a_disk_that_fails(lock: std::fs::File) -> StoreThread {
     let disk = Faulty::default();
-    let store = open(&disk);
+    let mut store = open(&disk);
+    assert_eq!(turn(&mut store, Vec::new()), [], "the next segment is there");
     disk.state().failing = Some((Call::Sync, 0, io::ErrorKind::Other));
     StoreThread::open_with(move || Ok(store), lock).await.unwrap()
 }
@@ -48,15 +64,30 @@ fn refused(disk: &Faulty, history: [u8; 16]) -> Error {
     open_on(disk, history).unwrap_err()
 }
 
+/// A turn, and all the work that comes of it.
 fn turn(store: &mut Store, asks: Vec<Ask>) -> Vec<Told> {
     let mut all = Vec::new();
     store.turn(asks, &mut |told| all.extend(told));
+    work(store, &mut all);
     all
 }
 
+fn work(store: &mut Store, all: &mut Vec<Told>) {
+    while let Some(work) = store.work() {
+        let done = store.tables().work(work);
+        store.done(done, &mut |told| all.extend(told));
+        store.turn(Vec::new(), &mut |told| all.extend(told));
+    }
+}
+
+/// All rows that wait are written.
 fn finish(store: &mut Store) -> Vec<Told> {
     let mut all = Vec::new();
-    store.finish(&mut |told| all.extend(told));
+    store.finish();
+    work(store, &mut all);
+    // It goes on as if it had not.
+    store.is_finishing = false;
+    work(store, &mut all);
     all
 }
 
@@ -310,21 +341,6 @@ fn failing(call: Call, kind: io::ErrorKind, check: impl Fn(&mut Store, &mut Smal
 }
 
 #[test]
-fn a_write_that_finds_no_room_is_not_done_and_the_next_one_is() {
-    failing(Call::Write, io::ErrorKind::StorageFull, |store, hub, disk, dice| {
-        assert!(!hub.failed && !store.has_failed());
-        holds(&disk.state().cut(dice), &hub.known, &[], "after a full disk");
-        let not_done = hub.not_done.len();
-        let asks = vec![hub.append(), hub.barrier(), hub.append()];
-        store.full.found(Want::Disk, Instant::now(), Instant::now());
-        let told = turn(store, asks);
-        hub.told(&told);
-        assert_eq!(hub.not_done.len(), not_done, "it heals by itself");
-        holds(&disk.state().cut(dice), &hub.known, &[], "healed");
-    });
-}
-
-#[test]
 fn after_any_other_error_nothing_is_acknowledged() {
     let is_final = |store: &mut Store, hub: &mut Small, disk: &Faulty, dice: &mut Dice| {
         assert!(hub.failed && store.has_failed());
@@ -342,141 +358,8 @@ fn after_any_other_error_nothing_is_acknowledged() {
     failing(Call::Sync, io::ErrorKind::StorageFull, is_final);
 }
 
-/// Parts of a large transaction are written before it is committed, to make room in memory.
-#[test]
-fn an_error_in_the_middle_of_a_large_transaction_is_no_different() {
-    for (kind, is_full) in [(io::ErrorKind::Other, false), (io::ErrorKind::StorageFull, true)] {
-        let disk = Faulty::default();
-        let mut store = open(&disk);
-        turn(&mut store, vec![Ask::Snapshot]);
-        disk.state().failing = Some((Call::Write, 0, kind));
-        let operation = Bytes::from(vec![1; 30_000]);
-        let asks = (0..1_500).map(|ticket| Ask::Append { ticket, operation: operation.clone() });
-        let told = turn(&mut store, asks.collect());
-        match is_full {
-            true => assert!(told.len() == 1_500 && told.iter().all(|told| matches!(told, Told::NotDone { .. }))),
-            false => assert!(matches!(&told[..], [Told::Failed(_)]), "{} are told", told.len()),
-        }
-    }
-}
-
-/// A disk without room for anything is not opened again; nobody is told what became of the transaction until it is.
-#[test]
-fn while_a_full_disk_cannot_be_opened_nobody_is_told_anything() {
-    for call in [Call::Write, Call::Sync] {
-        let disk = Faulty::default();
-        let mut store = open(&disk);
-        turn(&mut store, vec![Ask::Snapshot]);
-        disk.state().failing = Some((Call::Write, 0, io::ErrorKind::StorageFull));
-        disk.state().failing_then = Some((call, io::ErrorKind::StorageFull));
-        let told = turn(&mut store, vec![append(1)]);
-        match call {
-            Call::Write => {
-                assert_eq!(told, []);
-                assert_eq!(turn(&mut store, vec![append(2)]), []);
-                while store.due().unwrap() > Instant::now() {
-                    std::thread::yield_now();
-                }
-                let told = turn(&mut store, Vec::new());
-                assert!(matches!(
-                    &told[..],
-                    [Told::NotDone { ticket: 1, .. }, Told::Committed { pos: 1, ticket: Some(2), .. }]
-                ));
-            }
-            Call::Sync => assert!(matches!(&told[..], [Told::Failed(_)]), "{told:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_full_disk_is_read_from_and_heals() {
-    let disk = Faulty::default();
-    let mut store = open(&disk);
-    let mut hub = Small::new(1);
-    hub.told(&turn(&mut store, vec![Ask::Snapshot]));
-    let room = disk.state().blocks() + 50;
-    disk.state().blocks_max = Some(room);
-    while hub.not_done.is_empty() {
-        assert!(!hub.failed, "a full disk has not failed");
-        let mut asks = hub.asks();
-        asks.push(hub.append());
-        hub.told(&turn(&mut store, asks));
-    }
-    let ask = Ask::Read { ticket: 9_999, table: 0, from: Bytes::new(), bytes_max: 1_000 };
-    let told = turn(&mut store, vec![ask]);
-    assert!(matches!(&told[..], [Told::ReadDone { rows, .. }] if !rows.is_empty()), "{told:?}");
-    let long = Ask::Append { ticket: 9_999, operation: Bytes::from(vec![1; 1 << 20]) };
-    let told = turn(&mut store, vec![long]);
-    let [Told::NotDone { why, .. }] = &told[..] else { panic!("{told:?}") };
-    assert_eq!(why.text, "the hub's disk is full, so nothing was kept; make room on it and try again");
-    let committed = hub.known.operations.len();
-    disk.state().blocks_max = None;
-    while hub.known.operations.len() == committed {
-        let ask = hub.append();
-        hub.told(&turn(&mut store, vec![ask]));
-    }
-    holds(&disk.state().killed(), &hub.known, &[], "healed");
-}
-
-/// A thread with a store on this disk, and what it tells.
-/// That a principal is revoked, as the hub writes it.
-fn revoke(ticket: Ticket) -> Ask {
-    let operation = [&[1, 5][..], &[0; 16], &[0; 24], &[3, 0], b"cam", &[4]].concat();
-    Ask::Append { ticket, operation: operation.into() }
-}
-
-/// A disk that was full of what the hub itself keeps could not be made room on by the hub.
-#[test]
-fn on_a_full_disk_what_takes_something_away_gets_the_room_that_was_set_aside() {
-    let disk = Faulty::default();
-    let mut store = open(&disk);
-    turn(&mut store, vec![Ask::Snapshot]);
-    let room = disk.state().blocks() + 50;
-    disk.state().blocks_max = Some(room);
-    disk.state().reserve = vec![40; 8];
-    let mut ticket = 0;
-    // What was given up by earlier transactions can be used after a refusal: the disk is full when one follows another.
-    let mut fill = |store: &mut Store| {
-        // In the end there is no room for what is as short as that which takes something away.
-        for length in [2_000, 60] {
-            let mut refused = 0;
-            while refused < 2 {
-                ticket += 1;
-                let told = turn(store, vec![Ask::Append { ticket, operation: Bytes::from(vec![9; length]) }]);
-                refused = if matches!(&told[..], [Told::NotDone { .. }]) { refused + 1 } else { 0 };
-                assert!(ticket < 9_000, "the disk is not full");
-            }
-        }
-    };
-    // More than what was given back meanwhile.
-    let long = |ticket| Ask::Append { ticket, operation: Bytes::from(vec![9; 150_000]) };
-    for _ in 0..2 {
-        fill(&mut store);
-        let told = turn(&mut store, vec![long(19_001), revoke(19_002), long(19_003), Ask::Barrier { ticket: 19_004 }]);
-        assert!(
-            matches!(
-                &told[..],
-                [
-                    Told::NotDone { ticket: 19_001, .. },
-                    Told::Committed { ticket: Some(19_002), .. },
-                    Told::NotDone { ticket: 19_003, .. },
-                    Told::BarrierDone { ticket: 19_004 }
-                ]
-            ),
-            "{:?}",
-            told.iter().map(mem::discriminant).collect::<Vec<_>>()
-        );
-    }
-    assert!(disk.state().reserve.len() <= 6, "each time it takes a step or more");
-    disk.state().reserve.clear();
-    fill(&mut store);
-    let told = turn(&mut store, vec![long(19_005), revoke(19_006)]);
-    let refused = told.iter().filter(|told| matches!(told, Told::NotDone { .. })).count();
-    assert_eq!(refused, 2, "nothing was set aside any more");
-}
-
 async fn thread(disk: &Faulty) -> (StoreThread, mpsc::Receiver<Told>) {
-    let (store, lock) = (open(disk), tempfile::tempfile().unwrap());
+    let (store, lock) = (open_with(disk, HISTORY, LONG).unwrap(), tempfile::tempfile().unwrap());
     let thread = StoreThread::open_with(move || Ok(store), lock).await.unwrap();
     let (tell, told) = mpsc::channel();
     thread.start(Box::new(move |all| all.into_iter().for_each(|told| tell.send(told).unwrap())));
@@ -516,15 +399,17 @@ async fn rows_are_written_although_nothing_else_is() {
     let (thread, told) = thread(&disk).await;
     thread.queue().ask(vec![append(1)]);
     told.recv().unwrap();
-    let (_, syncs) = disk.state().calls();
     thread.queue().ask(vec![tables(1)]);
-    while disk.state().calls().1 == syncs {
-        std::thread::yield_now();
+    let began = Instant::now();
+    loop {
+        let killed = disk.state().killed();
+        if found(&killed).tables == 1 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "they are not written");
+        std::thread::sleep(Duration::from_millis(20));
     }
-    // A power cut after this sync has the rows.
-    let killed = disk.state().killed();
     thread.finish();
-    assert_eq!(found(&killed).tables, 1);
 }
 
 #[tokio::test]
@@ -543,7 +428,7 @@ async fn many_who_wait_share_a_sync() {
         assert!(matches!(told.recv().unwrap(), Told::Committed { pos, .. } if pos == ticket));
     }
     let (_, after) = disk.state().calls();
-    // Two transactions, each of which may make the file longer.
+    // Two batches, the next segment, and that all is durable.
     assert!(after - before <= 4, "{} syncs", after - before);
     thread.finish();
 }
@@ -554,10 +439,13 @@ fn filled() -> (Faulty, Known) {
     let mut store = open(&disk);
     let mut hub = Small::new(3);
     hub.told(&turn(&mut store, vec![Ask::Snapshot]));
-    for _ in 0..60 {
+    for round in 0..60 {
         let mut asks = hub.asks();
         asks.push(hub.append());
         hub.told(&turn(&mut store, asks));
+        if round % 7 == 0 {
+            assert_eq!(finish(&mut store), []);
+        }
     }
     drop(store);
     (disk, hub.known)
@@ -565,8 +453,17 @@ fn filled() -> (Faulty, Known) {
 
 #[test]
 fn a_flipped_bit_is_found_or_does_not_matter() {
-    let (disk, known) = filled();
-    let bytes = disk.state().bytes_mut().clone();
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    let key = |n: u64| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
+    let puts = (0..400).map(|n| (key(n), Bytes::from(vec![n as u8; 900]))).collect();
+    turn(&mut store, vec![Ask::Snapshot, append(1)]);
+    turn(&mut store, vec![Ask::Tables { pos: 1, puts, deletes: Vec::new() }, append(2)]);
+    assert_eq!(finish(&mut store), []);
+    drop(store);
+    let all = disk.state().all();
+    let known = found(&disk);
+    let bytes = &all[FILE];
     let (mut refused, mut dice) = (0, Dice(5));
     // Most of a fresh file is empty: beyond what is used nothing can matter.
     let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
@@ -574,16 +471,19 @@ fn a_flipped_bit_is_found_or_does_not_matter() {
         let mut wrong = bytes.clone();
         let at = dice.below(used as u64) as usize;
         wrong[at] ^= 1 << dice.below(8);
-        let disk = Faulty::of(wrong.clone());
+        let mut all = all.clone();
+        all.insert(FILE.to_owned(), wrong);
+        let disk = Faulty::of(all);
         match open_on(&disk, HISTORY) {
             Err(error) => {
                 refused += 1;
                 let text = error.to_string();
-                assert!(text.contains("`store.redb`"), "{text}");
+                // Or what it had held before is not in the log any more.
+                assert!(text.contains("`store.redb`") || text.contains("`log."), "{text}");
             }
             Ok(store) => {
                 drop(store);
-                holds(&Faulty::of(wrong), &known, &[], &format!("byte {at}"));
+                assert_eq!(found(&disk), known, "byte {at}");
             }
         }
     }
@@ -599,10 +499,15 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
         "`store.redb` is corrupt: it belongs to another history than hub.json; put back the one of these two that was \
          exchanged; nothing was changed in it"
     );
-    let no_file = refused(&Faulty::of(b"something else entirely, and long enough to be a header".repeat(9)), HISTORY);
+    let with_file = |bytes: Vec<u8>| {
+        let mut all = disk.state().all();
+        all.insert(FILE.to_owned(), bytes);
+        refused(&Faulty::of(all), HISTORY)
+    };
+    let no_file = with_file(b"something else entirely, and long enough to be a header".repeat(9));
     assert!(no_file.to_string().starts_with("`store.redb` is corrupt: "), "{no_file}");
-    let cut = disk.state().bytes_mut()[..30_000].to_vec();
-    let half = refused(&Faulty::of(cut), HISTORY);
+    let half = disk.state().all()[FILE][..30_000].to_vec();
+    let half = with_file(half);
     assert!(half.to_string().starts_with("`store.redb` is corrupt: redb says `file truncated"), "{half}");
     let remedy = "`; put a copy of it back, or start with another folder; nothing was changed in it";
     assert!(half.to_string().ends_with(remedy), "{half}");
@@ -612,12 +517,12 @@ fn a_file_that_is_not_this_hubs_is_refused_with_a_sentence() {
 fn a_format_of_another_version_is_refused() {
     let disk = Faulty::default();
     drop(open(&disk));
-    for other in [3, 5] {
+    for other in [4, 6] {
         StoreFile::set_format(disk.clone(), other);
         let error = refused(&disk, HISTORY);
         assert!(matches!(error, Error::Configuration(_)), "{error:?}");
         let text =
-            format!("`store.redb`: its format is {other}, and this program knows 4; use the program that wrote it");
+            format!("`store.redb`: its format is {other}, and this program knows 5; use the program that wrote it");
         assert_eq!(error.to_string(), text);
     }
 }
@@ -627,45 +532,33 @@ fn a_format_of_another_version_is_refused() {
 fn another_form_of_the_file_has_another_number() {
     let disk = WatchedDisk::new(Box::new(Faulty::default()));
     let (file, _) = StoreFile::open(&disk, HISTORY).unwrap();
-    let tables = ["meta", "operations", "pieces of operations", "pieces of rows", "rows"];
-    assert_eq!(file.form(), (4, tables.map(str::to_owned).to_vec()));
+    let tables = ["meta", "pieces of rows", "rows"];
+    assert_eq!(file.form(), (5, tables.map(str::to_owned).to_vec()));
 }
 
 #[test]
 fn a_store_that_was_not_begun_with_leaves_no_half_file() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(super::FILE);
-    // What a start leaves that was killed while it made the file.
-    std::fs::write(path.with_extension("redb.new"), b"half").unwrap();
-    drop(Store::open(&path, HISTORY).unwrap());
-    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    let names: Vec<_> = names.filter(|name| name != super::reserve::FILE).collect();
-    assert_eq!(names, [super::FILE]);
-    drop(Store::open(&path, HISTORY).unwrap());
+    // What starts leave that were killed while they made the files.
+    for half in ["store.redb.new", "log.new", "log.spare"] {
+        std::fs::write(folder.path().join(half), b"half").unwrap();
+    }
+    for _ in 0..2 {
+        drop(Store::open(folder.path(), IDENTITY, 0).unwrap());
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.filter(|name| name != super::reserve::FILE).collect();
+        names.sort();
+        assert_eq!(names, ["log.00000000000000000001", "log.meta", "store.redb"]);
+    }
 }
 
 #[test]
 fn an_emptied_file_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(super::FILE);
-    drop(Store::open(&path, HISTORY).unwrap());
+    let path = folder.path().join(FILE);
+    drop(Store::open(folder.path(), IDENTITY, 0).unwrap());
     std::fs::write(&path, b"").unwrap();
-    let refused = Store::open(&path, HISTORY).unwrap_err();
+    let refused = Store::open(folder.path(), IDENTITY, 0).unwrap_err();
     assert!(refused.to_string().ends_with("is corrupt: it is empty; nothing was changed in it"), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), b"");
-}
-
-/// What is synced when a file is closed was nobody's yet, but a disk that fails then is not asked again: the next sync may
-/// say that all is well.
-#[test]
-fn a_sync_that_fails_while_the_old_file_is_closed_is_the_end_too() {
-    let disk = Faulty::default();
-    let mut store = open(&disk);
-    turn(&mut store, vec![Ask::Snapshot, append(1)]);
-    disk.state().failing = Some((Call::Sync, 0, io::ErrorKind::Other));
-    let mut told = Vec::new();
-    store.open_again(&mut |all| told.extend(all));
-    assert!(disk.state().failing.is_none(), "it was synced");
-    assert!(matches!(&told[..], [Told::Failed(why)] if why.code == Code::StorageFailed), "{told:?}");
-    assert!(store.has_failed());
 }

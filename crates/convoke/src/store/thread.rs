@@ -1,4 +1,5 @@
-//! The thread of a store: it waits for asks, gives all that are there to the [`Store`], and tells what comes of them.
+//! The threads of a store. One waits for asks, gives all that are there to the [`Store`], and tells what comes of them; the
+//! other does what the store has to do beside its log.
 
 use std::fs::File;
 use std::mem;
@@ -7,14 +8,20 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use convoke_core::HubIdentity;
 use convoke_core::foundation::{Ask, Told};
 use tokio::sync::oneshot;
 
 use super::Store;
+use super::tables::{Done, Tables, Work};
 use crate::error::Error;
 
 /// Tells the hub; called by the store's thread only, without any lock of the store.
 pub(crate) type Tell = Box<dyn FnMut(Vec<Told>) + Send>;
+
+/// Who does the work does none any more.
+#[derive(Debug)]
+struct Panicked;
 
 /// What the hub asks and the store has not begun with. The hub bounds what it asks for before it is answered.
 #[derive(Debug, Default)]
@@ -26,6 +33,8 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     asks: Vec<Ask>,
+    /// What became of the work that was given out; an error if who did it has panicked.
+    done: Option<Result<Done, Panicked>>,
     /// The store waits on `changed`.
     idle: bool,
     /// The store shall end when nothing waits any more.
@@ -56,10 +65,19 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits for asks, until `due` at most; tells whether the store shall end.
-    fn next(&self, due: Option<Instant>) -> (Vec<Ask>, bool) {
+    fn done(&self, done: Result<Done, Panicked>) {
         let mut waiting = self.lock();
-        while waiting.asks.is_empty() && !waiting.closing {
+        waiting.done = Some(done);
+        if waiting.idle {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits for asks, or for work that is done, until `due` at most; tells whether the store shall end. Does not wait then,
+    /// unless work `is_being_done`.
+    fn next(&self, due: Option<Instant>, is_being_done: bool) -> (Vec<Ask>, Option<Result<Done, Panicked>>, bool) {
+        let mut waiting = self.lock();
+        while waiting.asks.is_empty() && waiting.done.is_none() && (!waiting.closing || is_being_done) {
             waiting.idle = true;
             waiting = match due.map(|due| due.saturating_duration_since(Instant::now())) {
                 None => self.changed.wait(waiting).expect("nothing in it panics"),
@@ -68,7 +86,7 @@ impl Queue {
             };
         }
         waiting.idle = false;
-        (mem::take(&mut waiting.asks), waiting.closing)
+        (mem::take(&mut waiting.asks), waiting.done.take(), waiting.closing)
     }
 
     /// Ends it, unless something was asked meanwhile.
@@ -95,13 +113,18 @@ pub(crate) struct StoreThread {
 }
 
 impl StoreThread {
-    /// Opens the store at `path`, on its thread. `lock` is let go of when the store has ended, whoever waits for that.
+    /// Opens the store in a hub's folder, on its thread. `lock` is let go of when the store has ended, whoever waits for that.
     ///
     /// # Errors
     ///
     /// Those of [`Store::open`].
-    pub(crate) async fn open(path: PathBuf, history: [u8; 16], lock: File) -> Result<StoreThread, Error> {
-        StoreThread::open_with(move || Store::open(&path, history), lock).await
+    pub(crate) async fn open(
+        folder: PathBuf,
+        identity: HubIdentity,
+        segment_bytes_max: u64,
+        lock: File,
+    ) -> Result<StoreThread, Error> {
+        StoreThread::open_with(move || Store::open(&folder, identity, segment_bytes_max), lock).await
     }
 
     pub(super) async fn open_with(
@@ -125,7 +148,7 @@ impl StoreThread {
             if opened.send(Ok(())).is_ok()
                 && let Ok(tell) = teller.recv()
             {
-                run(store, &asked, tell);
+                run(store, asked, tell);
             }
             drop(lock);
         });
@@ -144,7 +167,7 @@ impl StoreThread {
         let thread = std::thread::spawn(move || {
             let tell = teller.recv().unwrap();
             wait.recv().unwrap_err();
-            run(store, &asked, tell);
+            run(store, asked, tell);
         });
         StoreThread { queue, tell, thread: Some(thread) }
     }
@@ -178,16 +201,49 @@ impl Drop for StoreThread {
     }
 }
 
-fn run(mut store: Store, queue: &Queue, mut tell: Tell) {
+fn run(mut store: Store, queue: Arc<Queue>, mut tell: Tell) {
+    let (give, works) = mpsc::channel();
+    let (tables, told) = (store.tables(), queue.clone());
+    let beside = std::thread::Builder::new().name("convoke-tables".into());
+    let beside =
+        beside.spawn(move || work(&tables, &works, &told)).expect("a store that has a thread may have another");
     loop {
-        let (asks, closing) = queue.next(store.due());
+        let (asks, done, closing) = queue.next(store.due(), store.is_working());
+        match done {
+            Some(Ok(done)) => store.done(done, &mut tell),
+            Some(Err(Panicked)) => panic!("the thread beside the log has panicked"),
+            None => {}
+        }
         let nothing = asks.is_empty();
         store.turn(asks, &mut tell);
         if closing && nothing {
-            store.finish(&mut tell);
+            store.finish();
         }
-        if (store.has_failed() || closing && nothing) && queue.end(store.has_failed()) {
+        if let Some(work) = store.work() {
+            // It is there until it panics, and says so then.
+            let _ = give.send(work);
+        }
+        let is_finished = closing && nothing && !store.is_working();
+        if (store.has_failed() || is_finished) && queue.end(store.has_failed()) {
+            drop(give);
+            let _ = beside.join();
             return store.close(&mut tell);
         }
+    }
+}
+
+/// Does what is given until nothing more will be.
+fn work(tables: &Tables, works: &mpsc::Receiver<Work>, queue: &Queue) {
+    struct Telling<'a>(&'a Queue);
+    impl Drop for Telling<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.done(Err(Panicked));
+            }
+        }
+    }
+    let telling = Telling(queue);
+    while let Ok(work) = works.recv() {
+        telling.0.done(Ok(tables.work(work)));
     }
 }

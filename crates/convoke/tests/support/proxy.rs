@@ -111,12 +111,15 @@ async fn copy(
     let pass_on = async {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let flowing = controlled.wait_for(|control| !(may_stall && control.stalled)).await;
+            let flowing = controlled.wait_for(|control| !(may_stall && control.stalled)).await.map(drop);
             flowing.map_err(io::Error::other)?;
             let len = from.read(&mut buffer).await?;
             if len == 0 {
                 return to.shutdown().await;
             }
+            // It may have been told while nothing came.
+            let flowing = controlled.wait_for(|control| !(may_stall && control.stalled)).await.map(drop);
+            flowing.map_err(io::Error::other)?;
             to.write_all(&buffer[..len]).await?;
         }
     };

@@ -9,6 +9,7 @@ use super::FollowKey;
 use super::waits::AwaitKey;
 use crate::frame::FollowAs;
 use crate::hub::HubState;
+use crate::journal::Strategy;
 use crate::limits::{JOURNAL_MEMBERS_LISTED_MAX, JOURNAL_MEMBERS_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
@@ -41,11 +42,13 @@ pub(super) struct Member {
     follows: BTreeSet<(u64, FollowKey)>,
     /// The journal says that it is one.
     announced: bool,
+    /// How it wants the journal to undo, also while it is away.
+    pub(super) strategy: Option<Strategy>,
 }
 
 impl Member {
     fn new(now: Time) -> Member {
-        Member { applied: 0, since: now, follows: BTreeSet::new(), announced: false }
+        Member { applied: 0, since: now, follows: BTreeSet::new(), announced: false, strategy: None }
     }
 
     /// Whether it follows now.
@@ -134,7 +137,7 @@ impl HubState {
     pub(super) fn audience_grows(&mut self, key: FollowKey, follow_as: FollowAs) {
         let now = self.now;
         let follower = &self.followers.all[key];
-        let (journal, node) = (follower.journal.clone(), follower.member.clone());
+        let (journal, node, strategy) = (follower.journal.clone(), follower.member.clone(), follower.strategy);
         let audience = self.followers.by_journal.entry(journal.clone()).or_default();
         audience.follows.insert(key);
         let Some(node) = node else {
@@ -148,6 +151,7 @@ impl HubState {
         });
         member.follows.insert((0, key));
         member.announced |= follow_as == FollowAs::Announced;
+        member.strategy = strategy.or(member.strategy);
         let announced = member.announced;
         if is_new {
             self.followers.memberships.add(&node, &journal);

@@ -53,11 +53,12 @@ impl HubState {
         }
     }
 
-    /// An entry that says whether a node is a member was decided on.
-    pub(in crate::hub) fn announced(&mut self, journal: Name, node: Name, joined: bool) {
+    /// An entry that says whether a node is a member was decided on. One that was uncertain comes twice, and the second time
+    /// it may not be on the way any more, and another be there since.
+    pub(in crate::hub) fn announced(&mut self, journal: Name, node: Name, joined: bool, is_ours: bool) {
         let pair = (journal, node);
-        let is_ours = self.followers.announcements.on_the_way.remove(&pair);
-        if !is_ours && !self.is_announced(&pair.0, &pair.1) {
+        let was_on_the_way = self.followers.announcements.on_the_way.remove(&pair);
+        if !is_ours && !was_on_the_way && !self.is_announced(&pair.0, &pair.1) {
             // Another hub has asked for it, and knows why.
             return;
         }

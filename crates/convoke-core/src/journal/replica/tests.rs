@@ -219,7 +219,7 @@ fn a_replica_holds_no_more_than_can_be_undone() {
         .known
         .iter()
         .map(|known| match &known.command {
-            Note::Line(text) => text.len(),
+            Some(Note::Line(text)) => text.len(),
             _ => 0,
         })
         .sum();

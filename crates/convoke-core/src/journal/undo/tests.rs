@@ -288,3 +288,16 @@ fn what_followers_hold_for_undo_has_a_bound_in_bytes() {
     assert_eq!((journal.list.horizon(), journal.list.len()), (first, 1), "a group counts as a whole");
     assert_eq!(journal.undoes("ann", Scope::Mine), Ok(first), "and the last can always be undone");
 }
+
+#[test]
+fn who_comes_and_goes_for_ever_is_not_held_for_ever() {
+    let mut journal = Written::new();
+    let all: Vec<u64> = (0..2).map(|_| journal.does("ann")).collect();
+    let too_many = UNDO_BYTES_MAX as u64 / PRESENCE_BYTES + 1;
+    for _ in 0..too_many {
+        assert_eq!(journal.list.undo_top(&name("ann"), Scope::Mine), Some(all[1]));
+        journal.say("bob", |_| Deed::Join);
+    }
+    assert_eq!((journal.list.horizon(), journal.list.len()), (journal.seq, 0));
+    assert_eq!(journal.undoes("ann", Scope::Mine), Err(UndoRefused::Nothing));
+}

@@ -289,6 +289,11 @@ impl Writes {
         }
     }
 
+    /// Whether any was put on a link and has no answer.
+    pub(in crate::node) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// Puts all on the link that is not on it, as far as it may be.
     pub(in crate::node) fn send(&mut self, lanes: &mut Lanes, payload_bytes_max: usize) {
         self.number(payload_bytes_max);

@@ -111,11 +111,8 @@ impl Contents {
             [put, Record::End { number: *number, end: end.clone(), told: false }]
         });
         // The last number is not given again, although nothing of it counts any more.
-        let last = (!self.open.contains_key(&self.last) && self.last > 0).then(|| Record::End {
-            number: self.last,
-            end: End::Done(0),
-            told: true,
-        });
+        let gone = self.last > 0 && !self.open.contains_key(&self.last);
+        let last = gone.then_some(Record::End { number: self.last, end: End::Done(0), told: true });
         let open = self.open.iter().flat_map(|(number, open)| {
             let Open { journal, appended, op } = open.clone();
             let put = Record::Put { number: *number, journal, appended };
@@ -215,10 +212,9 @@ impl OutboxFile {
         // Nobody waits for this one: it lets a broken byte in what was just added be told from a torn end.
         let mut mark = Vec::new();
         put(&mut mark, self.id, self.len, self.synced, |out| out.push(MARK));
-        match self.write(&mark) {
-            Err((false, error)) => return Err((false, error)),
-            // Without room it is left out.
-            Ok(()) | Err((true, _)) => {}
+        // Without room it is left out.
+        if let Err((false, error)) = self.write(&mark) {
+            return Err((false, error));
         }
         records.into_iter().for_each(|record| self.contents.add(record));
         if self.len > 2 * self.contents.bytes() + SPARE_BYTES_MAX {

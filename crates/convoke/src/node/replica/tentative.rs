@@ -3,11 +3,33 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use convoke_core::Payload;
+use convoke_core::frame::Terms;
 use convoke_core::journal::{Deed, Entry, State};
 
 use super::Follower;
+use crate::error::Error;
 
 impl<S: State> Follower<S> {
+    /// Posts a command: returns as soon as it is safe in the node's [outbox](crate::NodeOptions::outbox), with or without a
+    /// link, and gives its number there; [`Outbox::next`](crate::Outbox::next) tells what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] if the node has no outbox; else as [`Outbox::append`](crate::Outbox::append), and
+    /// [`Error::Refused`] if a check refuses it or this follower has ended.
+    ///
+    /// Dropping the future does not take the command back.
+    pub async fn post(&self, command: &S::Command) -> Result<u64, Error> {
+        let payload = Payload::encode(command)?;
+        let terms = self.checked(&[command])?;
+        let outbox = self.node.outbox().ok_or_else(|| {
+            Error::Configuration(format!("post to `{}`: the node has no outbox; open it with one", self.journal))
+        })?;
+        let terms = Terms::new(Some(S::STRATEGY), terms.lasting, terms.touched.as_deref());
+        outbox.append_on(&self.journal, &[payload], None, terms).await
+    }
+
     /// How many appends of this node to this journal have no answer, undo and redo among them: what is on its way, or waits
     /// for a hub, in memory or in the [outbox](crate::NodeOptions::outbox).
     pub fn pending(&self) -> usize {

@@ -4,7 +4,8 @@ use super::*;
 
 /// Opens a store that is made smaller if it has a little to spare.
 fn open_smaller(disk: &Faulty) -> Result<Store, Error> {
-    Store::open_on(Box::new(disk.clone()), "`store.redb`".into(), HISTORY, 64 << 10)
+    let limits = Limits { segments: SHORT, spare_bytes_max: 64 << 10 };
+    Store::open_on(Box::new(disk.clone()), Path::new(""), IDENTITY, limits)
 }
 
 /// A closed store that once held much more than it holds, and what it holds.
@@ -33,7 +34,7 @@ fn spacious() -> (Faulty, Known) {
 #[test]
 fn a_file_with_much_to_spare_is_made_smaller_when_it_is_opened() {
     let (disk, known) = spacious();
-    let room = |disk: &Faulty| disk.state().bytes_mut().len();
+    let room = |disk: &Faulty| disk.state().bytes_mut(FILE).len();
     let before = room(&disk);
     drop(open(&disk));
     assert!(room(&disk) > before * 3 / 4, "a little to spare is left as it is");
@@ -61,7 +62,7 @@ fn a_file_that_is_being_made_smaller_survives_a_power_cut_and_a_kill_at_any_time
                 break;
             }
             if let Err(error) = &opened {
-                assert!(error.to_string().contains("`store.redb`"), "{error}");
+                assert!(error.to_string().contains("`store.redb`") || error.to_string().contains("`log."), "{error}");
                 stopped += 1;
             }
             // Neither the one nor the other goes on writing.
@@ -96,5 +97,5 @@ fn a_file_that_cannot_be_made_smaller_for_want_of_room_is_used_as_it_is() {
         drop(store);
         assert_eq!(found(&disk).rows, known.rows, "{nth}");
     }
-    assert!(used > 20 && refused < 10, "{used} and {refused}");
+    assert!(used > 20 && refused < 30, "{used} and {refused}");
 }
