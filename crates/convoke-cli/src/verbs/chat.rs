@@ -12,10 +12,11 @@ mod typed;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use convoke::{Change, Error, FollowOptions, Follower, Missed, Name, NameError, Node, Standing, Watch};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::room::{Command, Room};
 use crate::arguments::ChatArguments;
@@ -32,6 +33,9 @@ const ROOMS: &str = "chat/";
 const JOURNALS: &str = "$hub/journals/";
 const FOLLOWERS: &str = "/followers";
 
+/// How long is waited until the room says that one has come, so that one's own coming is no news.
+const ANNOUNCE_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// What may wait to be done: typed ahead while the hub is away.
 const WISHES_MAX: usize = 64;
 
@@ -40,8 +44,6 @@ const WISHES_MAX: usize = 64;
 struct Seat {
     name: String,
     room: Follower<Room>,
-    /// What this node is called, if others are told that it is here.
-    own: Option<String>,
 }
 
 /// What is to be done in the room, or with it.
@@ -88,11 +90,8 @@ pub(crate) async fn run(
 }
 
 impl Seat {
-    /// Who is here. Oneself is, although the room may have yet to say so.
     fn here(&self) -> BTreeSet<String> {
-        let mut here = self.room.read(|room| room.here.clone());
-        here.extend(self.own.clone());
-        here
+        self.room.read(|room| room.here.clone())
     }
 
     /// The room cannot be shown any further.
@@ -111,12 +110,27 @@ fn journal_of(room: &str) -> Result<Name, NameError> {
 async fn enter(node: &Node, name: &str) -> Result<Seat, Error> {
     let journal = journal_of(name)?;
     let announced = node.follow_with::<Room>(journal.as_str(), FollowOptions { presence: true }).await;
-    let (room, own) = match announced {
+    let room = match announced {
         // Who may only listen does so unannounced.
-        Err(Error::Unauthorized(_)) => (node.follow::<Room>(journal.as_str()).await?, None),
-        announced => (announced?, Some(node.name().to_string())),
+        Err(Error::Unauthorized(_)) => node.follow::<Room>(journal.as_str()).await?,
+        announced => {
+            let room = announced?;
+            // If it takes longer one is in the room all the same.
+            let _ = timeout(ANNOUNCE_TIME_MAX, is_here(&room, node.name().as_str())).await;
+            room
+        }
     };
-    Ok(Seat { name: name.to_owned(), room, own })
+    Ok(Seat { name: name.to_owned(), room })
+}
+
+/// Waits until the room says that somebody is there, or says nothing any more.
+async fn is_here(room: &Follower<Room>, name: &str) {
+    let mut seq = 0;
+    while let Ok(now) = room.changed(seq).await
+        && !room.read(|room| room.here.contains(name))
+    {
+        seq = now;
+    }
 }
 
 /// Does what is wished, one after the other; while the hub is away that waits.

@@ -48,7 +48,7 @@ impl News {
         if begins == 0 {
             let _ = tell.try_send(Happened { seq: 0, author: String::new(), what: What::Begins(Vec::new()) });
         }
-        let mut known = Known { begins, said: BTreeMap::new(), own: seat.own.clone() };
+        let mut known = Known { begins, said: BTreeMap::new() };
         let mut executors = seat.room.executors(NotKept)?;
         executors.executor("chat", 0, move |effect| {
             if let Some(what) = known.pass(effect) {
@@ -82,14 +82,11 @@ struct Known {
     /// Up to this entry it is not news.
     begins: u64,
     said: BTreeMap<u64, Line>,
-    /// This node, whose own coming and going is no news.
-    own: Option<String>,
 }
 
 impl Known {
     /// What an entry means; `None` before the news begin.
     fn pass(&mut self, effect: &Effect<'_, Room>) -> Option<What> {
-        let (seq, author) = (effect.entry.seq, effect.entry.author.as_str());
         let what = match effect.entry.deed {
             Deed::Do { .. } => match effect.done.first().and_then(|(_, line)| line.as_ref()) {
                 Some(line) => {
@@ -103,11 +100,10 @@ impl Known {
             },
             Deed::Undo(first) => What::TakesBack(self.group(first)),
             Deed::Redo(first) => What::SaysAgain(self.group(first)),
-            Deed::Join | Deed::Leave if self.own.as_deref() == Some(author) => What::Nothing,
             Deed::Join => What::Joins,
             Deed::Leave => What::Leaves,
         };
-        match seq.cmp(&self.begins) {
+        match effect.entry.seq.cmp(&self.begins) {
             Ordering::Less => None,
             Ordering::Equal => Some(What::Begins(effect.state.lines.iter().cloned().collect())),
             Ordering::Greater => Some(what),
