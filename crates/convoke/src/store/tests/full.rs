@@ -1,7 +1,6 @@
 //! A full disk: what is refused, what is done all the same, and how it heals.
 
 use std::mem;
-use std::time::Instant;
 
 use super::super::full::Want;
 use super::*;
@@ -31,7 +30,7 @@ fn until_committed(store: &mut Store, mut ask: impl FnMut() -> Ask) -> Vec<Told>
         }
         assert!(matches!(&told[..], [Told::NotDone { .. }]), "{told:?}");
         assert!(began.elapsed().as_secs() < 60, "it does not heal");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
