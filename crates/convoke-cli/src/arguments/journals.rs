@@ -90,12 +90,15 @@ fn who(text: &str) -> Result<Who, String> {
         "quorum" => return Ok(Who::Quorum),
         _ => {}
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let count = text.parse().ok().filter(|count| *count > 0);
-        return count.map(Who::Count).ok_or_else(|| "so many cannot be waited for".to_owned());
+        return count.map(Who::Count).ok_or_else(|| format!("it is a number from 1 to {}", u32::MAX));
     }
     let names = text.split(',').filter(|name| !name.is_empty()).map(Name::parse).collect::<Result<Vec<_>, _>>();
     let names = names.map_err(|error| error.to_string())?;
+    if names.is_empty() {
+        return Err("it names nobody: write `all`, `quorum`, a number, or nodes".to_owned());
+    }
     if names.len() > NODES_MAX {
         return Err(format!("these are {} nodes, and {NODES_MAX} at most are waited for", names.len()));
     }

@@ -100,6 +100,10 @@ async fn applied_by(
     Err(Failure::new(Exit::Temporary, Code::TimedOut.word(), format!("{what}: after {time} {by}")))
 }
 
+/// For who is not logged in as far as the environment says.
+const WHO_ARE_YOU: &str =
+    "; nobody is logged in here, so each program is an author of its own: say with --author who you are";
+
 async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     let scope = match arguments.scope {
@@ -108,13 +112,19 @@ async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Sign
     };
     let options = UndoOptions { scope, target: arguments.target, expect_top: arguments.if_next };
     with_node(&arguments.node, signals, async |node| {
-        let seq = if undoes {
+        let done = if undoes {
             let what = format!("undo in `{journal}`");
-            done_within(&arguments.node, &what, node.undo(journal.as_str(), options)).await?
+            done_within(&arguments.node, &what, node.undo(journal.as_str(), options)).await
         } else {
             let what = format!("redo in `{journal}`");
-            done_within(&arguments.node, &what, node.redo(journal.as_str(), options)).await?
+            done_within(&arguments.node, &what, node.redo(journal.as_str(), options)).await
         };
+        // Who is a new node each time and nobody else has never done anything.
+        let is_nobody = arguments.node.name.is_none() && node.author().as_str() == node.name().as_str();
+        let seq = done.map_err(|failure| match is_nobody && matches!(scope, Scope::Mine) {
+            true => Failure { message: failure.message + WHO_ARE_YOU, ..failure },
+            false => failure,
+        })?;
         say_appended(&journal, seq, json)
     })
     .await

@@ -63,9 +63,11 @@ fn another_program_may_take_anything_back_and_say_anything() {
     story.run(["journal", "append", "chat/lobby", "the press is open", "--author", "press-1"]).is(0, "5\n", "");
     // What is no line is not shown, and hinders nobody.
     story.run(["journal", "append", "chat/lobby", "{\"force\": 12}"]).is(0, "6\n", "");
+    let picture = story.file("picture", &[0xff; 100]);
+    story.run(["journal", "append", "chat/lobby", "--raw", &picture]).is(0, "7\n", "");
     story
         .run(["journal", "append", "chat/lobby", "{\"says\": \"a\\nb\\u001b[2J\"}", "--author", "eve"])
-        .is(0, "7\n", "");
+        .is(0, "8\n", "");
     ann.prints("eve: ");
     ann.ended().is(
         0,

@@ -56,6 +56,17 @@ fn what_was_done_last_is_undone_first() {
 }
 
 #[test]
+fn who_is_not_logged_in_is_told_how_to_undo_what_one_has_done() {
+    let story = Story::with_hub();
+    story.run(["journal", "append", "todo", "a"]).is(0, "1\n", "");
+    let mut command = story.convoke(["journal", "undo", "todo"]);
+    let ended = command.env_remove("USER").output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.ends_with("so each program is an author of its own: say with --author who you are\n"), "{said}");
+    assert_eq!(ended.status.code(), Some(75));
+}
+
+#[test]
 fn how_a_journal_undoes_is_said_with_its_first_command() {
     let story = Story::with_hub();
     let append = |strategy: &str, author: &str| {
@@ -141,7 +152,10 @@ fn who_appends_learns_who_has_it() {
     );
     let refused = story.run(["journal", "append", "todo", "x", "--applied-by", "a//b"]);
     assert_eq!(refused.code(), 64, "{}", refused.stderr());
-    assert_eq!(story.run(["journal", "append", "todo", "x", "--applied-by", "0"]).code(), 64);
+    for nobody in ["0", "", ",", "4294967296"] {
+        let refused = story.run(["journal", "append", "todo", "x", "--applied-by", nobody]);
+        assert_eq!(refused.code(), 64, "{nobody}: {}", refused.stderr());
+    }
 }
 
 #[test]

@@ -222,7 +222,8 @@ impl<'a> Appended<'a> {
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let number = |expected: Option<u64>| expected.unwrap_or(ANY).to_le_bytes();
+        // No journal gets as far as this; what is expected there must not become whatever it is.
+        let number = |expected: Option<u64>| expected.map_or(ANY, |place| place.min(ANY - 1)).to_le_bytes();
         match self {
             Appended::Commands { commands, expect_last, terms } => {
                 out.push(COMMANDS);

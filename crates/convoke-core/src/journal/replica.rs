@@ -36,6 +36,18 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned {
     /// How journals of such states undo. All programs of a journal must agree on it; it is fixed by the first entry.
     const STRATEGY: Strategy = Strategy::Replay;
 
+    /// Reads a command. By default as `execute` has written it; a replica that meets a command for which this is an error
+    /// stops there, and everybody who may append can append such a one. A state that would rather go on gives a command of
+    /// its own for what it cannot read, which `apply` may ignore. It may depend on nothing but the payload, and all programs
+    /// of a journal must agree on it.
+    ///
+    /// # Errors
+    ///
+    /// It is no command.
+    fn decode(payload: &Payload) -> Result<Self::Command, PayloadError> {
+        payload.decode()
+    }
+
     /// Applies a command. A command that does not fit is refused by the output, and must not change anything then.
     ///
     /// With [`Strategy::Compensate`] `at` may be an undo or redo, where an inverse is applied, or a command again; its author
@@ -260,7 +272,7 @@ impl<S: State> Replica<S> {
             Deed::Do { first } => {
                 let payload = command.cloned().unwrap_or_default();
                 let bytes = payload.bytes.len();
-                let command: S::Command = payload.decode().map_err(|why| Stuck::Unknown { seq: entry.seq, why })?;
+                let command = S::decode(&payload).map_err(|why| Stuck::Unknown { seq: entry.seq, why })?;
                 let inverse = match self.lagging.is_none() && first != 0 {
                     true => self.end.inverse(&command, entry)?,
                     false => None,

@@ -80,8 +80,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     let file = path.join("hub.json");
     let mut stored = match fs::read_to_string(&file) {
         Ok(text) => serde_json::from_str::<Stored>(&text).map_err(|error| {
-            let text = format!("hub.json is not what a hub has written, put a copy back: {error}");
-            Error::Configuration(at(&text))
+            incomplete(at(&format!("hub.json is not what a hub has written, put a copy back: {error}")))
         })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_store => {
             return Err(incomplete(at("there is a store and no hub.json that says whose it is; put it back")));
@@ -97,7 +96,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
             format!("its format is {}, and this program knows {FORMAT}; use the program that wrote it", stored.format);
         return Err(Error::Configuration(at(&text)));
     }
-    let id = |text: &str| unhex(text).ok_or_else(|| Error::Configuration(at("hub.json has an id that is none")));
+    let id = |text: &str| unhex(text).ok_or_else(|| incomplete(at("hub.json has an id that is none; put a copy back")));
     let (hub, history) = (id(&stored.hub)?, id(&stored.history)?);
     if stored.store && !has_store {
         let text =
@@ -160,7 +159,7 @@ fn replace_with_reserve(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     replaced
 }
 
-/// Something of the folder is missing.
+/// Something of the folder is missing, or not what it was.
 fn incomplete(text: String) -> Error {
     Error::Refused(Refusal::new(Code::StorageFailed, text))
 }
@@ -302,6 +301,23 @@ mod tests {
         assert_eq!(error.code(), Code::StorageFailed);
         assert!(error.to_string().ends_with("there is a store and no hub.json that says whose it is; put it back"));
         assert!(!hub.exists());
+    }
+
+    #[test]
+    fn a_damaged_hub_json_is_refused_like_any_other_damaged_file_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = folder.path().join("hub.json");
+        drop(open(Some(folder.path())).unwrap());
+        let whole = fs::read_to_string(&hub).unwrap();
+        for damaged in
+            [String::new(), whole[..whole.len() / 2].to_owned(), whole.replace("\"hub\": \"", "\"hub\": \"x")]
+        {
+            fs::write(&hub, &damaged).unwrap();
+            let error = open(Some(folder.path())).err().unwrap();
+            assert_eq!(error.code(), Code::StorageFailed, "{error}");
+            assert!(error.to_string().contains("put a copy back"), "{error}");
+            assert_eq!(fs::read_to_string(&hub).unwrap(), damaged);
+        }
     }
 
     #[test]

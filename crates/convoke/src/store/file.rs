@@ -197,7 +197,10 @@ impl StoreFile {
             Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(failed) => Err(failed.into()),
             // It was made with something in it: all that was kept is gone.
-            Ok(file) if file.is_empty()? => Err(Unusable::Corrupt("it is empty".into())),
+            Ok(file) if file.is_empty()? => Err(Unusable::Corrupt(
+                "it is empty, and all that was kept is gone; put a copy of it back, or start with another folder"
+                    .into(),
+            )),
             Ok(_) => Ok(true),
         }
     }

@@ -559,6 +559,8 @@ fn an_emptied_file_is_refused_and_left_alone() {
     drop(Store::open(folder.path(), IDENTITY, 0).unwrap());
     std::fs::write(&path, b"").unwrap();
     let refused = Store::open(folder.path(), IDENTITY, 0).unwrap_err();
-    assert!(refused.to_string().ends_with("is corrupt: it is empty; nothing was changed in it"), "{refused}");
+    let expected = "is corrupt: it is empty, and all that was kept is gone; put a copy of it back, or start with another \
+                    folder; nothing was changed in it";
+    assert!(refused.to_string().ends_with(expected), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), b"");
 }

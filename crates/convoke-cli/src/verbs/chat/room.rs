@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use convoke::{Deed, Entry, State};
+use convoke::{Deed, Entry, Payload, PayloadError, State};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,11 @@ impl State for Room {
     type Command = Command;
     /// What is to be shown, if anything.
     type Output = Option<Line>;
+
+    /// Bytes that are no value at all lock nobody out either: they would stand in the room for ever.
+    fn decode(payload: &Payload) -> Result<Command, PayloadError> {
+        Ok(payload.decode().unwrap_or(Command::Other(IgnoredAny)))
+    }
 
     fn apply(&mut self, command: &Command, at: &Entry) -> Option<Line> {
         let line = Line::new(command, at)?;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use self::view::{Taken, View};
 use super::news::News;
+use super::room::LINE_BYTES_MAX;
 use super::typed::{HELP, Typed};
 use super::{Leaving, Link, Rooms, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
@@ -47,10 +48,11 @@ pub(super) async fn run(
         tokio::select! {
             changed = seat.room.changed(seq) => drop(changed.map_err(|why| seat.stuck(why))?),
             event = keys.recv() => {
-                // Its thread ends with an error only.
-                let event = event.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()));
-                match view.take(&event.map_err(|error| Failure::read("the terminal", &error))?) {
+                match take_all_at_hand(event, &mut keys, &mut view)? {
                     Taken::Nothing => {}
+                    Taken::TooLong => {
+                        view.note(seq, format!("a line has at most {LINE_BYTES_MAX} bytes, and what was pasted is longer"));
+                    }
                     Taken::CtrlC => return Ok(Signal::Interrupt.exit_code()),
                     Taken::Line(line) => if !obey(line, &seat, &mut view, wishes.as_ref()) {
                         wishes = None;
@@ -76,6 +78,26 @@ pub(super) async fn run(
     }
 }
 
+/// Takes this key and those behind it, up to one of which something comes: a terminal that gives a paste key by key gives it
+/// faster than the screen can be drawn.
+fn take_all_at_hand(
+    first: Option<io::Result<Event>>,
+    keys: &mut mpsc::Receiver<io::Result<Event>>,
+    view: &mut View,
+) -> Result<Taken, Failure> {
+    // Its thread ends with an error only.
+    let mut next = first.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()));
+    for _ in 0..KEYS_MAX {
+        let taken = view.take(&next.map_err(|error| Failure::read("the terminal", &error))?);
+        if taken != Taken::Nothing {
+            return Ok(taken);
+        }
+        let Ok(more) = keys.try_recv() else { break };
+        next = more;
+    }
+    Ok(Taken::Nothing)
+}
+
 /// Does what was typed, or has it done. False if that is to leave.
 fn obey(line: String, seat: &Seat, view: &mut View, wishes: Option<&mpsc::Sender<Wish>>) -> bool {
     let seq = seat.room.seq();
@@ -84,7 +106,7 @@ fn obey(line: String, seat: &Seat, view: &mut View, wishes: Option<&mpsc::Sender
         Typed::Wish(wish) => match wishes.map(|wishes| wishes.try_send(wish)) {
             Some(Ok(())) => {}
             Some(Err(_)) => {
-                view.input.insert(&line);
+                let _ = view.input.insert(&line);
                 view.note(seq, "too much waits to be said already; try again later");
             }
             None => view.note(seq, "you are leaving"),

@@ -144,6 +144,24 @@ fn names_and_members_are_bounded_by_what_fits() {
 }
 
 #[test]
+fn a_place_that_no_journal_gets_to_is_still_a_condition() {
+    let far = Some(u64::MAX);
+    for back in [
+        Back { everyone: true, target: far, expect_top: None },
+        Back { target: None, expect_top: far, everyone: false },
+    ] {
+        let append = Append { cseq: 1, settled: 0, journal: b"todo", appended: Appended::Undo(back) };
+        let bytes = encoded(&Frame::Append(append));
+        let Ok(Some((Frame::Append(read), _))) = Frame::decode(&bytes) else { panic!("{bytes:?}") };
+        let Appended::Undo(read) = read.appended else { panic!("{read:?}") };
+        assert_eq!(
+            (read.target.is_some(), read.expect_top.is_some()),
+            (back.target.is_some(), back.expect_top.is_some())
+        );
+    }
+}
+
+#[test]
 fn each_bad_frame_of_journals_gets_its_sentence() {
     for (bytes, expected) in [
         (

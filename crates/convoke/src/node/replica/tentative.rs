@@ -56,7 +56,7 @@ impl<S: State> Follower<S> {
             if begins {
                 first = seq;
             }
-            if let Ok(command) = payload.decode::<S::Command>() {
+            if let Ok(command) = S::decode(&payload) {
                 let at = Entry { seq, author: author.clone(), wall_ms, deed: Deed::Do { first } };
                 state.apply(&command, &at);
             }

@@ -13,13 +13,16 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Types this. Line breaks and tabs are spaces here; what a terminal would act on is left out.
-    pub(super) fn insert(&mut self, text: &str) {
+    /// Types this, all or nothing: whether there is room for it. Line breaks and tabs are spaces here; what a terminal would
+    /// act on is left out.
+    pub(super) fn insert(&mut self, text: &str) -> bool {
         let plain = text.replace("\r\n", " ").replace(['\n', '\r', '\t'], " ").replace(char::is_control, "");
-        if self.text.len() + plain.len() <= LINE_BYTES_MAX {
+        let has_room = self.text.len() + plain.len() <= LINE_BYTES_MAX;
+        if has_room {
             self.text.insert_str(self.cursor, &plain);
             self.cursor += plain.len();
         }
+        has_room
     }
 
     /// What was typed; then there is nothing.
@@ -153,7 +156,7 @@ mod tests {
     fn a_paste_is_one_line_that_no_terminal_acts_on() {
         assert_eq!(typed("a\r\nb\t\u{1b}[2Jc").take(), "a b [2Jc");
         let mut long = typed(&"x".repeat(LINE_BYTES_MAX));
-        long.insert("y");
+        assert!(!long.insert("y"), "there is no room");
         assert_eq!(long.take().len(), LINE_BYTES_MAX);
     }
 

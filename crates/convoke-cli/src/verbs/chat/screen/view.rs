@@ -30,6 +30,8 @@ pub(super) enum Taken {
     Nothing,
     Line(String),
     CtrlC,
+    /// There is no room for what was pasted, and nothing of it was taken.
+    TooLong,
 }
 
 pub(super) struct View {
@@ -101,7 +103,7 @@ impl View {
     pub(super) fn take(&mut self, event: &Event) -> Taken {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => return self.take_key(*key),
-            Event::Paste(text) => self.input.insert(text),
+            Event::Paste(text) if !self.input.insert(text) => return Taken::TooLong,
             _ => {}
         }
         Taken::Nothing
@@ -118,7 +120,7 @@ impl View {
             KeyCode::Char('e') if control => self.input.end(),
             KeyCode::Char('u') if control => self.input.delete_line(),
             KeyCode::Char('w') if control => self.input.delete_word(),
-            KeyCode::Char(typed) if !control => self.input.insert(typed.encode_utf8(&mut [0; 4])),
+            KeyCode::Char(typed) if !control => drop(self.input.insert(typed.encode_utf8(&mut [0; 4]))),
             KeyCode::Backspace => self.input.delete_back(),
             KeyCode::Delete => self.input.delete(),
             KeyCode::Left => self.input.left(),

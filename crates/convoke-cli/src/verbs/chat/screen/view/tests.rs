@@ -198,3 +198,11 @@ fn what_is_typed_can_be_edited() {
     assert_eq!(view.take(&Event::Key(release)), Taken::Nothing);
     assert!(view.input.is_empty(), "a key that is let go types nothing");
 }
+
+#[test]
+fn a_paste_that_is_too_long_is_said_to_be_so() {
+    let mut view = View::new("lobby", 0);
+    type_in(&mut view, "before");
+    assert_eq!(view.take(&Event::Paste("x".repeat(1_000_000))), Taken::TooLong);
+    assert_eq!(press(&mut view, KeyCode::Enter), Taken::Line("before".to_owned()), "what was typed is still there");
+}
