@@ -1,5 +1,6 @@
 //! Story: what a program appends while there is no hub is safe on its own machine, and is there once and in order when there
 //! is one, whoever has ended meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

@@ -120,7 +120,10 @@ fn a_hub_whose_disk_fails_while_it_stops_does_not_end_as_if_all_were_well() {
     let ended = hub.ended();
     let said = ended.stderr();
     assert_eq!(ended.code(), 74, "{said}");
-    assert!(said.contains("\nconvoke: the store in `data` cannot be relied on any more: syncing it failed: "), "{said}");
+    assert!(
+        said.contains("\nconvoke: the store in `data` cannot be relied on any more: syncing it failed: "),
+        "{said}"
+    );
 }
 
 /// How big a disk is, in MiB, that a hub fills with what it keeps.

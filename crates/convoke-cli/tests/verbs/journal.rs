@@ -64,7 +64,7 @@ fn how_a_journal_undoes_is_said_with_its_first_command() {
     append("refuse", "ann").is(0, "1\n", "");
     append("refuse", "bob").is(0, "2\n", "");
     append("replay", "ann").is(
-        69,
+        65,
         "",
         "convoke: append to `plan`: it undoes by refuse since its first entry, and this program by replay; take another \
          journal, or a state with the same strategy\n",

@@ -474,6 +474,10 @@ impl World {
 
     /// When nobody is left, and none may come back, journals say so.
     pub(super) fn check_presence_in_the_end(&mut self) {
+        // Where hubs share a foundation, those who were there before a start may be members at another one.
+        if self.config.shared_foundation && self.report.hub_starts > 1 {
+            return;
+        }
         let left = self.chronicle.books.iter().find(|(_, book)| !book.present.is_empty());
         if let Some((name, book)) = left {
             let text = format!("everybody has left, and `{name}` says that {:?} are members", book.present);

@@ -49,9 +49,9 @@ impl Node {
     /// [`AppliedBy::reached`] says which of the two it is.
     ///
     /// Members are the nodes with a [`follow`](Node::follow), or with [`entries_with`](Node::entries_with) that say so, and
-    /// then call [`applied`](crate::Entries::applied). One whose link is lost stays a member for half a minute, unless the hub is
-    /// set otherwise. For as long after a start of the hub `All` and `Quorum` of a journal that is older are not reached: its
-    /// members are not known before they are back.
+    /// then call [`applied`](crate::Entries::applied). One whose link is lost stays a member for half a minute, unless the
+    /// hub is set otherwise. For as long after a start of the hub `All` and `Quorum` of a journal that is older are not
+    /// reached: its members are not known before they are back.
     ///
     /// Without a link it waits for one, and where the link is cut it asks again on the next, with the time that is left.
     ///

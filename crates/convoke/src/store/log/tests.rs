@@ -63,7 +63,7 @@ fn run(seed: u64, is_marked: bool) -> Run {
         let mut log = open(&disk, 0).unwrap();
         while log.sealed.len() < 4 {
             append(&mut log, 3, 60);
-            if log.last() % 2 == 0 {
+            if log.last().is_multiple_of(2) {
                 log.mark().unwrap();
             }
         }

@@ -1,7 +1,6 @@
 //! A full disk: what is refused, what is done all the same, and how it heals.
 
 use std::mem;
-use std::time::Instant;
 
 use super::super::full::Want;
 use super::*;
