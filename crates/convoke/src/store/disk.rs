@@ -236,7 +236,7 @@ impl WatchedDisk {
     }
 
     fn sync_names(&self) -> Result<(), Failed> {
-        Ok(self.watch.note(SYNCING, self.disk.sync_names()).map_err(Failed::new(SYNCING))?)
+        self.watch.note(SYNCING, self.disk.sync_names()).map_err(Failed::new(SYNCING))
     }
 
     /// Removes a file, if it is there; a power cut may undo it.
