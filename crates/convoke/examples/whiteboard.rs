@@ -67,8 +67,7 @@ async fn main() -> Result<(), Error> {
     let his = bob.follow::<Board>("room/lobby").await?;
 
     // Both draw at once. Each has its answer when its stroke is kept on the hub and is in its own copy.
-    let (red, blue) = (line(10, "red"), line(20, "blue"));
-    let (red, blue) = tokio::join!(hers.execute(&red), his.execute(&blue));
+    let (red, blue) = tokio::join!(hers.execute(line(10, "red")), his.execute(line(20, "blue")));
     let (red, blue) = (red?.seq, blue?.seq);
     println!("ann has drawn stroke {red}, and bob stroke {blue}");
 
@@ -82,8 +81,7 @@ async fn main() -> Result<(), Error> {
 
     // Both change the same stroke. Who is later counts; and each can still take back its own change, whoever was later.
     let recolour = |colour: &str| Edit::Recolour { stroke: red, colour: colour.to_owned() };
-    let (green, black) = (recolour("green"), recolour("black"));
-    let (hers_done, his_done) = tokio::join!(hers.execute(&green), his.execute(&black));
+    let (hers_done, his_done) = tokio::join!(hers.execute(recolour("green")), his.execute(recolour("black")));
     let (hers_done, his_done) = (hers_done?, his_done?);
     assert_eq!((hers_done.output, his_done.output), (Ok(red), Ok(red)));
     let later = if hers_done.seq > his_done.seq { "green" } else { "black" };
@@ -100,7 +98,7 @@ async fn main() -> Result<(), Error> {
     let framed = hers
         .group(|group| {
             for y in [0, 100] {
-                group.execute(&line(y, "black"));
+                group.execute(line(y, "black"));
             }
         })
         .await?;
@@ -112,8 +110,8 @@ async fn main() -> Result<(), Error> {
 
     // Anybody can take back what anybody has done, if asked to.
     everybody(redone).await?;
-    his.execute(&Edit::Clear).await?;
-    let answer = his.execute(&recolour("white")).await?;
+    his.execute(Edit::Clear).await?;
+    let answer = his.execute(recolour("white")).await?;
     assert_eq!(answer.output, Err(Gone), "what cannot be done any more is answered, and changes nothing");
     everybody(answer.seq).await?;
     for _ in 0..2 {

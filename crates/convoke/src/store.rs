@@ -69,8 +69,12 @@ const SEGMENT_BYTES_FIRST: u64 = 1 << 20;
 const TOLD_BYTES: usize = 1 << 20;
 
 /// A file with more room to spare than this, in bytes, and more than what it holds, is made smaller when it is opened.
-/// Less is soon needed again, and not worth the wait.
+/// Less is soon needed again, and not worth the wait; but see [`SPARE_SEGMENTS`].
 const SPARE_BYTES_MAX: u64 = 128 << 20;
+
+/// On a small disk already with more to spare than this many segments of the log: there a file that was as long as the disk
+/// has holes, which redb takes for room, and for which the disk has none.
+const SPARE_SEGMENTS: u64 = 2;
 
 /// What an ask is answered with once the batch before it is durable.
 #[derive(Debug)]
@@ -254,7 +258,8 @@ impl Store {
     /// [`Error::Configuration`] for those of another format; [`Error::Io`]. The files are left as they are.
     pub(crate) fn open(folder: &Path, identity: HubIdentity, segment_bytes_max: u64) -> Result<Store, Error> {
         let segments = Sizes { first: SEGMENT_BYTES_FIRST, most: segment_bytes_max.max(SEGMENT_BYTES_FIRST) };
-        let limits = Limits { segments, spare_bytes_max: SPARE_BYTES_MAX };
+        let spare_bytes_max = SPARE_BYTES_MAX.min(SPARE_SEGMENTS * segments.most);
+        let limits = Limits { segments, spare_bytes_max };
         Store::open_on(Box::new(FileDisk::of(folder)), folder, identity, limits)
     }
 

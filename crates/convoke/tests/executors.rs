@@ -94,7 +94,7 @@ on_every_transport! {
         }).unwrap();
         effects.executor("light", lamp.seq(), world.executor("light")).unwrap();
         soon(lamp.execute(&Switch(true))).await.unwrap();
-        soon(lamp.group(|group| [false, true].iter().for_each(|on| group.execute(&Switch(*on))))).await.unwrap();
+        soon(lamp.group(|group| [false, true].iter().for_each(|on| group.execute(Switch(*on))))).await.unwrap();
         soon(lamp.undo()).await.unwrap();
         soon(lamp.redo()).await.unwrap();
         let mut left = Vec::new();

@@ -77,8 +77,8 @@ on_every_transport! {
         soon(hers.changed(8)).await.unwrap();
         assert_eq!(hers.read(|board| board.strokes.keys().copied().collect::<Vec<_>>()), [1, 2, 3]);
         let group = soon(hers.group(|group| {
-            group.execute(&add(5));
-            group.execute(&add(6));
+            group.execute(add(5));
+            group.execute(add(6));
         })).await.unwrap();
         assert_eq!(group.iter().map(|done| done.output.clone()).collect::<Vec<_>>(), [Ok(4), Ok(5)]);
         soon(hers.undo()).await.unwrap();

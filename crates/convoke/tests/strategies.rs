@@ -110,8 +110,8 @@ on_every_transport! {
         soon(hers.undo()).await.unwrap();
         assert_eq!(hers.read(|plan| plan.rooms.keys().cloned().collect::<Vec<_>>()), ["red"]);
         let group = soon(hers.group(|group| {
-            group.execute(&book("green", "a play"));
-            group.execute(&book("white", "a party"));
+            group.execute(book("green", "a play"));
+            group.execute(book("white", "a party"));
         })).await.unwrap();
         soon(his.execute(&book("white", "a wedding"))).await.unwrap();
         let options = UndoOptions { target: Some(group[0].seq), ..Default::default() };
@@ -137,8 +137,8 @@ on_every_transport! {
         soon(his.changed(6)).await.unwrap();
         assert_eq!(his.read(Clone::clone), hers.read(Clone::clone));
         soon(his.group(|group| {
-            group.execute(&Do::Move(1));
-            group.execute(&Do::Move(2));
+            group.execute(Do::Move(1));
+            group.execute(Do::Move(2));
         })).await.unwrap();
         soon(his.undo()).await.unwrap();
         assert_eq!(his.read(|press| press.stops[7..].to_vec()), [1, 2, 1, 10], "the last first");

@@ -44,10 +44,8 @@ fn a_full_disk_has_room_again_whenever_all_is_deleted() {
         assert_eq!(story.run(["delete", "#"]).code(), 0, "round {round}");
         assert_eq!(story.run(["get", "#"]).stdout(), "", "round {round}");
         story.until(["set", "again", "1"], |printed| !printed.is_empty());
-        let again = fill(&story, &long, round);
-        // Where the store's file has holes that the disk cannot fill any more, room is free in it and cannot be used: 52 to
-        // 144 of 184 were found to fit.
-        assert!(again >= first / 8, "round {round}: {again} of {first}");
+        // How many long ones fit is another question: the store's file has holes that the disk cannot fill any more.
+        fill(&story, &long, round);
     }
     story.hub().signal(Signal::TERM);
     let ended = story.take_hub().ended();
@@ -55,4 +53,10 @@ fn a_full_disk_has_room_again_whenever_all_is_deleted() {
     story.start_hub_in("disk/data");
     assert_eq!(story.run(["get", "again"]).stdout(), "1\n");
     assert_eq!(story.run(["delete", "#"]).code(), 0);
+    story.hub().signal(Signal::TERM);
+    assert_eq!(story.take_hub().ended().code(), 0);
+    // Nothing of it is left when the file was made smaller.
+    story.start_hub_in("disk/data");
+    let again = fill(&story, &long, 7);
+    assert!(again >= first / 2, "{again} of {first}");
 }

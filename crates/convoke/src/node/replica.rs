@@ -2,6 +2,7 @@
 
 mod tentative;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -95,9 +96,9 @@ pub struct Group<C> {
 }
 
 impl<C: Serialize> Group<C> {
-    /// One more.
-    pub fn execute(&mut self, command: &C) {
-        self.commands.push(Payload::encode(command).map_err(Error::from));
+    /// One more, given or lent.
+    pub fn execute(&mut self, command: impl Borrow<C>) {
+        self.commands.push(Payload::encode(command.borrow()).map_err(Error::from));
     }
 }
 
@@ -241,8 +242,8 @@ impl<S: State> Drop for Waiting<'_, S> {
 }
 
 impl<S: State> Follower<S> {
-    /// Executes a command: it is kept, it is done by everybody in its place, and it is applied here when this returns, so
-    /// that [`read`](Follower::read) shows it.
+    /// Executes a command, given or lent: it is kept, it is done by everybody in its place, and it is applied here when this
+    /// returns, so that [`read`](Follower::read) shows it.
     ///
     /// # Errors
     ///
@@ -250,9 +251,9 @@ impl<S: State> Follower<S> {
     /// A command that the state refuses is no error here: see its output.
     ///
     /// Dropping the future does not take the command back.
-    pub async fn execute(&self, command: &S::Command) -> Result<Executed<S::Output>, Error> {
-        let payload = Payload::encode(command)?;
-        let terms = self.checked(&[command])?;
+    pub async fn execute(&self, command: impl Borrow<S::Command>) -> Result<Executed<S::Output>, Error> {
+        let payload = Payload::encode(command.borrow())?;
+        let terms = self.checked(&[command.borrow()])?;
         let mut executed = self.append(&[payload], &terms).await?;
         Ok(executed.pop().expect("it was kept since before the command was sent"))
     }

@@ -1,8 +1,8 @@
 //! What a store has to do beside its log, when, and what follows when it is done.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
-use std::{iter, mem};
 
 use convoke_core::foundation::Told;
 
@@ -133,7 +133,7 @@ impl Store {
     /// Sees whether nothing lacks room any more.
     pub(super) fn look_for_room(&mut self) {
         let super::Lacks { batch, segment, rows } = self.lacks;
-        if iter::once(batch).chain([segment, rows]).all(|lacks| !lacks) {
+        if !(batch || segment || rows) {
             self.full.wrote();
         }
     }

@@ -1,6 +1,7 @@
 //! What a state would be with what this node has appended and what has not come back: for those who look, not for those who
 //! decide.
 
+use std::borrow::Borrow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use convoke_core::Payload;
@@ -11,7 +12,7 @@ use super::Follower;
 use crate::error::Error;
 
 impl<S: State> Follower<S> {
-    /// Posts a command: returns as soon as it is safe in the node's [outbox](crate::NodeOptions::outbox), with or without a
+    /// Posts a command, given or lent: returns as soon as it is safe in the node's [outbox](crate::NodeOptions::outbox), with or without a
     /// link, and gives its number there; [`Outbox::next`](crate::Outbox::next) tells what becomes of it.
     ///
     /// # Errors
@@ -20,9 +21,9 @@ impl<S: State> Follower<S> {
     /// [`Error::Refused`] if a check refuses it or this follower has ended.
     ///
     /// Dropping the future does not take the command back.
-    pub async fn post(&self, command: &S::Command) -> Result<u64, Error> {
-        let payload = Payload::encode(command)?;
-        let terms = self.checked(&[command])?;
+    pub async fn post(&self, command: impl Borrow<S::Command>) -> Result<u64, Error> {
+        let payload = Payload::encode(command.borrow())?;
+        let terms = self.checked(&[command.borrow()])?;
         let outbox = self.node.outbox().ok_or_else(|| {
             Error::Configuration(format!("post to `{}`: the node has no outbox; open it with one", self.journal))
         })?;
