@@ -12,8 +12,8 @@ use super::Follower;
 use crate::error::Error;
 
 impl<S: State> Follower<S> {
-    /// Posts a command, given or lent: returns as soon as it is safe in the node's [outbox](crate::NodeOptions::outbox), with or without a
-    /// link, and gives its number there; [`Outbox::next`](crate::Outbox::next) tells what becomes of it.
+    /// Posts a command, given or lent: returns as soon as it is safe in the node's [outbox](crate::NodeOptions::outbox), with
+    /// or without a link, and gives its number there; [`Outbox::next`](crate::Outbox::next) tells what becomes of it.
     ///
     /// # Errors
     ///
