@@ -257,14 +257,16 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_a_hubs_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        for text in [
-            "{}",
-            "not json",
-            r#"{"format":2,"hub":"","history":"","epoch":1}"#,
-            r#"{"format":1,"hub":"x","history":"","epoch":1}"#,
+        for (text, is_format) in [
+            ("{}", false),
+            ("not json", false),
+            (r#"{"format":2,"hub":"","history":"","epoch":1}"#, true),
+            (r#"{"format":1,"hub":"x","history":"","epoch":1}"#, false),
         ] {
             fs::write(folder.path().join("hub.json"), text).unwrap();
-            assert!(matches!(open(Some(folder.path())).err(), Some(Error::Configuration(_))), "{text}");
+            let error = open(Some(folder.path())).err().unwrap();
+            assert_eq!(matches!(error, Error::Configuration(_)), is_format, "{text}: {error}");
+            assert_eq!(error.code() == Code::StorageFailed, !is_format, "{text}: {error}");
             assert_eq!(fs::read_to_string(folder.path().join("hub.json")).unwrap(), text);
         }
     }

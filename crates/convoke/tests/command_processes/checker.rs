@@ -44,7 +44,7 @@ fn ops(folder: &Path) -> Ops {
 }
 
 /// Checks the journal against what writers wrote down in this folder, and gives how many commands were acknowledged. Those
-/// with `together` in their names lived in one process, and their moments are comparable.
+/// whose names begin with `together` lived in one process, and their moments are comparable.
 pub(crate) fn check(folder: &Path, journal: &[Got], together: &str) -> u64 {
     let mut ops = ops(folder);
     places_have_no_gap(journal);
@@ -158,7 +158,7 @@ fn first_in_first_out(ops: &Ops) {
 
 fn what_was_done_before_comes_before(ops: &Ops, together: &str) {
     let mut moments = BTreeMap::new();
-    for op in ops.iter().filter(|(writer, _)| writer.contains(together)).flat_map(|(_, ops)| ops.values()) {
+    for op in ops.iter().filter(|(writer, _)| writer.starts_with(together)).flat_map(|(_, ops)| ops.values()) {
         let Some(seq) = op.seq else { continue };
         moments.insert(op.tried_at, (seq, true));
         if let (Some(Told::Done(_)), Some(ended_at)) = (&op.told, op.ended_at) {
@@ -172,7 +172,7 @@ fn what_was_done_before_comes_before(ops: &Ops, together: &str) {
             false => last = last.max(seq),
         }
     }
-    assert!(last > 0, "nobody has `{together}` in its name");
+    assert!(last > 0, "nobody has a name that begins with `{together}`");
 }
 
 /// Each undo and redo is of what the author's own list has next.
