@@ -1,6 +1,7 @@
 //! The frames of journals: what is to be appended, who follows, what follows.
 
 use super::long::write_long;
+use super::values::read_numbers;
 use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
 use crate::journal::{Strategy, Touches};
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
@@ -243,16 +244,7 @@ impl<'a> Appended<'a> {
 
 impl<'a> Append<'a> {
     pub(super) fn read(fields: &mut Reader<'a>) -> Result<Append<'a>, FrameError> {
-        let offset = fields.offset();
-        let cseq = fields.u64("a cseq")?;
-        if cseq == 0 {
-            return Err(FrameError { offset, expected: "a cseq from 1" });
-        }
-        let offset = fields.offset();
-        let settled = fields.u64("a cseq")?;
-        if settled >= cseq {
-            return Err(FrameError { offset, expected: "a cseq below that of the append itself" });
-        }
+        let (cseq, settled) = read_numbers(fields, "a cseq below that of the append itself")?;
         let journal = fields.short_bytes("a name")?;
         let appended = Appended::read(fields)?;
         fields.clone().end()?;

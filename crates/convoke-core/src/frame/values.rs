@@ -202,19 +202,25 @@ impl<'a> Item<'a> {
     }
 }
 
+/// The number of a write or an append, and up to which its node has every answer.
+pub(super) fn read_numbers(fields: &mut Reader<'_>, below: &'static str) -> Result<(u64, u64), FrameError> {
+    let offset = fields.offset();
+    let cseq = fields.u64("a cseq")?;
+    if cseq == 0 {
+        return Err(FrameError { offset, expected: "a cseq from 1" });
+    }
+    let offset = fields.offset();
+    let settled = fields.u64("a cseq")?;
+    if settled >= cseq {
+        // Who has the answer to what it has yet to write would not get it.
+        return Err(FrameError { offset, expected: below });
+    }
+    Ok((cseq, settled))
+}
+
 impl<'a> Write<'a> {
     pub(super) fn read(fields: &mut Reader<'a>) -> Result<Write<'a>, FrameError> {
-        let offset = fields.offset();
-        let cseq = fields.u64("a cseq")?;
-        if cseq == 0 {
-            return Err(FrameError { offset, expected: "a cseq from 1" });
-        }
-        let offset = fields.offset();
-        let settled = fields.u64("a cseq")?;
-        if settled >= cseq {
-            // Who has the answer to what it has yet to write would not get it.
-            return Err(FrameError { offset, expected: "a cseq below that of the write itself" });
-        }
+        let (cseq, settled) = read_numbers(fields, "a cseq below that of the write itself")?;
         Ok(Write { cseq, settled, items: Items::read(fields)? })
     }
 
