@@ -364,3 +364,11 @@ pub const COMMAND_BYTES_MAX: usize = VALUE_BYTES_MAX;
 /// What a hub holds of the last entries of all journals, for those who follow, in bytes. Older ones are read from where they
 /// are kept.
 pub const ENTRIES_RECENT_BYTES_MAX: usize = 64 << 20;
+
+/// Other hubs of whose events a hub knows which have come; with more, the one of which nothing was heard for the longest is
+/// forgotten, and what of it is still on a longer way would come twice.
+pub const ORIGINS_MAX: usize = 1024;
+
+/// Topics of one other hub for each of which it is known up to where its events have come: some 2 MiB. With more it is only
+/// known of all of them together, so that what is slower on another way is not let in any more.
+pub const ORIGIN_TOPICS_MAX: usize = 1 << 14;

@@ -14,6 +14,7 @@
 //! | `$hub/journals/<journal>/followers` | [`JournalReport`]; only while somebody looks |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
 //! | `$hub/tokens/<name>` | [`TokenReport`] |
+//! | `$hub/uplinks/<name>` | [`UplinkReport`] |
 //! | `$hub/limits` | a list of [`LimitReport`]; only while somebody looks |
 //! | `$hub/counters` | [`CountersReport`]; only while somebody looks |
 //!
@@ -49,6 +50,9 @@ pub const TOPICS: &str = "$hub/topics/";
 
 /// Where the reports on principals that have tokens are: followed by the name.
 pub const TOKENS: &str = "$hub/tokens/";
+
+/// Where the reports on links to other hubs are: followed by the name of the uplink.
+pub const UPLINKS: &str = "$hub/uplinks/";
 
 /// Where the hub tells how much it holds.
 pub const STATUS: &str = "$hub/status";
@@ -105,6 +109,48 @@ pub struct TokenReport {
     pub secret: bool,
     /// When it was created, in milliseconds since 1970.
     pub since_ms: u64,
+}
+
+/// What a hub knows about one of its links to other hubs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkReport {
+    /// Where the other hub is.
+    pub address: String,
+    /// Whether it is joined there.
+    pub joined: bool,
+    /// Since when that is so, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Which hub that is; empty until it was joined once.
+    pub hub: String,
+    /// What keeps it, or a part of it, from passing on; empty if nothing does.
+    pub trouble: String,
+    /// The patterns of the events that it passes on.
+    pub events: Vec<String>,
+    /// The journals that it passes on, or their patterns.
+    pub journals: Vec<String>,
+    /// What has gone to the other hub since this one was started.
+    pub out: Passed,
+    /// What has come from there.
+    #[serde(rename = "in")]
+    pub into: Passed,
+}
+
+/// What an uplink has passed on in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Whether this direction is asked for.
+    pub wanted: bool,
+    /// Events.
+    pub events: u64,
+    /// Events that were lost: they came while the link was cut, or faster than it took them, or were refused. What the
+    /// other hub had for this one while the link was cut is not among them: nobody has counted it.
+    pub lost: u64,
+    /// Entries of journals: commands, undos and redos.
+    pub entries: u64,
+    /// Undos and redos that could not be done in the other journal, and were left out there.
+    pub left_out: u64,
+    /// Entries of journals that are known and have not gone over yet.
+    pub behind: u64,
 }
 
 /// What the hub knows about a node.

@@ -45,6 +45,7 @@ fn every_kind_of_frame_is_these_bytes() {
         token: b"t",
         resume: Some(Incarnation { epoch: 3, counter: 0x0102 }),
         takeover: true,
+        uplink: false,
         slow: SlowPolicy::LatestPerTopic,
     };
     let welcome = Welcome {

@@ -11,7 +11,7 @@ use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
     COUNTERS, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
-    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, journal_report, node_report,
+    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, UPLINKS, UplinkReport, journal_report, node_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -133,6 +133,14 @@ pub(super) fn hex(id: &[u8]) -> String {
 }
 
 impl HubState {
+    /// Tells how one of the hub's links to other hubs is, as its program knows, and since when it is joined or is not;
+    /// with `None` that there is none of this name any more.
+    pub fn report_uplink(&mut self, name: &Name, report: Option<(UplinkReport, Time)>) {
+        let key = format!("{UPLINKS}{name}");
+        let report = report.map(|(report, since)| json(&UplinkReport { since_ms: self.wall_at(since), ..report }));
+        self.set_hub_value(&key, report.as_deref());
+    }
+
     /// Somebody is about to get or watch values of the hub's own: those that match are brought up to date. What changes all
     /// the time and is asked for with a wildcard is so at most once in a pause for each pattern, unless links or services
     /// came or went meanwhile; and all that is asked for together only until too much was looked at in the pause. Then each

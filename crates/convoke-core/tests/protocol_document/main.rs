@@ -332,6 +332,7 @@ fn tags_mean_what_the_document_says() {
         token: b"eeeee",
         resume: Some(Incarnation { epoch: 0x0505_0505_0505_0505, counter: 0x0505_0505_0505_0505 }),
         takeover: true,
+        uplink: false,
         slow: SlowPolicy::DropNewest,
     };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Hello(expected), bytes.len()))));

@@ -183,6 +183,7 @@ impl Made {
                 token: if flag { &self.bytes } else { &[] },
                 resume: flag.then_some(incarnation),
                 takeover: flag,
+                uplink: !flag,
                 slow: SlowPolicy::ALL[id as usize % 4],
             }),
             Kind::Welcome => Frame::Welcome(Welcome {
