@@ -7,6 +7,7 @@
 
 mod awaits;
 mod calls;
+mod carried;
 mod event;
 mod fields;
 mod grant;
@@ -21,6 +22,7 @@ mod status;
 mod values;
 
 pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
+pub use carried::{Brought, Carried};
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, EventOrigin, GROUP, HEADERS, MORE, NAMED, ORIGIN, REST};
 pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};

@@ -9,6 +9,7 @@
 
 mod changes;
 mod journals;
+mod origins;
 mod principals;
 mod rows;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use bytes::Bytes;
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
+pub(crate) use origins::HERE;
 pub(crate) use journals::{JournalId, Journals, other_strategy};
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
@@ -30,7 +32,7 @@ pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
 
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
-use crate::frame::{Change, Expect, FrameError, Incarnation, Item, Items};
+use crate::frame::{Appended, Change, Expect, FrameError, Incarnation, Item, Items};
 use crate::limits::{EVERY_BYTES_MAX, EVERY_KEYS_MAX, VALUE_BYTES_MAX};
 use crate::name::{Name, Pattern};
 use crate::operation::{GrantId, Operation};
@@ -173,6 +175,8 @@ impl Kept {
                 rows::PRESENT => self.journals.restore_present(&key.key)?,
                 rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
+                rows::COME => self.journals.restore_come(&key.key, row)?,
+                rows::FOREIGN => self.journals.restore_foreign(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
                 rows::MARKS => {
@@ -268,6 +272,11 @@ impl Kept {
                 let settled = if planted(Bug::WindowDroppedTooEarly) { cseq - 1 } else { settled };
                 let outcome = self.once(incarnation, cseq, settled, |kept| {
                     let Kept { journals, rows, .. } = kept;
+                    if let Appended::Carried(carried) = &appended {
+                        let done = journals.carry(journal, wall_ms, carried, rows)?;
+                        applied.journal = done.journal;
+                        return Ok(Outcome::Done { rev: done.seq, count: done.count });
+                    }
                     let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
                     applied.journal = Some(id);
                     Ok(Outcome::Done { rev: first, count })

@@ -372,3 +372,6 @@ pub const ORIGINS_MAX: usize = 1024;
 /// Topics of one other hub for each of which it is known up to where its events have come: some 2 MiB. With more it is only
 /// known of all of them together, so that what is slower on another way is not let in any more.
 pub const ORIGIN_TOPICS_MAX: usize = 1 << 14;
+
+/// Other hubs of which one journal has entries, or has got some. What is known of each takes a hundred bytes.
+pub const JOURNAL_ORIGINS_MAX: usize = 1024;

@@ -12,6 +12,7 @@
 //! | `$hub/links/<number>` | [`LinkReport`]; only while somebody looks |
 //! | `$hub/services/<service>` | [`ServiceReport`]; only while somebody looks |
 //! | `$hub/journals/<journal>/followers` | [`JournalReport`]; only while somebody looks |
+//! | `$hub/journals/<journal>/origins` | [`OriginsReport`]; only when it is asked for by its whole name |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
 //! | `$hub/tokens/<name>` | [`TokenReport`] |
 //! | `$hub/uplinks/<name>` | [`UplinkReport`] |
@@ -41,6 +42,9 @@ pub const SERVICES: &str = "$hub/services/";
 
 /// Where the reports on journals are: followed by the journal's name and [`FOLLOWERS`].
 pub const JOURNALS: &str = "$hub/journals/";
+
+/// How the names of reports end on what journals have of other hubs.
+pub const ORIGINS: &str = "/origins";
 
 /// How the names of reports on journals end.
 pub const FOLLOWERS: &str = "/followers";
@@ -340,6 +344,28 @@ pub struct JournalReport {
     pub returning: bool,
 }
 
+/// What a journal has of other hubs. Of a journal that is not there yet it has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginsReport {
+    /// The place of its last entry; zero if it has none.
+    pub last: u64,
+    /// How it undoes; empty if it is not there.
+    pub strategy: String,
+    /// What has come of each hub, by its id in hexadecimal.
+    pub hubs: BTreeMap<String, ComeReport>,
+}
+
+/// What a journal has of one other hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComeReport {
+    /// The highest place that an entry had there that was there first.
+    pub known: u64,
+    /// That hub has handed over all entries of its journal up to this place.
+    pub carried: u64,
+    /// The hash of the entry there, in hexadecimal.
+    pub hash: String,
+}
+
 /// A node that is a member of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalMemberReport {
@@ -387,6 +413,11 @@ pub fn node_report(node: &Name) -> String {
 /// The name under which the report on a journal is; no name at all if the journal's is too long for that.
 pub fn journal_report(journal: &Name) -> String {
     format!("{JOURNALS}{journal}{FOLLOWERS}")
+}
+
+/// Where the report is on what a journal has of other hubs.
+pub fn origins_report(journal: &Name) -> String {
+    format!("{JOURNALS}{journal}{ORIGINS}")
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The frames of journals: what is to be appended, who follows, what follows.
 
+use super::carried::Carried;
 use super::long::write_long;
 use super::values::read_numbers;
 use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
-use crate::journal::{Strategy, Touches};
+use crate::journal::{Origin, Provenance, Strategy, Touches};
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
 use crate::payload::Encoding;
 
@@ -15,6 +16,15 @@ const UNDO: u8 = 1;
 const REDO: u8 = 2;
 const JOIN: u8 = 3;
 const LEAVE: u8 = 4;
+
+/// Of what is appended only.
+const CARRIED: u8 = 5;
+
+/// Beside what an entry says: where it was first stands behind the author; where what it undoes was first stands there too; its
+/// group goes on.
+const OF_HUB: u8 = 0x10;
+const TARGET_OF_HUB: u8 = 0x20;
+const MORE_OF_GROUP: u8 = 0x40;
 
 /// What a node wants to append to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +55,8 @@ pub enum Appended<'a> {
     Undo(Back),
     /// It is done again.
     Redo(Back),
+    /// An entry of another hub's journal, from a link of that hub only.
+    Carried(Carried<'a>),
 }
 
 /// How commands are undone, as far as who appends them knows.
@@ -78,7 +90,7 @@ impl<'a> Terms<'a> {
         Touches::from_hashes(self.touched.map(|touched| touched.chunks_exact(size_of::<u64>()).map(hash)))
     }
 
-    fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
         let strategy = read_strategy(fields)?;
         let offset = fields.offset();
         let lasting = match fields.u8("whether they can be undone")? {
@@ -97,7 +109,7 @@ impl<'a> Terms<'a> {
         Ok(Terms { strategy, lasting, touched })
     }
 
-    fn write(self, out: &mut Vec<u8>) {
+    pub(super) fn write(self, out: &mut Vec<u8>) {
         out.push(self.strategy.map_or(0, Strategy::number));
         out.push(u8::from(self.lasting));
         match self.touched {
@@ -135,7 +147,7 @@ pub struct Back {
 pub struct Commands<'a>(&'a [u8]);
 
 impl<'a> Commands<'a> {
-    fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
         let mut check = fields.clone();
         let offset = check.offset();
         let count = check.u16("how many commands there are")?;
@@ -147,6 +159,10 @@ impl<'a> Commands<'a> {
         }
         check.end()?;
         Ok(Commands(fields.rest()))
+    }
+
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// How many there are.
@@ -217,7 +233,8 @@ impl<'a> Appended<'a> {
                 let back = Back { everyone, target, expect_top };
                 if what == UNDO { Appended::Undo(back) } else { Appended::Redo(back) }
             }
-            _ => return Err(FrameError { offset, expected: "0 (commands), 1 (undo) or 2 (redo)" }),
+            CARRIED => Appended::Carried(Carried::read(fields)?),
+            _ => return Err(FrameError { offset, expected: "0 (commands), 1 (undo), 2 (redo) or 5 (carried)" }),
         };
         Ok(appended)
     }
@@ -237,6 +254,10 @@ impl<'a> Appended<'a> {
                 out.push(u8::from(back.everyone));
                 out.extend_from_slice(&number(back.target));
                 out.extend_from_slice(&number(back.expect_top));
+            }
+            Appended::Carried(carried) => {
+                out.push(CARRIED);
+                carried.write(out);
             }
         }
     }
@@ -344,6 +365,8 @@ pub struct Told<'a> {
     pub deed: crate::journal::Deed,
     /// Who is answerable for it, not validated.
     pub author: &'a [u8],
+    /// Where it was first, and more of that kind.
+    pub provenance: Provenance,
     /// The command; nothing in all others.
     pub payload: (Encoding, &'a [u8]),
 }
@@ -363,7 +386,7 @@ impl<'a> Told<'a> {
         let hash = fields.array("a hash of 16 bytes")?;
         let offset = fields.offset();
         let (what, place) = (fields.u8("what it says")?, fields.u64("a place")?);
-        let deed = match what {
+        let deed = match what & !(OF_HUB | TARGET_OF_HUB | MORE_OF_GROUP) {
             COMMANDS => Deed::Do { first: place },
             UNDO => Deed::Undo(place),
             REDO => Deed::Redo(place),
@@ -377,8 +400,16 @@ impl<'a> Told<'a> {
                 return Err(FrameError { offset, expected });
             }
         };
+        let goes_back = matches!(deed, Deed::Undo(_) | Deed::Redo(_));
+        if what & TARGET_OF_HUB != 0 && !goes_back || what & MORE_OF_GROUP != 0 && !matches!(deed, Deed::Do { .. }) {
+            let expected = "the target of an undo or redo, or that a group goes on, only where there is one";
+            return Err(FrameError { offset, expected });
+        }
         let author = fields.short_bytes("a name")?;
-        Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
+        let mut of_hub = |bit| (what & bit != 0).then(|| Origin::read(&mut fields)).transpose();
+        let (origin, target) = (of_hub(OF_HUB)?, of_hub(TARGET_OF_HUB)?);
+        let provenance = Provenance { origin, target, more: what & MORE_OF_GROUP != 0 };
+        Ok(Told { id, seq, wall_ms, hash, deed, author, provenance, payload: (encoding, fields.rest()) })
     }
 
     /// Writes it. Gives it as it is when it is written for follower 0, with the hash zero: what is hashed.
@@ -395,16 +426,26 @@ impl<'a> Told<'a> {
         fields.extend_from_slice(&self.seq.to_le_bytes());
         fields.extend_from_slice(&self.wall_ms.to_le_bytes());
         fields.extend_from_slice(&self.hash);
-        fields.push(what);
+        let Provenance { origin, target, more } = self.provenance;
+        let mut bits = origin.map_or(0, |_| OF_HUB) | target.map_or(0, |_| TARGET_OF_HUB);
+        if more {
+            bits |= MORE_OF_GROUP;
+        }
+        fields.push(what | bits);
         fields.extend_from_slice(&place.to_le_bytes());
         put_short(&mut fields, self.author);
+        for of_hub in [origin, target].into_iter().flatten() {
+            of_hub.write(&mut fields);
+        }
         let (encoding, payload) = self.payload;
         write_long(out, Kind::Entry, encoding as u8, 0, &fields, payload);
     }
 
     /// How long its frames are together, in bytes: what a follower counts.
     pub fn frame_bytes(&self) -> usize {
-        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + self.payload.1.len();
+        let Provenance { origin, target, .. } = self.provenance;
+        let of_hubs = [origin, target].into_iter().flatten().count() * Origin::BYTES;
+        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + of_hubs + self.payload.1.len();
         body + HEAD_BYTES * body.div_ceil(FRAGMENT_BYTES_MAX)
     }
 

@@ -3,9 +3,10 @@
 //! Catching up and following live are the same read: from memory where the entries are there, else from the foundation. A
 //! follower that is slow costs nothing but its place.
 //!
-//! The parts, each a file: `members` knows who is a member and what each has applied, `waits` who waits for them, `presence`
+//! The parts, each a file: `carried` takes what links of other hubs append, `members` knows who is a member and what each has applied, `waits` who waits for them, `presence`
 //! makes journals say who is one.
 
+mod carried;
 mod members;
 mod presence;
 mod waits;
@@ -20,7 +21,7 @@ use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
 use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
-use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
+use crate::frame::{Append, Follow, FollowAs, Frame, Told};
 use crate::journal::Strategy;
 use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, other_strategy, seq_from_key};
 use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
@@ -29,6 +30,7 @@ use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
 use crate::tree::slab::Slab;
+use carried::verb_of;
 use members::{Audience, Memberships};
 use presence::Announcements;
 pub(super) use waits::AwaitKey;
@@ -139,14 +141,15 @@ impl HubState {
         let wall_ms = self.wall_ms();
         let journal =
             Name::from_bytes(append.journal).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let (append, of_other) = self.take_carried(id, &journal, append)?;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
-        let verb = if let Appended::Commands { .. } = append.appended { Verb::Execute } else { Verb::Undo };
+        let verb = verb_of(&append.appended);
         if !allow(&joined.principal, verb, journal.as_str()) {
             return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
         }
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
         let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };
-        let author = author.expect("the node itself is one of them");
+        let author = of_other.or(author).expect("the node itself is one of them");
         self.check_answers(id, (append.cseq, append.settled), answer_bytes_for(append.journal), false)?;
         self.conversation.check_room()?;
         self.begin_keeping(id, incarnation);

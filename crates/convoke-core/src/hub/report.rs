@@ -10,8 +10,8 @@ use super::{HubState, Timer};
 use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    COUNTERS, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
-    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, UPLINKS, UplinkReport, journal_report, node_report,
+    COUNTERS, ComeReport, FOLLOWERS, JOURNALS, ORIGINS, OriginsReport, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
+    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, UPLINKS, UplinkReport, journal_report, node_report, origins_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -416,6 +416,13 @@ impl HubState {
             return 0;
         }
         let name = one.and_then(Pattern::as_name);
+        if let Some(of) = name.as_ref().and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(ORIGINS))
+            && let Ok(journal) = Name::parse(of)
+        {
+            let report = self.origins_report(&journal);
+            self.show(origins_report(&journal), &report, fresh);
+            return 1;
+        }
         let alone =
             name.and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(FOLLOWERS).map(Name::parse));
         let journals = match alone {
@@ -435,6 +442,16 @@ impl HubState {
             }
         }
         looked_at as i64
+    }
+
+    fn origins_report(&self, journal: &Name) -> OriginsReport {
+        let Some(id) = self.kept.journals.find(journal) else { return OriginsReport::default() };
+        let known = self.kept.journals.get(id);
+        let come = self.kept.journals.come(id).map(|(hub, come)| {
+            let (carried, hash) = come.carried;
+            (hex(hub), ComeReport { known: come.known, carried, hash: hex(&hash) })
+        });
+        OriginsReport { last: known.last(), strategy: known.strategy().to_string(), hubs: come.collect() }
     }
 
     fn refresh_topics(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {
