@@ -208,9 +208,9 @@ impl fmt::Debug for NodeState {
 }
 
 impl NodeState {
-    /// The hub that it has joined last: which hub it is, and which history of it.
-    pub fn hub(&self) -> Option<([u8; 16], [u8; 16])> {
-        self.hub.map(|(hub, history, _)| (hub, history))
+    /// The hub that it has joined last: which hub it is, which history of it, and which of its starts.
+    pub fn hub(&self) -> Option<([u8; 16], [u8; 16], u64)> {
+        self.hub
     }
 
     /// A node without a link, which wants one at once. `seed` must be unpredictable.

@@ -5,6 +5,7 @@
 //! `convoke_core`'s `hub/origins.rs` for events, and `kept/journals.rs` for journals.
 
 mod events;
+mod journals;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
@@ -159,13 +160,13 @@ impl Uplinks {
                 share_load: false,
                 ..NodeOptions::new(node)
             };
-            let uplink = Uplink {
+            let uplink = Arc::new(Uplink {
                 near: Node::open_uplink(Address::Mem(here.clone()), near)?,
                 far: Node::open_uplink(&address, far)?,
                 tally: Tally::new(name, &address, &options, Arc::downgrade(shared)),
                 hub,
                 options,
-            };
+            });
             uplinks.tasks.push(tokio::spawn(uplink.run()));
         }
         Ok(uplinks)
@@ -189,12 +190,13 @@ struct Uplink {
 }
 
 impl Uplink {
-    async fn run(self) {
-        let Uplink { near, far, options, tally, .. } = &self;
+    async fn run(self: Arc<Self>) {
+        let Uplink { near, far, options, tally, .. } = &*self;
         let patterns = &options.events;
         let (out, into) = (options.direction.goes_out(), options.direction.comes_in());
         tokio::join!(
             self.look(),
+            journals::carry_all(&self),
             async {
                 if out && !patterns.is_empty() {
                     events::carry((near, far), patterns, (tally, Way::Out)).await;
@@ -213,7 +215,7 @@ impl Uplink {
         let (near_lost, far_lost) = (self.near.watch_lost(), self.far.watch_lost());
         loop {
             let joined = matches!(self.far.standing(), Standing::Joined);
-            let hub = self.far.hub();
+            let hub = self.far.hub().map(|(hub, _)| hub);
             let why = match self.far.standing() {
                 Standing::Offline(Some(why)) => why.to_string(),
                 Standing::Ended(why) => why.to_string(),
