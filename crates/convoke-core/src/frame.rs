@@ -22,8 +22,8 @@ mod status;
 mod values;
 
 pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
-pub use carried::{Brought, Carried};
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
+pub use carried::{Brought, Carried};
 pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, EventOrigin, GROUP, HEADERS, MORE, NAMED, ORIGIN, REST};
 pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};
 pub use fields::{FrameError, Reader};

@@ -24,8 +24,8 @@ use bytes::Bytes;
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
-pub(crate) use origins::HERE;
 pub(crate) use journals::{JournalId, Journals, other_strategy};
+pub(crate) use origins::HERE;
 pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};

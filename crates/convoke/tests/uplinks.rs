@@ -395,7 +395,8 @@ async fn hubs_that_are_started_again_in_the_middle_miss_no_command_and_have_none
 async fn says(node: &Node, uplink: &str, part: &str) {
     soon(async {
         loop {
-            let report: serde_json::Value = node.get(format!("$hub/uplinks/{uplink}")).await.unwrap().unwrap_or_default();
+            let report: serde_json::Value =
+                node.get(format!("$hub/uplinks/{uplink}")).await.unwrap().unwrap_or_default();
             if report["trouble"].as_str().is_some_and(|trouble| trouble.contains(part)) {
                 break;
             }
@@ -452,13 +453,16 @@ async fn a_hub_that_was_restored_from_a_backup_is_told_apart_and_nothing_more_co
 async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let far = Hub::start(HubOptions { listen: vec!["127.0.0.1:0".into(), address(folder, "far")], ..hub(folder, "far") });
+    let far =
+        Hub::start(HubOptions { listen: vec!["127.0.0.1:0".into(), address(folder, "far")], ..hub(folder, "far") });
     let far = far.await.unwrap();
     let there = node(folder, "far", "there").await;
     let tcp = far.addresses()[0].to_string();
     let token = |name: &'static str, rules: &'static [&'static str]| {
         let there = there.clone();
-        async move { there.create_token(name, &rules.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<_>>()).await.unwrap() }
+        async move {
+            there.create_token(name, &rules.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<_>>()).await.unwrap()
+        }
     };
     let linked_by = |name: &str, token: convoke::Token| UplinkOptions {
         name: name.into(),
@@ -467,7 +471,13 @@ async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
         ..uplink(folder, "far")
     };
     let stranger = token("stranger", &["join hub/#", "all plant/#"]).await;
-    let some = ["join,uplink hub/#", "publish,subscribe plant/#", "follow,execute,author #", "status $hub/#", "deny author mallory"];
+    let some = [
+        "join,uplink hub/#",
+        "publish,subscribe plant/#",
+        "follow,execute,author #",
+        "status $hub/#",
+        "deny author mallory",
+    ];
     let some: &'static [&'static str] = Box::leak(Box::new(some));
     let some = token("some", some).await;
     let near = start(folder, "near", vec![linked_by("stranger", stranger), linked_by("some", some)]).await;

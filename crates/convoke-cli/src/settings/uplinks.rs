@@ -29,8 +29,7 @@ const KEYS: &[&str] = &[
     "direction",
 ];
 
-const DIRECTIONS: &[(&str, Direction)] =
-    &[("both", Direction::Both), ("in", Direction::In), ("out", Direction::Out)];
+const DIRECTIONS: &[(&str, Direction)] = &[("both", Direction::Both), ("in", Direction::In), ("out", Direction::Out)];
 
 /// One link to another hub, as the file says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +92,10 @@ pub(super) fn take(
 ) -> (Vec<Uplink>, Vec<Wrong>) {
     let (mut uplinks, mut wrong): (Vec<Uplink>, Vec<Wrong>) = (Vec::new(), Vec::new());
     let DeValue::Array(tables) = value.get_ref() else {
-        return (uplinks, vec![(key.span(), format!("`{UPLINK}` is a list of tables: write `[[{UPLINK}]]`, once for each"))]);
+        return (
+            uplinks,
+            vec![(key.span(), format!("`{UPLINK}` is a list of tables: write `[[{UPLINK}]]`, once for each"))],
+        );
     };
     for table in tables {
         let DeValue::Table(keys) = table.get_ref() else {
@@ -103,7 +105,10 @@ pub(super) fn take(
         let (mut uplink, mistakes) = one(keys, table.span(), folder);
         if let Some(first) = uplinks.iter().find(|first| first.name == uplink.name && !uplink.name.is_empty()) {
             let line = first.place.as_ref().map_or(0, |place| place.line);
-            wrong.push((table.span(), format!("there are two uplinks `{}`; the first begins in line {line}", uplink.name)));
+            wrong.push((
+                table.span(),
+                format!("there are two uplinks `{}`; the first begins in line {line}", uplink.name),
+            ));
         }
         wrong.extend(mistakes);
         uplink.place = Some(place(table.span().start));
@@ -119,7 +124,9 @@ fn one(keys: &DeTable<'_>, table: Range<usize>, folder: &Path) -> (Uplink, Vec<W
         if !KEYS.contains(&word) {
             let hint = match nearest(word, KEYS.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", KEYS.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")),
+                None => {
+                    format!("there are {}", KEYS.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "))
+                }
             };
             wrong.push((key.span(), format!("there is no `{word}` in `[[{UPLINK}]]`; {hint}")));
             continue;
@@ -173,7 +180,8 @@ impl Uplink {
                 let given = text(value, "both, in or out")?;
                 let Some((_, way)) = DIRECTIONS.iter().find(|(word, _)| *word == given) else {
                     let words = DIRECTIONS.iter().map(|(word, _)| *word);
-                    let hint = nearest(given, words).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                    let hint =
+                        nearest(given, words).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                     return Err((None, format!(" is `{}`: it must be both, in or out{hint}", short(given))));
                 };
                 self.direction = *way;
@@ -218,9 +226,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Vec<Uplink>, String> {
         let read = Configuration::parse(Path::new("/etc/a.toml"), text.to_owned());
-        read.map(|file| file.uplinks).map_err(|mistakes| {
-            mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        })
+        read.map(|file| file.uplinks)
+            .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 
     #[test]
@@ -254,7 +261,10 @@ node = "hub/line-3"
     fn what_is_wrong_about_an_uplink_is_told_where_it_is() {
         let right = "[[uplink]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nevents = [\"a/#\"]\n";
         for (text, expected) in [
-            ("[uplink]\nname = \"a\"\n", "/etc/a.toml:1:2: `uplink` is a list of tables: write `[[uplink]]`, once for each"),
+            (
+                "[uplink]\nname = \"a\"\n",
+                "/etc/a.toml:1:2: `uplink` is a list of tables: write `[[uplink]]`, once for each",
+            ),
             ("[[uplink]]\nname = \"a\"\nevents = [\"a\"]\n", "/etc/a.toml:1:1: an uplink needs `address`"),
             (
                 "[[uplink]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n",
@@ -273,7 +283,10 @@ node = "hub/line-3"
                 "/etc/a.toml:5:13: `uplink.journals`: `$hub/x`: names that begin with `$` are each hub's own",
             ),
             (&format!("{right}{right}"), "/etc/a.toml:5:1: there are two uplinks `a`; the first begins in line 1"),
-            (&format!("{right}key-file = \"k\"\n"), "/etc/a.toml:1:1: `certificate-file` and `key-file` belong together"),
+            (
+                &format!("{right}key-file = \"k\"\n"),
+                "/etc/a.toml:1:1: `certificate-file` and `key-file` belong together",
+            ),
         ] {
             assert_eq!(parse(text).expect_err(text), expected);
         }

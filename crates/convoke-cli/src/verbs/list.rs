@@ -174,7 +174,8 @@ fn uplinks(reports: &[Report]) -> Table {
     let passed = |uplink: &Report, way: &str, what: &str| {
         uplink.about.get(way).and_then(|passed| passed.get(what)?.as_u64()).unwrap_or(0)
     };
-    let mut titles = vec!["UPLINK", "ADDRESS", "STATE", "SINCE", "EVENTS OUT", "IN", "LOST", "ENTRIES OUT", "IN", "BEHIND"];
+    let mut titles =
+        vec!["UPLINK", "ADDRESS", "STATE", "SINCE", "EVENTS OUT", "IN", "LOST", "ENTRIES OUT", "IN", "BEHIND"];
     // Where nothing is in the way there is nothing to explain.
     if reports.iter().any(|uplink| !uplink.text("trouble").is_empty()) {
         titles.push("WHY");

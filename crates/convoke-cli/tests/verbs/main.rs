@@ -38,5 +38,6 @@ mod subscribe;
 mod terminal;
 mod tls;
 mod token;
+mod uplinks;
 mod wait;
 mod watch;

@@ -184,10 +184,9 @@ fn an_event_of_another_hub_is_these_bytes() {
     let head = EventHead { len: 0, encoding: Encoding::Json, flags: NAMED | ORIGIN, topic: 0, publisher: 5, seq: 7 };
     let mut out = Vec::new();
     write_event(&mut out, head, Some("a/b"), &origin.encode(), b"42");
-    let bytes = hex(
-        "3f000000 10 02 2100 00000000 05000000 0700000000000000 0300 612f62 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee \
-         0300000000000000 0900000000000000 3432",
-    );
+    let bytes =
+        hex("3f000000 10 02 2100 00000000 05000000 0700000000000000 0300 612f62 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee \
+         0300000000000000 0900000000000000 3432");
     assert_eq!(out, bytes);
     let Ok(Some((Frame::Event(_, body), 63))) = Frame::decode(&bytes) else { panic!("an event") };
     assert_eq!((body.name, body.origin, body.content), (Some(&b"a/b"[..]), Some(origin), &b"42"[..]));

@@ -10,8 +10,9 @@ use super::{HubState, Timer};
 use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    COUNTERS, ComeReport, FOLLOWERS, JOURNALS, ORIGINS, OriginsReport, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
-    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, UPLINKS, UplinkReport, journal_report, node_report, origins_report,
+    COUNTERS, ComeReport, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport,
+    ORIGINS, OriginsReport, Reason, SERVICES, STATUS, StatusReport, TOPICS, TopicReport, UPLINKS, UplinkReport,
+    journal_report, node_report, origins_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;

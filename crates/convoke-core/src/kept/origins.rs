@@ -131,7 +131,8 @@ impl Journals {
             };
             note(carried.carrier, &|come| come.carried = (carried.place, carried.hash));
             if let Some((origin, _)) = carried.brought.from().filter(|_| !known) {
-                let more = if let Brought::Commands { commands, .. } = carried.brought { commands.len() - 1 } else { 0 };
+                let more =
+                    if let Brought::Commands { commands, .. } = carried.brought { commands.len() - 1 } else { 0 };
                 note(origin.hub, &|come| come.known = origin.seq + more as u64);
             }
         }
@@ -146,9 +147,8 @@ impl Journals {
         carried: &Carried<'_>,
         rows: &mut Rows,
     ) -> Result<Result<Done, Refusal>, Refusal> {
-        let author = |author: &[u8]| {
-            Name::from_bytes(author).map_err(|error| Refusal::new(Code::BadName, error.to_string()))
-        };
+        let author =
+            |author: &[u8]| Name::from_bytes(author).map_err(|error| Refusal::new(Code::BadName, error.to_string()));
         let found = self.find(name);
         match carried.brought {
             Brought::Nothing => Ok(Ok(KNOWN)),
@@ -190,7 +190,8 @@ impl Journals {
                 let author = author(by)?;
                 let what = if undoes { "undo" } else { "redo" };
                 let Some(id) = found else {
-                    let text = format!("{what} in `{name}`: the command is missing before it; the journal has no entry yet");
+                    let text =
+                        format!("{what} in `{name}`: the command is missing before it; the journal has no entry yet");
                     return Err(Refusal::new(Code::Conflict, text));
                 };
                 let known = self.origins.get(&id).and_then(|origins| origins.here.get(&target).copied());
@@ -264,4 +265,139 @@ fn left_out(what: &str, journal: &Name, target: Origin, why: &UndoRefused) -> Re
         _ => (Code::UndoHorizon, "it is too far back here, or was never a command here"),
     };
     Refusal::new(code, format!("{what} in `{journal}` of what is entry {} of its hub: {why}", target.seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Appended, Back, Commands, Terms};
+
+    const A: [u8; 16] = [0xa; 16];
+    const B: [u8; 16] = [0xb; 16];
+
+    /// One hub's journals, to which others hand over.
+    struct Hub {
+        journals: Journals,
+        rows: Rows,
+    }
+
+    impl Hub {
+        fn new() -> Hub {
+            Hub { journals: Journals::default(), rows: Rows::new(false) }
+        }
+
+        fn hand_over(
+            &mut self,
+            carrier: [u8; 16],
+            (after, place): (u64, u64),
+            brought: Brought<'_>,
+        ) -> Result<u64, Code> {
+            let carried = Carried { carrier, place, hash: [place as u8; 16], after, brought };
+            self.journals.carry(b"todo", 7, &carried, &mut self.rows).map(|done| done.seq).map_err(|why| why.code)
+        }
+
+        /// A command that was first at this place of this hub.
+        fn command(&mut self, carrier: [u8; 16], places: (u64, u64), (hub, seq): ([u8; 16], u64)) -> Result<u64, Code> {
+            let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+            let (terms, commands) = (Terms::default(), Commands::encoded(&commands));
+            let brought = Brought::Commands { origin: Origin { hub, seq }, author: b"ann", terms, commands };
+            self.hand_over(carrier, places, brought)
+        }
+
+        fn back(
+            &mut self,
+            places: (u64, u64),
+            undoes: bool,
+            (seq, target): (u64, ([u8; 16], u64)),
+        ) -> Result<u64, Code> {
+            let target = Origin { hub: target.0, seq: target.1 };
+            let brought = Brought::Back { origin: Origin { hub: A, seq }, author: b"ann", undoes, target };
+            self.hand_over(A, places, brought)
+        }
+
+        /// One of its own.
+        fn append(&mut self, appended: &Appended<'_>) -> u64 {
+            self.journals.append(b"todo", b"bob", 7, appended, &mut self.rows).unwrap().1
+        }
+
+        fn append_command(&mut self) -> u64 {
+            let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+            let (terms, commands) = (Terms::default(), Commands::encoded(&commands));
+            self.append(&Appended::Commands { commands, expect_last: None, terms })
+        }
+
+        fn come(&self, hub: [u8; 16]) -> (u64, u64) {
+            let id = self.journals.find(&Name::parse("todo").unwrap()).unwrap();
+            let come = self.journals.come(id).find(|(other, _)| **other == hub).map(|(_, come)| *come);
+            come.map_or((0, 0), |come| (come.known, come.carried.0))
+        }
+    }
+
+    #[test]
+    fn an_entry_of_another_hub_is_there_once_whatever_ways_it_comes() {
+        let mut hub = Hub::new();
+        assert_eq!(hub.command(A, (0, 1), (A, 1)), Ok(1));
+        assert_eq!(hub.command(A, (0, 1), (A, 1)), Ok(0), "sent again");
+        assert_eq!(hub.command(B, (0, 4), (A, 1)), Ok(0), "by another hub");
+        assert_eq!((hub.come(A), hub.come(B)), ((1, 1), (0, 4)));
+        assert_eq!(hub.command(B, (4, 5), (A, 2)), Ok(2));
+        assert_eq!(hub.command(A, (1, 2), (A, 2)), Ok(0));
+        assert_eq!(hub.hand_over(A, (2, 9), Brought::Nothing), Ok(0));
+        assert_eq!((hub.come(A), hub.come(B)), ((2, 9), (0, 5)));
+    }
+
+    #[test]
+    fn nothing_is_let_in_before_what_was_before_it() {
+        let mut hub = Hub::new();
+        assert_eq!(hub.command(A, (0, 1), (A, 1)), Ok(1));
+        assert_eq!(hub.command(A, (2, 3), (A, 3)), Err(Code::Conflict));
+        assert_eq!(hub.come(A), (1, 1));
+        // What is between was passed by, since it is no command, or known.
+        assert_eq!(hub.command(A, (1, 3), (A, 3)), Ok(2));
+        assert_eq!(hub.come(A), (3, 3));
+    }
+
+    #[test]
+    fn a_hub_that_has_lost_entries_which_others_have_is_told() {
+        let mut hub = Hub::new();
+        hub.append_command();
+        assert_eq!(hub.command(A, (0, 1), (HERE, 1)), Ok(0), "its own has come back");
+        assert_eq!(hub.command(A, (1, 2), (HERE, 2)), Err(Code::Diverged));
+        assert_eq!(hub.come(A), (0, 1));
+    }
+
+    #[test]
+    fn an_undo_finds_its_command_or_is_left_out() {
+        let mut hub = Hub::new();
+        hub.append_command();
+        assert_eq!(hub.command(A, (0, 1), (A, 1)), Ok(2));
+        assert_eq!(hub.back((1, 2), true, (2, (A, 1))), Ok(3));
+        assert_eq!(hub.back((2, 3), true, (3, (A, 1))), Err(Code::UndoConflict), "it is undone");
+        assert_eq!(hub.back((3, 4), false, (4, (A, 1))), Ok(4));
+        assert_eq!(hub.back((4, 5), true, (5, (HERE, 1))), Ok(5), "one of its own");
+        assert_eq!(hub.back((5, 6), true, (6, (B, 1))), Err(Code::UndoHorizon), "it was never here");
+        assert_eq!(hub.come(A), (6, 6), "what is left out has come all the same");
+        // An undo that is said here says where its command was first.
+        let back = Back { everyone: true, target: Some(2), expect_top: None };
+        let seq = hub.append(&Appended::Undo(back));
+        let id = hub.journals.find(&Name::parse("todo").unwrap()).unwrap();
+        let frames = hub.journals.get(id).recent(seq).next().unwrap().clone();
+        let Ok(Some((crate::frame::Frame::Entry(told), _))) = crate::frame::Frame::decode(&frames) else {
+            panic!("an entry")
+        };
+        let expected = Provenance { origin: None, target: Some(Origin { hub: A, seq: 1 }), more: false };
+        assert_eq!(told.provenance, expected);
+    }
+
+    #[test]
+    fn what_journals_know_of_other_hubs_has_a_bound() {
+        let mut hub = Hub::new();
+        for number in 1..=JOURNAL_ORIGINS_MAX as u128 {
+            let other = number.to_le_bytes();
+            assert!(hub.command(other, (0, 1), (other, 1)).is_ok());
+        }
+        assert_eq!(hub.command(A, (0, 1), (A, 1)), Err(Code::Limit));
+        let first = 1u128.to_le_bytes();
+        assert!(hub.command(first, (1, 2), (first, 2)).is_ok());
+    }
 }

@@ -290,7 +290,13 @@ impl NodeState {
         }
         let author = named(told.author)?;
         (following.received, following.hash) = (told.seq, told.hash);
-        let entry = Entry { seq: told.seq, author, wall_ms: told.wall_ms, deed: told.deed, provenance: told.provenance.boxed() };
+        let entry = Entry {
+            seq: told.seq,
+            author,
+            wall_ms: told.wall_ms,
+            deed: told.deed,
+            provenance: told.provenance.boxed(),
+        };
         let (encoding, bytes) = told.payload;
         let payload = match told.deed {
             crate::journal::Deed::Do { .. } => Some(Payload { encoding, bytes: self.copies.copy(bytes) }),

@@ -68,7 +68,8 @@ impl Reload<'_> {
         // Where they stand in the file does not count.
         let shown = |settings: &Settings| settings.uplinks.iter().map(Uplink::of).collect::<Vec<_>>();
         if shown(&self.settings) != shown(&new) {
-            let text = "the `[[uplink]]` tables are different, which takes a start of the hub; its links are as they were";
+            let text =
+                "the `[[uplink]]` tables are different, which takes a start of the hub; its links are as they were";
             lines.push((true, text.to_owned()));
         }
         if lines.is_empty() {

@@ -150,14 +150,15 @@ impl Made {
                     3..=5 => Brought::Back { origin, author, undoes: flag, target },
                     _ => Brought::Nothing,
                 };
-                let carried =
-                    Carried { carrier: hub, place: seq + 1, hash: array[16..].try_into().unwrap(), after: seq, brought };
+                let carried = Carried {
+                    carrier: hub,
+                    place: seq + 1,
+                    hash: array[16..].try_into().unwrap(),
+                    after: seq,
+                    brought,
+                };
                 let appended = match id % 4 {
-                    0 => Appended::Commands {
-                        commands,
-                        expect_last: flag.then_some(*long / 2),
-                        terms,
-                    },
+                    0 => Appended::Commands { commands, expect_last: flag.then_some(*long / 2), terms },
                     1 => Appended::Undo(back),
                     2 => Appended::Redo(back),
                     _ => Appended::Carried(carried),

@@ -36,7 +36,8 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
                 expect_last: Some(3),
                 terms: Terms::new(Some(Strategy::Refuse), false, Some(b"12345678ABCDEFGH")),
             },
-            "00 0300000000000000 02 00 02 3132333435363738 4142434445464748 0200 02 02000000 3432 00 00000000".to_owned(),
+            "00 0300000000000000 02 00 02 3132333435363738 4142434445464748 0200 02 02000000 3432 00 00000000"
+                .to_owned(),
         ),
         (
             Appended::Commands {

@@ -200,7 +200,8 @@ fn a_recent_undo_costs_little_however_long_the_journal_is() {
     }
     for undone in 1..=200 {
         let first = replica.undo_list().check_undo(&author(0), Scope::Mine, None, None).unwrap();
-        let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first), provenance: None };
+        let entry =
+            Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first), provenance: None };
         let Applied::Changed { again, .. } = replica.apply(&entry, None).unwrap() else { panic!("an undo") };
         assert!(again <= 2 * NEAR, "{again} commands were applied again for {first} of {}", entry.seq);
         assert_eq!(replica.state().lines.len(), 3_000 - undone);
@@ -229,7 +230,8 @@ fn a_replica_holds_no_more_than_can_be_undone() {
     assert_eq!(refused, Err(UndoRefused::Horizon { first: horizon }));
     for _ in 0..3 {
         let first = replica.undo_list().check_undo(&author(0), Scope::Mine, None, None).unwrap();
-        let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first), provenance: None };
+        let entry =
+            Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first), provenance: None };
         replica.apply(&entry, None).unwrap();
     }
     assert_eq!(replica.state().lines.len(), 97);

@@ -196,12 +196,7 @@ struct Carrying<'a> {
 
 impl<'a> Carrying<'a> {
     /// Asks where to go on.
-    async fn begin(
-        uplink: &'a Uplink,
-        way: Way,
-        journal: &'a Name,
-        known: &'a Known,
-    ) -> Result<Carrying<'a>, String> {
+    async fn begin(uplink: &'a Uplink, way: Way, journal: &'a Name, known: &'a Known) -> Result<Carrying<'a>, String> {
         let (from, to) = uplink.nodes(way);
         let wait = async |node: &Node| loop {
             match node.ready().await {
@@ -361,7 +356,8 @@ impl<'a> Carrying<'a> {
                     let report = report_of(self.uplink.nodes(self.way).0, self.journal).await?;
                     self.strategy = Strategy::ALL.into_iter().find(|one| one.to_string() == report.strategy);
                 }
-                let commands = Commands::encode(group.iter().map(|(_, command)| (command.encoding, &command.bytes[..])));
+                let commands =
+                    Commands::encode(group.iter().map(|(_, command)| (command.encoding, &command.bytes[..])));
                 let brought = Brought::Commands {
                     origin,
                     author: author.as_str().as_bytes(),
@@ -412,9 +408,8 @@ impl<'a> Carrying<'a> {
         self.handed = place;
         self.passed_by = 0;
         self.bytes += bytes;
-        self.answers.push_back(Box::pin(async move {
-            Answer { result: answer.await, place, bytes, count, origin, back }
-        }));
+        self.answers
+            .push_back(Box::pin(async move { Answer { result: answer.await, place, bytes, count, origin, back } }));
         Ok(())
     }
 
