@@ -478,7 +478,7 @@ fn joins_and_leaves_cannot_be_undone_and_are_no_units() {
         end.unwrap_err().why.code
     };
     let back = Back { everyone: true, target: None, expect_top: None };
-    assert_eq!(undo(back), Code::Conflict, "there is nothing to undo");
+    assert_eq!(undo(back), Code::BadRequest, "there is nothing to undo");
     assert_eq!(undo(Back { target: Some(1), ..back }), Code::BadRequest);
 }
 

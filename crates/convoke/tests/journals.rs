@@ -72,7 +72,7 @@ on_every_transport! {
         soon(his.undo_with(Scope::Everyone)).await.unwrap();
         assert_eq!(his.read(|board| board.strokes.len()), 2);
         let error = soon(his.undo()).await.unwrap_err();
-        assert_eq!((error.code(), error.outcome()), (Code::Conflict, convoke::Outcome::NotDone), "{error}");
+        assert_eq!((error.code(), error.outcome()), (Code::BadRequest, convoke::Outcome::NotDone), "{error}");
         soon(his.redo()).await.unwrap();
         soon(hers.changed(8)).await.unwrap();
         assert_eq!(hers.read(|board| board.strokes.keys().copied().collect::<Vec<_>>()), [1, 2, 3]);

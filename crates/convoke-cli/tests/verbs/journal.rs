@@ -39,7 +39,23 @@ fn what_was_done_last_is_undone_first() {
     run(&["append", "todo", "a"], "ann").is(0, "1\n", "");
     run(&["append", "todo", "b"], "bob").is(0, "2\n", "");
     run(&["undo", "todo"], "ann").is(0, "3\n", "");
-    run(&["undo", "todo"], "ann").is(75, "", "convoke: undo in `todo`: there is nothing left of your own to take\n");
+    run(&["undo", "todo"], "ann").is(
+        65,
+        "",
+        "convoke: undo in `todo`: `ann` has nothing left to undo; --scope everyone undoes what others have done, and \
+         `convoke journal redo` does again what was undone\n",
+    );
+    run(&["redo", "todo"], "bob").is(
+        65,
+        "",
+        "convoke: redo in `todo`: `bob` has nothing left to redo; --scope everyone does again what others have undone\n",
+    );
+    run(&["redo", "none", "--scope", "everyone"], "bob").is(65, "", "convoke: redo in `none`: nothing is left to redo\n");
+    run(&["undo", "todo", "--target", "2"], "ann").is(
+        77,
+        "",
+        "convoke: undo of 2 in `todo`: it is another author's; --scope everyone takes it too\n",
+    );
     run(&["undo", "todo", "--scope", "everyone", "--if-next", "1"], "ann").is(
         75,
         "",
@@ -63,7 +79,35 @@ fn who_is_not_logged_in_is_told_how_to_undo_what_one_has_done() {
     let ended = command.env_remove("USER").output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(said.ends_with("so each program is an author of its own: say with --author who you are\n"), "{said}");
-    assert_eq!(ended.status.code(), Some(75));
+    assert_eq!(ended.status.code(), Some(65));
+}
+
+#[test]
+fn who_may_not_is_told_so_in_the_words_of_what_was_asked() {
+    let story = Story::with_hub();
+    story.run(["journal", "append", "todo", "a"]).is(0, "1\n", "");
+    story.run(["token", "create", "cam", "--allow", "execute,follow todo"]).is(0, "cam.token\n", "");
+    let refused = |verb: &str, says: &str| {
+        let ended = story.run(["journal", verb, "todo", "--token-file", "cam.token"]);
+        ended.is(77, "", &format!("convoke: {says}\n"));
+    };
+    refused("undo", "undo in `todo`: the rights of `cam` do not allow `undo todo`");
+    refused("redo", "redo in `todo`: the rights of `cam` do not allow `undo todo`");
+    refused(
+        "followers",
+        "followers of `todo`: the rights of `cam` do not allow `status $hub/journals/todo/followers`",
+    );
+}
+
+#[test]
+fn a_name_that_is_in_use_is_told_with_what_can_be_done_in_a_shell() {
+    let story = Story::with_hub();
+    let _ann = story.follow(["todo", "--name", "desk"]);
+    let ended = story.run(["journal", "show", "todo", "--name", "desk"]);
+    assert_eq!(ended.code(), 75);
+    let said = ended.stderr();
+    assert!(said.starts_with("convoke: the name `desk` is in use by a node that joined "), "{said}");
+    assert!(said.ends_with(" s ago; choose another with --name\n"), "{said}");
 }
 
 #[test]

@@ -47,6 +47,17 @@ pub enum Appended<'a> {
     Redo(Back),
 }
 
+impl Appended<'_> {
+    /// How a sentence about it begins, before the name of the journal.
+    pub(crate) fn tried(&self) -> &'static str {
+        match self {
+            Appended::Commands { .. } => "append to",
+            Appended::Undo(_) => "undo in",
+            Appended::Redo(_) => "redo in",
+        }
+    }
+}
+
 /// How commands are undone, as far as who appends them knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms<'a> {

@@ -142,7 +142,8 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let verb = if let Appended::Commands { .. } = append.appended { Verb::Execute } else { Verb::Undo };
         if !allow(&joined.principal, verb, journal.as_str()) {
-            return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
+            let what = format!("{} `{journal}`", append.appended.tried());
+            return Err(joined.principal.forbidden(&what, verb, journal.as_str()));
         }
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
         let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };

@@ -154,7 +154,7 @@ impl NodeState {
 
     fn push_append(&mut self, journal: &Name, appended: Appended<'_>) -> Result<WriteId, Refusal> {
         if let Phase::Ended = self.phase {
-            return Err(self.offline(&format!("append to `{journal}`")));
+            return Err(self.offline(&format!("{} `{journal}`", appended.tried())));
         }
         self.write_appended(journal, appended)
     }

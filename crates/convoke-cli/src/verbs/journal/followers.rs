@@ -38,7 +38,11 @@ pub(super) async fn run(arguments: FollowersArguments, json: bool, signals: &Sig
     with_node(&arguments.node, signals, async |node| {
         let what = format!("followers of `{journal}`");
         let name = format!("{JOURNALS}{journal}{FOLLOWERS}");
-        let report = within(&arguments.node, &what, node.get_value(name)).await?;
+        // It is told as a value, of which who asks for followers need not know.
+        let report = within(&arguments.node, &what, node.get_value(name.as_str())).await.map_err(|failure| {
+            let message = failure.message.replace(&format!("values of `{name}`"), &what);
+            Failure { message, ..failure }
+        })?;
         // Of a journal that is not there nobody is a member.
         let members = report.and_then(|report| report.payload.decode::<Journal>().ok()).map(|journal| journal.members);
         let members = members.unwrap_or_default();
