@@ -1,6 +1,7 @@
 //! `convoke journal`: commands that everybody gets in the same order, and that can be undone.
 
 mod followers;
+mod outbox;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -47,11 +48,15 @@ pub(crate) async fn run(arguments: JournalArguments, json: bool, signals: &Signa
 async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     let command = match payload::given(arguments.command, arguments.raw, signals).await? {
-        Given::Payload(payload) => payload,
-        Given::Nothing => {
-            return Err(Failure::usage("a command is missing: write JSON or text behind the name, or --raw FILE"));
-        }
+        Given::Payload(payload) => Some(payload),
+        Given::Nothing => None,
         Given::Signal(signal) => return Ok(signal.exit_code()),
+    };
+    if let Some(folder) = &arguments.outbox {
+        return outbox::append(&arguments.node, folder, (&journal, command), arguments.if_last, json, signals).await;
+    }
+    let Some(command) = command else {
+        return Err(Failure::usage("a command is missing: write JSON or text behind the name, or --raw FILE"));
     };
     let mut asked = false;
     let ended = with_node(&arguments.node, signals, async |node| {
@@ -135,7 +140,9 @@ async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Sign
             of if is_nobody && nothing(of) => Failure { message: failure.message + WHO_ARE_YOU, ..failure },
             of if nothing(of) && undoes => Failure { message: failure.message + UNDO_OTHERS, ..failure },
             of if nothing(of) => Failure { message: failure.message + REDO_OTHERS, ..failure },
-            _ => Failure { message: failure.message.replace(LIBRARY_SCOPE, "--scope everyone takes it too"), ..failure },
+            _ => {
+                Failure { message: failure.message.replace(LIBRARY_SCOPE, "--scope everyone takes it too"), ..failure }
+            }
         })?;
         say_appended(&journal, seq, json)
     })

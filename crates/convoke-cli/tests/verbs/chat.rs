@@ -41,9 +41,7 @@ fn what_one_has_said_can_be_taken_back_and_said_again() {
     ann.types("hello").prints("ann: hello");
     bob.types("good morning").prints("bob: good morning");
     ann.types("/undo").types("/undo").types("/redo").types("/me waves").types("/undo").types("/undo");
-    ann.says("`ann` has nothing left to undo")
-        .prints("* ann takes back: waves")
-        .prints("* ann takes back: hello");
+    ann.says("`ann` has nothing left to undo").prints("* ann takes back: waves").prints("* ann takes back: hello");
     let all = "ann: hello\nbob: good morning\n* ann takes back: hello\n* ann says again: hello\n* ann waves\n\
                 * ann takes back: waves\n* ann takes back: hello\n";
     bob.prints("* ann takes back: waves").prints("* ann takes back: hello");

@@ -50,7 +50,11 @@ fn what_was_done_last_is_undone_first() {
         "",
         "convoke: redo in `todo`: `bob` has nothing left to redo; --scope everyone does again what others have undone\n",
     );
-    run(&["redo", "none", "--scope", "everyone"], "bob").is(65, "", "convoke: redo in `none`: nothing is left to redo\n");
+    run(&["redo", "none", "--scope", "everyone"], "bob").is(
+        65,
+        "",
+        "convoke: redo in `none`: nothing is left to redo\n",
+    );
     run(&["undo", "todo", "--target", "2"], "ann").is(
         77,
         "",
@@ -93,10 +97,7 @@ fn who_may_not_is_told_so_in_the_words_of_what_was_asked() {
     };
     refused("undo", "undo in `todo`: the rights of `cam` do not allow `undo todo`");
     refused("redo", "redo in `todo`: the rights of `cam` do not allow `undo todo`");
-    refused(
-        "followers",
-        "followers of `todo`: the rights of `cam` do not allow `status $hub/journals/todo/followers`",
-    );
+    refused("followers", "followers of `todo`: the rights of `cam` do not allow `status $hub/journals/todo/followers`");
 }
 
 #[test]
@@ -227,4 +228,67 @@ fn without_a_hub_nothing_is_appended_and_that_is_said() {
         "",
         "convoke: no hub answers at HUB; start one with `convoke hub`; nothing was appended\n",
     );
+}
+
+#[test]
+fn with_an_outbox_nothing_is_lost_without_a_hub() {
+    let mut story = Story::with_hub();
+    let address = story.address().to_owned();
+    story.kill_hub();
+    let append = |story: &Story, arguments: &[&str], timeout: &str| {
+        let begin = ["journal", "append", "made"].iter().chain(arguments);
+        story.run(begin.chain(&["--name", "press", "--outbox", "out", "--timeout", timeout]))
+    };
+    let waits = |count: &str| {
+        format!(
+            "convoke: outbox `out`: {count} there, and the next run with it sends what is left: no hub answers at HUB; \
+             start one with `convoke hub`\n"
+        )
+    };
+    append(&story, &["lid"], "100ms").is(75, "waiting\n", &waits("one command waits"));
+    append(&story, &["box", "--json"], "100ms").is(
+        75,
+        "{\"journal\":\"made\",\"waiting\":true}\n",
+        &format!(
+            "{}\n",
+            serde_json::json!({"error": {"kind": "Waiting", "message": waits("2 commands wait")
+            .strip_prefix("convoke: ").unwrap().trim_end()}})
+        ),
+    );
+    append(&story, &[], "100ms").is(75, "", &waits("2 commands wait"));
+    append(&story, &["never", "--if-last", "9"], "100ms").is(75, "waiting\n", &waits("3 commands wait"));
+    story.start_hub(&address);
+    append(&story, &["tray"], "10s").is(
+        75,
+        "1\n2\n3\n",
+        "convoke: append to `made`: expected entry 9 to be its last, and that is 2 now\n",
+    );
+    append(&story, &["cup"], "10s").is(0, "4\n", "");
+    append(&story, &[], "10s").is(0, "", "");
+    story.run(["journal", "show", "made"]).is(0, "1 ann lid\n2 ann box\n3 ann tray\n4 ann cup\n", "");
+    let nameless = story.run(["journal", "append", "made", "x", "--outbox", "out"]);
+    assert_eq!((nameless.code(), nameless.stdout()), (64, String::new()));
+    assert!(nameless.stderr().contains("--name"), "{}", nameless.stderr());
+}
+
+#[test]
+fn one_run_with_an_outbox_waits_for_another() {
+    let mut story = Story::with_hub();
+    let address = story.address().to_owned();
+    story.kill_hub();
+    let append = |command: &str, timeout: &str| {
+        let begin = ["journal", "append", "made", command, "-v"];
+        story.start(begin.iter().chain(&["--name", "press", "--outbox", "out", "--timeout", timeout]))
+    };
+    let first = append("1", "30s");
+    first.says("`press` has its outbox");
+    let second = append("2", "30s");
+    drop(first);
+    second.says("`press` has its outbox");
+    second.signal(rustix::process::Signal::INT);
+    assert_eq!(second.ended().code(), 130);
+    story.start_hub(&address);
+    let sent = story.run(["journal", "append", "made", "3", "--name", "press", "--outbox", "out"]);
+    assert_eq!(sent.code(), 0, "{}", sent.stderr());
+    assert!(sent.stdout().ends_with("3\n") || sent.stdout().ends_with("2\n"), "{}", sent.stdout());
 }
