@@ -195,8 +195,9 @@ pub(crate) struct ShowArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A line `NODE APPLIED LAG SINCE HERE` for each member: up to which entry it has applied all, how many there are behind that, \
-since when that is so, and whether it is `here` or `away`. One that is away has lost its link, and is a member no more if it \
-does not come back; one that only reads is none. With --json each line is an object. The same is the value \
+since when that is so, and whether it is `here`, `away`, or `stuck`, with the reason why it cannot apply the next. One that \
+is away has lost its link, and is a member no more if it does not come back; one that only reads is none. With --json each \
+line is an object. The same is the value \
 `$hub/journals/JOURNAL/followers`.
 
 Examples:

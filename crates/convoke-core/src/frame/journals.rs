@@ -438,10 +438,11 @@ impl<'a> Told<'a> {
 }
 
 impl Frame<'_> {
-    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64) {
+    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64, stuck: &str) {
         write(out, Kind::Applied, |out| {
             put_u32(out, id);
             out.extend_from_slice(&seq.to_le_bytes());
+            put_short(out, stuck.as_bytes());
         });
     }
 }
