@@ -1,5 +1,6 @@
 //! `convoke journal append --outbox`: what is appended is safe on this machine first, and sent by this run or a later one.
 
+use std::future::ready;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -89,10 +90,17 @@ impl Run<'_> {
     async fn settle(&mut self, node: &Node) -> Result<(), Failure> {
         let outbox = node.outbox().expect("it was opened with one");
         while self.own.is_some() || !outbox.is_empty() {
-            let Some(end) = outbox.next().await else { break };
+            let Some(end) = outbox.next().await else { return Ok(()) };
             self.tell(end)?;
         }
-        Ok(())
+        // What is known by now.
+        loop {
+            tokio::select! {
+                biased;
+                Some(end) = outbox.next() => self.tell(end)?,
+                () = ready(()) => return Ok(()),
+            }
+        }
     }
 
     fn tell(&mut self, OutboxEnd { number, journal, outcome }: OutboxEnd) -> Result<(), Failure> {
@@ -105,7 +113,7 @@ impl Run<'_> {
                 let failure = Failure::from(error);
                 // Said at once: it may not be the last.
                 if let Some(before) = self.refused.replace(failure) {
-                    let _ = beside(|| eprintln!("{}{}", who(Part::Error), render::escaped(&before.message)));
+                    beside(|| eprintln!("{}{}", who(Part::Error), render::escaped(&before.message)));
                 }
                 Ok(())
             }
