@@ -122,7 +122,7 @@ pub(crate) fn follow(addr: &str, followers: usize, ready: impl FnOnce()) -> io::
             });
         }
         ready();
-        while let Some(ended) = tasks.join_next().await {
+        if let Some(ended) = tasks.join_next().await {
             ended??;
         }
         Ok(())
