@@ -367,3 +367,10 @@ pub const COMMAND_BYTES_MAX: usize = VALUE_BYTES_MAX;
 /// What a hub holds of the last entries of all journals, for those who follow, in bytes. Older ones are read from where they
 /// are kept.
 pub const ENTRIES_RECENT_BYTES_MAX: usize = 64 << 20;
+
+/// A piece of a backup that a hub gives, in bytes: so much at a time is in the way of other replies on its link.
+pub const BACKUP_PIECE_BYTES_MAX: usize = 256 << 10;
+
+/// How long a hub waits until it is asked for the next piece of a backup. Until then its store gives no room back that is in
+/// the backup.
+pub const BACKUP_PAUSE_MAX: Duration = Duration::from_secs(60);

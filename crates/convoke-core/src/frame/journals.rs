@@ -392,6 +392,11 @@ impl<'a> Told<'a> {
         Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
     }
 
+    /// Reads it from the body of the first of its fragments: of its payload not all is there.
+    pub(crate) fn read_first(encoding: u8, body: &'a [u8]) -> Option<Told<'a>> {
+        Told::read(encoding, 0, Reader::new(body, HEAD_BYTES)).ok()
+    }
+
     /// Writes it. Gives it as it is when it is written for follower 0, with the hash zero: what is hashed.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         use crate::journal::Deed;

@@ -355,6 +355,16 @@ impl Journals {
         Ok(())
     }
 
+    /// Lets a journal end with this entry; nothing of what is in it can be undone then. Gives its row.
+    pub(super) fn cut(&mut self, id: JournalId, last: u64, hash: [u8; 16]) -> Bytes {
+        let journal = self.all.get_mut(&id).expect("who cuts it has seen its row");
+        (journal.last, journal.hash) = (last, hash);
+        self.units -= journal.undo.weight();
+        journal.undo = UndoList::noting(self.bounds.units);
+        journal.undo.forget_before(last + 1);
+        journal.to_row(id)
+    }
+
     /// All rows came back. Costs nothing when none has since the last call.
     pub(super) fn restored(&mut self) {
         for (id, node) in std::mem::take(&mut self.restored_present) {
@@ -455,7 +465,7 @@ pub(crate) fn other_strategy(what: &str, wanted: Strategy, has: Strategy) -> Ref
 }
 
 /// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
-fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
+pub(super) fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
     let digest = Sha256::new().chain_update(before).chain_update(frames).finalize();
     digest[..16].try_into().expect("it has 32 bytes")
 }
