@@ -25,7 +25,8 @@ use crate::table::{Table, moment};
 const ADDRESS: &str = "127.0.0.1:7117";
 
 /// What can be done about a damaged store.
-const REMEDY: &str = "`convoke store restore` makes a folder of a backup, and `convoke store repair` says what is whole of this";
+const REMEDY: &str =
+    "`convoke store restore` makes a folder of a backup, and `convoke store repair` says what is whole of this";
 
 pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     match arguments.what {
@@ -104,7 +105,8 @@ async fn from_hub(
 
 async fn is_the_one(node: &Node, data: &Path, arguments: &NodeArguments) -> Result<(), Failure> {
     let (status, ..) = told(node, arguments, "status of the hub", "$hub/master").await?;
-    let wanted = fs::read(data.join("hub.json")).ok().and_then(|text| serde_json::from_slice::<Map<String, Json>>(&text).ok());
+    let wanted =
+        fs::read(data.join("hub.json")).ok().and_then(|text| serde_json::from_slice::<Map<String, Json>>(&text).ok());
     if wanted.is_some_and(|wanted| wanted.get("hub") != status.get("hub")) {
         let message = format!(
             "backup: a hub runs on `{}`, and the one at {} is another; name its address with --address",
@@ -179,12 +181,14 @@ fn with_remedy(failure: Failure) -> Failure {
 }
 
 fn say(report: &StoreReport, json: bool) -> Result<ExitCode, Failure> {
-    let StoreReport { hub, history, position, values, journals, entries, tokens, bytes, segments, made_ms, sha256, .. } =
-        report;
+    let StoreReport {
+        hub, history, position, values, journals, entries, tokens, bytes, segments, made_ms, sha256, ..
+    } = report;
     let number = |number: u64| Json::from(number);
     let mut rows: Vec<(&str, Json)> = vec![("hub", hub.as_str().into()), ("history", history.as_str().into())];
     rows.push(("position", number(*position)));
-    let counts = [("values", values), ("journals", journals), ("entries", entries), ("tokens", tokens), ("bytes", bytes)];
+    let counts =
+        [("values", values), ("journals", journals), ("entries", entries), ("tokens", tokens), ("bytes", bytes)];
     rows.extend(counts.map(|(what, count)| (what, number(*count))));
     rows.extend(segments.map(|segments| ("segments", number(segments))));
     rows.extend(made_ms.map(|made| ("made_ms", number(made))));

@@ -102,15 +102,8 @@ impl Audit {
                 let Some(id) = self.kept.journals.find(&name) else { return Ok(()) };
                 let journal = self.kept.journals.get(id);
                 let (last, hash) = (journal.last(), journal.hash());
-                let chain = Chain {
-                    name,
-                    last,
-                    hash,
-                    good: 0,
-                    good_hash: [0; 16],
-                    present: BTreeSet::new(),
-                    broken: false,
-                };
+                let chain =
+                    Chain { name, last, hash, good: 0, good_hash: [0; 16], present: BTreeSet::new(), broken: false };
                 self.chains.insert(id, chain);
             }
             rows::WINDOWS => {
@@ -151,7 +144,9 @@ impl Audit {
                 chain.broken = true;
                 wrong.push(match chain.good < chain.last {
                     true => format!("journal `{}`: entry {} and all behind it are missing", chain.name, chain.good + 1),
-                    false => format!("journal `{}`: its entries are not those that its last hash stands for", chain.name),
+                    false => {
+                        format!("journal `{}`: its entries are not those that its last hash stands for", chain.name)
+                    }
                 });
             }
         }
@@ -169,7 +164,8 @@ impl Audit {
         let depends = match Operation::decode(operation) {
             Ok(Operation::Append { journal, .. } | Operation::Presence { journal, .. }) => {
                 self.chains.values().any(|chain| chain.broken && chain.name.as_str().as_bytes() == journal)
-                    || self.lossy && Name::from_bytes(journal).is_ok_and(|name| self.kept.journals.find(&name).is_none())
+                    || self.lossy
+                        && Name::from_bytes(journal).is_ok_and(|name| self.kept.journals.find(&name).is_none())
             }
             Ok(Operation::Write { items, .. }) => {
                 self.lossy && items.iter().any(|item| item.every || item.expect != Expect::Anything)

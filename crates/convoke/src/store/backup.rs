@@ -206,9 +206,8 @@ impl Heading {
         for (at, known) in [(16, FORMAT), (20, foundation::FORMAT as u32)] {
             let format = u32::from_le_bytes(*bytes[at..].first_chunk().expect("it is inside"));
             if format != known {
-                let text = format!(
-                    "its format is {format}, and this program knows {known}; use the program that wrote it"
-                );
+                let text =
+                    format!("its format is {format}, and this program knows {known}; use the program that wrote it");
                 return Err(Unusable::Format(text));
             }
         }
@@ -310,5 +309,6 @@ fn row_at(block: &Bytes, at: usize) -> Option<(RowKey, Bytes, usize)> {
     let row_bytes = u32::from_le_bytes([head[3], head[4], head[5], head[6]]) as usize;
     let key = at + ROW_HEAD_BYTES;
     let (row, behind) = (key + key_bytes, (key + key_bytes).checked_add(row_bytes)?);
-    (behind <= block.len()).then(|| (RowKey { table: head[0], key: block.slice(key..row) }, block.slice(row..behind), behind))
+    (behind <= block.len())
+        .then(|| (RowKey { table: head[0], key: block.slice(key..row) }, block.slice(row..behind), behind))
 }

@@ -6,8 +6,8 @@ use std::io;
 use bytes::Bytes;
 use convoke_core::foundation::{self, RowKey};
 use redb::{
-    CommitError, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError, TableDefinition,
-    TableError, TransactionError,
+    CommitError, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError,
+    TableDefinition, TableError, TransactionError,
 };
 
 use super::disk::{Failed, Watch, WatchedDisk, lowercase};

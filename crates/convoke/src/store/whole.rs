@@ -38,7 +38,11 @@ pub(crate) struct Looked {
 /// # Errors
 ///
 /// Those of a start: [`Error::Refused`] with [`Code::StorageFailed`](convoke_core::Code::StorageFailed) if it is corrupt.
-pub(crate) fn look(folder: &Path, identity: HubIdentity, goes_on: &mut dyn FnMut(u64) -> bool) -> Result<Looked, Error> {
+pub(crate) fn look(
+    folder: &Path,
+    identity: HubIdentity,
+    goes_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Looked, Error> {
     let segments = Sizes { first: SEGMENT_BYTES, most: SEGMENT_BYTES };
     let limits = Limits { segments, spare_bytes_max: u64::MAX };
     let store = Store::open_on(Box::new(View::of(folder)), folder, identity, limits)?;
