@@ -7,6 +7,7 @@
 //! The parts, each a file: `values` is the table of values, `changes` the changes that are still known, `windows` what each
 //! incarnation was answered, `principals` who may do what, `rows` the form in which all that is kept.
 
+mod audit;
 mod changes;
 mod journals;
 mod origins;
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use audit::{Amount, Audit, RowChanges};
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;

@@ -14,6 +14,7 @@ const PAGES: [&str; 19] = [
     "docs/guide/commands.md",
     "docs/guide/members.md",
     "docs/guide/permanent-links.md",
+    "docs/guide/offline.md",
     "docs/guide/joining.md",
     "docs/guide/rights.md",
     "docs/guide/two-machines.md",

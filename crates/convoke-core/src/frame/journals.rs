@@ -59,6 +59,17 @@ pub enum Appended<'a> {
     Carried(Carried<'a>),
 }
 
+impl Appended<'_> {
+    /// How a sentence about it begins, before the name of the journal.
+    pub(crate) fn tried(&self) -> &'static str {
+        match self {
+            Appended::Commands { .. } => "append to",
+            Appended::Undo(_) => "undo in",
+            Appended::Redo(_) => "redo in",
+        }
+    }
+}
+
 /// How commands are undone, as far as who appends them knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms<'a> {
@@ -412,6 +423,11 @@ impl<'a> Told<'a> {
         Ok(Told { id, seq, wall_ms, hash, deed, author, provenance, payload: (encoding, fields.rest()) })
     }
 
+    /// Reads it from the body of the first of its fragments: of its payload not all is there.
+    pub(crate) fn read_first(encoding: u8, body: &'a [u8]) -> Option<Told<'a>> {
+        Told::read(encoding, 0, Reader::new(body, HEAD_BYTES)).ok()
+    }
+
     /// Writes it. Gives it as it is when it is written for follower 0, with the hash zero: what is hashed.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         use crate::journal::Deed;
@@ -468,10 +484,11 @@ impl<'a> Told<'a> {
 }
 
 impl Frame<'_> {
-    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64) {
+    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64, stuck: &str) {
         write(out, Kind::Applied, |out| {
             put_u32(out, id);
             out.extend_from_slice(&seq.to_le_bytes());
+            put_short(out, stuck.as_bytes());
         });
     }
 }
