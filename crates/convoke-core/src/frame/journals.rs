@@ -66,6 +66,7 @@ impl Appended<'_> {
             Appended::Commands { .. } => "append to",
             Appended::Undo(_) => "undo in",
             Appended::Redo(_) => "redo in",
+            Appended::Carried(_) => "append to",
         }
     }
 }

@@ -170,6 +170,9 @@ struct Answer {
     back: bool,
 }
 
+/// Which hub, and which of its starts.
+type Start = ([u8; 16], u64);
+
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// One journal on its way in one direction.
@@ -179,7 +182,7 @@ struct Carrying<'a> {
     journal: &'a Name,
     known: &'a Known,
     /// Which starts of the two hubs these are.
-    starts: (Option<([u8; 16], u64)>, Option<([u8; 16], u64)>),
+    starts: (Option<Start>, Option<Start>),
     from: [u8; 16],
     to: [u8; 16],
     /// Everything up to here has been handed over or is known, and what of that is answered.
