@@ -88,7 +88,7 @@ pub use node::{
     Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 #[cfg(feature = "hub")]
-pub use store_folder::{StoreFolder, StoreProgress, StoreReport};
+pub use store_folder::{StoreFolder, StoreProgress, StoreRepair, StoreReport};
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]
 pub use tls::{OwnAuthority, TlsOptions};

@@ -33,6 +33,7 @@ mod serve;
 mod set;
 mod small_disk;
 mod status;
+mod store;
 mod story;
 mod subscribe;
 mod terminal;

@@ -41,7 +41,8 @@ struct Chain {
     good_hash: [u8; 16],
     /// Members, as its good entries say.
     present: BTreeSet<Name>,
-    broken: bool,
+    /// Why no entry behind the last good one counts.
+    broken: Option<&'static str>,
 }
 
 /// Looks through what a hub keeps: give it the rows in the order of their keys, then [`end`](Audit::end) them, then the
@@ -55,6 +56,8 @@ pub struct Audit {
     units: Vec<Bytes>,
     present: Vec<Bytes>,
     forgotten: Incarnation,
+    /// The highest position that a value speaks of.
+    highest: u64,
 }
 
 impl Audit {
@@ -68,6 +71,7 @@ impl Audit {
             units: Vec::new(),
             present: Vec::new(),
             forgotten: Incarnation::default(),
+            highest: 0,
         }
     }
 
@@ -76,12 +80,12 @@ impl Audit {
         self.lossy = true;
     }
 
-    /// The next row.
+    /// The next row. False if it is an entry behind one that is missing or not what was appended, or this one.
     ///
     /// # Errors
     ///
     /// What is wrong with it, as a sentence. The audit goes on without it.
-    pub fn row(&mut self, key: &RowKey, row: &Bytes) -> Result<(), String> {
+    pub fn row(&mut self, key: &RowKey, row: &Bytes) -> Result<bool, String> {
         if key.table == ENTRIES {
             return self.entry(&key.key, row);
         }
@@ -92,6 +96,7 @@ impl Audit {
             if value.place.0 > self.pos {
                 return Err(format!("the value of `{}` is of a time that has not been yet", value.name));
             }
+            self.highest = self.highest.max(value.place.0);
         }
         self.kept.restore(self.pos, &[(key.clone(), row.clone())]).map_err(bad)?;
         match key.table {
@@ -99,18 +104,11 @@ impl Audit {
             rows::PRESENT => self.present.push(key.key.clone()),
             rows::JOURNALS => {
                 let name = Name::from_bytes(&key.key).map_err(|error| error.to_string())?;
-                let Some(id) = self.kept.journals.find(&name) else { return Ok(()) };
+                let Some(id) = self.kept.journals.find(&name) else { return Ok(false) };
                 let journal = self.kept.journals.get(id);
                 let (last, hash) = (journal.last(), journal.hash());
-                let chain = Chain {
-                    name,
-                    last,
-                    hash,
-                    good: 0,
-                    good_hash: [0; 16],
-                    present: BTreeSet::new(),
-                    broken: false,
-                };
+                let chain =
+                    Chain { name, last, hash, good: 0, good_hash: [0; 16], present: BTreeSet::new(), broken: None };
                 self.chains.insert(id, chain);
             }
             rows::WINDOWS => {
@@ -123,11 +121,11 @@ impl Audit {
             }
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// An entry, behind those before it.
-    fn entry(&mut self, key: &[u8], frames: &Bytes) -> Result<(), String> {
+    fn entry(&mut self, key: &[u8], frames: &Bytes) -> Result<bool, String> {
         let place = key.first_chunk::<4>().zip(key.get(4..12).and_then(|seq| seq.first_chunk::<8>()));
         let Some((id, seq)) = place.filter(|_| key.len() == 12) else {
             return Err("an entry has no place".to_owned());
@@ -136,22 +134,29 @@ impl Audit {
         let Some(chain) = self.chains.get_mut(&id) else {
             return Err(format!("entry {seq} belongs to a journal that is not there (number {id})"));
         };
-        if chain.broken {
-            return Err(format!("journal `{}`: entry {seq} is behind a place where it breaks", chain.name));
+        if chain.broken.is_none() {
+            chain.broken = chain.take(seq, frames).err();
         }
-        chain.take(seq, frames).inspect_err(|_| chain.broken = true)
+        Ok(chain.broken.is_none())
     }
 
     /// All rows were given. What is wrong with journals as a whole, as sentences.
     pub fn end(&mut self) -> Vec<String> {
         self.kept.restored();
         let mut wrong = Vec::new();
-        for chain in self.chains.values_mut().filter(|chain| !chain.broken) {
-            if (chain.good, chain.good_hash) != (chain.last, chain.hash) {
-                chain.broken = true;
-                wrong.push(match chain.good < chain.last {
-                    true => format!("journal `{}`: entry {} and all behind it are missing", chain.name, chain.good + 1),
-                    false => format!("journal `{}`: its entries are not those that its last hash stands for", chain.name),
+        for chain in self.chains.values_mut() {
+            if chain.broken.is_none() && chain.good < chain.last {
+                chain.broken = Some("is missing");
+            } else if chain.broken.is_none() && chain.good_hash != chain.hash {
+                // Which of them is another one, nobody can tell.
+                (chain.good, chain.good_hash, chain.broken) =
+                    (0, [0; 16], Some("or one behind it is not what was appended"));
+            }
+            if let Some(why) = chain.broken {
+                let (name, first) = (&chain.name, chain.good + 1);
+                wrong.push(match chain.last.saturating_sub(chain.good) {
+                    0 | 1 => format!("journal `{name}`: entry {first} {why}"),
+                    _ => format!("journal `{name}`: entry {first} {why}, and so none up to {} counts", chain.last),
                 });
             }
         }
@@ -168,8 +173,9 @@ impl Audit {
         self.pos = pos;
         let depends = match Operation::decode(operation) {
             Ok(Operation::Append { journal, .. } | Operation::Presence { journal, .. }) => {
-                self.chains.values().any(|chain| chain.broken && chain.name.as_str().as_bytes() == journal)
-                    || self.lossy && Name::from_bytes(journal).is_ok_and(|name| self.kept.journals.find(&name).is_none())
+                self.chains.values().any(|chain| chain.broken.is_some() && chain.name.as_str().as_bytes() == journal)
+                    || self.lossy
+                        && Name::from_bytes(journal).is_ok_and(|name| self.kept.journals.find(&name).is_none())
             }
             Ok(Operation::Write { items, .. }) => {
                 self.lossy && items.iter().any(|item| item.every || item.expect != Expect::Anything)
@@ -200,7 +206,7 @@ impl Audit {
     /// no more; who watches every change begins anew; and no program is told that nothing was kept of it.
     pub fn mend(&mut self) -> RowChanges {
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        for (id, chain) in self.chains.iter().filter(|(_, chain)| chain.broken) {
+        for (id, chain) in self.chains.iter().filter(|(_, chain)| chain.broken.is_some()) {
             let of_it = |key: &&Bytes| key.starts_with(&id.to_be_bytes());
             for (table, keys) in [(rows::UNITS, &self.units), (rows::PRESENT, &self.present)] {
                 deletes.extend(keys.iter().filter(of_it).map(|key| RowKey { table, key: key.clone() }));
@@ -218,6 +224,21 @@ impl Audit {
             puts.push(rows::marks_row(rows::Marks { floor: self.pos, gone: self.pos, forgotten }));
         }
         (puts, deletes)
+    }
+
+    /// The last start of the hub of which a row of a program speaks.
+    pub fn epoch(&self) -> u64 {
+        self.forgotten.epoch
+    }
+
+    /// The highest position that a value speaks of.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Whether a row tells how a value has changed.
+    pub fn is_change(key: &RowKey) -> bool {
+        key.table == rows::CHANGES
     }
 
     /// How much there is of what was good so far.
@@ -248,19 +269,18 @@ impl Audit {
 }
 
 impl Chain {
-    fn take(&mut self, seq: u64, frames: &[u8]) -> Result<(), String> {
-        let name = &self.name;
+    fn take(&mut self, seq: u64, frames: &[u8]) -> Result<(), &'static str> {
         if seq != self.good + 1 || seq > self.last {
-            return Err(format!("journal `{name}`: entry {} is missing", self.good + 1));
+            return Err("is missing");
         }
-        let wrong = || format!("journal `{name}`: entry {seq} is not what was appended");
+        let wrong = "is not what was appended";
         let mut hashed = frames.to_vec();
-        let hash = Told::hash_in(&hashed).ok_or_else(wrong)?;
+        let hash = Told::hash_in(&hashed).ok_or(wrong)?;
         Told::set_hash(&mut hashed, &[0; 16]);
         if chained(&self.good_hash, &hashed) != hash {
-            return Err(wrong());
+            return Err(wrong);
         }
-        match deed(frames).ok_or_else(wrong)? {
+        match deed(frames).ok_or(wrong)? {
             (Deed::Join, node) => drop(self.present.insert(node)),
             (Deed::Leave, node) => drop(self.present.remove(&node)),
             _ => {}

@@ -124,7 +124,9 @@ impl Given {
             match self.encoder.next() {
                 Ok(Some(more)) => self.ready.extend_from_slice(&more),
                 Ok(None) => break,
-                Err(why) => return Err(Refusal::new(Code::StorageFailed, format!("backup: the store cannot be read: {why}"))),
+                Err(why) => {
+                    return Err(Refusal::new(Code::StorageFailed, format!("backup: the store cannot be read: {why}")));
+                }
             }
         }
         let rest = self.ready.split_off(self.ready.len().min(bytes));

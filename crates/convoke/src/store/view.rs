@@ -177,7 +177,8 @@ impl View {
 impl Disk for View {
     fn names(&self) -> io::Result<Vec<String>> {
         let files = self.files();
-        let mut names: Vec<String> = files.iter().filter(|(_, file)| file.is_some()).map(|(name, _)| name.clone()).collect();
+        let mut names: Vec<String> =
+            files.iter().filter(|(_, file)| file.is_some()).map(|(name, _)| name.clone()).collect();
         for entry in fs::read_dir(&self.folder)? {
             names.extend(entry?.file_name().into_string().ok().filter(|name| !files.contains_key(name)));
         }

@@ -38,7 +38,11 @@ pub(crate) struct Looked {
 /// # Errors
 ///
 /// Those of a start: [`Error::Refused`] with [`Code::StorageFailed`](convoke_core::Code::StorageFailed) if it is corrupt.
-pub(crate) fn look(folder: &Path, identity: HubIdentity, goes_on: &mut dyn FnMut(u64) -> bool) -> Result<Looked, Error> {
+pub(crate) fn look(
+    folder: &Path,
+    identity: HubIdentity,
+    goes_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Looked, Error> {
     let segments = Sizes { first: SEGMENT_BYTES, most: SEGMENT_BYTES };
     let limits = Limits { segments, spare_bytes_max: u64::MAX };
     let store = Store::open_on(Box::new(View::of(folder)), folder, identity, limits)?;
@@ -83,4 +87,16 @@ pub(crate) fn make(
 /// Whether a file of a hub's folder is a segment of its log.
 pub(crate) fn is_segment(name: &str) -> bool {
     log::first_of(name).is_some()
+}
+
+/// Makes redb's file as small as it can be, and says what it took on the disk before and takes now, in bytes.
+pub(crate) fn compact(folder: &Path, identity: HubIdentity) -> Result<(u64, u64), Error> {
+    let disk = WatchedDisk::new(Box::new(FileDisk::of(folder)));
+    let compact = || -> Result<(u64, u64), Unusable> {
+        let before = disk.room(FILE)?;
+        let (file, _) = StoreFile::open(&disk, identity.history)?;
+        file.compact()?.close()?;
+        Ok((before, disk.room(FILE)?))
+    };
+    compact().map_err(|why| refuse(&format!("`{}`", folder.join(FILE).display()), why))
 }

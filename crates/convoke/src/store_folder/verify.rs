@@ -31,7 +31,8 @@ impl StoreFolder {
         }
         let mut report = StoreReport::of(identity, pos, audit.amount());
         let files = self.files()?;
-        report.bytes = files.iter().filter_map(|name| fs::metadata(self.path.join(name)).ok()).map(|found| found.len()).sum();
+        report.bytes =
+            files.iter().filter_map(|name| fs::metadata(self.path.join(name)).ok()).map(|found| found.len()).sum();
         report.segments = Some(files.iter().filter(|name| whole::is_segment(name)).count() as u64);
         Ok(report)
     }
