@@ -80,6 +80,12 @@ impl Audit {
         self.lossy = true;
     }
 
+    /// All rows were given, and nobody knows which position they reach: it is taken to be that of the last value, which is given.
+    pub fn ends_at_the_last_value(&mut self) -> u64 {
+        (self.pos, self.kept.pos) = (self.highest, self.highest);
+        self.highest
+    }
+
     /// The next row. False if it is an entry behind one that is missing or not what was appended, or this one.
     ///
     /// # Errors
@@ -97,6 +103,12 @@ impl Audit {
                 return Err(format!("the value of `{}` is of a time that has not been yet", value.name));
             }
             self.highest = self.highest.max(value.place.0);
+        }
+        if let rows::UNITS | rows::PRESENT = key.table {
+            let id = key.key.first_chunk().map(|id| JournalId::from_be_bytes(*id));
+            if !id.is_some_and(|id| self.chains.contains_key(&id)) {
+                return Err(format!("a row of {} belongs to a journal that is not there", table(key.table)));
+            }
         }
         self.kept.restore(self.pos, &[(key.clone(), row.clone())]).map_err(bad)?;
         match key.table {
@@ -144,13 +156,16 @@ impl Audit {
     pub fn end(&mut self) -> Vec<String> {
         self.kept.restored();
         let mut wrong = Vec::new();
-        for chain in self.chains.values_mut() {
+        for (id, chain) in &mut self.chains {
             if chain.broken.is_none() && chain.good < chain.last {
                 chain.broken = Some("is missing");
             } else if chain.broken.is_none() && chain.good_hash != chain.hash {
                 // Which of them is another one, nobody can tell.
                 (chain.good, chain.good_hash, chain.broken) =
                     (0, [0; 16], Some("or one behind it is not what was appended"));
+            }
+            if chain.broken.is_none() && *self.kept.journals.get(*id).present() != chain.present {
+                wrong.push(format!("journal `{}`: its members are others than its entries say", chain.name));
             }
             if let Some(why) = chain.broken {
                 let (name, first) = (&chain.name, chain.good + 1);
@@ -206,22 +221,30 @@ impl Audit {
     /// no more; who watches every change begins anew; and no program is told that nothing was kept of it.
     pub fn mend(&mut self) -> RowChanges {
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        for (id, chain) in self.chains.iter().filter(|(_, chain)| chain.broken.is_some()) {
+        for (id, chain) in &self.chains {
             let of_it = |key: &&Bytes| key.starts_with(&id.to_be_bytes());
-            for (table, keys) in [(rows::UNITS, &self.units), (rows::PRESENT, &self.present)] {
-                deletes.extend(keys.iter().filter(of_it).map(|key| RowKey { table, key: key.clone() }));
+            if chain.broken.is_some() || *self.kept.journals.get(*id).present() != chain.present {
+                let members: Vec<Bytes> = chain.present.iter().map(|node| present_key(*id, node)).collect();
+                let others = self.present.iter().filter(|key| !members.contains(key)).filter(of_it);
+                deletes.extend(others.map(|key| RowKey { table: rows::PRESENT, key: key.clone() }));
+                puts.extend(members.into_iter().map(|key| (RowKey { table: rows::PRESENT, key }, Bytes::new())));
+                self.kept.journals.set_present(*id, chain.present.clone());
             }
-            for node in &chain.present {
-                let key = [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into();
-                puts.push((RowKey { table: rows::PRESENT, key }, Bytes::new()));
+            if chain.broken.is_some() {
+                let units = self.units.iter().filter(of_it);
+                deletes.extend(units.map(|key| RowKey { table: rows::UNITS, key: key.clone() }));
+                let row = self.kept.journals.cut(*id, chain.good, chain.good_hash);
+                let key = Bytes::copy_from_slice(chain.name.as_str().as_bytes());
+                puts.push((RowKey { table: rows::JOURNALS, key }, row));
             }
-            let row = self.kept.journals.cut(*id, chain.good, chain.good_hash);
-            let key = Bytes::copy_from_slice(chain.name.as_str().as_bytes());
-            puts.push((RowKey { table: rows::JOURNALS, key }, row));
         }
         if self.lossy {
             let forgotten = Incarnation { epoch: self.forgotten.epoch, counter: u64::MAX };
-            puts.push(rows::marks_row(rows::Marks { floor: self.pos, gone: self.pos, forgotten }));
+            let pos = self.kept.pos;
+            self.kept.values.set_floor(pos);
+            self.kept.changes.set_gone(pos);
+            self.kept.forgotten = forgotten;
+            puts.push(rows::marks_row(rows::Marks { floor: pos, gone: pos, forgotten }));
         }
         (puts, deletes)
     }
@@ -229,11 +252,6 @@ impl Audit {
     /// The last start of the hub of which a row of a program speaks.
     pub fn epoch(&self) -> u64 {
         self.forgotten.epoch
-    }
-
-    /// The highest position that a value speaks of.
-    pub fn highest(&self) -> u64 {
-        self.highest
     }
 
     /// Whether a row tells how a value has changed.
@@ -288,6 +306,11 @@ impl Chain {
         (self.good, self.good_hash) = (seq, hash);
         Ok(())
     }
+}
+
+/// Where it stands that a node is a member of a journal.
+fn present_key(id: JournalId, node: &Name) -> Bytes {
+    [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into()
 }
 
 /// What an entry says, and who is answerable for it.

@@ -355,6 +355,11 @@ impl Journals {
         Ok(())
     }
 
+    /// Says who is a member of a journal that says so.
+    pub(super) fn set_present(&mut self, id: JournalId, present: BTreeSet<Name>) {
+        self.all.get_mut(&id).expect("who says so has seen its row").present = present;
+    }
+
     /// Lets a journal end with this entry; nothing of what is in it can be undone then. Gives its row.
     pub(super) fn cut(&mut self, id: JournalId, last: u64, hash: [u8; 16]) -> Bytes {
         let journal = self.all.get_mut(&id).expect("who cuts it has seen its row");

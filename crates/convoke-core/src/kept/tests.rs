@@ -1,5 +1,7 @@
 //! That what is kept is a function of the operations: applied again, taken back from rows, or half of each.
 
+mod audit;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -75,6 +75,7 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
             Some(0)
         }
     };
+    let pos = reach.unwrap_or_else(|| sorting.audit.ends_at_the_last_value());
     let wrong = sorting.audit.end();
     sorting.losses.extend(wrong);
     let (puts, deletes) = sorting.audit.mend();
@@ -112,8 +113,7 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
     }
     let (amount, epoch) = (sorting.audit.amount(), log.epoch.max(sorting.audit.epoch()));
     // In another history positions may be used again.
-    let pos = reach.map_or_else(|| sorting.audit.highest(), |reach| log.last.max(reach));
-    Ok(Salvaged { amount, pos, losses: sorting.losses, epoch })
+    Ok(Salvaged { amount, pos: log.last.max(pos), losses: sorting.losses, epoch })
 }
 
 /// Whether the log has every operation that there ever was: then all rows come of it.
