@@ -346,6 +346,9 @@ pub const JOURNAL_MEMBERS_MAX: usize = 1 << 18;
 /// Members of one journal that a hub lists.
 pub const JOURNAL_MEMBERS_LISTED_MAX: usize = 4096;
 
+/// Of the sentence in which a follower says why it goes no further, in bytes: enough to see what is to be done.
+pub const STUCK_BYTES_MAX: usize = 256;
+
 /// Waits of one link for what members of journals have applied.
 pub const AWAITS_PER_LINK_MAX: usize = 1024;
 

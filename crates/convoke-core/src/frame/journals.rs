@@ -47,6 +47,17 @@ pub enum Appended<'a> {
     Redo(Back),
 }
 
+impl Appended<'_> {
+    /// How a sentence about it begins, before the name of the journal.
+    pub(crate) fn tried(&self) -> &'static str {
+        match self {
+            Appended::Commands { .. } => "append to",
+            Appended::Undo(_) => "undo in",
+            Appended::Redo(_) => "redo in",
+        }
+    }
+}
+
 /// How commands are undone, as far as who appends them knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms<'a> {
@@ -432,10 +443,11 @@ impl<'a> Told<'a> {
 }
 
 impl Frame<'_> {
-    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64) {
+    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64, stuck: &str) {
         write(out, Kind::Applied, |out| {
             put_u32(out, id);
             out.extend_from_slice(&seq.to_le_bytes());
+            put_short(out, stuck.as_bytes());
         });
     }
 }

@@ -23,7 +23,7 @@ use crate::foundation::{RowKey, Ticket};
 use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
 use crate::journal::Strategy;
 use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, other_strategy, seq_from_key};
-use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
+use crate::limits::{LINK_VALUES_BYTES_MAX, STUCK_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
@@ -63,6 +63,8 @@ struct Follower {
     strategy: Option<Strategy>,
     /// The node has applied everything up to here.
     applied: u64,
+    /// Why it cannot apply the next.
+    stuck: Option<Box<str>>,
     /// Bytes that the node still takes.
     credit: i64,
     /// It was told that it has all that there is.
@@ -142,7 +144,8 @@ impl HubState {
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let verb = if let Appended::Commands { .. } = append.appended { Verb::Execute } else { Verb::Undo };
         if !allow(&joined.principal, verb, journal.as_str()) {
-            return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
+            let what = format!("{} `{journal}`", append.appended.tried());
+            return Err(joined.principal.forbidden(&what, verb, journal.as_str()));
         }
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
         let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };
@@ -226,6 +229,7 @@ impl HubState {
             check: checks.then_some(follow.hash),
             strategy: follow.strategy,
             applied: 0,
+            stuck: None,
             credit: i64::from(follow.window),
             told: false,
             turn: 0,
@@ -250,8 +254,8 @@ impl HubState {
         self.follower_hungry(key);
     }
 
-    /// The node has applied everything up to this entry.
-    pub(super) fn follower_applied(&mut self, id: LinkId, number: u32, seq: u64) {
+    /// The node has applied everything up to this entry; and if it says why, it cannot apply the next.
+    pub(super) fn follower_applied(&mut self, id: LinkId, number: u32, seq: u64, stuck: &str) {
         let asked = self.links.joined(id).and_then(|joined| joined.watches.get(&number));
         let Some(&Asked::Follow(key)) = asked else { return };
         let follower = &mut self.followers.all[key];
@@ -259,6 +263,8 @@ impl HubState {
         let has = if follower.check.is_some() { follower.next } else { follower.next - 1 };
         let before = follower.applied;
         follower.applied = before.max(seq.min(has));
+        let stuck = &stuck[..stuck.floor_char_boundary(STUCK_BYTES_MAX)];
+        follower.stuck = (!stuck.is_empty()).then(|| stuck.into());
         if follower.applied > before {
             let seq = follower.applied;
             self.member_follow_applied(key, before, seq);

@@ -138,6 +138,15 @@ impl Entries {
         }
     }
 
+    /// Tells the hub, and so whoever looks at the members of the journal, that the program cannot apply the entry behind those
+    /// that it has applied, and why. It stays a member for as long as this lives, and is waited for.
+    pub(super) fn stuck(&self, why: &str) {
+        let shared = &self.node.handle.shared;
+        if shared.lock().state.stuck(self.id, why) {
+            shared.wake.notify_one();
+        }
+    }
+
     /// The hash of the last entry that was taken, and of all before it.
     pub(super) fn taken_hash(&self) -> [u8; 16] {
         self.node.handle.shared.lock().state.taken_hash(self.id).map_or([0; 16], |(_, hash)| hash)

@@ -173,9 +173,13 @@ async fn follow<S: State>(shared: Arc<Shared<S>>, mut entries: Entries) {
         let seq = shared.lock().replica.seq();
         entries.applied(seq);
         shared.applied.send_replace(seq);
-        if !goes_on {
-            return;
+        if goes_on {
+            continue;
         }
+        let Some(Missed::Stuck { why, .. }) = shared.lock().ended.clone() else { return };
+        // As long as the program has this follower, others see that it lags, and why.
+        entries.stuck(&why);
+        return std::future::pending().await;
     }
 }
 
