@@ -17,6 +17,7 @@ mod kind;
 mod lagged;
 mod long;
 mod preface;
+mod snapshots;
 mod status;
 mod values;
 
@@ -34,6 +35,7 @@ pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
 pub use preface::Preface;
+pub use snapshots::{Base, Compact, Piece};
 pub use status::Fate;
 pub use values::{AFTER_NOTHING, DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
 pub(crate) use values::{put_rev, read_rev};
@@ -299,6 +301,17 @@ pub enum Frame<'a> {
         /// The place of the entry.
         seq: u64,
     },
+    /// See [`Kind::Base`].
+    Base(Base<'a>),
+    /// See [`Kind::Compacted`].
+    Compacted {
+        /// The number of the follower.
+        id: u32,
+        /// The first entry that is still kept; the next that follows.
+        first: u64,
+        /// The hash of the entry before it.
+        hash: [u8; 16],
+    },
     /// See [`Kind::Await`].
     Await(Await<'a>),
     /// See [`Kind::Acknowledged`].
@@ -394,6 +407,12 @@ impl<'a> Frame<'a> {
             Kind::Append | Kind::Entry => unreachable!("handled above"),
             Kind::Follow => return Ok(Frame::Follow(Follow::read(fields)?)),
             Kind::Applied => Frame::Applied { id: fields.u32("a number")?, seq: fields.u64("a place")? },
+            Kind::Base => return Ok(Frame::Base(Base::read(fields)?)),
+            Kind::Compacted => Frame::Compacted {
+                id: fields.u32("a number")?,
+                first: fields.u64("a place")?,
+                hash: fields.array("a hash of 16 bytes")?,
+            },
             Kind::Await => return Ok(Frame::Await(Await::read(fields)?)),
             Kind::Acknowledged => return Ok(Frame::Acknowledged(Acknowledged::read(fields)?)),
             Kind::Grant => return Ok(Frame::Grant(Grant::read(fields)?)),
@@ -635,6 +654,8 @@ impl<'a> Frame<'a> {
             }),
             Frame::Append(append) => append.write(out),
             Frame::Follow(follow) => follow.write(out),
+            Frame::Base(base) => base.write(out),
+            Frame::Compacted { id, first, hash } => Frame::write_compacted(out, *id, *first, hash),
             Frame::Await(frame) => frame.write(out),
             Frame::Acknowledged(frame) => frame.write(out),
             Frame::Entry(entry) => entry.write(out),
