@@ -98,8 +98,14 @@ impl HubState {
                 let why = format!("its maker knows entry {}, and the journal has {last} entries now", look.at);
                 return refused(Code::Diverged, why);
             }
-            let Some(found) = hash.take().or_else(|| journal.and_then(|id| self.kept.journals.hash_at(id, look.at)))
-            else {
+            if let Wants::Compact = look.wants
+                && look.at < first
+            {
+                // Nothing goes, and no hash is asked for.
+                hash = Some([0; 16]);
+            }
+            let found = hash.take().or_else(|| self.kept.journals.hash_at(journal?, look.at));
+            let Some(found) = found else {
                 if look.at + 1 < first {
                     return refused(Code::Compacted, format!("entry {} is not kept any more", look.at));
                 }
