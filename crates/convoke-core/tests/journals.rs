@@ -91,6 +91,7 @@ fn taken(world: &mut World, who: usize, id: u32) -> Vec<(Entry, Option<Payload>)
         match next {
             Followed::Entry(entry, command) => all.push((entry, command)),
             Followed::Ended(why) => panic!("{why}"),
+            other => panic!("{other:?}"),
         }
         world.settle();
     }

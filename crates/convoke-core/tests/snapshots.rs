@@ -186,6 +186,9 @@ fn the_newest_snapshot_is_the_one_that_counts() {
     assert_eq!(world.rows_kept(PIECES), 1, "nothing is left of the one before");
     let replica = follow(&mut world, 1, "press", ANY);
     assert_eq!(taken(&mut world, 1, replica), [base(12, b"newer"), Got::Entries(13, 20)]);
+    // What was undone up to entry 20 is undone in it: before that it is not what the journal was there.
+    let exact = follow(&mut world, 1, "press", FollowWish { snapshot_max: 19, ..ANY });
+    assert_eq!(taken(&mut world, 1, exact), [Got::Entries(1, 20)]);
 }
 
 /// Lets the hub write what it has for a node that reads nothing, and what it reads for it meanwhile.

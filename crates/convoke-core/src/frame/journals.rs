@@ -314,8 +314,8 @@ pub struct Follow<'a> {
     pub hash: [u8; 16],
     /// The journal must undo in this way, also if it is made only later.
     pub strategy: Option<Strategy>,
-    /// The node can begin with a snapshot of the journal, or go on from one, that lies at this place at the latest; zero
-    /// for none.
+    /// The node can begin with a snapshot of the journal, or go on from one, whose maker knew entries up to here at most;
+    /// zero for none.
     pub snapshot: u64,
     /// The journal, not validated.
     pub journal: &'a [u8],

@@ -8,9 +8,9 @@ use crate::limits::SNAPSHOT_BYTES_MAX;
 pub struct Piece<'a> {
     /// The snapshot is the state behind this entry.
     pub seq: u64,
-    /// An entry that its maker knows, this or a later one.
+    /// The last entry that its maker had applied, this or a later one: what was undone up to there is undone in it.
     pub known: u64,
-    /// The hash of that entry; where the piece is ordered, that of the entry at `seq`.
+    /// The hash of the entry at `known`; where the piece is ordered, of that at `seq`.
     pub hash: [u8; 16],
     /// The length of the whole snapshot, in bytes.
     pub total: u64,

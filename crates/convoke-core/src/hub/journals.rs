@@ -70,7 +70,7 @@ struct Follower {
     check: Option<[u8; 16]>,
     /// The journal must undo in this way.
     strategy: Option<Strategy>,
-    /// It can begin with a snapshot that lies here at the latest.
+    /// It can begin with a snapshot whose maker knew entries up to here at most.
     snapshot_max: u64,
     /// The snapshot that it is being told.
     base: Option<Base>,

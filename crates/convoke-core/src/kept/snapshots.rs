@@ -39,6 +39,8 @@ pub(crate) struct Snapshot {
     pub(crate) number: u64,
     /// It is the state behind this entry.
     pub(crate) seq: u64,
+    /// The last entry that its maker knew.
+    pub(crate) known: u64,
     /// The hash of that entry.
     pub(crate) hash: [u8; 16],
     /// How long it is, in bytes.
@@ -70,16 +72,17 @@ impl Snapshot {
     }
 
     fn write(&self, row: &mut Vec<u8>) {
-        for number in [self.number, self.seq, self.total, self.piece] {
+        for number in [self.number, self.seq, self.known, self.total, self.piece] {
             row.extend_from_slice(&number.to_le_bytes());
         }
         row.extend_from_slice(&self.hash);
     }
 
     fn read(fields: &mut Reader<'_>) -> Result<Snapshot, FrameError> {
-        let (number, seq) = (fields.u64("the number of an upload")?, fields.u64("a place")?);
+        let number = fields.u64("the number of an upload")?;
+        let (seq, known) = (fields.u64("a place")?, fields.u64("a place")?);
         let (total, piece) = (fields.u64("a length")?, fields.u64("a length")?);
-        Ok(Snapshot { number, seq, total, piece, hash: fields.array("a hash of 16 bytes")? })
+        Ok(Snapshot { number, seq, known, total, piece, hash: fields.array("a hash of 16 bytes")? })
     }
 }
 
@@ -154,7 +157,7 @@ impl Journals {
         }
         let len = piece.bytes.len() as u64;
         if len == 0 {
-            if piece.seq == 0 || piece.seq > last || piece.seq + 1 < past.first {
+            if piece.seq == 0 || piece.seq > piece.known || piece.known > last || piece.seq + 1 < past.first {
                 return refused(Code::BadRequest, format!("the journal has entries from {} to {last}", past.first));
             }
             // With inverses whoever makes it knows how to take back what lies before it.
@@ -177,7 +180,8 @@ impl Journals {
                 other.of.take_away(id, other.received, rows);
             }
             past.uploads += 1;
-            let of = Snapshot { number: past.uploads, seq: piece.seq, hash: piece.hash, total: piece.total, piece: 0 };
+            let Piece { seq, known, hash, total, .. } = *piece;
+            let of = Snapshot { number: past.uploads, seq, known, hash, total, piece: 0 };
             past.upload = Some(Upload { of, by, wall_ms, received: 0 });
             rows.put_past(id, past);
             return Ok((piece.seq, 0));

@@ -48,7 +48,7 @@ pub(super) struct Following {
     received: u64,
     hash: [u8; 16],
     strategy: Option<Strategy>,
-    /// It can begin with a snapshot that lies here at the latest.
+    /// It can begin with a snapshot whose maker knew entries up to here at most.
     snapshot_max: u64,
     /// What has come of one.
     half: Option<Half>,
@@ -93,7 +93,8 @@ pub struct FollowWish {
     pub follow_as: FollowAs,
     /// The journal must undo in this way.
     pub strategy: Option<Strategy>,
-    /// It can begin with a snapshot, or go on from one, that lies at this entry at the latest; zero for none.
+    /// It can begin with a snapshot, or go on from one, whose maker knew entries up to here at most; zero for none. Up to there
+    /// states that come of a snapshot lack what was undone only later.
     pub snapshot_max: u64,
     /// The hash of each entry is computed anew, and compared; else only of the first on each link.
     pub verify: bool,

@@ -39,7 +39,7 @@ impl Follower {
         let lacks = self.next < first;
         let snapshot = past.snapshot().filter(|snapshot| {
             let helps = self.next == 1 || lacks;
-            helps && snapshot.seq >= self.next && snapshot.seq <= self.snapshot_max
+            helps && snapshot.seq >= self.next && snapshot.known <= self.snapshot_max
         });
         match (&self.base, snapshot) {
             (Some(base), Some(snapshot)) if base.snapshot.number == snapshot.number => {}

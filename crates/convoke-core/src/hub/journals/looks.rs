@@ -33,8 +33,8 @@ pub(super) struct Look {
 enum Wants {
     /// The entry must have this hash; then a snapshot of this place and length may begin.
     Same([u8; 16], (u64, u64)),
-    /// It is the one of which a snapshot of this length is the state.
-    Begin(u64),
+    /// It is the one of which a snapshot is the state, made by who knew this entry, and so long.
+    Begin(u64, u64),
     /// It is the last that goes.
     Compact,
 }
@@ -44,7 +44,7 @@ impl HubState {
     pub(super) fn look_first(&mut self, id: LinkId, append: &Append<'_>, journal: &Name) -> Result<bool, Refusal> {
         let (wants, at) = match append.appended {
             Appended::Snapshot(Piece { seq, known, hash, total, bytes: [], .. }) => {
-                (Wants::Same(hash, (seq, total)), known.max(seq))
+                (Wants::Same(hash, (seq, total)), known)
             }
             Appended::Compact(compact) => (Wants::Compact, self.may_go(journal, &compact)?),
             _ => return Ok(false),
@@ -125,12 +125,12 @@ impl HubState {
                         return refused(Code::Diverged, why);
                     }
                     hash = (seq == look.at).then_some(found);
-                    (look.wants, look.at) = (Wants::Begin(total), seq);
+                    (look.wants, look.at) = (Wants::Begin(look.at, total), seq);
                     continue;
                 }
-                Wants::Begin(total) => {
+                Wants::Begin(known, total) => {
                     let seq = look.at;
-                    Appended::Snapshot(Piece { seq, known: seq, hash: found, total, offset: 0, bytes: &[] })
+                    Appended::Snapshot(Piece { seq, known, hash: found, total, offset: 0, bytes: &[] })
                 }
                 Wants::Compact => Appended::Compact(Compact { up_to: look.at, keep: 0, hash: found }),
             };

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
+use bytes::Bytes;
+
 use super::{Known, Replica, State};
 use crate::journal::{Deed, Entry, Strategy, UndoList, Unit};
 use crate::limits::{SNAPSHOT_BYTES_MAX, UNDO_UNITS_MAX};
@@ -41,13 +43,13 @@ impl<S: State> Replica<S> {
     /// # Errors
     ///
     /// What serde cannot write, or more than [`SNAPSHOT_BYTES_MAX`].
-    pub fn snapshot(&self) -> Result<Vec<u8>, PayloadError> {
+    pub fn snapshot(&self) -> Result<Bytes, PayloadError> {
         let undoable: Option<Undoable<&str, &S::Command>> =
             self.lagging.is_none().then(|| (self.undo.horizon(), self.unit_rows(), self.known_rows()));
         let state = self.lagging.as_ref().map_or(&self.end.state, |lagging| lagging.base_state());
         let mut out = Bounded(Vec::new());
         match rmp_serde::encode::write_named(&mut out, &(FORM, state, undoable)) {
-            Ok(()) => Ok(out.0),
+            Ok(()) => Ok(out.0.into()),
             Err(error) => Err(PayloadError::new(format!("snapshot as MessagePack: {error}"))),
         }
     }
@@ -83,14 +85,14 @@ impl<S: State> Replica<S> {
     /// # Errors
     ///
     /// It is none of such a state.
-    pub fn from_snapshot(seq: u64, bytes: Vec<u8>) -> Result<Replica<S>, PayloadError> {
+    pub fn from_snapshot(seq: u64, bytes: Bytes) -> Result<Replica<S>, PayloadError> {
         Replica::from_snapshot_within(seq, bytes, UNDO_UNITS_MAX)
     }
 
     /// The same, of a journal of which so many units can be undone.
-    pub(crate) fn from_snapshot_within(seq: u64, bytes: Vec<u8>, units_max: usize) -> Result<Replica<S>, PayloadError> {
+    pub(crate) fn from_snapshot_within(seq: u64, bytes: Bytes, units_max: usize) -> Result<Replica<S>, PayloadError> {
         let bad = |why: &str| PayloadError::new(format!("snapshot: {why}"));
-        let payload = Payload { encoding: Encoding::MessagePack, bytes: bytes.into() };
+        let payload = Payload { encoding: Encoding::MessagePack, bytes };
         let (form, state, undoable): (u8, S, Option<Undoable<String, S::Command>>) = payload.decode()?;
         if form != FORM {
             return Err(bad("it has a form that this program does not know"));

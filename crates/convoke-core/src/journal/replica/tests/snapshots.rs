@@ -155,10 +155,10 @@ fn what_is_no_snapshot_of_the_state_is_told() {
     let wrong = Replica::<Machine>::from_snapshot(7, bytes.clone()).unwrap_err();
     assert!(wrong.to_string().contains("payload of"), "{wrong}");
     for cut in 0..bytes.len() {
-        assert!(Replica::<Notes>::from_snapshot(7, bytes[..cut].to_vec()).is_err(), "cut at {cut}");
+        assert!(Replica::<Notes>::from_snapshot(7, bytes.slice(..cut)).is_err(), "cut at {cut}");
     }
     let later = [&[0x93, 0x02], &bytes[2..]].concat();
-    let why = Replica::<Notes>::from_snapshot(7, later).unwrap_err();
+    let why = Replica::<Notes>::from_snapshot(7, later.into()).unwrap_err();
     assert_eq!(why.to_string(), "snapshot: it has a form that this program does not know");
 }
 
