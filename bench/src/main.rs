@@ -27,7 +27,8 @@ Usage: convoke-bench [OPTIONS]
   --seconds S      length of one pass (default 2)
   --peers LIST     of floor, convoke, nats, redis, tonic (default: all that are installed)
   --rows LIST      of 16, 128, 1024, 65536 (events of so many bytes), group128, echo, calls1, calls64, calls256, sets1, sets64,
-                   sets256, commands1, commands64, commands256, journal, setget, values, idle
+                   sets256, commands1, commands64, commands256, journal, followers10, followers100,
+                   setget, values, idle
                    (default: all; other numbers are welcome)
   --folder DIR     where to keep what must be on disk (default: the folder for temporary files)
   --json FILE      also write every pass as a line of JSON
@@ -128,6 +129,8 @@ fn client(role: &str, kind: &str, addr: &str, amount: &str, millis: &str, folder
             let median = Spread::of(times.iter().map(Duration::as_secs_f64)).map_or(0.0, |spread| spread.median);
             say(&format!("result {}", median * 1e9));
         }
+        "follow" => peers::follow(kind, addr, amount, ready)?,
+        "acknowledged" => say(&format!("result {}", peers::acknowledged(kind, addr, amount, seconds)?.words()?)),
         "undo" => say(&format!("result {}", peers::undo(kind, addr, amount as u64, seconds)?.words()?)),
         "setget" => {
             let (set, get) = peers::set_and_get(kind, addr, seconds)?;

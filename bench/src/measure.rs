@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::peers::{Holding, Keeps, Peer};
 use crate::process::{self, Folder, Role};
-use crate::workload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, SILENCE_MAX};
+use crate::workload::{ACKNOWLEDGED_IN_FLIGHT, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, SILENCE_MAX};
 
 /// Values of the table's row.
 const VALUES: usize = 100_000;
@@ -23,6 +23,9 @@ const IDLE_LINKS: usize = 1000;
 
 /// More than a system has ports for.
 const IDLE_LINKS_MAX: usize = 28_000;
+
+/// More threads than the cheapest client has any use for.
+const FOLLOWERS_MAX: usize = 1000;
 
 /// More than a hub lets one caller have.
 const IN_FLIGHT_MAX: usize = 4096;
@@ -53,6 +56,8 @@ pub(crate) enum Workload {
     Commands(usize),
     /// A journal of this many commands: who comes late, who undoes, and the start of the hub.
     Journal(usize),
+    /// Durable commands that count when this many followers have all acknowledged them.
+    Followers(usize),
     /// This many values, and somebody who comes late.
     Values(usize),
     /// One key, set and read, one request in flight; the hub keeps it in memory.
@@ -63,7 +68,7 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Events(16),
         Self::Events(128),
         Self::Events(1 << 10),
@@ -80,6 +85,8 @@ impl Workload {
         Self::Commands(64),
         Self::Commands(256),
         Self::Journal(COMMANDS),
+        Self::Followers(10),
+        Self::Followers(100),
         Self::SetAndGet,
         Self::Values(VALUES),
         Self::Idle(IDLE_LINKS),
@@ -96,6 +103,7 @@ impl Workload {
             Self::Commands(in_flight) => format!("commands{in_flight}"),
             Self::Journal(COMMANDS) => "journal".to_owned(),
             Self::Journal(count) => format!("journal{count}"),
+            Self::Followers(count) => format!("followers{count}"),
             Self::Values(VALUES) => "values".to_owned(),
             Self::Values(count) => format!("values{count}"),
             Self::SetAndGet => "setget".to_owned(),
@@ -124,6 +132,7 @@ impl Workload {
             "sets" => within(IN_FLIGHT_MAX).then_some(Self::Sets(number)),
             "commands" => within(IN_FLIGHT_MAX).then_some(Self::Commands(number)),
             "journal" => within(VALUES_MAX).then_some(Self::Journal(number)),
+            "followers" => within(FOLLOWERS_MAX).then_some(Self::Followers(number)),
             "values" => within(VALUES_MAX).then_some(Self::Values(number)),
             "idle" => within(IDLE_LINKS_MAX).then_some(Self::Idle(number)),
             _ => None,
@@ -134,7 +143,7 @@ impl Workload {
     fn keeps(self) -> Keeps {
         match self {
             Self::Events(_) | Self::Group(_) | Self::Echo | Self::Calls(_) | Self::Idle(_) => Keeps::Nothing,
-            Self::Sets(_) | Self::Commands(_) | Self::Journal(_) => Keeps::OnDisk,
+            Self::Sets(_) | Self::Commands(_) | Self::Journal(_) | Self::Followers(_) => Keeps::OnDisk,
             Self::Values(_) | Self::SetAndGet => Keeps::InMemory,
         }
     }
@@ -231,6 +240,7 @@ pub(crate) fn measure(peer: &Peer, workload: Workload, seconds: Duration, parent
         Workload::Sets(in_flight) => durable(&run, in_flight, "set"),
         Workload::Commands(in_flight) => durable(&run, in_flight, "command"),
         Workload::Journal(count) => journal(run, count),
+        Workload::Followers(count) => followers(&run, count),
         Workload::Values(count) => values(&run, count),
         Workload::SetAndGet => set_and_get(&run),
         Workload::Idle(_) => unreachable!("handled above"),
@@ -345,6 +355,22 @@ fn journal(run: Run<'_>, count: usize) -> io::Result<Vec<Figure>> {
         figures.push(Figure::new(row("start after a kill"), Unit::Millis, started.elapsed().as_secs_f64() * 1e3, None));
     }
     Ok(figures)
+}
+
+/// Commands that count when all who follow the journal have acknowledged them.
+fn followers(run: &Run<'_>, count: usize) -> io::Result<Vec<Figure>> {
+    let followers = run.client("follow", &count.to_string())?;
+    followers.says("ready", START_MAX)?;
+    let before = run.cpu_time()?;
+    let result = numbers(&run.client("acknowledged", &count.to_string())?.says("result", run.within())?)?;
+    let used = run.cpu_time()?.saturating_sub(before);
+    let &[commands, nanos, p50, _] = result.as_slice() else { return Err(not_understood(&result)) };
+    let cost = per_message(used, commands);
+    let row = |what: &str| format!("applied by {count} followers, {ACKNOWLEDGED_IN_FLIGHT} in flight: {what}");
+    Ok(vec![
+        Figure::new(row("commands"), Unit::PerSecond, commands / nanos * 1e9, cost),
+        Figure::new(row("p50"), Unit::Micros, p50 / 1e3, cost),
+    ])
 }
 
 fn set_and_get(run: &Run<'_>) -> io::Result<Vec<Figure>> {

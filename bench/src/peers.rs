@@ -165,9 +165,10 @@ impl Peer {
             | (Self::Redis { .. }, Workload::Journal(_))
             | (Self::Redis { .. } | Self::Nats { .. }, Workload::Values(_) | Workload::SetAndGet)
             | (Self::Floor | Self::Redis { .. } | Self::Nats { .. }, Workload::Idle(_)) => true,
-            (Self::Nats { version, .. }, Workload::Sets(_) | Workload::Commands(_) | Workload::Journal(_)) => {
-                jetstream::can_sync(version)
-            }
+            (
+                Self::Nats { version, .. },
+                Workload::Sets(_) | Workload::Commands(_) | Workload::Journal(_) | Workload::Followers(_),
+            ) => jetstream::can_sync(version),
             _ => false,
         }
     }
@@ -319,6 +320,24 @@ pub(crate) fn catch_up(kind: &str, addr: &str, count: u64, seconds: Duration) ->
         "convoke" => convoke::catch_up(addr, count, seconds),
         "nats" => jetstream::catch_up(addr, count, seconds),
         "redis" => redis::catch_up(addr, count, seconds),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// Follows a journal so many times for ever, and acknowledges what comes, after `ready` was called.
+pub(crate) fn follow(kind: &str, addr: &str, followers: usize, ready: impl FnOnce()) -> io::Result<()> {
+    match kind {
+        "convoke" => convoke::follow(addr, followers, ready),
+        "nats" => jetstream::follow(addr, followers, ready),
+        _ => Err(unknown(kind)),
+    }
+}
+
+/// Appends commands durably for `seconds`, always so many of them not yet acknowledged by all of the `followers`.
+pub(crate) fn acknowledged(kind: &str, addr: &str, followers: usize, seconds: Duration) -> io::Result<Tally> {
+    match kind {
+        "convoke" => convoke::acknowledged(addr, followers, seconds),
+        "nats" => jetstream::acknowledged(addr, followers, seconds),
         _ => Err(unknown(kind)),
     }
 }

@@ -33,6 +33,9 @@ pub(crate) const SET_KEYS: u64 = 1000;
 /// A command of a journal.
 pub(crate) const COMMAND_BYTES: usize = 32;
 
+/// Commands that are appended at a time and not yet acknowledged by all followers.
+pub(crate) const ACKNOWLEDGED_IN_FLIGHT: usize = 64;
+
 /// Each of the many values that somebody who comes late gets.
 pub(crate) const VALUE_BYTES: usize = 100;
 

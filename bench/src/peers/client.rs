@@ -234,13 +234,29 @@ impl<P: Protocol> Client<P> {
         self.stream.write_all(bytes)
     }
 
+    /// Silence is no error from now on.
+    pub(crate) fn never_gives_up(&self) -> io::Result<()> {
+        self.stream.set_read_timeout(None)
+    }
+
     /// Makes requests one after the other, always `in_flight` of them unanswered, and all of a moment in one write. The
     /// answers come in their order, one message each.
     pub(crate) fn pipeline(
         &mut self,
         in_flight: usize,
         limit: Limit,
+        request: impl FnMut(u64, &mut Vec<u8>),
+    ) -> io::Result<Tally> {
+        self.pipeline_by(in_flight, limit, request, |_| Ok(1))
+    }
+
+    /// The same where a message may answer none, or several: `answers` tells how many.
+    pub(crate) fn pipeline_by(
+        &mut self,
+        in_flight: usize,
+        limit: Limit,
         mut request: impl FnMut(u64, &mut Vec<u8>),
+        mut answers: impl FnMut(&[u8]) -> io::Result<u64>,
     ) -> io::Result<Tally> {
         let started = Instant::now();
         let mut round_trips = RoundTrips::default();
@@ -260,13 +276,13 @@ impl<P: Protocol> Client<P> {
             if asked.is_empty() {
                 return Ok(Tally { count: made, elapsed: started.elapsed(), round_trips });
             }
-            let mut answers = 0;
-            self.turn(|_| {
-                answers += 1;
+            let mut answered = 0;
+            self.turn(|message| {
+                answered += answers(message)?;
                 Ok(())
             })?;
             let now = Instant::now();
-            for _ in 0..answers {
+            for _ in 0..answered {
                 let asked = asked.pop_front().ok_or_else(|| io::Error::other("an answer to nothing arrived"))?;
                 round_trips.push(now - asked);
             }

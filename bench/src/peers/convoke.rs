@@ -14,7 +14,7 @@ use convoke::{Event, Hub, HubOptions, Node, SubscribeOptions, Subscription, Watc
 use tokio::task::{JoinSet, LocalSet};
 
 pub(super) use calls::{answer, call};
-pub(super) use journals::{catch_up, command_for as command, fill, undo};
+pub(super) use journals::{acknowledged, catch_up, command_for as command, fill, follow, undo};
 pub(super) use kept::{set, set_and_get, set_and_get_in_process, values};
 
 use super::client::CONNECTING_MAX;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::Keeps;
 use super::client::Client;
 use super::nats::{Nats, subject};
-use crate::workload::{COMMAND_BYTES, FILL_IN_FLIGHT, Limit, SET_BYTES, SET_KEYS, Tally, Topic, VALUE_BYTES, key};
+use crate::workload::{
+    ACKNOWLEDGED_IN_FLIGHT, COMMAND_BYTES, FILL_IN_FLIGHT, Limit, SET_BYTES, SET_KEYS, Tally, Topic, VALUE_BYTES, key,
+};
 
 /// The stream behind the keys.
 const STREAM: &str = "BENCH";
@@ -96,6 +98,78 @@ fn add(addr: &str, in_flight: usize, limit: Limit) -> io::Result<Tally> {
 /// Gets all messages of the stream with a consumer that is sent them, again and again.
 pub(super) fn catch_up(addr: &str, count: u64, seconds: Duration) -> io::Result<Vec<Duration>> {
     all(addr, "all", COMMAND_BYTES, count, seconds)
+}
+
+/// Where followers tell the writer what they have.
+const ACKNOWLEDGED: &str = "bench.acknowledged";
+
+/// What a follower tells: so many messages have come to it, and which follower it is, both little-endian. The server's own
+/// answers are longer.
+const ACKNOWLEDGEMENT_BYTES: usize = 16;
+
+/// Follows the stream so many times for ever, each with a consumer of its own and a thread, and tells the writer what has
+/// come: once for all that came in one read.
+pub(super) fn follow(addr: &str, followers: usize, ready: impl FnOnce()) -> io::Result<()> {
+    drop(connect_with(addr, Keeps::OnDisk, -1)?);
+    let mut threads = Vec::new();
+    for number in 0..followers {
+        let mut client = Client::<Nats>::connect(addr, Topic::Ack)?;
+        let to = format!("bench.follower.{number}");
+        client.write(format!("SUB {to} 2\r\n").as_bytes())?;
+        let body = format!(
+            r#"{{"stream_name":"{STREAM}","config":{{"deliver_subject":"{to}","deliver_policy":"all","ack_policy":"none","replay_policy":"instant","mem_storage":true,"num_replicas":1}}}}"#
+        );
+        ask(&mut client, &format!("$JS.API.CONSUMER.CREATE.{STREAM}"), &body)?;
+        // What is answered to others is nothing to this one.
+        client.write(b"UNSUB 1\r\n")?;
+        client.never_gives_up()?;
+        threads.push(std::thread::spawn(move || -> io::Result<()> {
+            let mut received: u64 = 0;
+            loop {
+                let before = received;
+                client.turn(|payload| {
+                    received += u64::from(payload.len() == COMMAND_BYTES);
+                    Ok(())
+                })?;
+                if received > before {
+                    let mut line = format!("PUB {ACKNOWLEDGED} {ACKNOWLEDGEMENT_BYTES}\r\n").into_bytes();
+                    line.extend_from_slice(&received.to_le_bytes());
+                    line.extend_from_slice(&(number as u64).to_le_bytes());
+                    line.extend_from_slice(b"\r\n");
+                    client.write(&line)?;
+                }
+            }
+        }));
+    }
+    ready();
+    for thread in threads {
+        thread.join().map_err(|_| io::Error::other("a follower panicked"))??;
+    }
+    Ok(())
+}
+
+/// Adds messages; each counts when all followers have told that it came.
+pub(super) fn acknowledged(addr: &str, followers: usize, seconds: Duration) -> io::Result<Tally> {
+    let mut client = Client::<Nats>::connect(addr, Topic::Ack)?;
+    client.write(format!("SUB {ACKNOWLEDGED} 2\r\n").as_bytes())?;
+    let line = line(0, COMMAND_BYTES);
+    let mut received = vec![0_u64; followers];
+    let mut all = 0;
+    client.pipeline_by(
+        ACKNOWLEDGED_IN_FLIGHT,
+        Limit::Time(seconds),
+        |_, bytes| bytes.extend_from_slice(&line),
+        |payload| {
+            if payload.len() != ACKNOWLEDGEMENT_BYTES {
+                return Ok(0);
+            }
+            let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| payload[at + byte]));
+            let of = usize::try_from(number(8)).ok().and_then(|follower| received.get_mut(follower));
+            *of.ok_or_else(|| io::Error::other("an unknown follower acknowledged"))? = number(0);
+            let before = std::mem::replace(&mut all, received.iter().copied().min().unwrap_or(0));
+            Ok(all - before)
+        },
+    )
 }
 
 /// Sets one key and reads it, one request in flight.

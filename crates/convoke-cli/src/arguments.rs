@@ -9,6 +9,7 @@ mod journals;
 mod reports;
 mod services;
 mod shell;
+mod store;
 mod tls;
 mod tokens;
 mod values;
@@ -28,6 +29,7 @@ pub(crate) use journals::{
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
+pub(crate) use store::{BackupArguments, StoreArguments, StoreVerb};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
 pub(crate) use tokens::{
     ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,
@@ -137,6 +139,8 @@ pub(crate) enum Verb {
     Ping(PingArguments),
     /// Make certificates: a hub can then listen beyond its machine
     Tls(TlsArguments),
+    /// Back up, look through, restore and repair what a hub keeps
+    Store(StoreArguments),
     /// See in a few seconds what Convoke does; needs no hub
     Demo(DemoArguments),
     /// Print what a shell needs to complete the command line

@@ -138,6 +138,7 @@ impl From<Error> for Failure {
         };
         let message = match &error {
             Error::Io { what, source } => format!("{what}: {}", reason(source)),
+            Error::InUse(refusal) => in_a_shell(refusal),
             other => other.to_string(),
         };
         Failure::new(exit, kind, message)
@@ -146,7 +147,18 @@ impl From<Error> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
-        Failure::new(exit_of(refusal.code), refusal.code.word(), refusal.text)
+        Failure::new(exit_of(refusal.code), refusal.code.word(), in_a_shell(&refusal))
+    }
+}
+
+/// What a program may do about a name that is in use, and what can be done on a command line.
+const TAKE_OVER: (&str, &str) = ("choose another, or take it over", "choose another with --name");
+
+/// The sentence of a refusal, with what can be done about it in a shell.
+fn in_a_shell(refusal: &Refusal) -> String {
+    match refusal.code {
+        Code::NodeInUse => refusal.text.replace(TAKE_OVER.0, TAKE_OVER.1),
+        _ => refusal.text.to_string(),
     }
 }
 

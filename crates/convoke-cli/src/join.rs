@@ -5,8 +5,9 @@ use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal as _;
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use convoke::{
     Address, Authority, Certificate, Code, Error, MasterWish, Name, Node, NodeOptions, Refusal, Standing, Token,
@@ -36,6 +37,9 @@ const NOTE_TIME: Duration = Duration::from_secs(1);
 /// How much longer than its time limit a verb may take: for what the hub says about a call whose time is over, and for a
 /// goodbye, which a hub that stands still does not read anyway.
 pub(crate) const MOMENT: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether another run has let go of its outbox.
+const OTHER_RUN_TIME: Duration = Duration::from_millis(20);
 
 /// Joins, does `work`, and leaves, whether the work succeeds, fails or is ended by a signal.
 pub(crate) async fn with_node(
@@ -74,6 +78,37 @@ pub(crate) async fn with_provider(
 ) -> Result<ExitCode, Failure> {
     let options = NodeOptions { share_load: true, master, ..options(arguments)? };
     join(arguments, options, signals, work).await
+}
+
+/// As [`with_node`], for a node with an outbox, which can do its work without a hub. One run has an outbox at a time; the
+/// next waits for it.
+pub(crate) async fn with_outbox(
+    arguments: &NodeArguments,
+    folder: &Path,
+    what: &str,
+    signals: &Signals,
+    work: impl AsyncFnOnce(&Node) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    let (address, begun) = (address(&arguments.address)?, Instant::now());
+    let options = NodeOptions { share_load: false, outbox: Some(folder.to_owned()), ..options(arguments)? };
+    tokio::select! {
+        ended = async {
+            let node = loop {
+                match Node::open(&address, options.clone()) {
+                    Err(Error::InUse(_)) if begun.elapsed() < patience(arguments) => {
+                        tokio::time::sleep(OTHER_RUN_TIME).await;
+                    }
+                    opened => break opened.map_err(|error| Failure::from(error).about(what))?,
+                }
+            };
+            tracing::info!("`{}` has its outbox", node.name());
+            let ended = work(&node).await;
+            node.leave().await;
+            ended
+        } => ended,
+        // What is posted is safe, and what was sent is asked about by the next run.
+        signal = signals.received() => Ok(signal.exit_code()),
+    }
 }
 
 async fn join(
@@ -153,7 +188,7 @@ pub(crate) async fn ended(node: &Node) -> Failure {
 
 /// Waits until the hub does not let the node in any more, since it has lost its rights. A program might wait until it
 /// has them again; who typed a verb wants to know.
-async fn shut_out(node: &Node) -> Failure {
+pub(crate) async fn shut_out(node: &Node) -> Failure {
     let mut standing = node.watch_standing();
     let shut_out = |standing: &Standing| match standing {
         Standing::Offline(Some(why)) => matches!(why.code, Code::Unauthorized | Code::Forbidden),
@@ -178,22 +213,28 @@ async fn joined(node: &Node, arguments: &NodeArguments) -> Result<(), Failure> {
         answer = tokio::time::timeout(timeout, node.ready()) => answer,
         never = note_absence(node, address), if std::io::stderr().is_terminal() => match never {},
     };
-    match (answer, node.standing()) {
-        (Ok(Ok(())), _) => Ok(()),
-        (Ok(Err(error)), _) => Err(with_remedy(Failure::from(error), arguments)),
-        (Err(_), Standing::Offline(Some(why))) => Err(no_hub(address, why)),
-        (Err(_), _) => {
-            let message = format!(
-                "nothing at {address} has answered within {}; is that a hub, and does it run? --timeout waits longer",
-                duration::shown(timeout)
-            );
-            Err(Failure::new(Exit::Unavailable, Code::TimedOut.word(), message))
-        }
+    match answer {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(with_remedy(Failure::from(error), arguments)),
+        Err(_) => Err(absence(node, arguments)),
     }
 }
 
+/// Why nothing has come from the hub for as long as `--timeout` says.
+pub(crate) fn absence(node: &Node, arguments: &NodeArguments) -> Failure {
+    let (address, waited) = (&arguments.address, duration::shown(patience(arguments)));
+    let message = match node.standing() {
+        Standing::Offline(Some(why)) => return no_hub(address, why),
+        Standing::Joined => format!("the hub at {address} has not answered within {waited}"),
+        _ => format!(
+            "nothing at {address} has answered within {waited}; is that a hub, and does it run? --timeout waits longer"
+        ),
+    };
+    Failure::new(Exit::Unavailable, Code::TimedOut.word(), message)
+}
+
 /// What the hub says to who has given no token, with what can be done about it in a shell.
-fn with_remedy(failure: Failure, arguments: &NodeArguments) -> Failure {
+pub(crate) fn with_remedy(failure: Failure, arguments: &NodeArguments) -> Failure {
     let given = arguments.token_file.is_some() || env::var_os("CONVOKE_TOKEN").is_some_and(|token| !token.is_empty());
     let about_tls = || ["certificate", "TLS"].iter().any(|word| failure.message.contains(word));
     if failure.kind != Code::Unauthorized.word() || given || about_tls() {

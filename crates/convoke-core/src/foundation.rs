@@ -21,6 +21,8 @@
 
 use bytes::Bytes;
 
+pub use crate::kept::{Amount, Audit, RowChanges};
+
 use crate::frame::{Appended, Change};
 use crate::operation::Operation;
 use crate::refusal::Refusal;

@@ -300,6 +300,8 @@ pub enum Frame<'a> {
         id: u32,
         /// The place of the entry.
         seq: u64,
+        /// Why it cannot apply the entry behind that and is stuck; empty if it goes on.
+        stuck: &'a str,
     },
     /// See [`Kind::Base`].
     Base(Base<'a>),
@@ -406,7 +408,11 @@ impl<'a> Frame<'a> {
             }
             Kind::Append | Kind::Entry => unreachable!("handled above"),
             Kind::Follow => return Ok(Frame::Follow(Follow::read(fields)?)),
-            Kind::Applied => Frame::Applied { id: fields.u32("a number")?, seq: fields.u64("a place")? },
+            Kind::Applied => Frame::Applied {
+                id: fields.u32("a number")?,
+                seq: fields.u64("a place")?,
+                stuck: fields.short_text("a sentence in UTF-8")?,
+            },
             Kind::Base => return Ok(Frame::Base(Base::read(fields)?)),
             Kind::Compacted => Frame::Compacted {
                 id: fields.u32("a number")?,
@@ -659,7 +665,7 @@ impl<'a> Frame<'a> {
             Frame::Await(frame) => frame.write(out),
             Frame::Acknowledged(frame) => frame.write(out),
             Frame::Entry(entry) => entry.write(out),
-            Frame::Applied { id, seq } => Frame::write_applied(out, *id, *seq),
+            Frame::Applied { id, seq, stuck } => Frame::write_applied(out, *id, *seq, stuck),
             Frame::Event(..) | Frame::Part(..) | Frame::Ignored(_) => unreachable!("not written this way"),
         }
     }

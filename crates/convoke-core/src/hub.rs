@@ -49,6 +49,7 @@ use report::Reports;
 use requests::{Pings, Subscribers};
 pub use services::SelectDefault;
 use services::Services;
+pub use services::backup::{BackupCall, SERVICE as BACKUP_SERVICE};
 use sessions::Sessions;
 use status::Statuses;
 use timers::{Timer, Timers};
@@ -213,6 +214,7 @@ pub struct HubState {
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
     notices: Vec<Notice>,
+    backup_calls: Vec<BackupCall>,
     counters: Counters,
     publisher_last: u32,
     bulk_bytes: usize,
@@ -270,6 +272,7 @@ impl HubState {
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
+            backup_calls: Vec::new(),
             counters: Counters::new(),
             publisher_last: 0,
             bulk_bytes: 0,

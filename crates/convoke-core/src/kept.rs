@@ -8,6 +8,7 @@
 //! incarnation was answered, `principals` who may do what, `snapshots` what stands for
 //! old entries of journals, `rows` the form in which all that is kept.
 
+mod audit;
 mod changes;
 mod journals;
 mod principals;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use audit::{Amount, Audit, RowChanges};
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;

@@ -346,6 +346,9 @@ pub const JOURNAL_MEMBERS_MAX: usize = 1 << 18;
 /// Members of one journal that a hub lists.
 pub const JOURNAL_MEMBERS_LISTED_MAX: usize = 4096;
 
+/// Of the sentence in which a follower says why it goes no further, in bytes: enough to see what is to be done.
+pub const STUCK_BYTES_MAX: usize = 256;
+
 /// Waits of one link for what members of journals have applied.
 pub const AWAITS_PER_LINK_MAX: usize = 1024;
 
@@ -386,3 +389,10 @@ pub const ENTRIES_COMPACTED_MAX: usize = 10_000;
 /// What a hub holds of the last entries of all journals, for those who follow, in bytes. Older ones are read from where they
 /// are kept.
 pub const ENTRIES_RECENT_BYTES_MAX: usize = 64 << 20;
+
+/// A piece of a backup that a hub gives, in bytes: so much at a time is in the way of other replies on its link.
+pub const BACKUP_PIECE_BYTES_MAX: usize = 256 << 10;
+
+/// How long a hub waits until it is asked for the next piece of a backup. Until then its store gives no room back that is in
+/// the backup.
+pub const BACKUP_PAUSE_MAX: Duration = Duration::from_secs(60);

@@ -307,6 +307,9 @@ pub struct JournalMemberReport {
     pub since_ms: u64,
     /// It follows the journal now. If not, its link was lost, and it may come back.
     pub here: bool,
+    /// Why it cannot apply the entry behind that, and goes no further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<String>,
 }
 
 /// What the hub knows about a topic on which events were published lately.

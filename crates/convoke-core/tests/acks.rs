@@ -271,6 +271,28 @@ fn what_was_acknowledged_stays_so_over_a_cut_link() {
 }
 
 #[test]
+fn a_member_that_goes_no_further_says_why_and_is_waited_for() {
+    let mut world = World::new(2);
+    let id = follow(&mut world, 1, "todo", FollowAs::Member);
+    append(&mut world, 0, "todo", 4);
+    apply(&mut world, 1, id, 2);
+    assert!(world.nodes[1].state.stuck(id, &"é".repeat(200)));
+    assert!(!world.nodes[1].state.stuck(id + 1, "nobody follows with this"));
+    world.settle();
+    let member = |world: &mut World| report(world, 0, "todo").unwrap().members.pop().unwrap();
+    assert_eq!((member(&mut world).applied, member(&mut world).stuck), (2, Some("é".repeat(128))));
+    world.cut(1);
+    world.restart_hub();
+    assert_eq!((member(&mut world).applied, member(&mut world).here), (2, true), "it stays a member");
+    assert_eq!(member(&mut world).stuck, Some("é".repeat(128)), "the hub is told again");
+    wait(&mut world, 0, "todo", 3, Who::Nodes(vec![name("node/1")]), SECOND);
+    pass(&mut world, SECOND);
+    assert_eq!(listed(&by(&mut world, 0)), [("node/1", Attendance::Stuck, 2)]);
+    lose(&mut world, 1);
+    assert_eq!((member(&mut world).here, member(&mut world).stuck), (false, None), "nobody knows any more");
+}
+
+#[test]
 fn of_two_followers_of_a_node_the_one_that_lags_counts() {
     let mut world = World::new(2);
     let (one, two) = (follow(&mut world, 1, "todo", FollowAs::Member), follow(&mut world, 1, "todo", FollowAs::Member));
@@ -312,7 +334,7 @@ fn however_many_entries_are_applied_the_hub_is_told_once() {
     let bytes: Vec<u8> = std::iter::from_fn(|| transmit.pop()).flatten().collect();
     let (mut rest, mut applied) = (&bytes[..], Vec::new());
     while let Some((frame, len)) = Frame::decode(rest).unwrap() {
-        let Frame::Applied { id, seq } = frame else { panic!("{frame:?}") };
+        let Frame::Applied { id, seq, stuck: "" } = frame else { panic!("{frame:?}") };
         applied.push((id, seq));
         rest = &rest[len..];
     }
@@ -478,7 +500,7 @@ fn joins_and_leaves_cannot_be_undone_and_are_no_units() {
         end.unwrap_err().why.code
     };
     let back = Back { everyone: true, target: None, expect_top: None };
-    assert_eq!(undo(back), Code::Conflict, "there is nothing to undo");
+    assert_eq!(undo(back), Code::BadRequest, "there is nothing to undo");
     assert_eq!(undo(Back { target: Some(1), ..back }), Code::BadRequest);
 }
 

@@ -286,7 +286,7 @@ fn everything_is_there_after_the_hub_was_killed() {
     assert_eq!(redo(&mut world, 0, "todo", MINE), Ok(4), "what was undone is known");
     assert_eq!(undo(&mut world, 0, "todo", MINE), Ok(5));
     assert_eq!(undo(&mut world, 0, "todo", MINE), Ok(6));
-    assert_eq!(undo(&mut world, 0, "todo", MINE), Err(Code::Conflict));
+    assert_eq!(undo(&mut world, 0, "todo", MINE), Err(Code::BadRequest));
     assert_eq!(taken(&mut world, 1, early).len(), 3);
     assert_eq!(taken(&mut world, 1, late).len(), 3);
 }
@@ -325,10 +325,10 @@ fn undo_goes_by_whose_it_is_and_what_is_expected() {
     assert_eq!(undo(&mut world, 0, "todo", Back { target: Some(9), ..MINE }), Err(Code::BadRequest));
     assert_eq!(undo(&mut world, 0, "todo", Back { expect_top: Some(1), ..MINE }), Ok(4));
     assert_eq!(undo(&mut world, 0, "todo", Back { expect_top: Some(3), ..EVERYONE }), Ok(5));
-    assert_eq!(undo(&mut world, 0, "todo", EVERYONE), Err(Code::Conflict));
-    assert_eq!(redo(&mut world, 1, "todo", MINE), Err(Code::Conflict), "nobody else's");
+    assert_eq!(undo(&mut world, 0, "todo", EVERYONE), Err(Code::BadRequest));
+    assert_eq!(redo(&mut world, 1, "todo", MINE), Err(Code::BadRequest), "nobody else's");
     assert_eq!(redo(&mut world, 1, "todo", EVERYONE), Ok(6));
-    assert_eq!(undo(&mut world, 0, "none", MINE), Err(Code::Conflict));
+    assert_eq!(undo(&mut world, 0, "none", MINE), Err(Code::BadRequest));
     let follower = follow(&mut world, 1, "todo", 3);
     let deeds: Vec<Deed> = taken(&mut world, 1, follower).into_iter().map(|(entry, _)| entry.deed).collect();
     assert_eq!(deeds, [Deed::Undo(1), Deed::Undo(3), Deed::Redo(3)]);

@@ -1,6 +1,7 @@
 //! A hub inside a program. The `convoke` program starts the same.
 
 mod announce;
+mod backups;
 pub(crate) mod folder;
 mod room;
 mod shared;
@@ -311,7 +312,7 @@ fn moved((first, count): (Name, usize)) -> Error {
 }
 
 /// The wall clock, in milliseconds since 1970.
-fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     // A clock that stands before 1970 knows nothing of the time.
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

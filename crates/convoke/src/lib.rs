@@ -32,6 +32,7 @@
 //! * [`Follower`], [`State`], [`Executors`]: a state that follows a journal, and what is to happen in the world for it.
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
+//! * [`StoreFolder`]: what a hub has kept, while it does not run.
 //! * [`Address`]: which transport, and where: `tcp://`, `tls://`, `unix://`, `mem://`.
 //! * [`Token`], [`Certificate`]: how a program shows that it may join. [`Rule`], [`Rights`]: what it may do there.
 //! * [`Authority`]: how a program knows its hub over TLS.
@@ -58,6 +59,8 @@ mod json;
 mod node;
 #[cfg(feature = "hub")]
 mod store;
+#[cfg(feature = "hub")]
+mod store_folder;
 mod tls;
 mod token;
 mod transport;
@@ -84,6 +87,8 @@ pub use node::{
     Position, PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions,
     Status, Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
+#[cfg(feature = "hub")]
+pub use store_folder::{StoreFolder, StoreProgress, StoreReport};
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]
 pub use tls::{OwnAuthority, TlsOptions};

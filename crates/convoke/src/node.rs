@@ -1,6 +1,8 @@
 //! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
 
 mod acks;
+#[cfg(feature = "hub")]
+mod backup;
 mod batch;
 mod calls;
 mod executors;

@@ -3,8 +3,9 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use convoke::{Code, Deed, Entry, Error, Payload, Scope, State, UndoOptions};
+use convoke::{Code, Deed, Entry, Error, Payload, Scope, State, UndoOptions, Who};
 use serde::{Deserialize, Serialize};
 use support::*;
 
@@ -72,7 +73,7 @@ on_every_transport! {
         soon(his.undo_with(Scope::Everyone)).await.unwrap();
         assert_eq!(his.read(|board| board.strokes.len()), 2);
         let error = soon(his.undo()).await.unwrap_err();
-        assert_eq!((error.code(), error.outcome()), (Code::Conflict, convoke::Outcome::NotDone), "{error}");
+        assert_eq!((error.code(), error.outcome()), (Code::BadRequest, convoke::Outcome::NotDone), "{error}");
         soon(his.redo()).await.unwrap();
         soon(hers.changed(8)).await.unwrap();
         assert_eq!(hers.read(|board| board.strokes.keys().copied().collect::<Vec<_>>()), [1, 2, 3]);
@@ -138,6 +139,16 @@ on_every_transport! {
         let why = soon(board.changed(1)).await.unwrap_err();
         assert!(why.to_string().contains("the command at 2 is none that this program knows"), "{why}");
         assert_eq!(board.seq(), 1, "it leaves nothing out");
+        // It is known which program that is, as long as it runs.
+        let by = soon(bob.applied_by("room", 2, Who::All, Duration::from_millis(50))).await.unwrap();
+        assert_eq!(by.to_string(), "entry 2 is applied by 0 of 1: `ann` cannot apply entry 2");
+        let told = bob.get_value("$hub/journals/room/followers").await.unwrap().unwrap();
+        let told: serde_json::Value = told.payload.decode().unwrap();
+        let stuck = told["members"][0]["stuck"].as_str().unwrap();
+        assert!(stuck.starts_with("the command at 2 is none that this program knows"), "{told}");
+        drop(board);
+        let by = soon(bob.applied_by("room", 2, Who::All, Duration::from_secs(30))).await.unwrap();
+        assert!(by.reached && by.members == 0, "{by}");
         let error = bob.follow::<Board>("room").await.unwrap_err();
         assert!(error.to_string().contains("the command at 2"), "{error}");
     }

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use convoke::{Entry, Node, Payload, State};
+use convoke::{EntriesOptions, Entry, Node, Payload, State, Who};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::{failed, in_flight, run};
-use crate::workload::{COMMAND_BYTES, Limit, RoundTrips, SILENCE_MAX, Tally};
+use crate::workload::{ACKNOWLEDGED_IN_FLIGHT, COMMAND_BYTES, Limit, RoundTrips, SILENCE_MAX, Tally};
 
 /// The journal.
 const JOURNAL: &str = "bench";
@@ -91,6 +92,57 @@ pub(crate) fn catch_up(addr: &str, count: u64, seconds: Duration) -> io::Result<
             node.leave().await;
         }
         Ok(times)
+    })
+}
+
+/// Follows the journal so many times for ever, and tells the hub what has come.
+pub(crate) fn follow(addr: &str, followers: usize, ready: impl FnOnce()) -> io::Result<()> {
+    run(async {
+        let mut tasks = JoinSet::new();
+        for number in 0..followers {
+            let node = Node::connect(addr, &format!("follower-{number}")).await.map_err(failed)?;
+            let options = EntriesOptions { member: true, ..EntriesOptions::default() };
+            let mut entries = node.entries_with(JOURNAL, options).await.map_err(failed)?;
+            tasks.spawn(async move {
+                let mut applied = 0;
+                loop {
+                    let next = match entries.try_next() {
+                        Some(next) => Some(next),
+                        None => {
+                            entries.applied(applied);
+                            entries.next().await
+                        }
+                    };
+                    let (entry, _) = next.ok_or(io::ErrorKind::UnexpectedEof)?.map_err(failed)?;
+                    applied += 1;
+                    if entry.seq != applied {
+                        return Err(io::Error::other(format!("{entry:?} came where {applied} was due")));
+                    }
+                }
+            });
+        }
+        ready();
+        if let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    })
+}
+
+/// Appends commands; each counts when all followers have acknowledged it.
+pub(crate) fn acknowledged(addr: &str, followers: usize, seconds: Duration) -> io::Result<Tally> {
+    run(async {
+        let node = Node::connect(addr, "appender").await.map_err(failed)?;
+        let command: Arc<[Payload]> = [command()?].into();
+        in_flight(ACKNOWLEDGED_IN_FLIGHT, Limit::Time(seconds), move |_| {
+            let (node, command) = (node.clone(), command.clone());
+            async move {
+                let seq = node.append_payloads(JOURNAL, &command, None).await.map_err(failed)?;
+                let by = node.applied_by(JOURNAL, seq, Who::All, SILENCE_MAX).await.map_err(failed)?;
+                if by.reached && by.applied == followers { Ok(()) } else { Err(io::Error::other(format!("{by:?}"))) }
+            }
+        })
+        .await
     })
 }
 

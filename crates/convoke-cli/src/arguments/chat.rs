@@ -12,7 +12,8 @@ const HISTORY_LINES: usize = 100;
 On a terminal it has a screen of its own. Where stdin or stdout is none, or with --json, each line from stdin is said, \
 and each that anybody says is printed, in the same order for everybody: `ann: hello`, `* ann waves`, and \
 `* ann takes back: hello` where one is undone. What is only for you (`connection lost, trying again`) is on stderr. At the \
-end of stdin it ends, as soon as everything is said.
+end of stdin it ends, as soon as everything is said. If something could not be said or done, stderr says why, and the exit \
+code is that of the last such: 65 for a line that is too long or means nothing, 77 where the rights do not allow it.
 
 Who you are is --name. A line that begins with a slash is something to do, `/help` says what: `/undo` `/redo` \
 `/me waves` `/who` `/rooms` `/join kitchen` `/quit`.

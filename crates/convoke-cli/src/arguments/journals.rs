@@ -46,6 +46,11 @@ pub(crate) enum JournalVerb {
 A command that is JSON is appended as JSON, exactly as typed; anything else as text. When `append` is done, the hub keeps \
 it, and it is in its place for everybody and for ever. The journal is made by its first command.
 
+With --outbox the command is put into that folder first, and is safe there before it is sent; what is in it is sent in order, \
+each once, for --timeout, and what is left then by the next run with the same --outbox and --name. For each that is in its \
+journal its place is printed, of earlier runs too, and `waiting` if this one is not there yet: then, and whenever something is \
+left, the exit code is 75. Without a command only what is left is sent.
+
 Members of a journal are the programs that follow it with a state of their own, or otherwise say what they have applied; \
 `convoke journal followers` shows them. With --applied-by the place is printed as soon as the command is kept; if those that \
 are waited for have not applied it before --timeout, that is exit code 75, and stderr says who lags.
@@ -53,7 +58,8 @@ are waited for have not applied it before --timeout, that is exit code 75, and s
 Examples:
   convoke journal append todo '{\"add\": \"milk\"}'
   convoke journal append todo --raw picture.png
-  convoke journal append todo 'wash up' --applied-by all --timeout 2s")]
+  convoke journal append todo 'wash up' --applied-by all --timeout 2s
+  convoke journal append made '{\"part\": \"lid\"}' --name press-1 --outbox /var/lib/press-1")]
 pub(crate) struct AppendArguments {
     /// The journal
     #[arg(value_name = "JOURNAL")]
@@ -74,6 +80,10 @@ pub(crate) struct AppendArguments {
     /// Then wait until members of the journal have applied it: `all`, `quorum` (most), so many, or these
     #[arg(long, value_name = "all|quorum|N|NODE,…", value_parser = who)]
     pub(crate) applied_by: Option<Who>,
+
+    /// Keep it in this folder until it is known to be appended, also without a hub; needs --name
+    #[arg(long, value_name = "FOLDER", requires = "name", conflicts_with_all = ["applied_by", "strategy"])]
+    pub(crate) outbox: Option<PathBuf>,
 
     /// Only if the journal undoes like this; if it is made now, it does
     #[arg(long, value_name = "STRATEGY")]
@@ -185,8 +195,9 @@ pub(crate) struct ShowArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A line `NODE APPLIED LAG SINCE HERE` for each member: up to which entry it has applied all, how many there are behind that, \
-since when that is so, and whether it is `here` or `away`. One that is away has lost its link, and is a member no more if it \
-does not come back; one that only reads is none. With --json each line is an object. The same is the value \
+since when that is so, and whether it is `here`, `away`, or `stuck`, with the reason why it cannot apply the next. One that \
+is away has lost its link, and is a member no more if it does not come back; one that only reads is none. With --json each \
+line is an object. The same is the value \
 `$hub/journals/JOURNAL/followers`.
 
 Examples:

@@ -57,7 +57,8 @@ enum Wish {
 /// What came of it, if there is anything to tell.
 enum Told {
     Entered(Seat),
-    Note(String),
+    /// It is not so, or nobody can tell.
+    Refused(Failure),
 }
 
 pub(crate) async fn run(
@@ -78,7 +79,7 @@ pub(crate) async fn run(
         let chat = async {
             match on_screen {
                 true => screen::run(node, seat, &arguments, wishes, told, signals).await,
-                false => line::run(node, seat, &arguments, wishes, told, json).await.map(|()| ExitCode::SUCCESS),
+                false => line::run(node, seat, &arguments, wishes, told, json).await,
             }
         };
         tokio::select! {
@@ -104,6 +105,8 @@ impl Seat {
 }
 
 fn journal_of(room: &str) -> Result<Name, NameError> {
+    // What is wrong with it is said of what was typed.
+    let room = Name::parse(room)?;
     Name::parse(&format!("{ROOMS}{room}"))
 }
 
@@ -149,7 +152,7 @@ async fn fulfil(node: Node, mut seat: Seat, mut wishes: mpsc::Receiver<Wish>, to
                 seat = entered.clone();
                 Told::Entered(entered)
             }
-            Err(error) => Told::Note(error.to_string()),
+            Err(error) => Told::Refused(error.into()),
         };
         if told.send(tell).await.is_err() {
             return;

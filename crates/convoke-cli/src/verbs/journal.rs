@@ -1,6 +1,7 @@
 //! `convoke journal`: commands that everybody gets in the same order, and that can be undone.
 
 mod followers;
+mod outbox;
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
@@ -47,11 +48,15 @@ pub(crate) async fn run(arguments: JournalArguments, json: bool, signals: &Signa
 async fn append(arguments: AppendArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     let command = match payload::given(arguments.command, arguments.raw, signals).await? {
-        Given::Payload(payload) => payload,
-        Given::Nothing => {
-            return Err(Failure::usage("a command is missing: write JSON or text behind the name, or --raw FILE"));
-        }
+        Given::Payload(payload) => Some(payload),
+        Given::Nothing => None,
         Given::Signal(signal) => return Ok(signal.exit_code()),
+    };
+    if let Some(folder) = &arguments.outbox {
+        return outbox::append(&arguments.node, folder, (&journal, command), arguments.if_last, json, signals).await;
+    }
+    let Some(command) = command else {
+        return Err(Failure::usage("a command is missing: write JSON or text behind the name, or --raw FILE"));
     };
     let mut asked = false;
     let ended = with_node(&arguments.node, signals, async |node| {
@@ -104,6 +109,15 @@ async fn applied_by(
 const WHO_ARE_YOU: &str =
     "; nobody is logged in here, so each program is an author of its own: say with --author who you are";
 
+/// What the hub says of an author of whom nothing is next, and what can be done about it.
+const NOTHING_LEFT: &str = "has nothing left to";
+const UNDO_OTHERS: &str =
+    "; --scope everyone undoes what others have done, and `convoke journal redo` does again what was undone";
+const REDO_OTHERS: &str = "; --scope everyone does again what others have undone";
+
+/// What is said to programs of what is another author's.
+const LIBRARY_SCOPE: &str = "ask for the scope of everyone";
+
 async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     let scope = match arguments.scope {
@@ -121,9 +135,14 @@ async fn back(arguments: BackArguments, undoes: bool, json: bool, signals: &Sign
         };
         // Who is a new node each time and nobody else has never done anything.
         let is_nobody = arguments.node.name.is_none() && node.author().as_str() == node.name().as_str();
-        let seq = done.map_err(|failure| match is_nobody && matches!(scope, Scope::Mine) {
-            true => Failure { message: failure.message + WHO_ARE_YOU, ..failure },
-            false => failure,
+        let nothing = |failure: &Failure| failure.message.contains(NOTHING_LEFT) && matches!(scope, Scope::Mine);
+        let seq = done.map_err(|failure| match &failure {
+            of if is_nobody && nothing(of) => Failure { message: failure.message + WHO_ARE_YOU, ..failure },
+            of if nothing(of) && undoes => Failure { message: failure.message + UNDO_OTHERS, ..failure },
+            of if nothing(of) => Failure { message: failure.message + REDO_OTHERS, ..failure },
+            _ => {
+                Failure { message: failure.message.replace(LIBRARY_SCOPE, "--scope everyone takes it too"), ..failure }
+            }
         })?;
         say_appended(&journal, seq, json)
     })

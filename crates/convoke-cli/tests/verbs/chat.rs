@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::story::Story;
+use crate::story::{Running, Story};
 use crate::terminal::Terminal;
 
 /// What was said, without who came and went.
@@ -41,14 +41,12 @@ fn what_one_has_said_can_be_taken_back_and_said_again() {
     ann.types("hello").prints("ann: hello");
     bob.types("good morning").prints("bob: good morning");
     ann.types("/undo").types("/undo").types("/redo").types("/me waves").types("/undo").types("/undo");
-    ann.says("there is nothing left of your own to take")
-        .prints("* ann takes back: waves")
-        .prints("* ann takes back: hello");
+    ann.says("`ann` has nothing left to undo").prints("* ann takes back: waves").prints("* ann takes back: hello");
     let all = "ann: hello\nbob: good morning\n* ann takes back: hello\n* ann says again: hello\n* ann waves\n\
                 * ann takes back: waves\n* ann takes back: hello\n";
     bob.prints("* ann takes back: waves").prints("* ann takes back: hello");
     let (ann, bob) = (ann.ended(), bob.ended());
-    assert_eq!(ann.stderr(), "convoke: undo in `chat/lobby`: there is nothing left of your own to take\n");
+    assert_eq!(ann.stderr(), "convoke: undo in `chat/lobby`: `ann` has nothing left to undo\n");
     assert_eq!((said(&ann.stdout()).as_str(), said(&bob.stdout()).as_str(), bob.stderr()), (all, all, String::new()));
     story.run(["chat", "--name", "cai"]).is(0, "bob: good morning\n", "");
 }
@@ -180,18 +178,22 @@ fn what_cannot_be_done_is_told() {
     let typed =
         "/foo\n/me\n/join\n/join a/+\n/undo it\n\n  \n//etc\n".to_owned() + &"x".repeat(5000) + "\n/quit\nnever said\n";
     story.run_with_input(typed.as_bytes(), ["chat", "--name", "ann"]).is(
-        0,
+        65,
         "ann: /etc\n",
         "convoke: there is no `/foo`; `/help` says what there is\n\
          convoke: say what you do, as in `/me waves`\n\
          convoke: say which room, as in `/join kitchen`\n\
-         convoke: `chat/a/+` has a `+`, which only a pattern may have: a name stands for one thing\n\
+         convoke: `a/+` has a `+`, which only a pattern may have: a name stands for one thing\n\
          convoke: `/undo` stands alone\n\
          convoke: a line of 5000 bytes is too long, the limit is 4096\n",
     );
     let help = story.run_with_input(b"/help\n", ["chat"]).stderr();
     assert!(help.contains("/undo ") && help.contains("/join ROOM "), "{help}");
-    assert_eq!(story.run(["chat", "--room", "a/#"]).code(), 64);
+    story.run(["chat", "--room", "#"]).is(
+        64,
+        "",
+        "convoke: `#` has a `#`, which only a pattern may have: a name stands for one thing\n",
+    );
     assert_eq!(story.run(["chat", "--history", "some"]).code(), 64);
     let endless = story.run_with_input(&[b'x'; 70 << 10], ["chat", "--history", "0"]);
     assert_eq!((endless.code(), endless.stdout()), (74, String::new()), "{}", endless.stderr());
@@ -231,11 +233,11 @@ fn who_may_only_listen_is_told_so() {
     }
     story.run_with_input(b"hello\n", ["chat", "--name", "ann"]).is(0, "ann: hello\n", "");
     let cam = story.run_with_input(b"may I?\n", ["chat", "--name", "cam", "--token-file", "cam.token"]);
-    assert_eq!((cam.code(), cam.stdout()), (0, "ann: hello\n".to_owned()));
+    assert_eq!((cam.code(), cam.stdout()), (77, "ann: hello\n".to_owned()), "scripts see that it was not said");
     assert!(cam.stderr().starts_with("convoke: ") && cam.stderr().contains("`chat/lobby`"), "{}", cam.stderr());
     let dan =
         story.run_with_input(b"hi\n/undo\n/join kitchen\n", ["chat", "--name", "dan", "--token-file", "dan.token"]);
-    assert_eq!((dan.code(), dan.stdout()), (0, "ann: hello\ndan: hi\n".to_owned()));
+    assert_eq!((dan.code(), dan.stdout()), (77, "ann: hello\ndan: hi\n".to_owned()));
     assert_eq!(dan.stderr().lines().count(), 2, "{}", dan.stderr());
     assert_eq!(story.run(["chat", "--room", "kitchen", "--token-file", "dan.token"]).code(), 77);
 }
@@ -273,4 +275,69 @@ fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
     assert_eq!(ann.ended().code(), 130);
     seen = terminal.shown();
     assert!(seen.contains("\u{1b}[?1049l"), "the other screen is shown again: {seen:?}");
+}
+
+/// `ann` at a terminal, in a room in which `bob` is too, while the hub is away.
+fn ann_at_a_terminal_without_a_hub(story: &mut Story) -> (Terminal, Running, Running, String) {
+    let bob = story.chat("bob", []);
+    let mut terminal = Terminal::new();
+    let mut ann = story.convoke(["chat", "--name", "ann"]);
+    terminal.resize(80, 24);
+    ann.env("TERM", "xterm-256color").stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end());
+    let ann = story.start_command(ann);
+    terminal.shows("/help says what can be done");
+    let address = story.address().to_owned();
+    story.kill_hub();
+    terminal.shows("connection lost, trying again");
+    (terminal, ann, bob, address)
+}
+
+/// More than may wait to be said. A terminal that does not know pastes gives them key by key.
+const PASTED_LINES: u32 = 200;
+
+/// A paste came as lines, of which those beyond the 64 that may wait were left in the line that is typed, one over the
+/// other.
+#[test]
+fn of_a_long_paste_nothing_is_lost_while_the_hub_is_away() {
+    let mut story = Story::with_hub();
+    let (mut terminal, ann, bob, address) = ann_at_a_terminal_without_a_hub(&mut story);
+    let pasted: String = (0..PASTED_LINES).map(|number| format!("{number}\r")).collect();
+    terminal.types(&(pasted + "ZZZZ\r"));
+    story.start_hub(&address);
+    terminal.shows("ZZZZ");
+    bob.prints("ann: ZZZZ");
+    terminal.types("/quit\r");
+    assert_eq!(ann.ended().code(), 0);
+    let printed = bob.ended().stdout();
+    let own: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("ann: ")).collect();
+    let all: Vec<String> = (0..PASTED_LINES).map(|number| number.to_string()).chain(["ZZZZ".to_owned()]).collect();
+    assert_eq!(own, all);
+}
+
+#[test]
+fn ctrl_c_is_heard_behind_a_long_paste() {
+    let mut story = Story::with_hub();
+    let (mut terminal, ann, _bob, _) = ann_at_a_terminal_without_a_hub(&mut story);
+    terminal.types(&"line\r".repeat(PASTED_LINES as usize));
+    terminal.types("\u{3}");
+    assert_eq!(ann.ended().code(), 130);
+}
+
+#[test]
+fn of_a_long_file_all_is_said() {
+    let mut story = Story::with_hub();
+    let bob = story.chat("bob", []);
+    let ann = story.chat("ann", []);
+    let address = story.address().to_owned();
+    story.kill_hub();
+    ann.says("connection lost");
+    for number in 0..PASTED_LINES {
+        ann.types(&number.to_string());
+    }
+    story.start_hub(&address);
+    assert_eq!(ann.ended().code(), 0);
+    bob.prints(&format!("ann: {}", PASTED_LINES - 1));
+    let printed = bob.ended().stdout();
+    let own = printed.lines().filter_map(|line| line.strip_prefix("ann: ")).map(str::to_owned);
+    assert!(own.eq((0..PASTED_LINES).map(|number| number.to_string())), "{printed}");
 }

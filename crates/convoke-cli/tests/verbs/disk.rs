@@ -209,3 +209,42 @@ fn a_hub_that_has_filled_an_ext4_starts_again_and_can_be_made_room_in() {
     let Some(disk) = SmallDisk::image(&folder.path().join("disk.img"), DISK_MIB) else { return };
     fills_its_disk(&disk);
 }
+
+/// How big the disk is that an outbox fills, in MiB.
+const OUTBOX_DISK_MIB: u64 = 1;
+
+/// The outbox could not even be opened when its disk was full, so that what was in it was not sent.
+#[test]
+fn an_outbox_on_a_full_disk_keeps_or_refuses_each_and_sends_what_it_has() {
+    let Some(disk) = SmallDisk::in_memory(OUTBOX_DISK_MIB) else { return };
+    let mut story = Story::with_hub();
+    let address = story.address().to_owned();
+    story.kill_hub();
+    std::os::unix::fs::symlink(disk.path(), story.path("disk")).unwrap();
+    let append = |story: &Story, more: &[&str], timeout: &str| {
+        let begin = ["journal", "append", "made", "--name", "press", "--outbox", "disk/out", "--timeout", timeout];
+        story.run(begin.iter().chain(more))
+    };
+    let (mut kept, mut refused) = (Vec::new(), 0);
+    for number in 0..20 {
+        let long = format!("{} {number}", "x".repeat(100_000));
+        let ended = append(&story, &[&long], "30ms");
+        assert_eq!(ended.code(), 75, "{}", ended.stderr());
+        if ended.stdout().is_empty() {
+            let said = ended.stderr();
+            assert!(said.contains("the disk is full; make room and append it again"), "{said}");
+            refused += 1;
+        } else {
+            assert_eq!(ended.stdout(), "waiting\n");
+            kept.push(number);
+        }
+    }
+    assert!(kept.len() >= 8 && refused >= 8, "{} kept, {refused} refused", kept.len());
+    story.start_hub(&address);
+    let places: String = (1..=kept.len()).map(|place| format!("{place}\n")).collect();
+    append(&story, &[], "30s").is(0, &places, "");
+    let shown = story.run(["journal", "show", "made"]).stdout();
+    let numbers = shown.lines().map(|line| line.rsplit(' ').next().unwrap().to_owned());
+    assert!(numbers.eq(kept.iter().map(ToString::to_string)), "{kept:?}");
+    append(&story, &["there is room again"], "30s").is(0, &format!("{}\n", kept.len() + 1), "");
+}

@@ -39,7 +39,27 @@ fn what_was_done_last_is_undone_first() {
     run(&["append", "todo", "a"], "ann").is(0, "1\n", "");
     run(&["append", "todo", "b"], "bob").is(0, "2\n", "");
     run(&["undo", "todo"], "ann").is(0, "3\n", "");
-    run(&["undo", "todo"], "ann").is(75, "", "convoke: undo in `todo`: there is nothing left of your own to take\n");
+    run(&["undo", "todo"], "ann").is(
+        65,
+        "",
+        "convoke: undo in `todo`: `ann` has nothing left to undo; --scope everyone undoes what others have done, and \
+         `convoke journal redo` does again what was undone\n",
+    );
+    run(&["redo", "todo"], "bob").is(
+        65,
+        "",
+        "convoke: redo in `todo`: `bob` has nothing left to redo; --scope everyone does again what others have undone\n",
+    );
+    run(&["redo", "none", "--scope", "everyone"], "bob").is(
+        65,
+        "",
+        "convoke: redo in `none`: nothing is left to redo\n",
+    );
+    run(&["undo", "todo", "--target", "2"], "ann").is(
+        77,
+        "",
+        "convoke: undo of 2 in `todo`: it is another author's; --scope everyone takes it too\n",
+    );
     run(&["undo", "todo", "--scope", "everyone", "--if-next", "1"], "ann").is(
         75,
         "",
@@ -63,7 +83,32 @@ fn who_is_not_logged_in_is_told_how_to_undo_what_one_has_done() {
     let ended = command.env_remove("USER").output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(said.ends_with("so each program is an author of its own: say with --author who you are\n"), "{said}");
-    assert_eq!(ended.status.code(), Some(75));
+    assert_eq!(ended.status.code(), Some(65));
+}
+
+#[test]
+fn who_may_not_is_told_so_in_the_words_of_what_was_asked() {
+    let story = Story::with_hub();
+    story.run(["journal", "append", "todo", "a"]).is(0, "1\n", "");
+    story.run(["token", "create", "cam", "--allow", "execute,follow todo"]).is(0, "cam.token\n", "");
+    let refused = |verb: &str, says: &str| {
+        let ended = story.run(["journal", verb, "todo", "--token-file", "cam.token"]);
+        ended.is(77, "", &format!("convoke: {says}\n"));
+    };
+    refused("undo", "undo in `todo`: the rights of `cam` do not allow `undo todo`");
+    refused("redo", "redo in `todo`: the rights of `cam` do not allow `undo todo`");
+    refused("followers", "followers of `todo`: the rights of `cam` do not allow `status $hub/journals/todo/followers`");
+}
+
+#[test]
+fn a_name_that_is_in_use_is_told_with_what_can_be_done_in_a_shell() {
+    let story = Story::with_hub();
+    let _ann = story.follow(["todo", "--name", "desk"]);
+    let ended = story.run(["journal", "show", "todo", "--name", "desk"]);
+    assert_eq!(ended.code(), 75);
+    let said = ended.stderr();
+    assert!(said.starts_with("convoke: the name `desk` is in use by a node that joined "), "{said}");
+    assert!(said.ends_with(" s ago; choose another with --name\n"), "{said}");
 }
 
 #[test]
@@ -183,4 +228,67 @@ fn without_a_hub_nothing_is_appended_and_that_is_said() {
         "",
         "convoke: no hub answers at HUB; start one with `convoke hub`; nothing was appended\n",
     );
+}
+
+#[test]
+fn with_an_outbox_nothing_is_lost_without_a_hub() {
+    let mut story = Story::with_hub();
+    let address = story.address().to_owned();
+    story.kill_hub();
+    let append = |story: &Story, arguments: &[&str], timeout: &str| {
+        let begin = ["journal", "append", "made"].iter().chain(arguments);
+        story.run(begin.chain(&["--name", "press", "--outbox", "out", "--timeout", timeout]))
+    };
+    let waits = |count: &str| {
+        format!(
+            "convoke: outbox `out`: {count} there, and the next run with it sends what is left: no hub answers at HUB; \
+             start one with `convoke hub`\n"
+        )
+    };
+    append(&story, &["lid"], "100ms").is(75, "waiting\n", &waits("one command waits"));
+    append(&story, &["box", "--json"], "100ms").is(
+        75,
+        "{\"journal\":\"made\",\"waiting\":true}\n",
+        &format!(
+            "{}\n",
+            serde_json::json!({"error": {"kind": "Waiting", "message": waits("2 commands wait")
+            .strip_prefix("convoke: ").unwrap().trim_end()}})
+        ),
+    );
+    append(&story, &[], "100ms").is(75, "", &waits("2 commands wait"));
+    append(&story, &["never", "--if-last", "9"], "100ms").is(75, "waiting\n", &waits("3 commands wait"));
+    story.start_hub(&address);
+    append(&story, &["tray"], "10s").is(
+        75,
+        "1\n2\n3\n",
+        "convoke: append to `made`: expected entry 9 to be its last, and that is 2 now\n",
+    );
+    append(&story, &["cup"], "10s").is(0, "4\n", "");
+    append(&story, &[], "10s").is(0, "", "");
+    story.run(["journal", "show", "made"]).is(0, "1 ann lid\n2 ann box\n3 ann tray\n4 ann cup\n", "");
+    let nameless = story.run(["journal", "append", "made", "x", "--outbox", "out"]);
+    assert_eq!((nameless.code(), nameless.stdout()), (64, String::new()));
+    assert!(nameless.stderr().contains("--name"), "{}", nameless.stderr());
+}
+
+#[test]
+fn one_run_with_an_outbox_waits_for_another() {
+    let mut story = Story::with_hub();
+    let address = story.address().to_owned();
+    story.kill_hub();
+    let append = |command: &str, timeout: &str| {
+        let begin = ["journal", "append", "made", command, "-v"];
+        story.start(begin.iter().chain(&["--name", "press", "--outbox", "out", "--timeout", timeout]))
+    };
+    let first = append("1", "30s");
+    first.says("`press` has its outbox");
+    let second = append("2", "30s");
+    drop(first);
+    second.says("`press` has its outbox");
+    second.signal(rustix::process::Signal::INT);
+    assert_eq!(second.ended().code(), 130);
+    story.start_hub(&address);
+    let sent = story.run(["journal", "append", "made", "3", "--name", "press", "--outbox", "out"]);
+    assert_eq!(sent.code(), 0, "{}", sent.stderr());
+    assert!(sent.stdout().ends_with("3\n") || sent.stdout().ends_with("2\n"), "{}", sent.stdout());
 }

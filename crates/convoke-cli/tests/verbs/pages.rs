@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 19] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
@@ -14,6 +14,7 @@ const PAGES: [&str; 18] = [
     "docs/guide/commands.md",
     "docs/guide/members.md",
     "docs/guide/permanent-links.md",
+    "docs/guide/offline.md",
     "docs/guide/joining.md",
     "docs/guide/rights.md",
     "docs/guide/two-machines.md",

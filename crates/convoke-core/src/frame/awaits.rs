@@ -144,10 +144,12 @@ pub enum Attendance {
     Away = 1,
     /// It is a member, and has a link.
     Here = 2,
+    /// The same, but it cannot apply the entry behind what it has applied, and goes no further.
+    Stuck = 3,
 }
 
 impl Attendance {
-    const ALL: [Attendance; 3] = [Attendance::Gone, Attendance::Away, Attendance::Here];
+    const ALL: [Attendance; 4] = [Attendance::Gone, Attendance::Away, Attendance::Here, Attendance::Stuck];
 }
 
 impl<'a> Listed<'a> {
@@ -181,7 +183,7 @@ fn read_listed<'a>(fields: &mut Reader<'a>) -> Result<(&'a [u8], Attendance, u64
     let node = fields.short_bytes("a name")?;
     let offset = fields.offset();
     let number = usize::from(fields.u8("how it stands")?);
-    let expected = "0 (gone), 1 (away) or 2 (here)";
+    let expected = "0 (gone), 1 (away), 2 (here) or 3 (stuck)";
     let attendance = *Attendance::ALL.get(number).ok_or(FrameError { offset, expected })?;
     Ok((node, attendance, fields.u64("a place")?))
 }

@@ -56,6 +56,19 @@ pub enum Appended<'a> {
     Compact(Compact),
 }
 
+impl Appended<'_> {
+    /// How a sentence about it begins, before the name of the journal.
+    pub(crate) fn tried(&self) -> &'static str {
+        match self {
+            Appended::Commands { .. } => "append to",
+            Appended::Undo(_) => "undo in",
+            Appended::Redo(_) => "redo in",
+            Appended::Snapshot(_) => "upload a snapshot of",
+            Appended::Compact(_) => "compact",
+        }
+    }
+}
+
 /// How commands are undone, as far as who appends them knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms<'a> {
@@ -408,6 +421,11 @@ impl<'a> Told<'a> {
         Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
     }
 
+    /// Reads it from the body of the first of its fragments: of its payload not all is there.
+    pub(crate) fn read_first(encoding: u8, body: &'a [u8]) -> Option<Told<'a>> {
+        Told::read(encoding, 0, Reader::new(body, HEAD_BYTES)).ok()
+    }
+
     /// Writes it. Gives it as it is when it is written for follower 0, with the hash zero: what is hashed.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         use crate::journal::Deed;
@@ -462,10 +480,11 @@ impl<'a> Told<'a> {
 }
 
 impl Frame<'_> {
-    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64) {
+    pub(super) fn write_applied(out: &mut Vec<u8>, id: u32, seq: u64, stuck: &str) {
         write(out, Kind::Applied, |out| {
             put_u32(out, id);
             out.extend_from_slice(&seq.to_le_bytes());
+            put_short(out, stuck.as_bytes());
         });
     }
 }

@@ -28,7 +28,7 @@ use crate::journal::Strategy;
 use crate::kept::{
     ENTRIES, JournalId, Outcome, PIECES, answer_bytes_for, entry_key, other_strategy, piece_key, seq_from_key,
 };
-use crate::limits::{LINK_VALUES_BYTES_MAX, WATCHES_PER_LINK_MAX};
+use crate::limits::{LINK_VALUES_BYTES_MAX, STUCK_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
@@ -76,6 +76,8 @@ struct Follower {
     base: Option<Base>,
     /// The node has applied everything up to here.
     applied: u64,
+    /// Why it cannot apply the next.
+    stuck: Option<Box<str>>,
     /// Bytes that the node still takes.
     credit: i64,
     /// It was told that it has all that there is.
@@ -159,7 +161,8 @@ impl HubState {
             Appended::Snapshot(_) | Appended::Compact(_) => Verb::Snapshot,
         };
         if !allow(&joined.principal, verb, journal.as_str()) {
-            return Err(joined.principal.forbidden(&format!("append to `{journal}`"), verb, journal.as_str()));
+            let what = format!("{} `{journal}`", append.appended.tried());
+            return Err(joined.principal.forbidden(&what, verb, journal.as_str()));
         }
         if self.look_first(id, &append, &journal)? {
             return Ok(());
@@ -258,6 +261,7 @@ impl HubState {
             snapshot_max: follow.snapshot,
             base: None,
             applied: 0,
+            stuck: None,
             credit: i64::from(follow.window),
             told: false,
             turn: 0,
@@ -282,8 +286,8 @@ impl HubState {
         self.follower_hungry(key);
     }
 
-    /// The node has applied everything up to this entry.
-    pub(super) fn follower_applied(&mut self, id: LinkId, number: u32, seq: u64) {
+    /// The node has applied everything up to this entry; and if it says why, it cannot apply the next.
+    pub(super) fn follower_applied(&mut self, id: LinkId, number: u32, seq: u64, stuck: &str) {
         let asked = self.links.joined(id).and_then(|joined| joined.watches.get(&number));
         let Some(&Asked::Follow(key)) = asked else { return };
         let follower = &mut self.followers.all[key];
@@ -291,6 +295,8 @@ impl HubState {
         let has = if follower.check.is_some() { follower.next } else { follower.next - 1 };
         let before = follower.applied;
         follower.applied = before.max(seq.min(has));
+        let stuck = &stuck[..stuck.floor_char_boundary(STUCK_BYTES_MAX)];
+        follower.stuck = (!stuck.is_empty()).then(|| stuck.into());
         if follower.applied > before {
             let seq = follower.applied;
             self.member_follow_applied(key, before, seq);

@@ -134,7 +134,7 @@ impl HubState {
             Frame::Write(write) => self.write(id, write),
             Frame::Append(append) => self.append(id, append),
             Frame::Follow(follow) => self.follow(id, follow),
-            Frame::Applied { id: number, seq } => self.follower_applied(id, number, seq),
+            Frame::Applied { id: number, seq, stuck } => self.follower_applied(id, number, seq, stuck),
             Frame::Await(wait) => self.wait_for_members(id, wait),
             Frame::Watch { .. } => self.watch(id, frame),
             Frame::Taken { id: number, bytes } => self.taken(id, number, bytes),

@@ -83,6 +83,7 @@ impl fmt::Display for AppliedBy {
                 (Attendance::Gone, _) => write!(f, "`{node}` is no member")?,
                 (Attendance::Away, lag) => write!(f, "`{node}` is away, {lag} behind")?,
                 (Attendance::Here, lag) => write!(f, "`{node}` is {lag} behind")?,
+                (Attendance::Stuck, _) => write!(f, "`{node}` cannot apply entry {}", applied + 1)?,
             }
         }
         let more = members.saturating_sub(*applied).saturating_sub(SHOWN_MAX);
@@ -110,18 +111,20 @@ mod tests {
             member("cai", Attendance::Here, 3),
             member("dan", Attendance::Away, 6),
             member("eve", Attendance::Gone, 0),
+            member("fay", Attendance::Stuck, 4),
             member("ann", Attendance::Here, 7),
         ];
-        let mut by = AppliedBy { seq: 7, reached: false, last: 9, members: 4, applied: 1, listed, returning: false };
+        let mut by = AppliedBy { seq: 7, reached: false, last: 9, members: 5, applied: 1, listed, returning: false };
         assert_eq!(
             by.to_string(),
-            "entry 7 is applied by 1 of 4: `cai` is 4 behind, `dan` is away, 1 behind, `eve` is no member"
+            "entry 7 is applied by 1 of 5: `cai` is 4 behind, `dan` is away, 1 behind, `eve` is no member, `fay` cannot \
+             apply entry 5"
         );
         assert_eq!(by.applied().map(|member| member.node.as_str()).collect::<Vec<_>>(), ["ann"]);
         (by.listed, by.returning) = (vec![], true);
         assert_eq!(
             by.to_string(),
-            "entry 7 is applied by 1 of 4; the hub was started lately, and others may have yet to come back"
+            "entry 7 is applied by 1 of 5; the hub was started lately, and others may have yet to come back"
         );
         let many = (0..12).map(|number| member(&format!("n/{number}"), Attendance::Here, 0)).collect();
         let by = AppliedBy { seq: 7, reached: false, last: 9, members: 12, applied: 0, listed: many, returning: false };

@@ -223,14 +223,14 @@ impl Journals {
             Appended::Undo(back) | Appended::Redo(back) => {
                 let undoes = matches!(appended, Appended::Undo(_));
                 let what = if undoes { "undo" } else { "redo" };
-                let id = known.ok_or_else(|| refused(what, &name, UndoRefused::Nothing, back))?;
+                let id = known.ok_or_else(|| refused(what, (&name, &author), UndoRefused::Nothing, back))?;
                 let scope = if back.everyone { Scope::Everyone } else { Scope::Mine };
                 let undo = &self.get(id).undo;
                 let target = match undoes {
                     true => undo.check_undo(&author, scope, back.target, back.expect_top),
                     false => undo.check_redo(&author, scope, back.target, back.expect_top),
                 };
-                let target = target.map_err(|why| refused(what, &name, why, back))?;
+                let target = target.map_err(|why| refused(what, (&name, &author), why, back))?;
                 let deed = if undoes { Deed::Undo(target) } else { Deed::Redo(target) };
                 vec![(deed, Encoding::Raw, &[])]
             }
@@ -378,6 +378,16 @@ impl Journals {
         Ok(())
     }
 
+    /// Lets a journal end with this entry; nothing of what is in it can be undone then. Gives its row.
+    pub(super) fn cut(&mut self, id: JournalId, last: u64, hash: [u8; 16]) -> Bytes {
+        let journal = self.all.get_mut(&id).expect("who cuts it has seen its row");
+        (journal.last, journal.hash) = (last, hash);
+        self.units -= journal.undo.weight();
+        journal.undo = UndoList::noting(self.bounds.units);
+        journal.undo.forget_before(last + 1);
+        journal.to_row(id)
+    }
+
     /// All rows came back. Costs nothing when none has since the last call.
     pub(super) fn restored(&mut self) {
         for (id, past) in std::mem::take(&mut self.restored_past) {
@@ -493,11 +503,11 @@ fn is_now(last: u64) -> String {
     if last == 0 { "it has none".into() } else { format!("that is {last} now") }
 }
 
-fn refused(what: &str, journal: &Name, why: UndoRefused, back: &Back) -> Refusal {
+fn refused(what: &str, (journal, author): (&Name, &Name), why: UndoRefused, back: &Back) -> Refusal {
     let target = back.target.map_or_else(String::new, |target| format!(" of {target}"));
     let (code, why) = match why {
-        UndoRefused::Nothing if back.everyone => (Code::Conflict, "there is nothing left to take".to_owned()),
-        UndoRefused::Nothing => (Code::Conflict, "there is nothing left of your own to take".to_owned()),
+        UndoRefused::Nothing if back.everyone => (Code::BadRequest, format!("nothing is left to {what}")),
+        UndoRefused::Nothing => (Code::BadRequest, format!("`{author}` has nothing left to {what}")),
         UndoRefused::Conflict { top: 0 } => (Code::UndoConflict, "somebody was faster, and nothing is left".to_owned()),
         UndoRefused::Conflict { top } => (Code::UndoConflict, format!("somebody was faster: the next is {top} now")),
         UndoRefused::NotYours => (Code::Forbidden, "it is another author's; ask for the scope of everyone".to_owned()),

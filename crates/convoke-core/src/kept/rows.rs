@@ -175,10 +175,13 @@ impl Rows {
     }
 
     pub(super) fn put_marks(&mut self, marks: Marks) {
-        let row =
-            [marks.floor, marks.gone, marks.forgotten.epoch, marks.forgotten.counter].map(u64::to_le_bytes).concat();
-        self.put(MARKS, Bytes::new, || Some(row.into()));
+        self.put(MARKS, Bytes::new, || Some(marks_row(marks).1));
     }
+}
+
+pub(super) fn marks_row(marks: Marks) -> (RowKey, Bytes) {
+    let row = [marks.floor, marks.gone, marks.forgotten.epoch, marks.forgotten.counter].map(u64::to_le_bytes).concat();
+    (RowKey { table: MARKS, key: Bytes::new() }, row.into())
 }
 
 /// Orders as journals and the places in them.

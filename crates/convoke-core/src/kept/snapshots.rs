@@ -102,6 +102,21 @@ impl Past {
         self.snapshot.as_ref()
     }
 
+    /// Which upload is going on, and how many of its bytes have come.
+    pub(super) fn uploading(&self) -> Option<(u64, u64)> {
+        self.upload.as_ref().map(|upload| (upload.of.number, upload.received))
+    }
+
+    /// Whether a piece, behind so many bytes of its upload, is one that is known.
+    pub(super) fn is_next_piece(&self, number: u64, piece: u32, came: u64, len: usize) -> bool {
+        let snapshot = self.snapshot.as_ref().map(|snapshot| (snapshot, snapshot.total));
+        let uploads = snapshot.into_iter().chain(self.upload.as_ref().map(|upload| (&upload.of, upload.received)));
+        uploads.into_iter().filter(|(of, _)| of.number == number).any(|(of, bytes)| {
+            let expected = of.piece.min(bytes.saturating_sub(came));
+            u64::from(piece) * of.piece == came && len as u64 == expected && expected > 0
+        })
+    }
+
     pub(super) fn to_row(&self) -> Bytes {
         let mut row = self.first.to_le_bytes().to_vec();
         row.extend_from_slice(&self.before);
@@ -281,6 +296,21 @@ impl Journals {
         }
     }
 
+    /// What stands for the old entries of a journal of which only its row is known.
+    pub(super) fn past_of(&self, id: JournalId) -> Option<&Past> {
+        self.restored_past.get(&id)
+    }
+
+    /// Of a journal only this snapshot is left, and where that stands for all that was good, nothing else. Gives its row.
+    pub(super) fn mend_past(&mut self, id: JournalId, left: Option<Snapshot>, stands: Option<Snapshot>) -> Bytes {
+        let past = self.get_mut(id).past_mut();
+        (past.snapshot, past.upload) = (left, None);
+        if let Some(Snapshot { seq, hash, .. }) = stands {
+            (past.first, past.before) = (seq + 1, hash);
+        }
+        past.to_row()
+    }
+
     /// Takes back what stands for the old entries of a journal.
     pub(super) fn restore_past(&mut self, key: &[u8], row: &[u8]) -> Result<(), FrameError> {
         let mut fields = Reader::new(key, 0);
@@ -294,6 +324,14 @@ impl Journals {
 /// Orders as journals, their uploads, and the pieces of these.
 pub(crate) fn piece_key(id: JournalId, (number, piece): (u64, u32)) -> Bytes {
     [&id.to_be_bytes()[..], &number.to_be_bytes(), &piece.to_be_bytes()].concat().into()
+}
+
+/// The journal, the upload and which piece of it.
+pub(super) fn piece_from_key(key: &[u8]) -> Option<((JournalId, u64), u32)> {
+    let (id, rest) = key.split_first_chunk()?;
+    let (number, piece) = rest.split_first_chunk()?;
+    let piece = u32::from_be_bytes(piece.try_into().ok()?);
+    Some(((JournalId::from_be_bytes(*id), u64::from_be_bytes(*number)), piece))
 }
 
 /// The piece in this row, if it is the one that was meant.

@@ -8,7 +8,7 @@ use super::{NodeState, Phase, RequestId, named};
 use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, Commands, Follow, FollowAs, Frame, Terms, Told};
 use crate::journal::{Entry, Strategy};
-use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, WATCH_WINDOW_BYTES};
+use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, STUCK_BYTES_MAX, WATCH_WINDOW_BYTES};
 use crate::name::Name;
 use crate::node::values::WriteId;
 use crate::outgoing::Lanes;
@@ -68,6 +68,8 @@ pub(super) struct Following {
     all: Option<u64>,
     /// What the program has applied, and what of that the hub was told.
     applied: (u64, u64),
+    /// Why it cannot apply the next, and whether the hub was told on the link that there is now.
+    stuck: Option<(String, bool)>,
     ended: bool,
 }
 
@@ -118,6 +120,9 @@ impl Following {
         self.half = None;
         self.verify_next();
         self.applied.1 = 0;
+        if let Some((_, told)) = &mut self.stuck {
+            *told = false;
+        }
         let follow = Follow {
             id,
             follow_as: self.follow_as,
@@ -134,9 +139,14 @@ impl Following {
 
     fn tell_applied(&mut self, id: RequestId, lanes: &mut Lanes) {
         let (applied, told) = self.applied;
-        if applied > told && self.asked {
+        let stuck_told = self.stuck.as_ref().is_none_or(|(_, told)| *told);
+        if (applied > told || !stuck_told) && self.asked {
             self.applied.1 = applied;
-            Frame::Applied { id, seq: applied }.encode(&mut lanes.control);
+            let stuck = self.stuck.as_mut().map_or("", |(why, told)| {
+                *told = true;
+                why
+            });
+            Frame::Applied { id, seq: applied, stuck }.encode(&mut lanes.control);
         }
     }
 
@@ -207,7 +217,7 @@ impl NodeState {
 
     fn push_append(&mut self, journal: &Name, appended: Appended<'_>) -> Result<WriteId, Refusal> {
         if let Phase::Ended = self.phase {
-            return Err(self.offline(&format!("append to `{journal}`")));
+            return Err(self.offline(&format!("{} `{journal}`", appended.tried())));
         }
         self.write_appended(journal, appended)
     }
@@ -247,6 +257,7 @@ impl NodeState {
             begun: false,
             all: None,
             applied: (0, 0),
+            stuck: None,
             ended: false,
         };
         if self.is_joined() {
@@ -293,6 +304,14 @@ impl NodeState {
             return false;
         };
         following.applied.0 = seq;
+        following.asked && self.unacknowledged.insert(id)
+    }
+
+    /// The program cannot apply the entry behind those that it has applied, and goes no further: the hub is told why, also on
+    /// later links. It stays a member. True if there is something to tell now.
+    pub fn stuck(&mut self, id: RequestId, why: &str) -> bool {
+        let Some(following) = self.followings.get_mut(&id) else { return false };
+        following.stuck = Some((why[..why.floor_char_boundary(STUCK_BYTES_MAX)].to_owned(), false));
         following.asked && self.unacknowledged.insert(id)
     }
 

@@ -406,9 +406,10 @@ impl World {
                     || (other || lasting && right != Strategy::Compensate) && why.code == Code::BadRequest
             }
             Wanted::Back { back, .. } => match why.code {
-                Code::Conflict => true,
+                Code::Conflict => back.target.is_some(),
+                Code::BadRequest => true,
                 Code::UndoConflict => back.expect_top.is_some() || self.strategy_of(&wish.journal) == Strategy::Refuse,
-                Code::UndoHorizon | Code::BadRequest => back.target.is_some(),
+                Code::UndoHorizon => back.target.is_some(),
                 Code::Forbidden => back.target.is_some() && !back.everyone,
                 _ => false,
             },

@@ -409,7 +409,7 @@ fn limits_are_those_of_the_document() {
         SERVICE_NAME_WORDS_MAX "words", CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", BATCH_ITEMS_MAX "items", EVERY_KEYS_MAX "keys", EVERY_BYTES_MAX "bytes", VALUES_MAX "values",
         PRINCIPALS_MAX "principals", RULES_MAX "rules", JOURNALS_MAX "journals", COMMAND_BYTES_MAX "bytes",
         UNDO_UNITS_MAX "units", UNDO_UNITS_ALL_MAX "units", UNDO_BYTES_MAX "bytes", TOUCHED_MAX "keys",
-        JOURNAL_MEMBERS_MAX "members", AWAITS_PER_LINK_MAX "waits", AWAITS_BYTES_MAX "bytes", AWAIT_NODES_MAX "nodes",
+        JOURNAL_MEMBERS_MAX "members", STUCK_BYTES_MAX "bytes", AWAITS_PER_LINK_MAX "waits", AWAITS_BYTES_MAX "bytes", AWAIT_NODES_MAX "nodes",
         VALUES_BYTES_MAX "bytes", VALUE_BYTES_MAX "bytes", CHANGES_MAX "changes", CHANGES_BYTES_MAX "bytes",
         ANSWERS_BYTES_MAX "bytes", WRITES_MAX "writes", STATUSES_MAX "questions", DELETED_MAX "keys", WATCHES_PER_LINK_MAX "watches", GETS_BYTES_MAX "bytes", APPENDING_BYTES_MAX "bytes", CALLS_PER_CALLER_MAX "calls",
         CALLS_PER_PROVIDER_MAX "calls", SERVICES_PER_LINK_MAX "registrations", REPLIES_KEPT_MAX "replies",

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::now;
 use crate::error::Error;
-use crate::store::{Queue, Tell};
+use crate::store::{Queue, Tell, WantImage};
 use crate::transport::mem::{self, MemLinks};
 
 /// So much of what the store tells is taken in one turn; then others have theirs. A thousand small writes take about a
@@ -136,6 +136,18 @@ impl HubShared {
         });
     }
 
+    /// Wants an image of all that is kept, as it is now. False if nothing is.
+    pub(super) fn want_image(&self, give: WantImage) -> bool {
+        let mut locked = self.lock();
+        // What has changed is asked to be kept first.
+        locked.settle();
+        match &locked.core.foundation {
+            Foundation::Store(queue) => queue.want_image(give),
+            Foundation::Memory(_) => return false,
+        }
+        true
+    }
+
     /// What the store's thread tells this hub, as long as it is there.
     pub(super) fn hearing(self: &Arc<Self>) -> Tell {
         let hearing = Hearing(Arc::downgrade(self));
@@ -238,7 +250,11 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // What comes of a turn that has panicked is nobody's.
-        if !std::thread::panicking() && self.settle() {
+        if std::thread::panicking() {
+            return;
+        }
+        let answered = self.settle();
+        if answered || self.core.state.has_backup_calls() {
             self.shared.wake();
         }
     }

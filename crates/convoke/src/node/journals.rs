@@ -175,6 +175,15 @@ impl Entries {
         }
     }
 
+    /// Tells the hub, and so whoever looks at the members of the journal, that the program cannot apply the entry behind those
+    /// that it has applied, and why. It stays a member for as long as this lives, and is waited for.
+    pub(super) fn stuck(&self, why: &str) {
+        let shared = &self.node.handle.shared;
+        if shared.lock().state.stuck(self.id, why) {
+            shared.wake.notify_one();
+        }
+    }
+
     /// The last entry that was taken, and its hash, which is of all before it too.
     pub(super) fn taken(&self) -> (u64, [u8; 16]) {
         self.node.handle.shared.lock().state.taken_hash(self.id).unwrap_or_default()

@@ -402,12 +402,14 @@ impl Outbox {
         }
     }
 
-    /// How many appends wait for an answer: those of earlier programs, and those that nobody posted but whose caller waits.
+    /// How many appends wait for an answer, or for theirs to be safe here: those of earlier programs, and those that nobody
+    /// posted but whose caller waits. When there are none, [`next`](Outbox::next) has all that there is to tell, and gives it
+    /// without waiting.
     pub fn len(&self) -> usize {
-        self.node.handle.shared.lock().posting.as_ref().map_or(0, |posting| posting.open.len())
+        self.node.handle.shared.lock().posting.as_ref().map_or(0, |posting| posting.open.len() + posting.ending.len())
     }
 
-    /// Whether nothing waits for an answer.
+    /// Whether nothing waits for an answer, or for it to be safe.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

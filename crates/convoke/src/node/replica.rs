@@ -250,12 +250,16 @@ where
             tokio::task::consume_budget().await;
         }
         shared.passed(&entries);
-        if !goes_on {
-            return;
+        if goes_on {
+            if let Some(snapshots) = &mut snapshots {
+                snapshots.look(&shared);
+            }
+            continue;
         }
-        if let Some(snapshots) = &mut snapshots {
-            snapshots.look(&shared);
-        }
+        let Some(Missed::Stuck { why, .. }) = shared.lock().ended.clone() else { return };
+        // As long as the program has this follower, others see that it lags, and why.
+        entries.stuck(&why);
+        return std::future::pending().await;
     }
 }
 

@@ -6,8 +6,8 @@ use std::io;
 use bytes::Bytes;
 use convoke_core::foundation::{self, RowKey};
 use redb::{
-    CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
-    TableError, TransactionError,
+    CommitError, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError,
+    TableDefinition, TableError, TransactionError,
 };
 
 use super::disk::{Failed, Watch, WatchedDisk, lowercase};
@@ -47,9 +47,15 @@ const META_HISTORY: &str = "history";
 /// transaction of more than half of it is written in parts.
 const CACHE_BYTES: usize = 64 << 20;
 
+/// What of a file that is made is written together, in bytes: it is in memory twice.
+const FED_BYTES_MAX: usize = 8 << 20;
+
+/// Takes rows that are to be in a file that is made, and keys of rows that are not to be there after all.
+pub(crate) type Feed<'a> = dyn FnMut(Vec<(RowKey, Bytes)>, Vec<RowKey>) -> Result<(), Unusable> + 'a;
+
 /// Why the file cannot be used.
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It is not what a hub has written.
     Corrupt(String),
     /// Another version of the program has written it.
@@ -235,6 +241,36 @@ impl StoreFile {
         Ok((file, reach))
     }
 
+    /// Makes the file as [`make`](StoreFile::make) does, with rows that reach a position; `feed` gives them, in parts.
+    pub(super) fn make_of(
+        disk: &WatchedDisk,
+        history: [u8; 16],
+        pos: u64,
+        feed: impl FnOnce(&mut Feed<'_>) -> Result<(), Unusable>,
+    ) -> Result<(), Unusable> {
+        disk.remove(NEW)?;
+        let made = || -> Result<(), Unusable> {
+            let (file, _) = StoreFile::try_open(disk, NEW, history)?;
+            let mut waiting = Pending::default();
+            feed(&mut |puts, deletes| {
+                waiting.add(pos, puts, deletes);
+                if waiting.bytes() > FED_BYTES_MAX {
+                    file.try_write(&std::mem::take(&mut waiting))?;
+                }
+                Ok(())
+            })?;
+            waiting.add(pos, Vec::new(), Vec::new());
+            file.try_write(&waiting)?;
+            file.close()?;
+            Ok(disk.rename(NEW, FILE)?)
+        };
+        let made = made();
+        if made.is_err() {
+            let _ = disk.remove(NEW);
+        }
+        made.map_err(|error| because(error, disk.watch()))
+    }
+
     /// Closes it, so that it is opened sooner the next time, and gives back what it does not need. After an error what was
     /// written before is as durable as it was.
     pub(super) fn close(self) -> Result<(), Unusable> {
@@ -341,6 +377,32 @@ impl StoreFile {
         Ok(transaction.commit()?)
     }
 
+    /// The rows as they are now, whatever is written behind it. Room that is given back meanwhile is not used again until it
+    /// is dropped.
+    pub(super) fn moment(&self) -> Result<Moment, Unusable> {
+        let transaction = self.database.begin_read().map_err(|error| because(error.into(), &self.watch))?;
+        Ok(Moment { transaction, watch: self.watch.clone() })
+    }
+
+    /// [`Moment::rows`] of this moment.
+    pub(super) fn rows(
+        &self,
+        from: &RowKey,
+        writing: Option<&Pending>,
+        gathering: &Pending,
+        each: impl FnMut(RowKey, Bytes) -> bool,
+    ) -> Result<(), Unusable> {
+        self.moment()?.rows(from, writing, gathering, each)
+    }
+}
+
+/// The rows of one moment.
+pub(super) struct Moment {
+    transaction: ReadTransaction,
+    watch: Watch,
+}
+
+impl Moment {
     /// Gives rows in the order of their keys, from this key on, until `each` has had enough: those on disk under those
     /// that are being written, and these under those that are to be.
     pub(super) fn rows(
@@ -351,7 +413,7 @@ impl StoreFile {
         mut each: impl FnMut(RowKey, Bytes) -> bool,
     ) -> Result<(), Unusable> {
         let mut read = || -> Result<(), Unusable> {
-            let rows = ROWS.read(&self.database.begin_read()?)?;
+            let rows = ROWS.read(&self.transaction)?;
             let mut start = Vec::new();
             flatten(from.table, &from.key, &mut start);
             let mut newer = pending::newest(writing, gathering, from).peekable();

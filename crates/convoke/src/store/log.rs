@@ -24,10 +24,10 @@ use super::file::{Fault, Unusable};
 use super::full::Want;
 use meta::Meta;
 use record::{HEAD_BYTES, Head, Kind, Seal};
-pub(super) use recover::{Refused, begin};
+pub(super) use recover::{Refused, begin, begin_at};
 pub(crate) use segment::Sizes;
 use segment::{HEADER_BYTES, Header, NEW};
-pub(super) use segment::{SPARE, make as make_segment};
+pub(super) use segment::{SPARE, first_of, make as make_segment};
 
 /// What is said of a file of the log that is too short, or not whole.
 const SHORT_OF: &str = "it is not what a hub has written; put a copy of it back, or start with another folder";

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::pin::pin;
+use std::process::ExitCode;
 
 use convoke::Node;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use super::room::{Kind, Line};
 use super::typed::{HELP, Typed};
 use super::{Leaving, Link, Rooms, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
-use crate::exit::{Failure, who};
+use crate::exit::{Exit, Failure, who};
 use crate::output::{Output, Reader, reader_gone};
 use crate::render;
 use crate::screen::progress::beside;
@@ -30,21 +31,26 @@ pub(super) async fn run(
     wishes: mpsc::Sender<Wish>,
     mut told: mpsc::Receiver<Told>,
     json: bool,
-) -> Result<(), Failure> {
+) -> Result<ExitCode, Failure> {
     let mut printer = Printer::begin(&seat, arguments.history, json).await?;
     tracing::info!("in `{}`", seat.name);
     let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
     // Until stdin ends.
     let (mut wishes, mut leaving) = (Some(wishes), Leaving(None));
     let mut gone = pin!(reader_gone());
+    // What becomes of a line is known only when others were read; of several that are not said the last counts.
+    let mut code = ExitCode::SUCCESS;
     loop {
         if printer.output.flush()? == Reader::Gone {
-            return Ok(());
+            return Ok(code);
         }
         tokio::select! {
             next = printer.news.next() => printer.all_at_hand(next.map_err(|why| seat.stuck(why))?)?,
             next = told.recv() => match next {
-                Some(Told::Note(text)) => note(&text),
+                Some(Told::Refused(failure)) => {
+                    note(&failure.message);
+                    code = ExitCode::from(failure.exit as u8);
+                }
                 Some(Told::Entered(entered)) => {
                     printer.up_to(&seat).await?;
                     let _ = printer.output.flush()?;
@@ -54,7 +60,7 @@ pub(super) async fn run(
                 }
                 None => {
                     printer.up_to(&seat).await?;
-                    return printer.output.flush().map(|_| ());
+                    return printer.output.flush().map(|_| code);
                 }
             },
             next = next_typed(&mut typed, wishes.as_ref()), if wishes.is_some() => {
@@ -72,7 +78,10 @@ pub(super) async fn run(
                         printer.answer("rooms", &rooms)?;
                     }
                     Typed::Help => HELP.lines().for_each(note),
-                    Typed::Wrong(why) => note(&why),
+                    Typed::Wrong(why) => {
+                        note(&why);
+                        code = ExitCode::from(Exit::Data as u8);
+                    }
                     Typed::Quit => {
                         wishes = None;
                         leaving.begin(arguments);
@@ -81,7 +90,7 @@ pub(super) async fn run(
             }
             text = link.changed(&mut is_there) => note(text),
             failure = leaving.over(arguments) => return Err(failure),
-            () = &mut gone => return Ok(()),
+            () = &mut gone => return Ok(code),
         }
     }
 }

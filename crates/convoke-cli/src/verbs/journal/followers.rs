@@ -31,6 +31,9 @@ struct Member {
     since_ms: u64,
     #[serde(default)]
     here: bool,
+    /// Why it goes no further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stuck: Option<String>,
 }
 
 pub(super) async fn run(arguments: FollowersArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
@@ -38,7 +41,11 @@ pub(super) async fn run(arguments: FollowersArguments, json: bool, signals: &Sig
     with_node(&arguments.node, signals, async |node| {
         let what = format!("followers of `{journal}`");
         let name = format!("{JOURNALS}{journal}{FOLLOWERS}");
-        let report = within(&arguments.node, &what, node.get_value(name)).await?;
+        // It is told as a value, of which who asks for followers need not know.
+        let report = within(&arguments.node, &what, node.get_value(name.as_str())).await.map_err(|failure| {
+            let message = failure.message.replace(&format!("values of `{name}`"), &what);
+            Failure { message, ..failure }
+        })?;
         // Of a journal that is not there nobody is a member.
         let members = report.and_then(|report| report.payload.decode::<Journal>().ok()).map(|journal| journal.members);
         let members = members.unwrap_or_default();
@@ -46,13 +53,36 @@ pub(super) async fn run(arguments: FollowersArguments, json: bool, signals: &Sig
             print(members.iter().map(render::json))?;
         } else {
             let mut table = Table::new(&["NODE", "APPLIED", "LAG", "SINCE", "HERE"]);
-            for Member { node, applied, lag, since_ms, here } in members {
-                let here = if here { "here" } else { "away" };
-                table.row([node, applied.to_string(), lag.to_string(), moment(since_ms), here.to_owned()]);
+            for Member { node, applied, lag, since_ms, here, stuck } in members {
+                let standing = standing(here, stuck);
+                table.row([node, applied.to_string(), lag.to_string(), moment(since_ms), standing]);
             }
             table.print()?;
         }
         Ok(ExitCode::SUCCESS)
     })
     .await
+}
+
+/// How a member stands, in a column.
+fn standing(here: bool, stuck: Option<String>) -> String {
+    match stuck {
+        Some(why) => format!("stuck: {why}"),
+        None if here => "here".to_owned(),
+        None => "away".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_goes_no_further_is_shown_with_the_reason() {
+        let told = r#"{"members":[{"node":"ann","applied":1,"lag":1,"here":true,"stuck":"it is too old"},
+            {"node":"bob","applied":2,"here":true},{"node":"cai","applied":2,"here":false}]}"#;
+        let journal: Journal = serde_json::from_str(told).unwrap();
+        let shown = journal.members.into_iter().map(|member| standing(member.here, member.stuck));
+        assert_eq!(Vec::from_iter(shown), ["stuck: it is too old", "here", "away"]);
+    }
 }

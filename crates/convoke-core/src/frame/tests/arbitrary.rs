@@ -130,7 +130,7 @@ impl Made {
         let strategy = crate::journal::Strategy::ALL.get(id as usize % 5).copied();
         let content = Content { encoding: self.encoding(), headers: flag, bytes: &content };
         let names = Nodes::encode([&self.bytes[..], text.as_bytes()].into_iter());
-        let attendance = [Attendance::Gone, Attendance::Away, Attendance::Here][id as usize % 3];
+        let attendance = [Attendance::Gone, Attendance::Away, Attendance::Here, Attendance::Stuck][id as usize % 4];
         let listed =
             Listed::encode([(&self.bytes[..], attendance, *long), (text.as_bytes(), attendance, !*long)].into_iter());
         take(&match self.kind {
@@ -172,7 +172,7 @@ impl Made {
                 let payload = (self.encoding(), text.as_bytes());
                 Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author: &self.bytes, payload })
             }
-            Kind::Applied => Frame::Applied { id, seq: *long },
+            Kind::Applied => Frame::Applied { id, seq: *long, stuck: text },
             Kind::Base => {
                 let hash = array[..16].try_into().unwrap();
                 Frame::Base(Base { id, seq: *long, hash, total: !*long, offset: *long / 2, bytes: &self.bytes })

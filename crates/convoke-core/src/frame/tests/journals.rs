@@ -83,7 +83,9 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         let entry = Told { deed, payload: (Encoding::Raw, b""), ..entry };
         all.push((Frame::Entry(entry), format!("3a000000 42 00 0000 {head} {what} 0000000000000000 0300 616e6e")));
     }
-    all.push((Frame::Applied { id: 7, seq: 3 }, "14000000 43 00 0000 07000000 0300000000000000".into()));
+    let applied = |stuck| Frame::Applied { id: 7, seq: 3, stuck };
+    all.push((applied(""), "16000000 43 00 0000 07000000 0300000000000000 0000".into()));
+    all.push((applied("old"), "19000000 43 00 0000 07000000 0300000000000000 0300 6f6c64".into()));
     let hash = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
     let base = Base { id: 7, seq: 5, hash: [0xcd; 16], total: 6, offset: 4, bytes: b"xy" };
     all.push((
@@ -243,10 +245,11 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "1e000000 44 00 0000 07000000 0300000000000000 d0070000 0100 61 03 0500",
             "expected a name at byte 30 of a frame",
         ),
+        ("17000000 43 00 0000 07000000 0300000000000000 0100 ff", "expected a sentence in UTF-8 at byte 20 of a frame"),
         ("0d000000 45 00 0000 07000000 02", "expected 0 or 1 at byte 12 of a frame"),
         (
-            "2a000000 45 00 0000 07000000 00 00 0400000000000000 03000000 01000000 0100 62 03 0000000000000000",
-            "expected 0 (gone), 1 (away) or 2 (here) at byte 33 of a frame",
+            "2a000000 45 00 0000 07000000 00 00 0400000000000000 03000000 01000000 0100 62 04 0000000000000000",
+            "expected 0 (gone), 1 (away), 2 (here) or 3 (stuck) at byte 33 of a frame",
         ),
         ("08000000 42 00 0100", "expected flags of an entry at byte 6 of a frame"),
     ] {

@@ -284,6 +284,12 @@ impl HubState {
         audience.and_then(|audience| audience.members.get(node)).is_some_and(|member| member.announced)
     }
 
+    /// Why a member cannot apply the entry behind what it has applied.
+    pub(super) fn stuck(&self, member: &Member) -> Option<&str> {
+        let (_, least) = member.follows.first()?;
+        self.followers.all[*least].stuck.as_deref()
+    }
+
     /// What is told of a journal, if there is one of this name or somebody follows it.
     pub(in crate::hub) fn journal_report(&self, journal: &Name) -> Option<JournalReport> {
         let known = self.kept.journals.find(journal).map(|id| self.kept.journals.get(id));
@@ -300,6 +306,7 @@ impl HubState {
             lag: last.saturating_sub(member.applied),
             since_ms: self.wall_at(member.since),
             here: member.is_here(),
+            stuck: self.stuck(member).map(str::to_owned),
         };
         let listed = audience.into_iter().flat_map(|audience| &audience.members).take(JOURNAL_MEMBERS_LISTED_MAX);
         Some(JournalReport {

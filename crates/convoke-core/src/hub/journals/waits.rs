@@ -226,6 +226,7 @@ impl HubState {
         let member = |node: &Name| audience.and_then(|audience| audience.members.get(node));
         let stands = |node| match member(node) {
             None => (node, Attendance::Gone, 0),
+            Some(member) if self.stuck(member).is_some() => (node, Attendance::Stuck, member.applied),
             Some(member) if member.is_here() => (node, Attendance::Here, member.applied),
             Some(member) => (node, Attendance::Away, member.applied),
         };

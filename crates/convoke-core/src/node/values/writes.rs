@@ -107,6 +107,11 @@ enum Kept {
     Append(Name, Vec<u8>),
 }
 
+/// What was put into [`Kept::Append`].
+fn encoded(appended: &[u8]) -> Appended<'_> {
+    Appended::read(&mut Reader::new(appended, 0)).expect("it was encoded right here")
+}
+
 impl Kept {
     fn len(&self) -> usize {
         match self {
@@ -120,7 +125,7 @@ impl Kept {
                 Frame::Write(Write { cseq, settled, items: Items::encoded(items) }).encode(out);
             }
             Kept::Append(journal, appended) => {
-                let appended = Appended::read(&mut Reader::new(appended, 0)).expect("it was encoded right here");
+                let appended = encoded(appended);
                 let journal = journal.as_str().as_bytes();
                 Frame::Append(Append { cseq, settled, journal, appended }).encode(out);
             }
@@ -131,7 +136,7 @@ impl Kept {
     fn what(&self) -> String {
         match self {
             Kept::Items(items) => what(items),
-            Kept::Append(journal, _) => format!("append to `{journal}`"),
+            Kept::Append(journal, appended) => format!("{} `{journal}`", encoded(appended).tried()),
         }
     }
 

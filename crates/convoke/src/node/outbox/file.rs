@@ -140,6 +140,9 @@ pub(super) struct OutboxFile {
     /// All up to here is synced.
     synced: u64,
     _lock: File,
+    /// How long the file may be, as if the disk had no more room.
+    #[cfg(test)]
+    pub(super) room: u64,
 }
 
 impl OutboxFile {
@@ -152,7 +155,10 @@ impl OutboxFile {
         let at = |what: &str| format!("outbox `{}`: {what}", folder.display());
         let io = |what: &str| {
             let what = at(what);
-            move |error| Error::io(what, error)
+            move |error| match no_room(&error) {
+                true => Error::not_done(Refusal::new(Code::StorageFull, format!("{what}: {}", full(&error)))),
+                false => Error::io(what, error),
+            }
         };
         make(folder).map_err(io("the folder cannot be made"))?;
         let mut options = File::options();
@@ -168,9 +174,9 @@ impl OutboxFile {
             Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
         }
         let path = folder.join(FILE);
-        let contents = match fs::read(&path) {
+        let (contents, bytes) = match fs::read(&path) {
             Ok(bytes) => {
-                let (owner, contents) = read(&bytes).map_err(|why| {
+                let (owner, contents, end) = read(&bytes).map_err(|why| {
                     let text = format!(
                         "{FILE} is broken: {why}; nothing of it was sent or changed; put a copy back, or move it away and \
                          append again what is missing in the journals"
@@ -181,15 +187,35 @@ impl OutboxFile {
                     let text = format!("it is that of `{owner}`; give `{node}` a folder of its own");
                     return Err(Error::Configuration(at(&text)));
                 }
-                contents
+                (contents, bytes[..end].to_vec())
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Contents::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Contents::default(), Vec::new()),
             Err(error) => return Err(Error::io(at(FILE), error)),
         };
         // Written anew: what is left of a torn end goes, and what was read from memory of the system is on the disk.
-        let (file, id, len) = write_anew(folder, node, &contents).map_err(io(FILE))?;
+        let written = match write_anew(folder, node, &contents) {
+            // On a full disk what is left is to be sent all the same, and that makes room.
+            Err(error) if no_room(&error) && !bytes.is_empty() => write_again(folder, &bytes),
+            written => written,
+        };
+        let (file, id, len) = written.map_err(io(FILE))?;
         let (folder, node) = (folder.to_owned(), node.clone());
-        Ok(OutboxFile { folder, node, contents, file, id, len, synced: len, _lock: lock })
+        Ok(OutboxFile {
+            folder,
+            node,
+            contents,
+            file,
+            id,
+            len,
+            synced: len,
+            _lock: lock,
+            #[cfg(test)]
+            room: u64::MAX,
+        })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn contents(&self) -> &Contents {
@@ -229,6 +255,10 @@ impl OutboxFile {
 
     /// Writes at the end, all or nothing; not yet safe.
     fn write(&mut self, bytes: &[u8]) -> Result<(), (bool, io::Error)> {
+        #[cfg(test)]
+        if self.len + bytes.len() as u64 > self.room {
+            return Err((true, io::ErrorKind::StorageFull.into()));
+        }
         if let Err(error) = self.file.write_all(bytes) {
             let back = self.file.set_len(self.len).and_then(|()| self.file.seek(SeekFrom::Start(self.len)));
             return Err((back.is_ok(), error));
@@ -249,8 +279,41 @@ fn make(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Whether it may be written once there is more room.
+pub(super) fn no_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// What is said where there is no room.
+pub(super) fn full(error: &io::Error) -> String {
+    format!("the disk is full; make room and append it again ({error})")
+}
+
 /// Writes what counts into a new file that takes the place of the old one, durably.
 fn write_anew(folder: &Path, node: &Name, contents: &Contents) -> io::Result<(File, [u8; 8], u64)> {
+    let beside = folder.join("outbox.new");
+    let written = write_beside(&beside, folder, node, contents);
+    if written.is_err() {
+        // What was written of it takes room; if it cannot be removed, the next one writes over it.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Writes what was read into its place once more, which takes no room, and cuts off what is behind it: so it is on the disk,
+/// and not only in the memory of the system.
+fn write_again(folder: &Path, bytes: &[u8]) -> io::Result<(File, [u8; 8], u64)> {
+    let mut file = File::options().read(true).write(true).open(folder.join(FILE))?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    let id = bytes[8..HEAD_BYTES].try_into().expect("it has eight bytes");
+    Ok((file, id, bytes.len() as u64))
+}
+
+fn write_beside(beside: &Path, folder: &Path, node: &Name, contents: &Contents) -> io::Result<(File, [u8; 8], u64)> {
     let mut id = [0; 8];
     getrandom::fill(&mut id)?;
     let mut bytes = [&MAGIC[..], &id].concat();
@@ -263,15 +326,14 @@ fn write_anew(folder: &Path, node: &Name, contents: &Contents) -> io::Result<(Fi
     }
     let end = bytes.len() as u64;
     put(&mut bytes, id, 0, end, |out| out.push(MARK));
-    let beside = folder.join("outbox.new");
     let mut options = File::options();
     options.create(true).read(true).write(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
+    let mut file = options.open(beside)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
-    fs::rename(&beside, folder.join(FILE))?;
+    fs::rename(beside, folder.join(FILE))?;
     File::open(folder)?.sync_all()?;
     Ok((file, id, bytes.len() as u64))
 }
@@ -366,8 +428,8 @@ fn record_at(bytes: &[u8], id: [u8; 8], start: usize) -> Option<(u64, &[u8], usi
     (checksum(id, start as u64, &covered) == sum).then(|| (synced, &bytes[start + RECORD_HEAD_BYTES..end], end))
 }
 
-/// What counts in these bytes, and whose they are.
-fn read(bytes: &[u8]) -> Result<(Name, Contents), String> {
+/// Whose these bytes are, what counts in them, and where that ends.
+fn read(bytes: &[u8]) -> Result<(Name, Contents, usize), String> {
     let head = bytes.get(..HEAD_BYTES).filter(|head| head[..8] == MAGIC).ok_or("it does not begin as one does")?;
     let id: [u8; 8] = head[8..].try_into().expect("it has eight bytes");
     // The beginning was whole before the file had its name.
@@ -393,7 +455,7 @@ fn read(bytes: &[u8]) -> Result<(Name, Contents), String> {
     };
     match (place + 1..bytes.len()).find(was_safe) {
         Some(_) => Err(format!("what is at byte {place} is not what was written there")),
-        None => Ok((owner, contents)),
+        None => Ok((owner, contents, place)),
     }
 }
 

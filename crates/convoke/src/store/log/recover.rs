@@ -36,11 +36,16 @@ pub(in crate::store) fn begin(disk: &WatchedDisk, own: &Own) -> Result<(), Refus
             ));
         }
     }
-    let first = Header { first: 1, hash: own.seal.first_hash(), length: HEADER_BYTES as u64 };
+    begin_at(disk, own, 1)
+}
+
+/// Begins a log whose first operation will have this position.
+pub(in crate::store) fn begin_at(disk: &WatchedDisk, own: &Own, first: u64) -> Result<(), Refused> {
+    let header = Header { first, hash: own.seal.first_hash(), length: HEADER_BYTES as u64 };
     let begin = || {
         segment::make(disk, NEW, HEADER_BYTES as u64)?;
-        place(disk, own, NEW, first)?;
-        Meta::make(disk, NEW, own, 1)?;
+        place(disk, own, NEW, header)?;
+        Meta::make(disk, NEW, own, first)?;
         disk.rename(NEW, meta::FILE)
     };
     begin().map_err(of_the_log)

@@ -40,6 +40,8 @@ pub(super) struct View {
     pub(super) here: BTreeSet<String>,
     pub(super) input: Input,
     pub(super) is_linked: bool,
+    /// What is typed waits, since there is much before it.
+    pub(super) is_behind: bool,
     /// What only who sits here is told, each behind the entry at this place.
     notes: VecDeque<(u64, String)>,
     /// The first line that is shown.
@@ -61,6 +63,7 @@ impl View {
             here: BTreeSet::new(),
             input: Input::default(),
             is_linked: true,
+            is_behind: false,
             notes: VecDeque::new(),
             first,
             below: 0,
@@ -113,7 +116,7 @@ impl View {
         let page = self.height.saturating_sub(1).max(1);
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c') if control => return Taken::CtrlC,
+            _ if is_ctrl_c(&Event::Key(key)) => return Taken::CtrlC,
             KeyCode::Char('d') if control && self.input.is_empty() => return Taken::Line("/quit".to_owned()),
             KeyCode::Char('d') if control => self.input.delete(),
             KeyCode::Char('a') if control => self.input.home(),
@@ -191,6 +194,7 @@ impl View {
     fn draw_standing(&self, frame: &mut Frame<'_>, area: Rect) {
         let standing = match (self.is_linked, self.below) {
             (false, _) => "connection lost, trying again; what you type is said then".to_owned(),
+            (true, 0) if self.is_behind => "what you have typed before is said first".to_owned(),
             (true, 0) => "/help says what can be done".to_owned(),
             (true, below) => format!("{below} more below: PgDn"),
         };
@@ -205,6 +209,12 @@ impl View {
         let column = u16::try_from(column).unwrap_or(u16::MAX);
         frame.set_cursor_position(Position::new(typed.x.saturating_add(column), typed.y));
     }
+}
+
+/// Whether it asks the program to end.
+pub(super) fn is_ctrl_c(event: &Event) -> bool {
+    matches!(event, Event::Key(KeyEvent { code: KeyCode::Char('c'), modifiers, kind, .. })
+        if modifiers.contains(KeyModifiers::CONTROL) && *kind != KeyEventKind::Release)
 }
 
 /// Names below one another, as many as there is room for.

@@ -60,7 +60,7 @@ fn an_outbox_that_was_cut_off_while_it_was_written_has_all_that_was_safe() {
             read.expect_err("the beginning was whole before it had its name");
             continue;
         }
-        let (owner, contents) = read.unwrap_or_else(|why| panic!("cut at {cut}: {why}"));
+        let (owner, contents, _) = read.unwrap_or_else(|why| panic!("cut at {cut}: {why}"));
         assert_eq!(owner, name("press"));
         // A step is there from when all of it was, which is before its mark.
         let safe = steps.iter().rev().find(|(len, _)| *len <= cut as u64);
@@ -88,7 +88,7 @@ fn a_broken_byte_in_what_was_safe_is_found_and_nothing_is_dropped() {
         broken[place] ^= 0x40;
         match read(&broken) {
             Err(why) => assert!(place < mark, "{place}: {why}"),
-            Ok((_, contents)) => {
+            Ok((_, contents, _)) => {
                 assert!(place >= mark, "a broken byte at {place} was not found");
                 assert_eq!(&contents, whole);
             }
