@@ -82,10 +82,10 @@ pub use error::{Error, Failure, Outcome};
 pub use hub::{Hub, HubOptions};
 pub use json::Json;
 pub use node::{
-    AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, EntriesOptions, Executed, ExecutorId, Executors,
-    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd, Position,
-    PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Status,
-    Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
+    AppendOptions, Batch, Call, CallOptions, Choose, Compacted, Effect, Entries, EntriesOptions, Executed, ExecutorId,
+    Executors, FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd,
+    Position, PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions,
+    Status, Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 #[cfg(feature = "hub")]
 pub use store_folder::{StoreFolder, StoreProgress, StoreRepair, StoreReport};

@@ -2,7 +2,7 @@
 
 use super::long::write_long;
 use super::values::read_numbers;
-use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
+use super::{Compact, Frame, FrameError, HEAD_BYTES, Kind, Piece, Reader, put_short, put_u32, write};
 use crate::journal::{Strategy, Touches};
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
 use crate::payload::Encoding;
@@ -13,6 +13,11 @@ const ANY: u64 = u64::MAX;
 const COMMANDS: u8 = 0;
 const UNDO: u8 = 1;
 const REDO: u8 = 2;
+/// Of what is appended only.
+const SNAPSHOT: u8 = 3;
+const COMPACT: u8 = 4;
+
+/// Of what an entry says only.
 const JOIN: u8 = 3;
 const LEAVE: u8 = 4;
 
@@ -45,6 +50,10 @@ pub enum Appended<'a> {
     Undo(Back),
     /// It is done again.
     Redo(Back),
+    /// No entry: a piece of a snapshot.
+    Snapshot(Piece<'a>),
+    /// No entry: old ones go.
+    Compact(Compact),
 }
 
 impl Appended<'_> {
@@ -54,6 +63,8 @@ impl Appended<'_> {
             Appended::Commands { .. } => "append to",
             Appended::Undo(_) => "undo in",
             Appended::Redo(_) => "redo in",
+            Appended::Snapshot(_) => "upload a snapshot of",
+            Appended::Compact(_) => "compact",
         }
     }
 }
@@ -228,7 +239,12 @@ impl<'a> Appended<'a> {
                 let back = Back { everyone, target, expect_top };
                 if what == UNDO { Appended::Undo(back) } else { Appended::Redo(back) }
             }
-            _ => return Err(FrameError { offset, expected: "0 (commands), 1 (undo) or 2 (redo)" }),
+            SNAPSHOT => Appended::Snapshot(Piece::read(fields)?),
+            COMPACT => Appended::Compact(Compact::read(fields)?),
+            _ => {
+                let expected = "0 (commands), 1 (undo), 2 (redo), 3 (a snapshot) or 4 (compaction)";
+                return Err(FrameError { offset, expected });
+            }
         };
         Ok(appended)
     }
@@ -248,6 +264,14 @@ impl<'a> Appended<'a> {
                 out.push(u8::from(back.everyone));
                 out.extend_from_slice(&number(back.target));
                 out.extend_from_slice(&number(back.expect_top));
+            }
+            Appended::Snapshot(piece) => {
+                out.push(SNAPSHOT);
+                piece.write(out);
+            }
+            Appended::Compact(compact) => {
+                out.push(COMPACT);
+                compact.write(out);
             }
         }
     }
@@ -303,6 +327,9 @@ pub struct Follow<'a> {
     pub hash: [u8; 16],
     /// The journal must undo in this way, also if it is made only later.
     pub strategy: Option<Strategy>,
+    /// The node can begin with a snapshot of the journal, or go on from one, whose maker knew entries up to here at most;
+    /// zero for none.
+    pub snapshot: u64,
     /// The journal, not validated.
     pub journal: &'a [u8],
 }
@@ -321,6 +348,7 @@ impl<'a> Follow<'a> {
             after: fields.u64("a place")?,
             hash: fields.array("a hash of 16 bytes")?,
             strategy: read_strategy(&mut fields)?,
+            snapshot: fields.u64("a place")?,
             journal: fields.short_bytes("a name")?,
         };
         fields.end()?;
@@ -335,6 +363,7 @@ impl<'a> Follow<'a> {
             out.extend_from_slice(&self.after.to_le_bytes());
             out.extend_from_slice(&self.hash);
             out.push(self.strategy.map_or(0, Strategy::number));
+            out.extend_from_slice(&self.snapshot.to_le_bytes());
             put_short(out, self.journal);
         });
     }
@@ -416,6 +445,14 @@ impl<'a> Told<'a> {
         put_short(&mut fields, self.author);
         let (encoding, payload) = self.payload;
         write_long(out, Kind::Entry, encoding as u8, 0, &fields, payload);
+    }
+
+    /// Whether it is the entry behind the one of this hash, as its own hash says. Costs a hash of all of it.
+    pub(crate) fn follows(&self, before: &[u8; 16]) -> bool {
+        let told = Told { id: 0, hash: [0; 16], ..*self };
+        let mut frames = Vec::with_capacity(told.frame_bytes());
+        told.write(&mut frames);
+        crate::journal::chained(before, &frames) == self.hash
     }
 
     /// How long its frames are together, in bytes: what a follower counts.

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::journals::{JournalId, chained};
-use super::rows::{self, ENTRIES, value_from_row};
-use super::{Kept, Values};
+use super::journals::JournalId;
+use super::rows::{self, ENTRIES, PIECES, value_from_row};
+use super::snapshots::{Snapshot, piece_from_key};
+use super::{Kept, Values, entry_key};
 use crate::foundation::{READ_ONLY, RowKey};
 use crate::frame::{Expect, Frame, FrameError, Incarnation, Told};
-use crate::journal::Deed;
+use crate::journal::{Deed, chained};
 use crate::name::Name;
 use crate::operation::Operation;
 
@@ -55,6 +56,8 @@ pub struct Audit {
     lossy: bool,
     units: Vec<Bytes>,
     present: Vec<Bytes>,
+    /// How long the good pieces of each upload are together, with their keys.
+    pieces: BTreeMap<(JournalId, u64), (u64, Vec<Bytes>)>,
     forgotten: Incarnation,
     /// The highest position that a value speaks of.
     highest: u64,
@@ -70,6 +73,7 @@ impl Audit {
             lossy: false,
             units: Vec::new(),
             present: Vec::new(),
+            pieces: BTreeMap::new(),
             forgotten: Incarnation::default(),
             highest: 0,
         }
@@ -95,6 +99,9 @@ impl Audit {
         if key.table == ENTRIES {
             return self.entry(&key.key, row);
         }
+        if key.table == PIECES {
+            return self.piece(&key.key, row).map(|()| true);
+        }
         let bad = |error: FrameError| format!("a row of {} is none: {error}", table(key.table));
         if key.table == rows::VALUES {
             let value = value_from_row(&key.key, row).map_err(bad)?;
@@ -114,6 +121,18 @@ impl Audit {
         match key.table {
             rows::UNITS => self.units.push(key.key.clone()),
             rows::PRESENT => self.present.push(key.key.clone()),
+            rows::PASTS => {
+                // What is looked at next are the entries, from the first that is kept.
+                let id = key.key.first_chunk().map_or(0, |id| JournalId::from_be_bytes(*id));
+                if let (Some(past), Some(chain)) = (self.kept.journals.past_of(id), self.chains.get_mut(&id)) {
+                    (chain.good, chain.good_hash) = (past.first() - 1, *past.before());
+                    if past.first() > 1 {
+                        // Of those who joined before that, only these rows tell. Entries say who left since.
+                        let of_it = self.present.iter().filter(|key| key.starts_with(&id.to_be_bytes()));
+                        chain.present.extend(of_it.filter_map(|key| Name::from_bytes(&key[4..]).ok()));
+                    }
+                }
+            }
             rows::JOURNALS => {
                 let name = Name::from_bytes(&key.key).map_err(|error| error.to_string())?;
                 let Some(id) = self.kept.journals.find(&name) else { return Ok(false) };
@@ -152,6 +171,26 @@ impl Audit {
         Ok(chain.broken.is_none())
     }
 
+    /// A piece of a snapshot, behind those before it.
+    fn piece(&mut self, key: &Bytes, row: &Bytes) -> Result<(), String> {
+        let unknown = || "a piece of a snapshot belongs to none that is known".to_owned();
+        let ((id, number), piece) = piece_from_key(key).ok_or_else(unknown)?;
+        let past = self.kept.journals.past_of(id).ok_or_else(unknown)?;
+        let (came, keys) = self.pieces.entry((id, number)).or_default();
+        if !past.is_next_piece(number, piece, *came, row.len()) {
+            let name = self.chains.get(&id).map_or("?", |chain| chain.name.as_str());
+            return Err(format!("journal `{name}`: a piece of its snapshot is missing, or is not what was uploaded"));
+        }
+        *came += row.len() as u64;
+        keys.push(key.clone());
+        Ok(())
+    }
+
+    /// Whether all of the snapshot of a journal is there.
+    fn is_whole(&self, id: JournalId, snapshot: &Snapshot) -> bool {
+        self.pieces.get(&(id, snapshot.number)).is_some_and(|(bytes, _)| *bytes == snapshot.total)
+    }
+
     /// All rows were given. What is wrong with journals as a whole, as sentences.
     pub fn end(&mut self) -> Vec<String> {
         self.kept.restored();
@@ -161,8 +200,9 @@ impl Audit {
                 chain.broken = Some("is missing");
             } else if chain.broken.is_none() && chain.good_hash != chain.hash {
                 // Which of them is another one, nobody can tell.
-                (chain.good, chain.good_hash, chain.broken) =
-                    (0, [0; 16], Some("or one behind it is not what was appended"));
+                let past = self.kept.journals.get(*id).past();
+                (chain.good, chain.good_hash) = (past.first() - 1, *past.before());
+                chain.broken = Some("or one behind it is not what was appended");
             }
             if chain.broken.is_none() && *self.kept.journals.get(*id).present() != chain.present {
                 wrong.push(format!("journal `{}`: its members are others than its entries say", chain.name));
@@ -173,6 +213,15 @@ impl Audit {
                     0 | 1 => format!("journal `{name}`: entry {first} {why}"),
                     _ => format!("journal `{name}`: entry {first} {why}, and so none up to {} counts", chain.last),
                 });
+            }
+        }
+        for (id, chain) in &self.chains {
+            let past = self.kept.journals.get(*id).past();
+            let came = |number| self.pieces.get(&(*id, number)).map_or(0, |(bytes, _)| *bytes);
+            if past.snapshot().is_some_and(|snapshot| !self.is_whole(*id, snapshot))
+                || past.uploading().is_some_and(|(number, received)| came(number) != received)
+            {
+                wrong.push(format!("journal `{}`: not all of its snapshot is there", chain.name));
             }
         }
         wrong
@@ -221,6 +270,7 @@ impl Audit {
     /// no more; who watches every change begins anew; and no program is told that nothing was kept of it.
     pub fn mend(&mut self) -> RowChanges {
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        self.mend_snapshots(&mut puts, &mut deletes);
         for (id, chain) in &self.chains {
             let of_it = |key: &&Bytes| key.starts_with(&id.to_be_bytes());
             if chain.broken.is_some() || *self.kept.journals.get(*id).present() != chain.present {
@@ -259,13 +309,39 @@ impl Audit {
         key.table == rows::CHANGES
     }
 
+    /// A snapshot that is not whole goes. One that is whole stands for what breaks before its place: then the journal ends
+    /// there.
+    fn mend_snapshots(&mut self, puts: &mut Vec<(RowKey, Bytes)>, deletes: &mut Vec<RowKey>) {
+        for (id, chain) in &mut self.chains {
+            let past = self.kept.journals.get(*id).past();
+            let came = |number| self.pieces.get(&(*id, number)).map_or(0, |(bytes, _)| *bytes);
+            let whole = past.snapshot().copied().filter(|snapshot| came(snapshot.number) == snapshot.total);
+            let stands = whole.filter(|snapshot| chain.broken.is_some() && snapshot.seq > chain.good);
+            let is_half = past.uploading().is_some_and(|(number, received)| came(number) != received);
+            if stands.is_none() && !is_half && whole.is_some() == past.snapshot().is_some() {
+                continue;
+            }
+            if let Some(snapshot) = stands {
+                let gone = (past.first()..=chain.good).map(|seq| RowKey { table: ENTRIES, key: entry_key(*id, seq) });
+                deletes.extend(gone);
+                (chain.good, chain.good_hash) = (snapshot.seq, snapshot.hash);
+            }
+            let others = self.pieces.range((*id, 0)..=(*id, u64::MAX));
+            let others = others.filter(|((_, number), _)| whole.is_none_or(|snapshot| snapshot.number != *number));
+            let keys = others.flat_map(|(_, (_, keys))| keys);
+            deletes.extend(keys.map(|key| RowKey { table: PIECES, key: key.clone() }));
+            let past = self.kept.journals.mend_past(*id, whole, stands);
+            puts.push((RowKey { table: rows::PASTS, key: Bytes::copy_from_slice(&id.to_be_bytes()) }, past));
+        }
+    }
+
     /// How much there is of what was good so far.
     pub fn amount(&self) -> Amount {
         let journals = || self.kept.journals.named();
         Amount {
             values: self.kept.values.len() as u64,
             journals: journals().count() as u64,
-            entries: journals().map(|(_, journal)| journal.last()).sum(),
+            entries: journals().map(|(_, journal)| journal.last() + 1 - journal.past().first()).sum(),
             tokens: self.kept.principals.len() as u64,
         }
     }
@@ -339,6 +415,7 @@ fn table(number: u8) -> &'static str {
         rows::JOURNALS => "journals",
         rows::UNITS => "what can be undone",
         rows::PRESENT => "members of journals",
+        rows::PASTS => "old entries of journals",
         _ if number >= READ_ONLY => "entries",
         _ => "a table that this version does not know",
     }

@@ -141,22 +141,29 @@ impl Made {
                     target: flag.then_some(*long / 2),
                     expect_top: (!flag).then_some(*long / 3),
                 };
-                let appended = match id % 3 {
+                let (seq, total) = (*long, u64::from(id) % (64 << 20) + 1);
+                let hash = array[..16].try_into().unwrap();
+                let appended = match id % 5 {
                     0 => Appended::Commands {
                         commands: Commands::encoded(&commands),
                         expect_last: flag.then_some(*long / 2),
                         terms: Terms::new(strategy, flag, touched.as_deref()),
                     },
                     1 => Appended::Undo(back),
-                    _ => Appended::Redo(back),
+                    2 => Appended::Redo(back),
+                    3 => {
+                        let piece = Piece { seq, known: !seq, hash, total, offset: seq / 2, bytes: &self.bytes };
+                        Appended::Snapshot(piece)
+                    }
+                    _ => Appended::Compact(Compact { up_to: seq, keep: !seq, hash }),
                 };
                 Frame::Append(Append { cseq: (*long).max(1), settled: *long / 2, journal: &self.bytes, appended })
             }
             Kind::Follow => {
                 let hash = array[..16].try_into().unwrap();
                 let follow_as = [FollowAs::Observer, FollowAs::Member, FollowAs::Announced][id as usize % 3];
-                let (window, after) = (!id, *long);
-                Frame::Follow(Follow { id, follow_as, window, after, hash, strategy, journal: &self.bytes })
+                let (window, after, snapshot) = (!id, *long, !*long);
+                Frame::Follow(Follow { id, follow_as, window, after, hash, strategy, snapshot, journal: &self.bytes })
             }
             Kind::Entry => {
                 let hash = array[..16].try_into().unwrap();
@@ -166,6 +173,11 @@ impl Made {
                 Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author: &self.bytes, payload })
             }
             Kind::Applied => Frame::Applied { id, seq: *long, stuck: text },
+            Kind::Base => {
+                let hash = array[..16].try_into().unwrap();
+                Frame::Base(Base { id, seq: *long, hash, total: !*long, offset: *long / 2, bytes: &self.bytes })
+            }
+            Kind::Compacted => Frame::Compacted { id, first: *long, hash: array[..16].try_into().unwrap() },
             Kind::Await => {
                 let names = Whom::Nodes(Nodes::encoded(&names));
                 let whom = [Whom::All, Whom::Quorum, Whom::Count(!id), names][id as usize % 4];
