@@ -7,6 +7,7 @@
 
 mod awaits;
 mod calls;
+mod carried;
 mod event;
 mod fields;
 mod grant;
@@ -23,7 +24,8 @@ mod values;
 
 pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
-pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, GROUP, HEADERS, MORE, NAMED, REST};
+pub use carried::{Brought, Carried};
+pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, EventOrigin, GROUP, HEADERS, MORE, NAMED, ORIGIN, REST};
 pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};
 pub use fields::{FrameError, Reader};
 pub use grant::{Change, Grant};

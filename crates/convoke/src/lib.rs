@@ -79,7 +79,7 @@ pub use convoke_core::{
 };
 pub use error::{Error, Failure, Outcome};
 #[cfg(feature = "hub")]
-pub use hub::{Hub, HubOptions};
+pub use hub::{Direction, Hub, HubOptions, UplinkOptions};
 pub use json::Json;
 pub use node::{
     AppendOptions, Batch, Call, CallOptions, Choose, Compacted, Effect, Entries, EntriesOptions, Executed, ExecutorId,

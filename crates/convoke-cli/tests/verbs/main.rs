@@ -39,5 +39,6 @@ mod subscribe;
 mod terminal;
 mod tls;
 mod token;
+mod uplinks;
 mod wait;
 mod watch;

@@ -18,6 +18,7 @@ const PAGES: [&str; 19] = [
     "docs/guide/joining.md",
     "docs/guide/rights.md",
     "docs/guide/two-machines.md",
+    "docs/guide/uplinks.md",
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
     "docs/operating.md",

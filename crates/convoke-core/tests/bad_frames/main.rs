@@ -449,7 +449,16 @@ fn who_cannot_prove_what_it_was_does_not_come_back() {
 fn after_close_nothing_comes() {
     let mut bench = Bench::at(Stage::Greeted);
     let slow = SlowPolicy::Disconnect;
-    let hello = Hello { name: b"bad", author: b"", nonce: [1; 32], token: b"", resume: None, takeover: false, slow };
+    let hello = Hello {
+        name: b"bad",
+        author: b"",
+        nonce: [1; 32],
+        token: b"",
+        resume: None,
+        takeover: false,
+        uplink: false,
+        slow,
+    };
     bench.say(&encoded(&Frame::Hello(hello)));
     bench.say(&encoded(&PROOF));
     bench.say(&encoded(&Frame::Subscribe { id: 1, pattern: b"flood", group: b"" }));
