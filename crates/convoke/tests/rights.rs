@@ -108,7 +108,7 @@ impl Scene {
             Verb::Execute => soon(node.append(name, &1)).await.map(drop),
             Verb::Undo => match soon(node.undo(name, UndoOptions::default())).await {
                 // That there is nothing of one's own is told to those who may undo.
-                Err(Error::Conflict(_)) => Ok(()),
+                Err(Error::Refused(why)) if why.code == Code::BadRequest => Ok(()),
                 other => other.map(drop),
             },
             Verb::Follow => soon(node.entries(name, 0)).await.map(drop),
