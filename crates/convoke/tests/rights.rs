@@ -112,6 +112,11 @@ impl Scene {
                 other => other.map(drop),
             },
             Verb::Follow => soon(node.entries(name, 0)).await.map(drop),
+            Verb::Snapshot => match soon(node.compact(name, 0)).await {
+                // That there is nothing that could go is told to those who may let it go.
+                Err(Error::Refused(_)) => Ok(()),
+                other => other.map(drop),
+            },
             // As one that is not joined yet: whether a node of this name is there is told to those who may have its name.
             Verb::Join => {
                 let options = NodeOptions { takeover: true, ..self.options(name, rules).await };
@@ -144,6 +149,7 @@ fn is_decided_by_rules(verb: Verb, transport: Transport) -> bool {
         | Verb::Execute
         | Verb::Undo
         | Verb::Follow
+        | Verb::Snapshot
         | Verb::Status
         | Verb::Administer => true,
     }
@@ -165,6 +171,7 @@ fn names_of(verb: Verb, name: &str) -> String {
         | Verb::Execute
         | Verb::Undo
         | Verb::Follow
+        | Verb::Snapshot
         | Verb::Join
         | Verb::Author => name.to_owned(),
     }
@@ -247,7 +254,7 @@ async fn each_delivery(stage: Stage) {
             Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {
                 continue;
             }
-            Verb::Execute | Verb::Undo | Verb::Follow => continue,
+            Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => continue,
         };
         // Each is set, published and offered by somebody who may do so.
         let before = admin.set(format!("{round}/begin"), &0).await.unwrap();
@@ -303,7 +310,9 @@ async fn each_delivery(stage: Stage) {
             Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {
                 unreachable!("nothing is delivered by it")
             }
-            Verb::Execute | Verb::Undo | Verb::Follow => unreachable!("nothing but a whole journal is delivered by it"),
+            Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => {
+                unreachable!("nothing but a whole journal is delivered by it")
+            }
         }
     }
 }
