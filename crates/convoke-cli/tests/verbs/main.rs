@@ -5,6 +5,7 @@ mod call;
 mod chat;
 mod colours;
 mod command_line;
+mod compact;
 mod completions;
 mod config;
 mod delete;

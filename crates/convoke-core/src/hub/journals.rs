@@ -370,6 +370,7 @@ impl HubState {
                 if let Some(wanted) = follower.strategy.take().filter(|wanted| *wanted != known.strategy()) {
                     stop = Stop::Strategy(wanted, known.strategy());
                 } else if follower.reading.is_some() {
+                    // What was read is told first.
                 } else if !follower.past(known.past(), &mut link.lanes.values) {
                     stop = Stop::Diverged;
                 } else if let Some(base) = &follower.base {

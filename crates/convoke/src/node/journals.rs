@@ -186,8 +186,9 @@ impl Entries {
         }
     }
 
-    /// The last entry that was taken, and its hash, which is of all before it too.
-    pub(super) fn taken(&self) -> (u64, [u8; 16]) {
+    /// The last entry that was taken, and its hash, which is of all before it too, and so the same for all who have the same
+    /// entries. Where [`Missed::Compacted`] was taken, it is that of the last that is gone; zeros where nothing was.
+    pub fn taken(&self) -> (u64, [u8; 16]) {
         self.node.handle.shared.lock().state.taken_hash(self.id).unwrap_or_default()
     }
 
