@@ -23,8 +23,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use chat::{ChatArguments, History};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
-    AppendArguments, BackArguments, ExportArguments, FollowArguments, FollowersArguments, JournalArguments,
-    JournalVerb, ScopeArgument, ShowArguments, StrategyArgument,
+    AppendArguments, BackArguments, CompactArguments, ExportArguments, FollowArguments, FollowersArguments,
+    JournalArguments, JournalVerb, ScopeArgument, ShowArguments, StrategyArgument, VerifyArguments,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};

@@ -18,6 +18,7 @@ mod kind;
 mod lagged;
 mod long;
 mod preface;
+mod snapshots;
 mod status;
 mod values;
 
@@ -36,6 +37,7 @@ pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
 pub use preface::Preface;
+pub use snapshots::{Base, Compact, Piece};
 pub use status::Fate;
 pub use values::{AFTER_NOTHING, DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
 pub(crate) use values::{put_rev, read_rev};
@@ -303,6 +305,17 @@ pub enum Frame<'a> {
         /// Why it cannot apply the entry behind that and is stuck; empty if it goes on.
         stuck: &'a str,
     },
+    /// See [`Kind::Base`].
+    Base(Base<'a>),
+    /// See [`Kind::Compacted`].
+    Compacted {
+        /// The number of the follower.
+        id: u32,
+        /// The first entry that is still kept; the next that follows.
+        first: u64,
+        /// The hash of the entry before it.
+        hash: [u8; 16],
+    },
     /// See [`Kind::Await`].
     Await(Await<'a>),
     /// See [`Kind::Acknowledged`].
@@ -401,6 +414,12 @@ impl<'a> Frame<'a> {
                 id: fields.u32("a number")?,
                 seq: fields.u64("a place")?,
                 stuck: fields.short_text("a sentence in UTF-8")?,
+            },
+            Kind::Base => return Ok(Frame::Base(Base::read(fields)?)),
+            Kind::Compacted => Frame::Compacted {
+                id: fields.u32("a number")?,
+                first: fields.u64("a place")?,
+                hash: fields.array("a hash of 16 bytes")?,
             },
             Kind::Await => return Ok(Frame::Await(Await::read(fields)?)),
             Kind::Acknowledged => return Ok(Frame::Acknowledged(Acknowledged::read(fields)?)),
@@ -643,6 +662,8 @@ impl<'a> Frame<'a> {
             }),
             Frame::Append(append) => append.write(out),
             Frame::Follow(follow) => follow.write(out),
+            Frame::Base(base) => base.write(out),
+            Frame::Compacted { id, first, hash } => Frame::write_compacted(out, *id, *first, hash),
             Frame::Await(frame) => frame.write(out),
             Frame::Acknowledged(frame) => frame.write(out),
             Frame::Entry(entry) => entry.write(out),

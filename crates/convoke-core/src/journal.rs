@@ -17,6 +17,8 @@ pub use strategy::{Strategy, Touches};
 pub(crate) use undo::Unit;
 pub use undo::{Scope, UndoList, UndoRefused};
 
+use sha2::{Digest, Sha256};
+
 use crate::name::Name;
 
 /// What an entry of a journal says.
@@ -85,4 +87,10 @@ impl Entry {
     pub fn origin(&self) -> Option<Origin> {
         self.provenance.as_ref()?.origin
     }
+}
+
+/// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
+pub(crate) fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
+    let digest = Sha256::new().chain_update(before).chain_update(frames).finalize();
+    digest[..16].try_into().expect("it has 32 bytes")
 }

@@ -29,8 +29,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
 pub use inbox::{Delivery, Event, Gap, Run};
-pub use journals::Followed;
 use journals::Followings;
+pub use journals::{FollowWish, Followed};
 pub use outbox::Became;
 pub use publish::Publication;
 use requests::Subscription;
@@ -546,6 +546,8 @@ impl NodeState {
             Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
             Frame::Entry(entry) => self.entry(&entry)?,
+            Frame::Base(piece) => self.base(&piece)?,
+            Frame::Compacted { id, first, hash } => self.compacted(id, first, hash)?,
             Frame::Acknowledged(frame) => self.acknowledged(&frame)?,
             Frame::Value(value) => self.value(&value)?,
             Frame::Settled { id, fate } => self.settled(id, &fate),

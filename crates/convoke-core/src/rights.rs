@@ -60,6 +60,8 @@ verbs! {
     Undo = "undo";
     /// To read a journal of a name.
     Follow = "follow";
+    /// To put a snapshot in the place of a journal's old entries, and to let these go.
+    Snapshot = "snapshot";
     /// To join as a node of a name.
     Join = "join";
     /// To do things in the name of an author, other than the node itself and its principal.
@@ -191,7 +193,7 @@ fn asked(verb: Verb, name: &str) -> Option<Verb> {
     match verb {
         Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author | Verb::Uplink => None,
         // The hub has no journals of its own.
-        Verb::Execute | Verb::Undo | Verb::Follow => None,
+        Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => None,
         Verb::Get | Verb::Watch | Verb::Subscribe | Verb::Status => Some(Verb::Status),
         Verb::Call | Verb::Administer => Some(verb),
     }

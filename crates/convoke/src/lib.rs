@@ -82,13 +82,13 @@ pub use error::{Error, Failure, Outcome};
 pub use hub::{Direction, Hub, HubOptions, UplinkOptions};
 pub use json::Json;
 pub use node::{
-    AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, EntriesOptions, Executed, ExecutorId, Executors,
-    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd, Position,
-    PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Status,
-    Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
+    AppendOptions, Batch, Call, CallOptions, Choose, Compacted, Effect, Entries, EntriesOptions, Executed, ExecutorId,
+    Executors, FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd,
+    Position, PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions,
+    Status, Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 #[cfg(feature = "hub")]
-pub use store_folder::{StoreFolder, StoreProgress, StoreReport};
+pub use store_folder::{StoreFolder, StoreProgress, StoreRepair, StoreReport};
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]
 pub use tls::{OwnAuthority, TlsOptions};

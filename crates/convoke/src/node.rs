@@ -40,7 +40,7 @@ use tokio::sync::{Notify, oneshot, watch as watched};
 pub use batch::Batch;
 pub use calls::{CallOptions, Choose, Provider, Selector};
 pub use executors::{Effect, Executors, Progress, Running, Stopped};
-pub use journals::{AppendOptions, Entries, EntriesOptions, UndoOptions};
+pub use journals::{AppendOptions, Compacted, Entries, EntriesOptions, UndoOptions};
 pub use members::{Member, Members};
 pub use options::NodeOptions;
 pub use outbox::{Outbox, OutboxEnd};

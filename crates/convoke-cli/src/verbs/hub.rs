@@ -153,7 +153,10 @@ pub(super) fn not_started(error: Error) -> Failure {
     let failure = Failure::from(error);
     match (what_to_make, corrupt) {
         (true, _) => Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure },
-        (_, true) => Failure { exit: Exit::Data, ..failure },
+        (_, true) => {
+            let message = format!("{}; `convoke store verify` looks through all of it", failure.message);
+            Failure { exit: Exit::Data, message, ..failure }
+        }
         _ => failure,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 20] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",

@@ -3,7 +3,7 @@
 use super::carried::Carried;
 use super::long::write_long;
 use super::values::read_numbers;
-use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
+use super::{Compact, Frame, FrameError, HEAD_BYTES, Kind, Piece, Reader, put_short, put_u32, write};
 use crate::journal::{Origin, Provenance, Strategy, Touches};
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
 use crate::payload::Encoding;
@@ -14,6 +14,11 @@ const ANY: u64 = u64::MAX;
 const COMMANDS: u8 = 0;
 const UNDO: u8 = 1;
 const REDO: u8 = 2;
+/// Of what is appended only.
+const SNAPSHOT: u8 = 3;
+const COMPACT: u8 = 4;
+
+/// Of what an entry says only.
 const JOIN: u8 = 3;
 const LEAVE: u8 = 4;
 
@@ -55,6 +60,10 @@ pub enum Appended<'a> {
     Undo(Back),
     /// It is done again.
     Redo(Back),
+    /// No entry: a piece of a snapshot.
+    Snapshot(Piece<'a>),
+    /// No entry: old ones go.
+    Compact(Compact),
     /// An entry of another hub's journal, from a link of that hub only.
     Carried(Carried<'a>),
 }
@@ -66,7 +75,9 @@ impl Appended<'_> {
             Appended::Commands { .. } => "append to",
             Appended::Undo(_) => "undo in",
             Appended::Redo(_) => "redo in",
-            Appended::Carried(_) => "append to",
+            Appended::Snapshot(_) => "upload a snapshot of",
+            Appended::Compact(_) => "compact",
+            Appended::Carried(_) => "pass on to",
         }
     }
 }
@@ -245,8 +256,13 @@ impl<'a> Appended<'a> {
                 let back = Back { everyone, target, expect_top };
                 if what == UNDO { Appended::Undo(back) } else { Appended::Redo(back) }
             }
+            SNAPSHOT => Appended::Snapshot(Piece::read(fields)?),
+            COMPACT => Appended::Compact(Compact::read(fields)?),
             CARRIED => Appended::Carried(Carried::read(fields)?),
-            _ => return Err(FrameError { offset, expected: "0 (commands), 1 (undo), 2 (redo) or 5 (carried)" }),
+            _ => {
+                let expected = "0 (commands), 1 (undo), 2 (redo), 3 (a snapshot), 4 (compaction) or 5 (carried)";
+                return Err(FrameError { offset, expected });
+            }
         };
         Ok(appended)
     }
@@ -266,6 +282,14 @@ impl<'a> Appended<'a> {
                 out.push(u8::from(back.everyone));
                 out.extend_from_slice(&number(back.target));
                 out.extend_from_slice(&number(back.expect_top));
+            }
+            Appended::Snapshot(piece) => {
+                out.push(SNAPSHOT);
+                piece.write(out);
+            }
+            Appended::Compact(compact) => {
+                out.push(COMPACT);
+                compact.write(out);
             }
             Appended::Carried(carried) => {
                 out.push(CARRIED);
@@ -325,6 +349,9 @@ pub struct Follow<'a> {
     pub hash: [u8; 16],
     /// The journal must undo in this way, also if it is made only later.
     pub strategy: Option<Strategy>,
+    /// The node can begin with a snapshot of the journal, or go on from one, whose maker knew entries up to here at most;
+    /// zero for none.
+    pub snapshot: u64,
     /// The journal, not validated.
     pub journal: &'a [u8],
 }
@@ -343,6 +370,7 @@ impl<'a> Follow<'a> {
             after: fields.u64("a place")?,
             hash: fields.array("a hash of 16 bytes")?,
             strategy: read_strategy(&mut fields)?,
+            snapshot: fields.u64("a place")?,
             journal: fields.short_bytes("a name")?,
         };
         fields.end()?;
@@ -357,6 +385,7 @@ impl<'a> Follow<'a> {
             out.extend_from_slice(&self.after.to_le_bytes());
             out.extend_from_slice(&self.hash);
             out.push(self.strategy.map_or(0, Strategy::number));
+            out.extend_from_slice(&self.snapshot.to_le_bytes());
             put_short(out, self.journal);
         });
     }
@@ -456,6 +485,14 @@ impl<'a> Told<'a> {
         }
         let (encoding, payload) = self.payload;
         write_long(out, Kind::Entry, encoding as u8, 0, &fields, payload);
+    }
+
+    /// Whether it is the entry behind the one of this hash, as its own hash says. Costs a hash of all of it.
+    pub(crate) fn follows(&self, before: &[u8; 16]) -> bool {
+        let told = Told { id: 0, hash: [0; 16], ..*self };
+        let mut frames = Vec::with_capacity(told.frame_bytes());
+        told.write(&mut frames);
+        crate::journal::chained(before, &frames) == self.hash
     }
 
     /// How long its frames are together, in bytes: what a follower counts.

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::origins::Origins;
 use super::rows::Rows;
+use super::snapshots::Past;
 use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
-use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit};
+use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
 };
@@ -36,6 +36,7 @@ pub(crate) struct Journal {
     present: BTreeSet<Name>,
     /// The frames of its last entries, as they are for follower 0.
     recent: VecDeque<Bytes>,
+    past: Past,
 }
 
 /// How much of journals is in memory, read at a time, and undone at most. The same in all starts of a hub.
@@ -76,6 +77,7 @@ pub(crate) struct Journals {
     /// Rows that came before those of their journals.
     restored: BTreeMap<(JournalId, u64), Unit>,
     restored_present: BTreeSet<(JournalId, Name)>,
+    pub(super) restored_past: BTreeMap<JournalId, Past>,
     /// What journals have of other hubs.
     pub(super) origins: BTreeMap<JournalId, Origins>,
 }
@@ -103,6 +105,20 @@ impl Journal {
     /// The first place of which something can be undone.
     pub(crate) fn horizon(&self) -> u64 {
         self.undo.horizon()
+    }
+
+    /// The first place of which something can be undone, if anything can.
+    pub(super) fn undoable_from(&self) -> Option<u64> {
+        self.undo.first()
+    }
+
+    /// What stands for its old entries.
+    pub(crate) fn past(&self) -> &Past {
+        &self.past
+    }
+
+    pub(super) fn past_mut(&mut self) -> &mut Past {
+        &mut self.past
     }
 
     pub(super) fn undo(&self) -> &UndoList {
@@ -157,6 +173,10 @@ impl Journals {
 
     pub(crate) fn get(&self, id: JournalId) -> &Journal {
         &self.all[&id]
+    }
+
+    pub(super) fn get_mut(&mut self, id: JournalId) -> &mut Journal {
+        self.all.get_mut(&id).expect("it was found")
     }
 
     /// Decides what comes of an append, and does it. Gives the place of its first entry, and how many there are.
@@ -221,7 +241,9 @@ impl Journals {
                 let deed = if undoes { Deed::Undo(target) } else { Deed::Redo(target) };
                 vec![(deed, Encoding::Raw, &[])]
             }
-            Appended::Carried(_) => unreachable!("what other hubs hand over is taken elsewhere"),
+            Appended::Snapshot(_) | Appended::Compact(_) | Appended::Carried(_) => {
+                unreachable!("these are taken elsewhere")
+            }
         };
         let id = known.unwrap_or_else(|| self.make(name, strategy));
         let count = deeds.len() as u32;
@@ -281,7 +303,8 @@ impl Journals {
         self.by_name.insert(name.clone(), id);
         let undo = UndoList::noting(self.bounds.units);
         let (present, recent) = (BTreeSet::new(), VecDeque::new());
-        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent });
+        let past = Past::default();
+        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent, past });
         id
     }
 
@@ -355,7 +378,8 @@ impl Journals {
         let mut undo = UndoList::noting(self.bounds.units);
         undo.forget_before(horizon);
         let (present, recent) = (BTreeSet::new(), VecDeque::new());
-        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent });
+        let past = Past::default();
+        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent, past });
         self.by_name.insert(name, id);
         Ok(())
     }
@@ -378,6 +402,11 @@ impl Journals {
         Ok(())
     }
 
+    /// Says who is a member of a journal that says so.
+    pub(super) fn set_present(&mut self, id: JournalId, present: BTreeSet<Name>) {
+        self.all.get_mut(&id).expect("who says so has seen its row").present = present;
+    }
+
     /// Lets a journal end with this entry; nothing of what is in it can be undone then. Gives its row.
     pub(super) fn cut(&mut self, id: JournalId, last: u64, hash: [u8; 16]) -> Bytes {
         let journal = self.all.get_mut(&id).expect("who cuts it has seen its row");
@@ -390,6 +419,11 @@ impl Journals {
 
     /// All rows came back. Costs nothing when none has since the last call.
     pub(super) fn restored(&mut self) {
+        for (id, past) in std::mem::take(&mut self.restored_past) {
+            if let Some(journal) = self.all.get_mut(&id) {
+                journal.past = past;
+            }
+        }
         for (id, node) in std::mem::take(&mut self.restored_present) {
             if let Some(journal) = self.all.get_mut(&id) {
                 journal.present.insert(node);
@@ -485,12 +519,6 @@ pub(crate) fn other_strategy(what: &str, wanted: Strategy, has: Strategy) -> Ref
          with the same strategy"
     );
     Refusal::new(Code::BadRequest, text)
-}
-
-/// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
-pub(super) fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update(before).chain_update(frames).finalize();
-    digest[..16].try_into().expect("it has 32 bytes")
 }
 
 fn is_last(place: Option<u64>) -> String {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::journals::{Journal, JournalId};
 use super::origins::Come;
 use super::principals::{Granted, LastGrant};
+use super::snapshots::{Past, piece_key};
 use super::values::{Row, author_in, encode, name_in};
 use super::windows::{self, Outcome, Window};
 use super::{Place, Slot, Values};
@@ -41,6 +42,9 @@ pub(super) const UNITS: u8 = 9;
 /// Who is a member of a journal that says so, by journal and name.
 pub(super) const PRESENT: u8 = 10;
 
+/// What stands for the old entries of journals, by journal.
+pub(super) const PASTS: u8 = 11;
+
 /// What has come of other hubs into journals, by journal and hub.
 pub(super) const COME: u8 = 12;
 
@@ -49,6 +53,9 @@ pub(super) const FOREIGN: u8 = 13;
 
 /// Entries, by journal and place. There may be very many: they are told only to who reads them.
 pub(crate) const ENTRIES: u8 = crate::foundation::READ_ONLY;
+
+/// Pieces of snapshots, by journal, upload and place. They are long, and told only to who reads them.
+pub(crate) const PIECES: u8 = crate::foundation::READ_ONLY + 1;
 
 /// In the place of an encoding: the key was deleted.
 const DELETED: u8 = 0xff;
@@ -169,6 +176,19 @@ impl Rows {
 
     pub(super) fn put_entry(&mut self, id: JournalId, seq: u64, frames: &Bytes) {
         self.put(ENTRIES, || entry_key(id, seq), || Some(frames.clone()));
+    }
+
+    pub(super) fn delete_entry(&mut self, id: JournalId, seq: u64) {
+        self.put(ENTRIES, || entry_key(id, seq), || None);
+    }
+
+    pub(super) fn put_past(&mut self, id: JournalId, past: &Past) {
+        self.put(PASTS, || Bytes::copy_from_slice(&id.to_be_bytes()), || Some(past.to_row()));
+    }
+
+    /// Puts a piece of the upload of this number, or takes it away.
+    pub(super) fn put_piece(&mut self, id: JournalId, number: (u64, u32), piece: Option<Bytes>) {
+        self.put(PIECES, || piece_key(id, number), || piece);
     }
 
     pub(super) fn put_marks(&mut self, marks: Marks) {

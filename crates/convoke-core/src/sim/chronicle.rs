@@ -296,6 +296,7 @@ impl World {
                 let Some(first) = book.and_then(|book| book.ledger.taken(undo, &author, back)) else { return };
                 vec![(if undo { Deed::Undo(first) } else { Deed::Redo(first) }, None)]
             }
+            Appended::Snapshot(_) | Appended::Compact(_) => return,
             Appended::Carried(_) => unreachable!("no node of the simulator is a link of another hub"),
         };
         let who = self.chronicle.who.get(incarnation).cloned();

@@ -420,6 +420,7 @@ fn limits_are_those_of_the_document() {
         REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
         CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", CALLS_WAITING_PER_NAME_MAX "calls",
         REGISTRATIONS_PER_NAME_MAX "registrations", CALL_REFUSALS_MAX "registrations",
+        BACKUP_PIECE_BYTES_MAX "bytes",
     ];
     code.extend([
         ("HEAD_BYTES", (HEAD_BYTES as u64, "bytes")),
@@ -428,6 +429,7 @@ fn limits_are_those_of_the_document() {
         ("NAME_WORDS_MAX", (NAME_WORDS_MAX as u64, "words")),
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
         ("AWAIT_TIME_MAX", seconds(limits::AWAIT_TIME_MAX)),
+        ("BACKUP_PAUSE_MAX", seconds(limits::BACKUP_PAUSE_MAX)),
         ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
         ("INCARNATION_AWAY_TIME_MAX", seconds(limits::INCARNATION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),

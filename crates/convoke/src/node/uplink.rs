@@ -49,7 +49,7 @@ impl Passed {
             let why = Refusal::new(Code::Left, "it has ended");
             Err(Missed::Ended(why))
         })?;
-        Ok((entry, command, self.0.taken_hash()))
+        Ok((entry, command, self.0.taken().1))
     }
 
     /// Whether all is taken that there was when the hub had last told everything.

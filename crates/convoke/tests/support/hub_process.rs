@@ -11,8 +11,8 @@ use super::disk::TrickyDisk;
 use super::process::{Process, given, say};
 
 /// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, with
-/// beats of `BEAT_MS`, at most `LINKS` links, and `JOIN_MS` to join, until it is killed. Says where it listens; and why, when it
-/// can go on no more.
+/// beats of `BEAT_MS`, at most `LINKS` links, and `JOIN_MS` to join, until it is killed. Says where it listens; and why, when
+/// it can go on no more.
 pub async fn hub() {
     if let Ok(files) = std::env::var("FILES") {
         let files = Some(files.parse().unwrap());

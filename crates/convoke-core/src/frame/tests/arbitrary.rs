@@ -157,10 +157,14 @@ impl Made {
                     after: seq,
                     brought,
                 };
-                let appended = match id % 4 {
+                let (place, total) = (*long, u64::from(id) % (64 << 20) + 1);
+                let piece = Piece { seq: place, known: !place, hash: hub, total, offset: seq, bytes: &self.bytes };
+                let appended = match id % 6 {
                     0 => Appended::Commands { commands, expect_last: flag.then_some(*long / 2), terms },
                     1 => Appended::Undo(back),
                     2 => Appended::Redo(back),
+                    3 => Appended::Snapshot(piece),
+                    4 => Appended::Compact(Compact { up_to: place, keep: !place, hash: hub }),
                     _ => Appended::Carried(carried),
                 };
                 Frame::Append(Append { cseq: (*long).max(1), settled: *long / 2, journal: &self.bytes, appended })
@@ -168,8 +172,8 @@ impl Made {
             Kind::Follow => {
                 let hash = array[..16].try_into().unwrap();
                 let follow_as = [FollowAs::Observer, FollowAs::Member, FollowAs::Announced][id as usize % 3];
-                let (window, after) = (!id, *long);
-                Frame::Follow(Follow { id, follow_as, window, after, hash, strategy, journal: &self.bytes })
+                let (window, after, snapshot) = (!id, *long, !*long);
+                Frame::Follow(Follow { id, follow_as, window, after, hash, strategy, snapshot, journal: &self.bytes })
             }
             Kind::Entry => {
                 let hash = array[..16].try_into().unwrap();
@@ -184,6 +188,11 @@ impl Made {
                 Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author, provenance, payload })
             }
             Kind::Applied => Frame::Applied { id, seq: *long, stuck: text },
+            Kind::Base => {
+                let hash = array[..16].try_into().unwrap();
+                Frame::Base(Base { id, seq: *long, hash, total: !*long, offset: *long / 2, bytes: &self.bytes })
+            }
+            Kind::Compacted => Frame::Compacted { id, first: *long, hash: array[..16].try_into().unwrap() },
             Kind::Await => {
                 let names = Whom::Nodes(Nodes::encoded(&names));
                 let whom = [Whom::All, Whom::Quorum, Whom::Count(!id), names][id as usize % 4];

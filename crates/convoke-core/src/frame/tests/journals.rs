@@ -53,6 +53,14 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
             "02 01 0200000000000000 0900000000000000".to_owned(),
         ),
         (
+            Appended::Snapshot(Piece { seq: 5, known: 9, hash: [0xab; 16], total: 6, offset: 4, bytes: b"xy" }),
+            "03 0500000000000000 0900000000000000 abababababababababababababababab 0600000000000000 0400000000000000 7879".to_owned(),
+        ),
+        (
+            Appended::Compact(Compact { up_to: 5, keep: 2, hash: [0; 16] }),
+            "04 0500000000000000 0200000000000000 00000000000000000000000000000000".to_owned(),
+        ),
+        (
             carried(Brought::Commands { origin: origin(3), author: b"ann", terms: Terms::default(), commands }),
             format!("05 {CARRIED} 00 {ORIGIN_3} 0300 616e6e 00 00 ff 0200 02 02000000 3432 00 00000000"),
         ),
@@ -76,11 +84,12 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         .collect();
     for (follow_as, number) in [(FollowAs::Observer, "00"), (FollowAs::Member, "01"), (FollowAs::Announced, "02")] {
         let (after, hash, strategy) = (9, [0xab; 16], Some(Strategy::Compensate));
-        let follow = Follow { id: 7, follow_as, window: 0x0001_0000, after, hash, strategy, journal: b"todo" };
+        let follow =
+            Follow { id: 7, follow_as, window: 0x0001_0000, after, hash, strategy, snapshot: 4, journal: b"todo" };
         let hash = "abababababababababababababababab";
         all.push((
             Frame::Follow(follow),
-            format!("30000000 41 00 0000 07000000 {number} 00000100 0900000000000000 {hash} 03 0400 746f646f"),
+            format!("38000000 41 00 0000 07000000 {number} 00000100 0900000000000000 {hash} 03 0400000000000000 0400 746f646f"),
         ));
     }
     let entry = Told {
@@ -106,6 +115,16 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
     let applied = |stuck| Frame::Applied { id: 7, seq: 3, stuck };
     all.push((applied(""), "16000000 43 00 0000 07000000 0300000000000000 0000".into()));
     all.push((applied("old"), "19000000 43 00 0000 07000000 0300000000000000 0300 6f6c64".into()));
+    let hash = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+    let base = Base { id: 7, seq: 5, hash: [0xcd; 16], total: 6, offset: 4, bytes: b"xy" };
+    all.push((
+        Frame::Base(base),
+        format!("36000000 46 00 0000 07000000 0500000000000000 {hash} 0600000000000000 0400000000000000 7879"),
+    ));
+    all.push((
+        Frame::Compacted { id: 7, first: 6, hash: [0xcd; 16] },
+        format!("24000000 47 00 0000 07000000 0600000000000000 {hash}"),
+    ));
     let provenance = Provenance { origin: Some(origin(3)), target: None, more: true };
     let of_hub = Told { provenance, ..entry };
     all.push((
@@ -217,8 +236,13 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "expected a cseq below that of the append itself at byte 16 of a frame",
         ),
         (
-            "1c000000 40 00 0000 0500000000000000 0000000000000000 0100 61 03",
-            "expected 0 (commands), 1 (undo), 2 (redo) or 5 (carried) at byte 27 of a frame",
+            "1c000000 40 00 0000 0500000000000000 0000000000000000 0100 61 06",
+            "expected 0 (commands), 1 (undo), 2 (redo), 3 (a snapshot), 4 (compaction) or 5 (carried) at byte 27 of a frame",
+        ),
+        (
+            "44000000 40 00 0000 0500000000000000 0000000000000000 0100 61 03 0500000000000000 0900000000000000 \
+             abababababababababababababababab 0100000400000000",
+            "expected a snapshot of 1 to 67108864 bytes at byte 60 of a frame",
         ),
         (
             "29000000 40 00 0000 0500000000000000 0000000000000000 0100 61 00 ffffffffffffffff 0000ff 0000",

@@ -13,7 +13,8 @@ pub(super) fn verb_of(appended: &Appended<'_>) -> Verb {
     match appended {
         Appended::Commands { .. } => Verb::Execute,
         Appended::Carried(Carried { brought: Brought::Commands { .. } | Brought::Nothing, .. }) => Verb::Execute,
-        _ => Verb::Undo,
+        Appended::Snapshot(_) | Appended::Compact(_) => Verb::Snapshot,
+        Appended::Undo(_) | Appended::Redo(_) | Appended::Carried(_) => Verb::Undo,
     }
 }
 

@@ -12,6 +12,7 @@ use super::*;
 use crate::name::Name;
 
 mod compensate;
+mod snapshots;
 
 /// A list in which the order of all commands shows, and whose commands may be refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

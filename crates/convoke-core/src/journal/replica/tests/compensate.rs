@@ -13,13 +13,13 @@ use crate::name::Name;
 
 /// A machine: positions of axes, and what it has done in the world, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Machine {
+pub(super) struct Machine {
     axes: BTreeMap<u8, i64>,
     moved: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Move {
+pub(super) enum Move {
     To(u8, i64),
     By(u8, i64),
     /// Refused, and not to be taken back, where the axis is already.
