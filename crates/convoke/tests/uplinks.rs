@@ -259,6 +259,15 @@ async fn two_uplinks_between_the_same_hubs_and_one_that_leads_back_pass_each_eve
     }
     all_linked(&nodes).await;
     assert!(comes.iter_mut().all(|subscription| subscription.try_next().is_none()));
+    for (node, hub) in nodes.iter().zip(0..) {
+        append(node, "todo", hub, 0..300).await;
+    }
+    for node in &nodes {
+        check_commands(&commands(node, "todo", 600).await, 2, 300);
+    }
+    nodes[0].append("todo", &(0, 300)).await.unwrap();
+    commands(&nodes[1], "todo", 601).await;
+    nothing_more(&nodes, "todo", 601).await;
     let report = soon(async {
         loop {
             let report = nodes[1].get::<serde_json::Value>("$hub/uplinks/to-b").await.unwrap();
@@ -284,6 +293,8 @@ async fn an_uplink_passes_on_only_what_was_chosen_and_only_that_way() {
     let near = start(folder, "near", vec![out, UplinkOptions { name: "news".into(), ..into }]).await;
     let (here, there) = (node(folder, "near", "here").await, node(folder, "far", "there").await);
     linked(&here, &there).await;
+    let master: serde_json::Value = here.get("$hub/master").await.unwrap().unwrap();
+    assert_eq!(master["node"], "here", "an uplink is never master, although it was there first");
     let (mut at_near, mut at_far) = (here.subscribe("#").await.unwrap(), there.subscribe("#").await.unwrap());
     soon(async {
         while at_near.try_next().is_none() {

@@ -61,7 +61,7 @@ pub(super) const SERVICES: &str = "$hub/services/";
 pub(super) const JOURNALS: &str = "$hub/journals/";
 const LINKS: &str = "$hub/links/";
 const TOPICS: &str = "$hub/topics/";
-const UPLINKS: &str = "$hub/uplinks/";
+pub(super) const UPLINKS: &str = "$hub/uplinks/";
 
 /// How the names of reports on journals end.
 pub(super) const FOLLOWERS: &str = "/followers";
@@ -87,6 +87,11 @@ impl Report {
             name = name.strip_suffix(FOLLOWERS).unwrap_or(name);
         }
         Report { name: name.to_owned(), about }
+    }
+
+    /// Its name, and all that is told.
+    pub(super) fn into_json(self) -> (String, Json) {
+        (self.name, Json::Object(self.about))
     }
 
     /// Text or a number as it is; empty for what is not told.

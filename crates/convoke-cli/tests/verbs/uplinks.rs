@@ -172,6 +172,17 @@ fn uplinks_are_listed_with_what_they_have_passed_on() {
     story.until(show, |printed| printed.ends_with("wash up\n"));
     let json: Vec<&str> = list.iter().copied().chain(["--json"]).collect();
     story.until(json, |printed| printed.contains(r#""out":{"wanted":true,"events":0,"lost":0,"entries":1,"#));
+    let metrics = story.run(["metrics"].into_iter().chain(near.iter().map(String::as_str))).stdout();
+    for line in [
+        "convoke_uplink_joined{uplink=\"to-b\"} 1",
+        "convoke_uplink_behind{uplink=\"to-b\",way=\"out\"} 0",
+        "convoke_uplink_events_total{uplink=\"to-b\",way=\"in\"} 0",
+        "convoke_uplink_events_lost_total{uplink=\"to-b\",way=\"out\"} 0",
+        "convoke_uplink_entries_total{uplink=\"to-b\",way=\"out\"} 1",
+        "convoke_uplink_entries_left_out_total{uplink=\"to-b\",way=\"in\"} 0",
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line}: {metrics}");
+    }
     drop(far);
     story.until(list, |printed| printed.contains(" away "));
 }

@@ -335,7 +335,7 @@ pub(super) fn piece_from_key(key: &[u8]) -> Option<((JournalId, u64), u32)> {
 }
 
 /// The piece in this row, if it is the one that was meant.
-pub(crate) fn piece_in<'r>(rows: &'r [(RowKey, Bytes)], id: JournalId, number: (u64, u32)) -> Option<&'r Bytes> {
+pub(crate) fn piece_in(rows: &[(RowKey, Bytes)], id: JournalId, number: (u64, u32)) -> Option<&Bytes> {
     let (key, bytes) = rows.first()?;
     (key.table == PIECES && key.key == piece_key(id, number)).then_some(bytes)
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use convoke_core::report::{Passed, UplinkReport};
-use convoke_core::{Name, Pattern, Standing, Time};
+use convoke_core::{MasterWish, Name, Pattern, Standing, Time};
 use tokio::task::JoinHandle;
 
 use super::HubShared;
@@ -150,15 +150,16 @@ impl Uplinks {
                 let id: String = hub[..4].iter().map(|byte| format!("{byte:02x}")).collect();
                 format!("hub/{id}/{name}")
             });
-            let near = NodeOptions { share_load: false, ..NodeOptions::new(format!("uplink/{name}")) };
+            let of_hub =
+                |node: String| NodeOptions { share_load: false, master: MasterWish::Never, ..NodeOptions::new(node) };
+            let near = of_hub(format!("uplink/{name}"));
             let far = NodeOptions {
                 token: options.token.clone(),
                 authority: options.authority.clone(),
                 certificate: options.certificate.clone(),
                 // What this hub was before it was killed may be joined there still.
                 takeover: true,
-                share_load: false,
-                ..NodeOptions::new(node)
+                ..of_hub(node)
             };
             let uplink = Arc::new(Uplink {
                 near: Node::open_uplink(Address::Mem(here.clone()), near)?,
@@ -216,9 +217,9 @@ impl Uplink {
         loop {
             let joined = matches!(self.far.standing(), Standing::Joined);
             let hub = self.far.hub().map(|(hub, _)| hub);
-            let why = match self.far.standing() {
-                Standing::Offline(Some(why)) => why.to_string(),
-                Standing::Ended(why) => why.to_string(),
+            let why = match (self.far.standing(), self.near.standing()) {
+                (Standing::Offline(Some(why)) | Standing::Ended(why), _) => why.to_string(),
+                (_, Standing::Offline(Some(why)) | Standing::Ended(why)) => format!("at this hub: {why}"),
                 _ if hub == Some(self.hub) => "it leads to this hub itself, so nothing is passed on".to_owned(),
                 _ => String::new(),
             };

@@ -270,6 +270,11 @@ impl<'a> Carrying<'a> {
                     let (entry, command, hash) = match next {
                         Ok(next) => next,
                         Err(Missed::Ended(why)) => return Some(self.noticed(why.code, why.text.into_owned())),
+                        Err(Missed::Compacted { first }) => {
+                            return Some(format!(
+                                "entries before {first} are not kept any more, and the other hub has not had all of them"
+                            ));
+                        }
                         Err(missed) => return Some(missed.to_string()),
                     };
                     let (from, to) = self.uplink.nodes(self.way);
