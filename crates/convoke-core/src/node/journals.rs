@@ -134,7 +134,6 @@ impl Following {
             journal: self.journal.as_str().as_bytes(),
         };
         Frame::Follow(follow).encode(&mut lanes.control);
-        self.tell_applied(id, lanes);
     }
 
     fn tell_applied(&mut self, id: RequestId, lanes: &mut Lanes) {
@@ -434,6 +433,10 @@ impl NodeState {
         let again = |following: &Following| !(following.begun && planted(Bug::FollowersNotRestored));
         for (id, following) in self.followings.iter_mut().filter(|(_, following)| again(following)) {
             following.ask(*id, &mut self.lanes);
+        }
+        // Behind all of them: of two that follow one journal the one that lags counts, from the first on.
+        for (id, following) in &mut self.followings {
+            following.tell_applied(*id, &mut self.lanes);
         }
     }
 
