@@ -495,7 +495,10 @@ fn operation() -> impl Strategy<Value = Bytes> {
             };
             Operation::Grant { by, name: name.as_bytes(), wall_ms: 7, change }.encode()
         });
-    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence(), 8 => carried()]
+    prop_oneof![
+        8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence(),
+        8 => carried()
+    ]
 }
 
 /// The beginning of an upload, and a piece of it.
