@@ -9,6 +9,7 @@ mod journals;
 mod reports;
 mod services;
 mod shell;
+mod store;
 mod tls;
 mod tokens;
 mod values;
@@ -22,12 +23,13 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use chat::{ChatArguments, History};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
-    AppendArguments, BackArguments, ExportArguments, FollowArguments, FollowersArguments, JournalArguments,
-    JournalVerb, ScopeArgument, ShowArguments, StrategyArgument,
+    AppendArguments, BackArguments, CompactArguments, ExportArguments, FollowArguments, FollowersArguments,
+    JournalArguments, JournalVerb, ScopeArgument, ShowArguments, StrategyArgument, VerifyArguments,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
+pub(crate) use store::{BackupArguments, StoreArguments, StoreVerb};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
 pub(crate) use tokens::{
     ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,
@@ -137,6 +139,8 @@ pub(crate) enum Verb {
     Ping(PingArguments),
     /// Make certificates: a hub can then listen beyond its machine
     Tls(TlsArguments),
+    /// Back up, look through, restore and repair what a hub keeps
+    Store(StoreArguments),
     /// See in a few seconds what Convoke does; needs no hub
     Demo(DemoArguments),
     /// Print what a shell needs to complete the command line

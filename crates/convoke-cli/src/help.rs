@@ -10,7 +10,7 @@ use crate::arguments::Arguments;
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Join in", &["publish", "subscribe", "set", "get", "watch", "wait", "delete", "serve", "call", "journal", "chat"]),
     ("Look", &["list", "locate", "status", "metrics", "ping", "explain"]),
-    ("Run a hub", &["hub", "config", "token", "tls"]),
+    ("Run a hub", &["hub", "config", "token", "tls", "store"]),
     ("Begin", &["demo", "completions", "man", "help"]),
 ];
 

@@ -19,6 +19,7 @@ mod publish;
 mod serve;
 mod set;
 mod status;
+mod store;
 mod subscribe;
 mod tls;
 mod token;
@@ -59,6 +60,7 @@ pub(crate) async fn run(arguments: Arguments, environment: &Environment, log: &L
         Verb::Explain(arguments) => explain::run(arguments, json, &signals).await,
         Verb::Ping(arguments) => ping::run(arguments, json, &signals).await,
         Verb::Tls(arguments) => tls::run(arguments, json),
+        Verb::Store(arguments) => store::run(arguments, json, &signals).await,
         Verb::Completions(arguments) => completions::run(&arguments),
         Verb::Man(arguments) => man::run(&arguments),
         Verb::Demo(_) => demo::run(json, &signals).await,

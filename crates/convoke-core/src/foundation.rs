@@ -21,7 +21,9 @@
 
 use bytes::Bytes;
 
-use crate::frame::Change;
+pub use crate::kept::{Amount, Audit, RowChanges};
+
+use crate::frame::{Appended, Change};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
 
@@ -51,7 +53,7 @@ pub struct RowKey {
 pub enum Room {
     /// It adds to what is kept.
     Takes,
-    /// It takes values or rights away: a foundation without room gives it what it has set aside for that.
+    /// It takes values, entries or rights away: a foundation without room gives it what it has set aside for that.
     Makes,
     /// It says who is about to ask for either.
     Begins,
@@ -65,6 +67,7 @@ impl Room {
         match Operation::decode(operation) {
             Ok(Operation::Write { items, .. }) if items.iter().all(|item| item.set.is_none()) => Room::Makes,
             Ok(Operation::Grant { change: Change::Revoke | Change::Rules(_) | Change::Key(_), .. }) => Room::Makes,
+            Ok(Operation::Append { appended: Appended::Compact(_), .. }) => Room::Makes,
             Ok(Operation::Begin { .. }) => Room::Begins,
             Ok(Operation::Expire { .. } | Operation::Forget { .. }) => Room::Unasked,
             Ok(

@@ -7,6 +7,7 @@
 
 mod awaits;
 mod calls;
+mod carried;
 mod event;
 mod fields;
 mod grant;
@@ -17,14 +18,18 @@ mod kind;
 mod lagged;
 mod long;
 mod preface;
+mod snapshots;
 mod status;
 mod values;
 
 pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
-pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, GROUP, HEADERS, MORE, NAMED, REST};
+pub use carried::{Brought, Carried};
+pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, EventOrigin, GROUP, HEADERS, MORE, NAMED, ORIGIN, REST};
 pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};
+pub(crate) use fields::put_short;
 pub use fields::{FrameError, Reader};
+use fields::{put_named, put_u32};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
@@ -34,6 +39,7 @@ pub use lagged::Lagged;
 pub(crate) use lagged::write_lagged;
 pub(crate) use long::Parts;
 pub use preface::Preface;
+pub use snapshots::{Base, Compact, Piece};
 pub use status::Fate;
 pub use values::{AFTER_NOTHING, DELETED, Expect, Item, Items, Set, TOGETHER, Value, Write};
 pub(crate) use values::{put_rev, read_rev};
@@ -301,6 +307,17 @@ pub enum Frame<'a> {
         /// Why it cannot apply the entry behind that and is stuck; empty if it goes on.
         stuck: &'a str,
     },
+    /// See [`Kind::Base`].
+    Base(Base<'a>),
+    /// See [`Kind::Compacted`].
+    Compacted {
+        /// The number of the follower.
+        id: u32,
+        /// The first entry that is still kept; the next that follows.
+        first: u64,
+        /// The hash of the entry before it.
+        hash: [u8; 16],
+    },
     /// See [`Kind::Await`].
     Await(Await<'a>),
     /// See [`Kind::Acknowledged`].
@@ -399,6 +416,12 @@ impl<'a> Frame<'a> {
                 id: fields.u32("a number")?,
                 seq: fields.u64("a place")?,
                 stuck: fields.short_text("a sentence in UTF-8")?,
+            },
+            Kind::Base => return Ok(Frame::Base(Base::read(fields)?)),
+            Kind::Compacted => Frame::Compacted {
+                id: fields.u32("a number")?,
+                first: fields.u64("a place")?,
+                hash: fields.array("a hash of 16 bytes")?,
             },
             Kind::Await => return Ok(Frame::Await(Await::read(fields)?)),
             Kind::Acknowledged => return Ok(Frame::Acknowledged(Acknowledged::read(fields)?)),
@@ -641,6 +664,8 @@ impl<'a> Frame<'a> {
             }),
             Frame::Append(append) => append.write(out),
             Frame::Follow(follow) => follow.write(out),
+            Frame::Base(base) => base.write(out),
+            Frame::Compacted { id, first, hash } => Frame::write_compacted(out, *id, *first, hash),
             Frame::Await(frame) => frame.write(out),
             Frame::Acknowledged(frame) => frame.write(out),
             Frame::Entry(entry) => entry.write(out),
@@ -658,25 +683,6 @@ fn write(out: &mut Vec<u8>, kind: Kind, fields: impl FnOnce(&mut Vec<u8>)) {
     let len = out.len() - start;
     debug_assert!(len <= FRAME_BYTES_MAX, "every field of a control frame is bounded");
     out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
-}
-
-fn put_u32(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-/// A `u16` length and the bytes. What is longer than 4 KiB is cut: only sentences can be.
-pub(crate) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut len = bytes.len().min(4096);
-    while len < bytes.len() && len > 0 && bytes[len] & 0xc0 == 0x80 {
-        len -= 1;
-    }
-    out.extend_from_slice(&(len as u16).to_le_bytes());
-    out.extend_from_slice(&bytes[..len]);
-}
-
-fn put_named(out: &mut Vec<u8>, number: u32, name: &[u8]) {
-    put_u32(out, number);
-    put_short(out, name);
 }
 
 #[cfg(test)]

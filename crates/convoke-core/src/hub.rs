@@ -18,6 +18,7 @@ mod join;
 mod journals;
 mod links;
 mod members;
+mod origins;
 mod report;
 mod requests;
 mod services;
@@ -45,10 +46,12 @@ use links::{Links, Phase};
 use members::Members;
 pub use members::Membership;
 pub(crate) use members::beat_of;
+use origins::Origins;
 use report::Reports;
 use requests::{Pings, Subscribers};
 pub use services::SelectDefault;
 use services::Services;
+pub use services::backup::{BackupCall, SERVICE as BACKUP_SERVICE};
 use sessions::Sessions;
 use status::Statuses;
 use timers::{Timer, Timers};
@@ -195,6 +198,7 @@ pub struct HubState {
     patterns: Tree<Subscribers>,
     subscriptions: usize,
     topics: Topics,
+    origins: Origins,
     pings: Pings,
     services: Services,
     timers: Timers,
@@ -213,6 +217,7 @@ pub struct HubState {
     /// Links that took too little, and why they are to be closed; not at once, since routes may be in use.
     doomed: Vec<(LinkId, Refusal)>,
     notices: Vec<Notice>,
+    backup_calls: Vec<BackupCall>,
     counters: Counters,
     publisher_last: u32,
     bulk_bytes: usize,
@@ -248,6 +253,7 @@ impl HubState {
             nodes: BTreeMap::new(),
             patterns: Tree::new(random.number()),
             topics: Topics::new(random.number()),
+            origins: Origins::default(),
             sessions: Sessions::default(),
             members: Members::default(),
             reports: Reports::new(random.number()),
@@ -270,6 +276,7 @@ impl HubState {
             touched: Vec::new(),
             doomed: Vec::new(),
             notices: Vec::new(),
+            backup_calls: Vec::new(),
             counters: Counters::new(),
             publisher_last: 0,
             bulk_bytes: 0,

@@ -17,6 +17,8 @@ pub use strategy::{Strategy, Touches};
 pub(crate) use undo::Unit;
 pub use undo::{Scope, UndoList, UndoRefused};
 
+use sha2::{Digest, Sha256};
+
 use crate::name::Name;
 
 /// What an entry of a journal says.
@@ -38,6 +40,33 @@ pub enum Deed {
     Leave,
 }
 
+/// Where an entry was first: which hub, and its place in that hub's journal of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The hub.
+    pub hub: [u8; 16],
+    /// The place there.
+    pub seq: u64,
+}
+
+/// What is known of an entry where hubs pass journals on to each other, and of commands in groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Where it was first; `None` for here.
+    pub origin: Option<Origin>,
+    /// Of an undo or redo: where the command, or the first of the group, was first; `None` for here.
+    pub target: Option<Origin>,
+    /// The group that it is of goes on with the next entry.
+    pub more: bool,
+}
+
+impl Provenance {
+    /// As an entry has it: most have nothing to say.
+    pub(crate) fn boxed(self) -> Option<Box<Provenance>> {
+        (self != Provenance::default()).then(|| Box::new(self))
+    }
+}
+
 /// An entry of a journal, without its command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -49,4 +78,19 @@ pub struct Entry {
     pub wall_ms: u64,
     /// What it says.
     pub deed: Deed,
+    /// Where it was first, if that is another hub, and more of that kind.
+    pub provenance: Option<Box<Provenance>>,
+}
+
+impl Entry {
+    /// Where it was first, if that is another hub.
+    pub fn origin(&self) -> Option<Origin> {
+        self.provenance.as_ref()?.origin
+    }
+}
+
+/// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
+pub(crate) fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
+    let digest = Sha256::new().chain_update(before).chain_update(frames).finalize();
+    digest[..16].try_into().expect("it has 32 bytes")
 }

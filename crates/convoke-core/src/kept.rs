@@ -5,12 +5,16 @@
 //! in a hub: one for what is kept durably, fed by the foundation, and one for values in memory, fed directly.
 //!
 //! The parts, each a file: `values` is the table of values, `changes` the changes that are still known, `windows` what each
-//! incarnation was answered, `principals` who may do what, `rows` the form in which all that is kept.
+//! incarnation was answered, `principals` who may do what, `snapshots` what stands for
+//! old entries of journals, `rows` the form in which all that is kept.
 
+mod audit;
 mod changes;
 mod journals;
+mod origins;
 mod principals;
 mod rows;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -20,17 +24,20 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+pub use audit::{Amount, Audit, RowChanges};
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
 pub(crate) use journals::{JournalId, Journals, other_strategy};
-pub(crate) use rows::{CHANGES, ENTRIES, Rows, change_from_row, entry_key, place_key, seq_from_key};
+pub(crate) use origins::HERE;
+pub(crate) use rows::{CHANGES, ENTRIES, PIECES, Rows, change_from_row, entry_key, place_key, seq_from_key};
+pub(crate) use snapshots::{Past, Snapshot, piece_in, piece_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
 
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
-use crate::frame::{Change, Expect, FrameError, Incarnation, Item, Items};
+use crate::frame::{Appended, Change, Expect, FrameError, Incarnation, Item, Items};
 use crate::limits::{EVERY_BYTES_MAX, EVERY_KEYS_MAX, VALUE_BYTES_MAX};
 use crate::name::{Name, Pattern};
 use crate::operation::{GrantId, Operation};
@@ -171,8 +178,11 @@ impl Kept {
                 rows::JOURNALS => self.journals.restore(&key.key, row)?,
                 rows::PRESENT if planted(Bug::MembersForgotten) => {}
                 rows::PRESENT => self.journals.restore_present(&key.key)?,
+                rows::PASTS => self.journals.restore_past(&key.key, row)?,
                 rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
+                rows::COME => self.journals.restore_come(&key.key, row)?,
+                rows::FOREIGN => self.journals.restore_foreign(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
                 rows::MARKS => {
@@ -268,9 +278,21 @@ impl Kept {
                 let settled = if planted(Bug::WindowDroppedTooEarly) { cseq - 1 } else { settled };
                 let outcome = self.once(incarnation, cseq, settled, |kept| {
                     let Kept { journals, rows, .. } = kept;
-                    let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
-                    applied.journal = Some(id);
-                    Ok(Outcome::Done { rev: first, count })
+                    let (rev, count) = match &appended {
+                        Appended::Snapshot(piece) => journals.piece(journal, incarnation, wall_ms, piece, rows)?,
+                        Appended::Compact(compact) => journals.compact(journal, compact, rows)?,
+                        Appended::Carried(carried) => {
+                            let done = journals.carry(journal, wall_ms, carried, rows)?;
+                            applied.journal = done.journal;
+                            (done.seq, done.count)
+                        }
+                        _ => {
+                            let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
+                            applied.journal = Some(id);
+                            (first, count)
+                        }
+                    };
+                    Ok(Outcome::Done { rev, count })
                 });
                 if planted(Bug::AppendsForgotten) {
                     self.rows.delete_result(incarnation, cseq);

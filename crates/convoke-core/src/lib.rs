@@ -45,8 +45,8 @@ mod tree;
 
 pub use frame::{InfoOwned, MasterWish};
 pub use hub::{
-    Admission, Applicant, Census, Counters, Dropped, HubConfig, HubIdentity, HubState, LinkId, LinkRefusal, Membership,
-    Notice, Peer, ProtocolError, SelectDefault,
+    Admission, Applicant, BACKUP_SERVICE, BackupCall, Census, Counters, Dropped, HubConfig, HubIdentity, HubState,
+    LinkId, LinkRefusal, Membership, Notice, Peer, ProtocolError, SelectDefault,
 };
 pub use name::{Name, NameError, Pattern};
 pub use node::{

@@ -364,6 +364,46 @@ pub const AWAIT_TIME_MAX: Duration = Duration::from_secs(3600);
 /// One command, in bytes; the same as a value.
 pub const COMMAND_BYTES_MAX: usize = VALUE_BYTES_MAX;
 
+/// A snapshot of a journal, in bytes: read and sent in a second or two. What a program needs more than that for is better kept
+/// in files of which the journal has the names.
+pub const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+
+/// What is uploaded of a snapshot at a time, in bytes; the same as a command.
+pub const SNAPSHOT_PIECE_BYTES_MAX: usize = COMMAND_BYTES_MAX;
+
+/// The least of it, but for the last piece: so that a snapshot is some thousand pieces at most.
+pub const SNAPSHOT_PIECE_BYTES_MIN: usize = 4 << 10;
+
+/// What a follower is told of a snapshot in one frame, in bytes: a frame has room for twice that.
+pub const BASE_BYTES_MAX: usize = 32 << 10;
+
+/// After so long without a piece, by the hub's clock, an upload gives way to another one of no newer snapshot.
+pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Uploads and compactions of one link that wait until an entry was looked at: more than one program does at a time.
+pub const LOOKS_PER_LINK_MAX: usize = 16;
+
+/// Entries that are let go with one operation, since everybody waits meanwhile: some ten milliseconds.
+pub const ENTRIES_COMPACTED_MAX: usize = 10_000;
+
 /// What a hub holds of the last entries of all journals, for those who follow, in bytes. Older ones are read from where they
 /// are kept.
 pub const ENTRIES_RECENT_BYTES_MAX: usize = 64 << 20;
+
+/// A piece of a backup that a hub gives, in bytes: so much at a time is in the way of other replies on its link.
+pub const BACKUP_PIECE_BYTES_MAX: usize = 256 << 10;
+
+/// How long a hub waits until it is asked for the next piece of a backup. Until then its store gives no room back that is in
+/// the backup.
+pub const BACKUP_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Other hubs of whose events a hub knows which have come; with more, the one of which nothing was heard for the longest is
+/// forgotten, and what of it is still on a longer way would come twice.
+pub const ORIGINS_MAX: usize = 1024;
+
+/// Topics of one other hub for each of which it is known up to where its events have come: some 2 MiB. With more it is only
+/// known of all of them together, so that what is slower on another way is not let in any more.
+pub const ORIGIN_TOPICS_MAX: usize = 1 << 14;
+
+/// Other hubs of which one journal has entries, or has got some. What is known of each takes a hundred bytes.
+pub const JOURNAL_ORIGINS_MAX: usize = 1024;

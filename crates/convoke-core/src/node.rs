@@ -29,8 +29,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
 pub use inbox::{Delivery, Event, Gap, Run};
-pub use journals::Followed;
 use journals::Followings;
+pub use journals::{FollowWish, Followed};
 pub use outbox::Became;
 pub use publish::Publication;
 use requests::Subscription;
@@ -68,6 +68,8 @@ pub struct NodeConfig {
     /// How much of what is published while offline is kept for when the node has joined, in bytes. With zero such a
     /// publish is refused with [`Code::Offline`].
     pub offline_bytes_max: usize,
+    /// It is a link of another hub: see [`Hello::uplink`](crate::frame::Hello).
+    pub uplink: bool,
     /// What it appends to journals is kept elsewhere too; see [`NodeState::notes`].
     pub outbox: bool,
 }
@@ -83,6 +85,7 @@ impl NodeConfig {
             slow: SlowPolicy::default(),
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             offline_bytes_max: 0,
+            uplink: false,
             outbox: false,
         }
     }
@@ -205,6 +208,11 @@ impl fmt::Debug for NodeState {
 }
 
 impl NodeState {
+    /// The hub that it has joined last: which hub it is, which history of it, and which of its starts.
+    pub fn hub(&self) -> Option<([u8; 16], [u8; 16], u64)> {
+        self.hub
+    }
+
     /// A node without a link, which wants one at once. `seed` must be unpredictable.
     pub fn new(config: NodeConfig, seed: [u8; 32], now: Time) -> NodeState {
         let mut random = Random::new(seed);
@@ -538,6 +546,8 @@ impl NodeState {
             Frame::Close { code, text } => return Err(Refusal::new(code, text.to_owned())),
             Frame::Written { cseq, rev, count } => self.written(cseq, rev, count),
             Frame::Entry(entry) => self.entry(&entry)?,
+            Frame::Base(piece) => self.base(&piece)?,
+            Frame::Compacted { id, first, hash } => self.compacted(id, first, hash)?,
             Frame::Acknowledged(frame) => self.acknowledged(&frame)?,
             Frame::Value(value) => self.value(&value)?,
             Frame::Settled { id, fate } => self.settled(id, &fate),

@@ -121,6 +121,12 @@ impl fmt::Debug for Payload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadError(String);
 
+impl PayloadError {
+    pub(crate) fn new(text: String) -> PayloadError {
+        PayloadError(text)
+    }
+}
+
 impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

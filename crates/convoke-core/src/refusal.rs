@@ -105,6 +105,8 @@ codes! {
     UndoHorizon = 30, "UndoHorizon";
     /// The journal is another one than the follower knows.
     Diverged = 31, "Diverged";
+    /// The entries are not kept any more.
+    Compacted = 32, "Compacted";
 }
 
 /// A refusal: its code, and one lowercase sentence that says what was tried, on which name, why not and what to do.

@@ -60,6 +60,8 @@ verbs! {
     Undo = "undo";
     /// To read a journal of a name.
     Follow = "follow";
+    /// To put a snapshot in the place of a journal's old entries, and to let these go.
+    Snapshot = "snapshot";
     /// To join as a node of a name.
     Join = "join";
     /// To do things in the name of an author, other than the node itself and its principal.
@@ -68,6 +70,8 @@ verbs! {
     Status = "status";
     /// To give and take rights.
     Administer = "administer";
+    /// To join as a node of a name that is a link of another hub: its events and commands say where they were first.
+    Uplink = "uplink";
 }
 
 /// Who is on the other end of a link, as it was proved when the link joined, and what it may do.
@@ -187,9 +191,9 @@ fn asked(verb: Verb, name: &str) -> Option<Verb> {
         return Some(verb);
     }
     match verb {
-        Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author => None,
+        Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author | Verb::Uplink => None,
         // The hub has no journals of its own.
-        Verb::Execute | Verb::Undo | Verb::Follow => None,
+        Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => None,
         Verb::Get | Verb::Watch | Verb::Subscribe | Verb::Status => Some(Verb::Status),
         Verb::Call | Verb::Administer => Some(verb),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Attendance, Change, FollowAs, Frame};
 use convoke_core::journal::{AppliedBy, Deed, Who};
-use convoke_core::node::Followed;
+use convoke_core::node::{FollowWish, Followed};
 use convoke_core::report::JournalReport;
 use convoke_core::{
     Code, Encoding, HubConfig, Membership, Name, NodeConfig, Pattern, Peer, Refusal, TokenKey, Transmit,
@@ -28,7 +28,7 @@ fn append(world: &mut World, who: usize, journal: &str, count: usize) {
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, follow_as: FollowAs) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), 0, [0; 16], follow_as, None).unwrap();
+    let id = world.nodes[who].state.follow(name(journal), FollowWish { follow_as, ..FollowWish::default() }).unwrap();
     world.settle();
     id
 }

@@ -11,7 +11,7 @@ use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Back, FollowAs, Terms};
 use convoke_core::journal::{Deed, Entry, Strategy, Touches};
 use convoke_core::limits::APPEND_RETRY_TIME;
-use convoke_core::node::{Followed, WriteId};
+use convoke_core::node::{FollowWish, Followed, WriteId};
 use convoke_core::{Code, Encoding, LinkId, Name, NodeConfig, Payload, Peer, Refusal, TokenKey, Transmit};
 use pair::World;
 
@@ -76,7 +76,10 @@ fn redo(world: &mut World, who: usize, journal: &str, back: Back) -> Result<u64,
 }
 
 fn follow(world: &mut World, who: usize, journal: &str, after: u64) -> u32 {
-    let id = world.nodes[who].state.follow(name(journal), after, [0; 16], FollowAs::Member, None).unwrap();
+    let id = world.nodes[who]
+        .state
+        .follow(name(journal), FollowWish { after, follow_as: FollowAs::Member, ..FollowWish::default() })
+        .unwrap();
     world.settle();
     id
 }
@@ -88,6 +91,7 @@ fn taken(world: &mut World, who: usize, id: u32) -> Vec<(Entry, Option<Payload>)
         match next {
             Followed::Entry(entry, command) => all.push((entry, command)),
             Followed::Ended(why) => panic!("{why}"),
+            other => panic!("{other:?}"),
         }
         world.settle();
     }
@@ -381,7 +385,10 @@ fn how_a_journal_undoes_is_fixed_by_its_first_entry() {
     let mut world = World::new(2);
     let all = || (false, Touches::everything());
     let follow = |world: &mut World, journal: &str, strategy| {
-        let id = world.nodes[1].state.follow(name(journal), 0, [0; 16], FollowAs::Observer, Some(strategy)).unwrap();
+        let id = world.nodes[1]
+            .state
+            .follow(name(journal), FollowWish { strategy: Some(strategy), ..FollowWish::default() })
+            .unwrap();
         world.settle();
         id
     };
@@ -408,7 +415,10 @@ fn a_journal_undoes_as_its_first_member_wants_although_that_is_away_when_it_is_m
     let mut world = World::new(2);
     world.hold = true;
     let strategy = Some(Strategy::Compensate);
-    world.nodes[0].state.follow(name("todo"), 0, [0; 16], FollowAs::Announced, strategy).unwrap();
+    world.nodes[0]
+        .state
+        .follow(name("todo"), FollowWish { follow_as: FollowAs::Announced, strategy, ..FollowWish::default() })
+        .unwrap();
     world.settle();
     for asked in std::mem::take(&mut world.held) {
         if let Ask::Append { ticket, .. } = asked {
@@ -501,12 +511,14 @@ fn who_knows_another_journal_is_told() {
     let good = follow(&mut world, 1, "todo", 0);
     assert_eq!(numbers(&mut world, 1, good).len(), 3);
     let (seq, hash) = world.nodes[1].state.followed_hash(good).unwrap();
-    let id = world.nodes[1].state.follow(name("todo"), seq, hash, FollowAs::Observer, None).unwrap();
+    let id =
+        world.nodes[1].state.follow(name("todo"), FollowWish { after: seq, hash, ..FollowWish::default() }).unwrap();
     world.settle();
     append(&mut world, 0, "todo", 4..5);
     assert_eq!(numbers(&mut world, 1, id), [(4, 4)], "it goes on behind what it has");
     for (after, hash) in [(9, hash), (3, [7; 16])] {
-        let id = world.nodes[1].state.follow(name("todo"), after, hash, FollowAs::Observer, None).unwrap();
+        let id =
+            world.nodes[1].state.follow(name("todo"), FollowWish { after, hash, ..FollowWish::default() }).unwrap();
         world.settle();
         let Some(Followed::Ended(why)) = world.nodes[1].state.take_entry(id) else { panic!("it is refused") };
         assert_eq!(why.code, Code::Diverged, "{why}");
@@ -539,7 +551,7 @@ fn the_rights_of_journals_are_their_own() {
         assert_eq!(answer(&mut world, who, id), Err(Code::Forbidden));
     }
     for (who, sees) in [(writes, false), (reads, true), (undoes, false)] {
-        let id = world.nodes[who].state.follow(name("todo"), 0, [0; 16], FollowAs::Observer, None).unwrap();
+        let id = world.nodes[who].state.follow(name("todo"), FollowWish::default()).unwrap();
         world.settle();
         let next = world.nodes[who].state.take_entry(id).unwrap();
         assert_eq!(matches!(next, Followed::Entry(..)), sees, "{next:?}");

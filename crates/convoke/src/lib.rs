@@ -32,6 +32,7 @@
 //! * [`Follower`], [`State`], [`Executors`]: a state that follows a journal, and what is to happen in the world for it.
 //! * [`Registration`], [`Call`], [`Selector`]: services.
 //! * [`Hub`]: a hub inside a program; the `convoke` program starts the same.
+//! * [`StoreFolder`]: what a hub has kept, while it does not run.
 //! * [`Address`]: which transport, and where: `tcp://`, `tls://`, `unix://`, `mem://`.
 //! * [`Token`], [`Certificate`]: how a program shows that it may join. [`Rule`], [`Rights`]: what it may do there.
 //! * [`Authority`]: how a program knows its hub over TLS.
@@ -58,6 +59,8 @@ mod json;
 mod node;
 #[cfg(feature = "hub")]
 mod store;
+#[cfg(feature = "hub")]
+mod store_folder;
 mod tls;
 mod token;
 mod transport;
@@ -76,14 +79,16 @@ pub use convoke_core::{
 };
 pub use error::{Error, Failure, Outcome};
 #[cfg(feature = "hub")]
-pub use hub::{Hub, HubOptions};
+pub use hub::{Direction, Hub, HubOptions, UplinkOptions};
 pub use json::Json;
 pub use node::{
-    AppendOptions, Batch, Call, CallOptions, Choose, Effect, Entries, EntriesOptions, Executed, ExecutorId, Executors,
-    FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd, Position,
-    PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions, Status,
-    Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
+    AppendOptions, Batch, Call, CallOptions, Choose, Compacted, Effect, Entries, EntriesOptions, Executed, ExecutorId,
+    Executors, FollowOptions, Follower, Group, Member, Members, Missed, Node, NodeOptions, NotKept, Outbox, OutboxEnd,
+    Position, PositionFiles, Positions, Progress, Provider, Registration, Running, Selector, ServeOptions, SetOptions,
+    Status, Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
+#[cfg(feature = "hub")]
+pub use store_folder::{StoreFolder, StoreProgress, StoreRepair, StoreReport};
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]
 pub use tls::{OwnAuthority, TlsOptions};

@@ -1,6 +1,8 @@
 //! What a program holds: a node, its subscriptions, and the permanent link between it and its hub.
 
 mod acks;
+#[cfg(feature = "hub")]
+mod backup;
 mod batch;
 mod calls;
 mod executors;
@@ -17,6 +19,8 @@ mod status;
 mod subscription;
 mod tokens;
 mod tree;
+#[cfg(feature = "hub")]
+mod uplink;
 mod values;
 mod watch;
 
@@ -36,7 +40,7 @@ use tokio::sync::{Notify, oneshot, watch as watched};
 pub use batch::Batch;
 pub use calls::{CallOptions, Choose, Provider, Selector};
 pub use executors::{Effect, Executors, Progress, Running, Stopped};
-pub use journals::{AppendOptions, Entries, EntriesOptions, UndoOptions};
+pub use journals::{AppendOptions, Compacted, Entries, EntriesOptions, UndoOptions};
 pub use members::{Member, Members};
 pub use options::NodeOptions;
 pub use outbox::{Outbox, OutboxEnd};
@@ -190,11 +194,17 @@ impl Node {
     /// program has it, [`Error::Configuration`] if it is that of another node, and [`Error::Refused`]
     /// ([`Code::StorageFailed`]) if it is broken: nothing of it is sent or changed then.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
+        Node::open_as(address, options, false)
+    }
+
+    /// The same, as the link of another hub if it is an uplink.
+    fn open_as(address: impl Display, options: NodeOptions, uplink: bool) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
         let tls = NodeTls::of(&address, options.authority, options.certificate)?;
         let mut config = NodeConfig::new(Name::parse(&options.name)?);
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
+        config.uplink = uplink;
         config.slow = options.slow;
         config.outbox = options.outbox.is_some();
         config.offline_bytes_max = options.offline_bytes_max;
@@ -465,8 +475,13 @@ impl NodeShared {
     /// False if the link must take some of what waits first.
     #[inline]
     fn publish(&self, what: Publication<'_>) -> Result<bool, Refusal> {
+        self.put(|state| state.publish(what))
+    }
+
+    #[inline]
+    fn put(&self, put: impl FnOnce(&mut NodeState) -> Result<u64, Refusal>) -> Result<bool, Refusal> {
         let mut inner = self.lock();
-        match inner.state.publish(what) {
+        match put(&mut inner.state) {
             Ok(_) => {}
             Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(false),
             Err(refusal) => return Err(refusal),

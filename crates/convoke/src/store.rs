@@ -12,18 +12,23 @@
 //! [`Store`] is what happens, without a thread; `thread` runs it, and beside it what `tables` does; `disk` is where the
 //! bytes are.
 
+pub(crate) mod backup;
 mod disk;
 mod file;
 mod full;
 mod log;
+mod pages;
 mod pending;
 mod pieces;
 mod reading;
 mod reserve;
+pub(crate) mod salvage;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 mod thread;
+mod view;
+pub(crate) mod whole;
 mod work;
 
 use std::collections::VecDeque;
@@ -39,13 +44,14 @@ use convoke_core::{Code, HubIdentity, Refusal};
 use crate::error::Error;
 use disk::{Disk, Failed, FileDisk, WatchedDisk};
 pub(crate) use file::FILE;
-use file::{Fault, StoreFile, Unusable};
+pub(crate) use file::Unusable;
+use file::{Fault, StoreFile};
 use full::{FullDisk, Want};
 use log::{Log, Own, Sizes};
 use pending::Pending;
 pub(crate) use reserve::{Reserve, STEP as RESERVE_STEP};
 use tables::Tables;
-pub(crate) use thread::{Queue, StoreThread, Tell};
+pub(crate) use thread::{Queue, StoreThread, Tell, WantImage};
 
 /// How long rows wait, so that many changes of one are written once, and many rows together. After a crash their
 /// operations are applied again, which takes less than this.
@@ -119,6 +125,8 @@ pub(crate) struct Store {
     reach: u64,
     /// Not looked at yet.
     asks: VecDeque<Ask>,
+    /// Who wants an image of what is kept, and how many of the asks in front were there before.
+    images: VecDeque<(usize, WantImage)>,
     /// Operations of the next batch; while the log is in doubt, of the last one, of which nobody knows.
     operations: Vec<(Ticket, Bytes)>,
     operations_bytes: u64,
@@ -165,10 +173,10 @@ struct Limits {
 }
 
 /// A sentence about what is wrong with a file, as the error that a start ends with.
-fn refuse(shown: &str, why: Unusable) -> Error {
+pub(crate) fn refuse(shown: &str, why: Unusable) -> Error {
     match why {
         Unusable::Corrupt(text) => {
-            let text = format!("{shown} is corrupt: {text}; nothing was changed in it");
+            let text = format!("{shown} is corrupt: {text}");
             Error::Refused(Refusal::new(Code::StorageFailed, text))
         }
         Unusable::Format(text) => Error::Configuration(format!("{shown}: {text}")),
@@ -291,6 +299,7 @@ impl Store {
             disk,
             reach,
             asks: VecDeque::new(),
+            images: VecDeque::new(),
             operations: Vec::new(),
             operations_bytes: 0,
             answers: Vec::new(),
@@ -362,6 +371,7 @@ impl Store {
         if !self.failed && !self.log.is_in_doubt() {
             self.commit(tell);
         }
+        self.give_images();
         if self.mark_since.is_some_and(|since| since + MARK_WAIT <= Instant::now()) {
             self.mark(tell);
         }
@@ -417,6 +427,9 @@ impl Store {
         let Some(ask) = self.asks.pop_front() else { return false };
         self.covered = self.covered.saturating_sub(1);
         self.tried = self.tried.saturating_sub(1);
+        for (before, _) in &mut self.images {
+            *before = before.saturating_sub(1);
+        }
         match ask {
             Ask::Append { ticket, operation } => match verdict {
                 Verdict::Refuse => {

@@ -35,6 +35,10 @@ pub(crate) enum JournalVerb {
     Followers(FollowersArguments),
     /// Print all entries as JSON, one a line, to keep them elsewhere
     Export(ExportArguments),
+    /// Look whether the entries are those that were appended
+    Verify(VerifyArguments),
+    /// Let old entries go that a snapshot stands for
+    Compact(CompactArguments),
     /// Undo what was done last, and print the place of the entry that says so
     Undo(BackArguments),
     /// Do again what was undone last, and print the place of the entry that says so
@@ -223,6 +227,45 @@ pub(crate) struct ExportArguments {
     /// The journal
     #[arg(value_name = "JOURNAL")]
     pub(crate) journal: String,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Each entry has a hash of itself and of all before it. `verify` reads all that are kept, computes each hash anew, and prints \
+how many there are and the last hash, which is the same wherever the same entries are. Where an entry is another one than its \
+hash says, that is exit code 65.
+
+Examples:
+  convoke journal verify todo")]
+pub(crate) struct VerifyArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A snapshot is the state of a journal at one of its entries, made and uploaded by a program that follows it with a state. Who \
+comes later begins with it, and so the entries before it can go. Programs that read entries from further back are told that \
+these are missing. The journal stays what it is; without a snapshot nothing goes.
+
+Examples:
+  convoke journal compact todo
+  convoke journal compact todo --keep 1000      leave the last 1000 of those that could go")]
+pub(crate) struct CompactArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    /// Leave so many of the entries that could go
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) keep: u64,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,

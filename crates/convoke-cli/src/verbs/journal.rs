@@ -1,9 +1,11 @@
 //! `convoke journal`: commands that everybody gets in the same order, and that can be undone.
 
 mod followers;
+mod old;
 mod outbox;
 
 use std::collections::VecDeque;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,8 @@ pub(crate) async fn run(arguments: JournalArguments, json: bool, signals: &Signa
         JournalVerb::Show(arguments) => show(arguments, json, signals).await,
         JournalVerb::Followers(arguments) => followers::run(arguments, json, signals).await,
         JournalVerb::Export(arguments) => export(arguments, signals).await,
+        JournalVerb::Verify(arguments) => old::verify(arguments, json, signals).await,
+        JournalVerb::Compact(arguments) => old::compact(arguments, json, signals).await,
         JournalVerb::Undo(arguments) => back(arguments, true, json, signals).await,
         JournalVerb::Redo(arguments) => back(arguments, false, json, signals).await,
     }
@@ -159,7 +163,7 @@ async fn follow(arguments: FollowArguments, json: bool, signals: &Signals) -> Re
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
         let FollowArguments { member, presence, .. } = arguments;
-        let options = EntriesOptions { after: arguments.from - 1, member, presence };
+        let options = EntriesOptions { after: arguments.from - 1, member, presence, ..EntriesOptions::default() };
         let entries = entries(node, &arguments.node, &journal, options).await?;
         tracing::info!("following");
         let printer = Printer { json, output: Output::default(), printed: 0 };
@@ -229,7 +233,7 @@ impl Printer {
                 }
             };
             let Some(next) = next else { return Ok(()) };
-            left -= 1;
+            left -= u64::from(next.is_ok());
             if self.print(next)? == Reader::Gone {
                 return Ok(());
             }
@@ -251,6 +255,8 @@ impl Printer {
                         return Ok(());
                     }
                 }
+                // Who wants the last does not want what is gone.
+                Some(_) if matches!(next, Err(Missed::Compacted { .. })) => {}
                 Some(last) => {
                     if kept.len() >= last {
                         kept.pop_front();
@@ -281,6 +287,12 @@ impl Printer {
                 let _ = self.output.flush()?;
                 match missed {
                     Missed::Ended(refusal) => Err(refusal.into()),
+                    missed @ Missed::Compacted { .. } if self.json => self.output.line(&render::loss_json(&missed)),
+                    Missed::Compacted { first } => {
+                        let _ =
+                            writeln!(io::stderr(), "entries before {first} are missing: they are not kept any more");
+                        Ok(Reader::Reading)
+                    }
                     missed => Err(Failure::new(Exit::Bug, "Bug", missed.to_string())),
                 }
             }

@@ -1,9 +1,10 @@
 //! The frames of journals: what is to be appended, who follows, what follows.
 
+use super::carried::Carried;
 use super::long::write_long;
 use super::values::read_numbers;
-use super::{Frame, FrameError, HEAD_BYTES, Kind, Reader, put_short, put_u32, write};
-use crate::journal::{Strategy, Touches};
+use super::{Compact, Frame, FrameError, HEAD_BYTES, Kind, Piece, Reader, put_short, put_u32, write};
+use crate::journal::{Origin, Provenance, Strategy, Touches};
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
 use crate::payload::Encoding;
 
@@ -13,8 +14,22 @@ const ANY: u64 = u64::MAX;
 const COMMANDS: u8 = 0;
 const UNDO: u8 = 1;
 const REDO: u8 = 2;
+/// Of what is appended only.
+const SNAPSHOT: u8 = 3;
+const COMPACT: u8 = 4;
+
+/// Of what an entry says only.
 const JOIN: u8 = 3;
 const LEAVE: u8 = 4;
+
+/// Of what is appended only.
+const CARRIED: u8 = 5;
+
+/// Beside what an entry says: where it was first stands behind the author; where what it undoes was first stands there too; its
+/// group goes on.
+const OF_HUB: u8 = 0x10;
+const TARGET_OF_HUB: u8 = 0x20;
+const MORE_OF_GROUP: u8 = 0x40;
 
 /// What a node wants to append to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +60,12 @@ pub enum Appended<'a> {
     Undo(Back),
     /// It is done again.
     Redo(Back),
+    /// No entry: a piece of a snapshot.
+    Snapshot(Piece<'a>),
+    /// No entry: old ones go.
+    Compact(Compact),
+    /// An entry of another hub's journal, from a link of that hub only.
+    Carried(Carried<'a>),
 }
 
 impl Appended<'_> {
@@ -54,6 +75,9 @@ impl Appended<'_> {
             Appended::Commands { .. } => "append to",
             Appended::Undo(_) => "undo in",
             Appended::Redo(_) => "redo in",
+            Appended::Snapshot(_) => "upload a snapshot of",
+            Appended::Compact(_) => "compact",
+            Appended::Carried(_) => "pass on to",
         }
     }
 }
@@ -89,7 +113,7 @@ impl<'a> Terms<'a> {
         Touches::from_hashes(self.touched.map(|touched| touched.chunks_exact(size_of::<u64>()).map(hash)))
     }
 
-    fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
         let strategy = read_strategy(fields)?;
         let offset = fields.offset();
         let lasting = match fields.u8("whether they can be undone")? {
@@ -108,7 +132,7 @@ impl<'a> Terms<'a> {
         Ok(Terms { strategy, lasting, touched })
     }
 
-    fn write(self, out: &mut Vec<u8>) {
+    pub(super) fn write(self, out: &mut Vec<u8>) {
         out.push(self.strategy.map_or(0, Strategy::number));
         out.push(u8::from(self.lasting));
         match self.touched {
@@ -146,7 +170,7 @@ pub struct Back {
 pub struct Commands<'a>(&'a [u8]);
 
 impl<'a> Commands<'a> {
-    fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
         let mut check = fields.clone();
         let offset = check.offset();
         let count = check.u16("how many commands there are")?;
@@ -158,6 +182,10 @@ impl<'a> Commands<'a> {
         }
         check.end()?;
         Ok(Commands(fields.rest()))
+    }
+
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// How many there are.
@@ -228,7 +256,13 @@ impl<'a> Appended<'a> {
                 let back = Back { everyone, target, expect_top };
                 if what == UNDO { Appended::Undo(back) } else { Appended::Redo(back) }
             }
-            _ => return Err(FrameError { offset, expected: "0 (commands), 1 (undo) or 2 (redo)" }),
+            SNAPSHOT => Appended::Snapshot(Piece::read(fields)?),
+            COMPACT => Appended::Compact(Compact::read(fields)?),
+            CARRIED => Appended::Carried(Carried::read(fields)?),
+            _ => {
+                let expected = "0 (commands), 1 (undo), 2 (redo), 3 (a snapshot), 4 (compaction) or 5 (carried)";
+                return Err(FrameError { offset, expected });
+            }
         };
         Ok(appended)
     }
@@ -248,6 +282,18 @@ impl<'a> Appended<'a> {
                 out.push(u8::from(back.everyone));
                 out.extend_from_slice(&number(back.target));
                 out.extend_from_slice(&number(back.expect_top));
+            }
+            Appended::Snapshot(piece) => {
+                out.push(SNAPSHOT);
+                piece.write(out);
+            }
+            Appended::Compact(compact) => {
+                out.push(COMPACT);
+                compact.write(out);
+            }
+            Appended::Carried(carried) => {
+                out.push(CARRIED);
+                carried.write(out);
             }
         }
     }
@@ -303,6 +349,9 @@ pub struct Follow<'a> {
     pub hash: [u8; 16],
     /// The journal must undo in this way, also if it is made only later.
     pub strategy: Option<Strategy>,
+    /// The node can begin with a snapshot of the journal, or go on from one, whose maker knew entries up to here at most;
+    /// zero for none.
+    pub snapshot: u64,
     /// The journal, not validated.
     pub journal: &'a [u8],
 }
@@ -321,6 +370,7 @@ impl<'a> Follow<'a> {
             after: fields.u64("a place")?,
             hash: fields.array("a hash of 16 bytes")?,
             strategy: read_strategy(&mut fields)?,
+            snapshot: fields.u64("a place")?,
             journal: fields.short_bytes("a name")?,
         };
         fields.end()?;
@@ -335,6 +385,7 @@ impl<'a> Follow<'a> {
             out.extend_from_slice(&self.after.to_le_bytes());
             out.extend_from_slice(&self.hash);
             out.push(self.strategy.map_or(0, Strategy::number));
+            out.extend_from_slice(&self.snapshot.to_le_bytes());
             put_short(out, self.journal);
         });
     }
@@ -355,6 +406,8 @@ pub struct Told<'a> {
     pub deed: crate::journal::Deed,
     /// Who is answerable for it, not validated.
     pub author: &'a [u8],
+    /// Where it was first, and more of that kind.
+    pub provenance: Provenance,
     /// The command; nothing in all others.
     pub payload: (Encoding, &'a [u8]),
 }
@@ -374,7 +427,7 @@ impl<'a> Told<'a> {
         let hash = fields.array("a hash of 16 bytes")?;
         let offset = fields.offset();
         let (what, place) = (fields.u8("what it says")?, fields.u64("a place")?);
-        let deed = match what {
+        let deed = match what & !(OF_HUB | TARGET_OF_HUB | MORE_OF_GROUP) {
             COMMANDS => Deed::Do { first: place },
             UNDO => Deed::Undo(place),
             REDO => Deed::Redo(place),
@@ -388,8 +441,21 @@ impl<'a> Told<'a> {
                 return Err(FrameError { offset, expected });
             }
         };
+        let goes_back = matches!(deed, Deed::Undo(_) | Deed::Redo(_));
+        if what & TARGET_OF_HUB != 0 && !goes_back || what & MORE_OF_GROUP != 0 && !matches!(deed, Deed::Do { .. }) {
+            let expected = "the target of an undo or redo, or that a group goes on, only where there is one";
+            return Err(FrameError { offset, expected });
+        }
         let author = fields.short_bytes("a name")?;
-        Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
+        let mut of_hub = |bit| (what & bit != 0).then(|| Origin::read(&mut fields)).transpose();
+        let (origin, target) = (of_hub(OF_HUB)?, of_hub(TARGET_OF_HUB)?);
+        let provenance = Provenance { origin, target, more: what & MORE_OF_GROUP != 0 };
+        Ok(Told { id, seq, wall_ms, hash, deed, author, provenance, payload: (encoding, fields.rest()) })
+    }
+
+    /// Reads it from the body of the first of its fragments: of its payload not all is there.
+    pub(crate) fn read_first(encoding: u8, body: &'a [u8]) -> Option<Told<'a>> {
+        Told::read(encoding, 0, Reader::new(body, HEAD_BYTES)).ok()
     }
 
     /// Writes it. Gives it as it is when it is written for follower 0, with the hash zero: what is hashed.
@@ -406,16 +472,34 @@ impl<'a> Told<'a> {
         fields.extend_from_slice(&self.seq.to_le_bytes());
         fields.extend_from_slice(&self.wall_ms.to_le_bytes());
         fields.extend_from_slice(&self.hash);
-        fields.push(what);
+        let Provenance { origin, target, more } = self.provenance;
+        let mut bits = origin.map_or(0, |_| OF_HUB) | target.map_or(0, |_| TARGET_OF_HUB);
+        if more {
+            bits |= MORE_OF_GROUP;
+        }
+        fields.push(what | bits);
         fields.extend_from_slice(&place.to_le_bytes());
         put_short(&mut fields, self.author);
+        for of_hub in [origin, target].into_iter().flatten() {
+            of_hub.write(&mut fields);
+        }
         let (encoding, payload) = self.payload;
         write_long(out, Kind::Entry, encoding as u8, 0, &fields, payload);
     }
 
+    /// Whether it is the entry behind the one of this hash, as its own hash says. Costs a hash of all of it.
+    pub(crate) fn follows(&self, before: &[u8; 16]) -> bool {
+        let told = Told { id: 0, hash: [0; 16], ..*self };
+        let mut frames = Vec::with_capacity(told.frame_bytes());
+        told.write(&mut frames);
+        crate::journal::chained(before, &frames) == self.hash
+    }
+
     /// How long its frames are together, in bytes: what a follower counts.
     pub fn frame_bytes(&self) -> usize {
-        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + self.payload.1.len();
+        let Provenance { origin, target, .. } = self.provenance;
+        let of_hubs = [origin, target].into_iter().flatten().count() * Origin::BYTES;
+        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + of_hubs + self.payload.1.len();
         body + HEAD_BYTES * body.div_ceil(FRAGMENT_BYTES_MAX)
     }
 

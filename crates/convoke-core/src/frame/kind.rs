@@ -117,4 +117,8 @@ kinds! {
     Await = 0x44, "Await";
     /// Hub to node: who has applied it.
     Acknowledged = 0x45, "Acknowledged";
+    /// Hub to node: a piece of the snapshot that a follower begins with.
+    Base = 0x46, "Base";
+    /// Hub to node: the entries that a follower lacks are not kept any more.
+    Compacted = 0x47, "Compacted";
 }

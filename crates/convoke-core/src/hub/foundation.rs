@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::journals::FollowKey;
+use super::journals::{FollowKey, LookKey};
 use super::sessions::Session;
 use super::watches::{GetKey, WatchKey};
 use super::{HubState, LinkId, Notice, Timer};
@@ -52,6 +52,7 @@ pub(super) struct Conversation {
 pub(super) enum Reads {
     Watch(WatchKey),
     Follow(FollowKey),
+    Look(LookKey),
 }
 
 /// What of an incarnation is on its way.
@@ -289,6 +290,7 @@ impl HubState {
             Told::ReadDone { ticket, rows } => match self.conversation.reads.remove(&ticket) {
                 Some(Reads::Watch(watch)) => self.watch_read(watch, &rows),
                 Some(Reads::Follow(follower)) => self.follower_read(follower, &rows),
+                Some(Reads::Look(look)) => self.looked(look, &rows),
                 None => {}
             },
             Told::BarrierDone { ticket } => {

@@ -3,9 +3,13 @@
 //! Catching up and following live are the same read: from memory where the entries are there, else from the foundation. A
 //! follower that is slow costs nothing but its place.
 //!
-//! The parts, each a file: `members` knows who is a member and what each has applied, `waits` who waits for them, `presence`
-//! makes journals say who is one.
+//! The parts, each a file: `carried` takes what links of other hubs append, `members` knows who is a member and what each has
+//! applied, `waits` who waits for them, `presence` makes journals say who is one, `looks` looks at entries before what
+//! concerns them is ordered, `bases` tells followers the snapshot that they begin with.
 
+mod bases;
+mod carried;
+mod looks;
 mod members;
 mod presence;
 mod waits;
@@ -20,15 +24,21 @@ use super::watches::{Asked, Turn};
 use super::{HubState, LinkId};
 use crate::bug::{Bug, planted};
 use crate::foundation::{RowKey, Ticket};
-use crate::frame::{Append, Appended, Follow, FollowAs, Frame, Told};
+use crate::frame::{Append, Follow, FollowAs, Frame, Told};
 use crate::journal::Strategy;
-use crate::kept::{ENTRIES, JournalId, Outcome, answer_bytes_for, entry_key, other_strategy, seq_from_key};
+use crate::kept::{
+    ENTRIES, JournalId, Outcome, PIECES, answer_bytes_for, entry_key, other_strategy, piece_key, seq_from_key,
+};
 use crate::limits::{LINK_VALUES_BYTES_MAX, STUCK_BYTES_MAX, WATCHES_PER_LINK_MAX};
 use crate::name::Name;
 use crate::operation::Operation;
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
 use crate::tree::slab::Slab;
+use bases::Base;
+use carried::verb_of;
+use looks::Look;
+pub(super) use looks::LookKey;
 use members::{Audience, Memberships};
 use presence::Announcements;
 pub(super) use waits::AwaitKey;
@@ -46,6 +56,7 @@ pub(super) struct Followers {
     waits_bytes: usize,
     announcements: Announcements,
     returning: Option<Returning>,
+    looks: BTreeMap<LookKey, Look>,
 }
 
 struct Follower {
@@ -61,6 +72,10 @@ struct Follower {
     check: Option<[u8; 16]>,
     /// The journal must undo in this way.
     strategy: Option<Strategy>,
+    /// It can begin with a snapshot whose maker knew entries up to here at most.
+    snapshot_max: u64,
+    /// The snapshot that it is being told.
+    base: Option<Base>,
     /// The node has applied everything up to here.
     applied: u64,
     /// Why it cannot apply the next.
@@ -96,6 +111,7 @@ impl Followers {
             waits_bytes: 0,
             announcements: Announcements::default(),
             returning: None,
+            looks: BTreeMap::new(),
         }
     }
 
@@ -138,19 +154,28 @@ impl HubState {
     }
 
     fn try_append(&mut self, id: LinkId, append: Append<'_>) -> Result<(), Refusal> {
-        let wall_ms = self.wall_ms();
         let journal =
             Name::from_bytes(append.journal).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
+        let (append, of_other) = self.take_carried(id, &journal, append)?;
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
-        let executes = matches!(append.appended, Appended::Commands { .. }) || planted(Bug::UndoIsExecute);
-        let verb = if executes { Verb::Execute } else { Verb::Undo };
+        let verb = if planted(Bug::UndoIsExecute) { Verb::Execute } else { verb_of(&append.appended) };
         if !allow(&joined.principal, verb, journal.as_str()) && !planted(Bug::AppendsNotAsked) {
             let what = format!("{} `{journal}`", append.appended.tried());
             return Err(joined.principal.forbidden(&what, verb, journal.as_str()));
         }
+        if self.look_first(id, &append, &journal)? {
+            return Ok(());
+        }
+        self.order_append(id, append, of_other)
+    }
+
+    /// Hands what may be appended to the foundation; in the name of the author of another hub, if there is one.
+    fn order_append(&mut self, id: LinkId, append: Append<'_>, of_other: Option<Name>) -> Result<(), Refusal> {
+        let wall_ms = self.wall_ms();
+        let Some(joined) = self.links.joined(id) else { return Ok(()) };
         let (incarnation, author) = (joined.incarnation, joined.author.clone());
         let author = if planted(Bug::AuthorOfAnotherNode) { self.nodes.keys().next().cloned() } else { Some(author) };
-        let author = author.expect("the node itself is one of them");
+        let author = of_other.or(author).expect("the node itself is one of them");
         self.check_answers(id, (append.cseq, append.settled), answer_bytes_for(append.journal), false)?;
         self.conversation.check_room()?;
         self.begin_keeping(id, incarnation);
@@ -170,7 +195,10 @@ impl HubState {
             self.applied(applied, 0);
         }
         if planted(Bug::AppendAcknowledgedTooEarly) {
-            let last = self.kept.journals.find(&journal).map_or(0, |id| self.kept.journals.get(id).last());
+            let journal = Name::from_bytes(append.journal).ok();
+            let last = journal
+                .and_then(|journal| self.kept.journals.find(&journal))
+                .map_or(0, |id| self.kept.journals.get(id).last());
             self.answer_write(incarnation, append.cseq, &Outcome::Done { rev: last + 1, count: 1 }, 0);
         }
         Ok(())
@@ -229,6 +257,8 @@ impl HubState {
             next: if checks { follow.after } else { follow.after + 1 },
             check: checks.then_some(follow.hash),
             strategy: follow.strategy,
+            snapshot_max: follow.snapshot,
+            base: None,
             applied: 0,
             stuck: None,
             credit: i64::from(follow.window),
@@ -339,9 +369,20 @@ impl HubState {
                 let mut stop = Stop::Waits;
                 if let Some(wanted) = follower.strategy.take().filter(|wanted| *wanted != known.strategy()) {
                     stop = Stop::Strategy(wanted, known.strategy());
+                } else if follower.reading.is_some() {
+                    // What was read is told first.
+                } else if !follower.past(known.past(), &mut link.lanes.values) {
+                    stop = Stop::Diverged;
+                } else if let Some(base) = &follower.base {
+                    if follower.has_room(&link.lanes.values) {
+                        let from = piece_key(journal, base.piece());
+                        follower.reading = Some(conversation.read(Reads::Follow(key), PIECES, from, 1));
+                    } else {
+                        stop = Stop::Full;
+                    }
                 } else if follower.next + u64::from(planted(Bug::MemoryOffByOne)) >= known.recent_first() {
                     stop = follower.tell(known.recent(follower.next), &mut link.lanes.values);
-                } else if follower.reading.is_none() && follower.next <= known.last() {
+                } else if follower.next <= known.last() {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
                         follower.reading =
@@ -379,6 +420,19 @@ impl HubState {
         let (id, next) = (follower.link, follower.next);
         let Some(journal) = self.kept.journals.find(&follower.journal) else { return };
         let Some(link) = self.links.get_mut(id) else { return };
+        let known = self.kept.journals.get(journal);
+        if follower.base.is_some() {
+            let name = follower.journal.clone();
+            if !follower.tell_base(journal, known.past(), rows, &mut link.lanes.values) {
+                let text = format!("the snapshot of `{name}` is not where it was kept");
+                return self.foundation_failed(Refusal::new(Code::StorageFailed, text));
+            }
+            return self.follower_hungry(key);
+        }
+        if next < known.past().first() {
+            // They have gone since.
+            return self.follower_hungry(key);
+        }
         let mut expected = next;
         let entries = rows.iter().map_while(|(row, frames)| {
             let seq = seq_from_key(journal, &row.key)?;

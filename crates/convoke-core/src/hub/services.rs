@@ -6,6 +6,7 @@
 //! there and its end back, `lost` is what becomes of calls when a link is cut and when its node comes back, `due` ends
 //! what took too long.
 
+pub(super) mod backup;
 mod calls;
 mod choose;
 mod due;

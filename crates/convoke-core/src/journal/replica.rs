@@ -4,6 +4,7 @@
 //! compensates, there is only the one, and the inverse of each command that can be undone.
 
 mod lagging;
+mod snapshot;
 
 use std::any::type_name;
 use std::collections::VecDeque;
@@ -309,6 +310,7 @@ impl<S: State> Replica<S> {
                 self.seq = entry.seq;
                 let joined = entry.deed == Deed::Join;
                 self.end.state.presence(joined, entry);
+                self.undo.apply(entry.seq, &entry.author, entry.deed);
                 if self.lagging.is_some() {
                     let (entry, first) = (entry.clone(), entry.seq);
                     self.known.push_back(Known { entry, first, done: true, command: None, inverse: None });

@@ -201,6 +201,16 @@ impl UndoList {
         self.take_changed();
     }
 
+    /// Where its units begin, in their order.
+    pub(crate) fn firsts(&self) -> impl Iterator<Item = u64> {
+        self.units.iter().map(|unit| unit.first)
+    }
+
+    /// Where the first unit begins that can be undone, or is undone; `None` if there is none.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.units.front().map(|unit| unit.first)
+    }
+
     /// The first place of which something can be undone.
     pub fn horizon(&self) -> u64 {
         self.horizon

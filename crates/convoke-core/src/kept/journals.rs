@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
+use super::origins::Origins;
 use super::rows::Rows;
+use super::snapshots::Past;
 use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
-use crate::journal::{Deed, Scope, Strategy, Touches, UndoList, UndoRefused, Unit};
+use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Journal {
     present: BTreeSet<Name>,
     /// The frames of its last entries, as they are for follower 0.
     recent: VecDeque<Bytes>,
+    past: Past,
 }
 
 /// How much of journals is in memory, read at a time, and undone at most. The same in all starts of a hub.
@@ -75,6 +77,9 @@ pub(crate) struct Journals {
     /// Rows that came before those of their journals.
     restored: BTreeMap<(JournalId, u64), Unit>,
     restored_present: BTreeSet<(JournalId, Name)>,
+    pub(super) restored_past: BTreeMap<JournalId, Past>,
+    /// What journals have of other hubs.
+    pub(super) origins: BTreeMap<JournalId, Origins>,
 }
 
 impl Journal {
@@ -100,6 +105,24 @@ impl Journal {
     /// The first place of which something can be undone.
     pub(crate) fn horizon(&self) -> u64 {
         self.undo.horizon()
+    }
+
+    /// The first place of which something can be undone, if anything can.
+    pub(super) fn undoable_from(&self) -> Option<u64> {
+        self.undo.first()
+    }
+
+    /// What stands for its old entries.
+    pub(crate) fn past(&self) -> &Past {
+        &self.past
+    }
+
+    pub(super) fn past_mut(&mut self) -> &mut Past {
+        &mut self.past
+    }
+
+    pub(super) fn undo(&self) -> &UndoList {
+        &self.undo
     }
 
     /// Nodes of which it says that they are members.
@@ -150,6 +173,10 @@ impl Journals {
 
     pub(crate) fn get(&self, id: JournalId) -> &Journal {
         &self.all[&id]
+    }
+
+    pub(super) fn get_mut(&mut self, id: JournalId) -> &mut Journal {
+        self.all.get_mut(&id).expect("it was found")
     }
 
     /// Decides what comes of an append, and does it. Gives the place of its first entry, and how many there are.
@@ -214,12 +241,16 @@ impl Journals {
                 let deed = if undoes { Deed::Undo(target) } else { Deed::Redo(target) };
                 vec![(deed, Encoding::Raw, &[])]
             }
+            Appended::Snapshot(_) | Appended::Compact(_) | Appended::Carried(_) => {
+                unreachable!("these are taken elsewhere")
+            }
         };
         let id = known.unwrap_or_else(|| self.make(name, strategy));
         let count = deeds.len() as u32;
-        for (deed, encoding, payload) in deeds {
+        for (place, (deed, encoding, payload)) in (1..).zip(deeds) {
             // What they touch is said of all of them with the first.
-            self.push(id, &author, wall_ms, (deed, touches.take()), (encoding, payload), rows);
+            let provenance = self.provenance(id, deed, place < count);
+            self.push(id, (&author, provenance), wall_ms, (deed, touches.take()), (encoding, payload), rows);
         }
         rows.put_journal(id, &self.all[&id]);
         Ok((id, last + 1, count))
@@ -248,7 +279,7 @@ impl Journals {
         }
         rows.put_present(id, node, joined);
         let deed = if joined { Deed::Join } else { Deed::Leave };
-        self.push(id, node, wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
+        self.push(id, (node, Provenance::default()), wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
         rows.put_journal(id, &self.all[&id]);
         Some(id)
     }
@@ -258,19 +289,29 @@ impl Journals {
         self.find(name).is_some_and(|id| self.get(id).present.contains(node))
     }
 
-    fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
+    /// Of an entry that is here first: whether its group goes on, and where what it undoes was first.
+    fn provenance(&self, id: JournalId, deed: Deed, more: bool) -> Provenance {
+        let target = match deed {
+            Deed::Undo(first) | Deed::Redo(first) => self.origins.get(&id).and_then(|origins| origins.of_unit(first)),
+            _ => None,
+        };
+        Provenance { origin: None, target, more: more && matches!(deed, Deed::Do { first: 1.. }) }
+    }
+
+    pub(super) fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
         let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
         self.by_name.insert(name.clone(), id);
         let undo = UndoList::noting(self.bounds.units);
         let (present, recent) = (BTreeSet::new(), VecDeque::new());
-        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent });
+        let past = Past::default();
+        self.all.insert(id, Journal { name, strategy, last: 0, hash: [0; 16], undo, present, recent, past });
         id
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         id: JournalId,
-        author: &Name,
+        (author, provenance): (&Name, Provenance),
         wall_ms: u64,
         (deed, touches): (Deed, Option<Touches>),
         payload: (Encoding, &[u8]),
@@ -279,7 +320,8 @@ impl Journals {
         let journal = self.all.get_mut(&id).expect("it was found or made");
         journal.last += 1;
         let seq = journal.last;
-        let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author.as_str().as_bytes(), payload };
+        let author_bytes = author.as_str().as_bytes();
+        let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author_bytes, provenance, payload };
         let mut frames = Vec::with_capacity(told.frame_bytes());
         told.write(&mut frames);
         journal.hash = chained(&journal.hash, &frames);
@@ -304,7 +346,11 @@ impl Journals {
         }
         self.units = others + journal.undo.weight();
         for first in journal.undo.take_changed() {
-            rows.put_unit(id, first, journal.undo.unit(first));
+            let unit = journal.undo.unit(first);
+            if unit.is_none() && self.origins.get_mut(&id).is_some_and(|origins| origins.forget_unit(first)) {
+                rows.put_foreign(id, first, None);
+            }
+            rows.put_unit(id, first, unit);
         }
         self.recent_bytes += frames.len();
         journal.recent.push_back(frames);
@@ -332,7 +378,8 @@ impl Journals {
         let mut undo = UndoList::noting(self.bounds.units);
         undo.forget_before(horizon);
         let (present, recent) = (BTreeSet::new(), VecDeque::new());
-        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent });
+        let past = Past::default();
+        self.all.insert(id, Journal { name: name.clone(), strategy, last, hash, undo, present, recent, past });
         self.by_name.insert(name, id);
         Ok(())
     }
@@ -355,8 +402,28 @@ impl Journals {
         Ok(())
     }
 
+    /// Says who is a member of a journal that says so.
+    pub(super) fn set_present(&mut self, id: JournalId, present: BTreeSet<Name>) {
+        self.all.get_mut(&id).expect("who says so has seen its row").present = present;
+    }
+
+    /// Lets a journal end with this entry; nothing of what is in it can be undone then. Gives its row.
+    pub(super) fn cut(&mut self, id: JournalId, last: u64, hash: [u8; 16]) -> Bytes {
+        let journal = self.all.get_mut(&id).expect("who cuts it has seen its row");
+        (journal.last, journal.hash) = (last, hash);
+        self.units -= journal.undo.weight();
+        journal.undo = UndoList::noting(self.bounds.units);
+        journal.undo.forget_before(last + 1);
+        journal.to_row(id)
+    }
+
     /// All rows came back. Costs nothing when none has since the last call.
     pub(super) fn restored(&mut self) {
+        for (id, past) in std::mem::take(&mut self.restored_past) {
+            if let Some(journal) = self.all.get_mut(&id) {
+                journal.past = past;
+            }
+        }
         for (id, node) in std::mem::take(&mut self.restored_present) {
             if let Some(journal) = self.all.get_mut(&id) {
                 journal.present.insert(node);
@@ -452,12 +519,6 @@ pub(crate) fn other_strategy(what: &str, wanted: Strategy, has: Strategy) -> Ref
          with the same strategy"
     );
     Refusal::new(Code::BadRequest, text)
-}
-
-/// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.
-fn chained(before: &[u8; 16], frames: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update(before).chain_update(frames).finalize();
-    digest[..16].try_into().expect("it has 32 bytes")
 }
 
 fn is_last(place: Option<u64>) -> String {

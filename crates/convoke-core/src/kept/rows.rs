@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::journals::{Journal, JournalId};
+use super::origins::Come;
 use super::principals::{Granted, LastGrant};
+use super::snapshots::{Past, piece_key};
 use super::values::{Row, author_in, encode, name_in};
 use super::windows::{self, Outcome, Window};
 use super::{Place, Slot, Values};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, FrameError, Incarnation, Reader};
-use crate::journal::Unit;
+use crate::journal::{Origin, Unit};
 use crate::name::Name;
 use crate::payload::Encoding;
 
@@ -40,8 +42,20 @@ pub(super) const UNITS: u8 = 9;
 /// Who is a member of a journal that says so, by journal and name.
 pub(super) const PRESENT: u8 = 10;
 
+/// What stands for the old entries of journals, by journal.
+pub(super) const PASTS: u8 = 11;
+
+/// What has come of other hubs into journals, by journal and hub.
+pub(super) const COME: u8 = 12;
+
+/// Where commands were first that were handed over by other hubs and can be undone, by journal and place.
+pub(super) const FOREIGN: u8 = 13;
+
 /// Entries, by journal and place. There may be very many: they are told only to who reads them.
 pub(crate) const ENTRIES: u8 = crate::foundation::READ_ONLY;
+
+/// Pieces of snapshots, by journal, upload and place. They are long, and told only to who reads them.
+pub(crate) const PIECES: u8 = crate::foundation::READ_ONLY + 1;
 
 /// In the place of an encoding: the key was deleted.
 const DELETED: u8 = 0xff;
@@ -150,15 +164,41 @@ impl Rows {
         self.put(PRESENT, key, || present.then(Bytes::new));
     }
 
+    pub(super) fn put_come(&mut self, id: JournalId, hub: [u8; 16], come: &Come) {
+        self.put(COME, || [&id.to_be_bytes()[..], &hub].concat().into(), || Some(come.to_row()));
+    }
+
+    /// Puts where a unit was first, or that it cannot be undone any more.
+    pub(super) fn put_foreign(&mut self, id: JournalId, first: u64, origin: Option<Origin>) {
+        let row = |origin: Origin| [&origin.hub[..], &origin.seq.to_le_bytes()].concat().into();
+        self.put(FOREIGN, || entry_key(id, first), || origin.map(row));
+    }
+
     pub(super) fn put_entry(&mut self, id: JournalId, seq: u64, frames: &Bytes) {
         self.put(ENTRIES, || entry_key(id, seq), || Some(frames.clone()));
     }
 
-    pub(super) fn put_marks(&mut self, marks: Marks) {
-        let row =
-            [marks.floor, marks.gone, marks.forgotten.epoch, marks.forgotten.counter].map(u64::to_le_bytes).concat();
-        self.put(MARKS, Bytes::new, || Some(row.into()));
+    pub(super) fn delete_entry(&mut self, id: JournalId, seq: u64) {
+        self.put(ENTRIES, || entry_key(id, seq), || None);
     }
+
+    pub(super) fn put_past(&mut self, id: JournalId, past: &Past) {
+        self.put(PASTS, || Bytes::copy_from_slice(&id.to_be_bytes()), || Some(past.to_row()));
+    }
+
+    /// Puts a piece of the upload of this number, or takes it away.
+    pub(super) fn put_piece(&mut self, id: JournalId, number: (u64, u32), piece: Option<Bytes>) {
+        self.put(PIECES, || piece_key(id, number), || piece);
+    }
+
+    pub(super) fn put_marks(&mut self, marks: Marks) {
+        self.put(MARKS, Bytes::new, || Some(marks_row(marks).1));
+    }
+}
+
+pub(super) fn marks_row(marks: Marks) -> (RowKey, Bytes) {
+    let row = [marks.floor, marks.gone, marks.forgotten.epoch, marks.forgotten.counter].map(u64::to_le_bytes).concat();
+    (RowKey { table: MARKS, key: Bytes::new() }, row.into())
 }
 
 /// Orders as journals and the places in them.

@@ -1,11 +1,14 @@
 //! That what is kept is a function of the operations: applied again, taken back from rows, or half of each.
 
+mod audit;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Appended, Back, Commands, Set, Terms};
+use crate::frame::{Appended, Back, Brought, Carried, Commands, Compact, Piece, Set, Terms};
+use crate::journal::Origin;
 use crate::proof::TokenKey;
 use crate::rev::Rev;
 
@@ -349,6 +352,25 @@ fn another_form_of_operations_or_rows_has_another_number() {
         append(&b"press"[..], Appended::Commands { commands, expect_last: None, terms: lasting }),
         append(&b"todo"[..], Appended::Undo(back)),
         append(&b"todo"[..], Appended::Redo(back)),
+        append(&b"press"[..], begins(1, 10)),
+        append(&b"press"[..], piece(1, 10, b"0123456789")),
+        append(&b"press"[..], Appended::Compact(Compact { up_to: 1, keep: 0, hash: [5; 16] })),
+        append(&b"press"[..], begins(2, 10)),
+        append(
+            &b"todo"[..],
+            Appended::Carried(Carried {
+                carrier: [8; 16],
+                place: 3,
+                hash: [9; 16],
+                after: 0,
+                brought: Brought::Commands {
+                    origin: Origin { hub: [8; 16], seq: 3 },
+                    author: b"eve",
+                    terms: Terms::default(),
+                    commands,
+                },
+            }),
+        ),
         Operation::Presence {
             wall_ms: 7,
             journal: b"todo",
@@ -404,13 +426,13 @@ fn another_form_of_operations_or_rows_has_another_number() {
             unknown.expected != "a row of a table that this version knows"
         })
         .collect();
-    // Entries are read, never taken back.
-    let mut used: Vec<u8> = held.keys().map(|key| key.table).filter(|table| *table != ENTRIES).collect();
+    // Entries and pieces are read, never taken back.
+    let mut used: Vec<u8> = held.keys().map(|key| key.table).filter(|table| *table < ENTRIES).collect();
     used.dedup();
     assert_eq!(used, tables, "the operations above write into every table");
     assert_eq!(
         (crate::foundation::FORMAT, kinds, tables, form),
-        (4, vec![0, 1, 2, 3, 5, 6, 7, 9], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 0x79d1_b2a2_e292_d610)
+        (4, vec![0, 1, 2, 3, 5, 6, 7, 9], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], 0xe6e6_4d30_735f_47e9)
     );
 }
 
@@ -473,15 +495,27 @@ fn operation() -> impl Strategy<Value = Bytes> {
             };
             Operation::Grant { by, name: name.as_bytes(), wall_ms: 7, change }.encode()
         });
-    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence()]
+    prop_oneof![
+        8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence(),
+        8 => carried()
+    ]
 }
 
-/// One append to some journal: commands, undo or redo, by whom and of what it may be.
+/// The beginning of an upload, and a piece of it.
+fn begins(seq: u64, total: u64) -> Appended<'static> {
+    piece(seq, total, b"")
+}
+
+fn piece(seq: u64, total: u64, bytes: &'static [u8]) -> Appended<'static> {
+    Appended::Snapshot(Piece { seq, known: seq, hash: [3; 16], total, offset: 0, bytes })
+}
+
+/// One append to some journal: commands, or what stands for old entries; undo or redo, by whom and of what it may be.
 fn append() -> impl Strategy<Value = Bytes> {
     let names = (prop::sample::select(vec!["todo", "plan"]), prop::sample::select(vec!["ann", "bob"]));
     let terms = (0..8usize, any::<bool>(), prop::option::of(prop::collection::vec(0..4u64, 0..4)));
     let target = prop::option::weighted(0.6, 1..15u64);
-    ((1..4u64, 1..20u64, 0..10u64), names, 0..6u8, 1..4usize, terms, target).prop_map(
+    ((1..4u64, 1..20u64, 0..10u64), names, 0..9u8, 1..4usize, terms, target).prop_map(
         |((counter, cseq, settled), (journal, author), what, count, (strategy, lasting, touched), target)| {
             let commands = Commands::encode(vec![(Encoding::Raw, &b"a"[..]); count].into_iter());
             let touched: Option<Vec<u8>> =
@@ -491,6 +525,9 @@ fn append() -> impl Strategy<Value = Bytes> {
             let appended = match what {
                 0 | 1 => Appended::Undo(back),
                 2 => Appended::Redo(back),
+                6 => begins(target.unwrap_or(1), 10),
+                7 => piece(target.unwrap_or(1), 10, b"0123456789"),
+                8 => Appended::Compact(Compact { up_to: target.unwrap_or(1), keep: 0, hash: [5; 16] }),
                 _ => Appended::Commands {
                     commands: Commands::encoded(&commands),
                     expect_last: None,
@@ -499,6 +536,29 @@ fn append() -> impl Strategy<Value = Bytes> {
             };
             let (incarnation, journal, author) = (incarnation(counter), journal.as_bytes(), author.as_bytes());
             Operation::Append { incarnation, cseq, settled, author, wall_ms: 7, journal, appended }.encode()
+        },
+    )
+}
+
+/// An entry that another hub hands over.
+fn carried() -> impl Strategy<Value = Bytes> {
+    let hub = || (1..3u8).prop_map(|hub| [hub; 16]);
+    let origin = || (0..3u8, 1..15u64).prop_map(|(hub, seq)| Origin { hub: [hub; 16], seq });
+    let which = (1..4u64, 1..20u64, prop::sample::select(vec!["todo", "plan"]));
+    (which, hub(), (0..20u64, 1..3u64), origin(), origin(), 0..6u8, 1..3usize).prop_map(
+        |((counter, cseq, journal), carrier, (after, more), origin, target, what, count)| {
+            let commands = Commands::encode(vec![(Encoding::Raw, &b"a"[..]); count].into_iter());
+            let (terms, commands) = (Terms::default(), Commands::encoded(&commands));
+            let author = &b"ann"[..];
+            let brought = match what {
+                0..=2 => Brought::Commands { origin, author, terms, commands },
+                3 | 4 => Brought::Back { origin, author, undoes: what == 3, target },
+                _ => Brought::Nothing,
+            };
+            let place = after + more;
+            let appended = Appended::Carried(Carried { carrier, place, hash: [place as u8; 16], after, brought });
+            let (incarnation, journal) = (incarnation(counter), journal.as_bytes());
+            Operation::Append { incarnation, cseq, settled: 0, author, wall_ms: 7, journal, appended }.encode()
         },
     )
 }
@@ -547,6 +607,8 @@ proptest! {
         prop_assert_eq!(again.values.owners(), once.values.owners());
         prop_assert_eq!(again.changes.first(), once.changes.first());
         prop_assert_eq!((again.journals.len(), again.journals.units()), (once.journals.len(), once.journals.units()));
+        let pasts = |kept: &Kept| kept.journals.named().map(|(_, journal)| journal.past().clone()).collect::<Vec<_>>();
+        prop_assert_eq!(pasts(&again), pasts(&once));
         let places = |kept: &Kept| kept.values.from((0, 0)).map(|(place, _)| place).collect::<Vec<Place>>();
         prop_assert_eq!(places(&again), places(&once));
         for place in places(&once) {

@@ -1,10 +1,12 @@
 //! The node's side of journals: what it follows, entry by entry, over all its links.
 
+mod snapshots;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{NodeState, Phase, RequestId, named};
 use crate::bug::{Bug, planted};
-use crate::frame::{Appended, Back, Commands, Follow, FollowAs, Frame, Terms, Told};
+use crate::frame::{Appended, Back, Carried, Commands, Follow, FollowAs, Frame, Terms, Told};
 use crate::journal::{Entry, Strategy};
 use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, STUCK_BYTES_MAX, WATCH_WINDOW_BYTES};
 use crate::name::Name;
@@ -12,6 +14,7 @@ use crate::node::values::WriteId;
 use crate::outgoing::Lanes;
 use crate::payload::{Encoding, Payload};
 use crate::refusal::{Code, Refusal};
+use snapshots::Half;
 
 /// The hub is told that there is room again when so many bytes were taken since it was last told.
 const TAKEN_BYTES_MIN: usize = WATCH_WINDOW_BYTES / 2;
@@ -21,6 +24,18 @@ const TAKEN_BYTES_MIN: usize = WATCH_WINDOW_BYTES / 2;
 pub enum Followed {
     /// The next entry; with its command, if it is one.
     Entry(Entry, Option<Payload>),
+    /// The state behind an entry, in the place of all entries up to it. Only who can begin with one gets it.
+    Base {
+        /// The place of that entry; the next one follows.
+        seq: u64,
+        /// The state, as whoever made the snapshot has encoded it.
+        state: Vec<u8>,
+    },
+    /// Entries are not kept any more that were to come here.
+    Compacted {
+        /// The first that is kept, which follows.
+        first: u64,
+    },
     /// It has ended; nothing follows.
     Ended(Refusal),
 }
@@ -33,6 +48,12 @@ pub(super) struct Following {
     received: u64,
     hash: [u8; 16],
     strategy: Option<Strategy>,
+    /// It can begin with a snapshot whose maker knew entries up to here at most.
+    snapshot_max: u64,
+    /// What has come of one.
+    half: Option<Half>,
+    /// The hash of each entry is computed anew.
+    verify: Verify,
     queue: VecDeque<Queued>,
     /// The last that the program has taken, and its hash.
     taken_last: (u64, [u8; 16]),
@@ -52,7 +73,36 @@ pub(super) struct Following {
     ended: bool,
 }
 
-/// What waits for the program, with its bytes and its hash.
+/// Which entries are compared with their hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verify {
+    /// All.
+    All,
+    /// The next only.
+    Next,
+    /// None.
+    None,
+}
+
+/// How a journal is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowWish {
+    /// Behind this entry.
+    pub after: u64,
+    /// The hash of that entry; zeros if it is not known.
+    pub hash: [u8; 16],
+    /// As what.
+    pub follow_as: FollowAs,
+    /// The journal must undo in this way.
+    pub strategy: Option<Strategy>,
+    /// It can begin with a snapshot, or go on from one, whose maker knew entries up to here at most; zero for none. Up to there
+    /// states that come of a snapshot lack what was undone only later.
+    pub snapshot_max: u64,
+    /// The hash of each entry is computed anew, and compared; else only of the first on each link.
+    pub verify: bool,
+}
+
+/// What waits for the program, with its place, its bytes and its hash.
 type Queued = (Followed, usize, [u8; 16]);
 
 /// All journals that a node follows.
@@ -67,6 +117,8 @@ impl Following {
         // What waits here counts against what may be on its way.
         let window = WATCH_WINDOW_BYTES.saturating_sub(self.queued_bytes);
         self.taken = 0;
+        self.half = None;
+        self.verify_next();
         self.applied.1 = 0;
         if let Some((_, told)) = &mut self.stuck {
             *told = false;
@@ -78,6 +130,7 @@ impl Following {
             after: self.received,
             hash: self.hash,
             strategy: self.strategy,
+            snapshot: self.snapshot_max,
             journal: self.journal.as_str().as_bytes(),
         };
         Frame::Follow(follow).encode(&mut lanes.control);
@@ -152,6 +205,16 @@ impl NodeState {
         self.push_append(journal, Appended::Undo(back))
     }
 
+    /// Appends an entry of another hub's journal, as its link. Answered like [`append`](NodeState::append); with place zero
+    /// if it was known already.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](NodeState::append).
+    pub fn carry(&mut self, journal: &Name, carried: Carried<'_>) -> Result<WriteId, Refusal> {
+        self.push_append(journal, Appended::Carried(carried))
+    }
+
     /// Does again what was undone in a journal. Answered like [`append`](NodeState::append).
     ///
     /// # Errors
@@ -168,21 +231,14 @@ impl NodeState {
         self.write_appended(journal, appended)
     }
 
-    /// Follows a journal behind the entry `after`, whose hash may be zero if it is not known. Its number is also that of the
+    /// Follows a journal. Its number is also that of the
     /// request, which is answered when the hub has begun to tell. While there is no link it waits for one; over reconnections
-    /// it goes on exactly behind what had come. A journal that does not undo by `strategy`, if that is given, is refused.
+    /// it goes on exactly behind what had come. A journal that does not undo as is wished is refused.
     ///
     /// # Errors
     ///
     /// The node has ended; [`Code::Backpressure`] when the link has yet to take what was asked before.
-    pub fn follow(
-        &mut self,
-        journal: Name,
-        after: u64,
-        hash: [u8; 16],
-        follow_as: FollowAs,
-        strategy: Option<Strategy>,
-    ) -> Result<RequestId, Refusal> {
+    pub fn follow(&mut self, journal: Name, wish: FollowWish) -> Result<RequestId, Refusal> {
         if let Phase::Ended = self.phase {
             return Err(self.offline(&format!("follow `{journal}`")));
         }
@@ -192,12 +248,16 @@ impl NodeState {
         }
         self.attend();
         let id = self.next_id();
+        let FollowWish { after, hash, follow_as, strategy, snapshot_max, verify } = wish;
         let mut following = Following {
             journal,
             follow_as,
             received: after,
             hash,
             strategy,
+            snapshot_max,
+            half: None,
+            verify: if verify { Verify::All } else { Verify::Next },
             taken_last: (after, hash),
             queue: VecDeque::new(),
             taken: 0,
@@ -232,8 +292,10 @@ impl NodeState {
     pub fn take_entry(&mut self, id: RequestId) -> Option<Followed> {
         let following = self.followings.get_mut(&id)?;
         let (next, bytes, hash) = following.queue.pop_front()?;
-        if let Followed::Entry(entry, _) = &next {
-            following.taken_last = (entry.seq, hash);
+        match &next {
+            Followed::Entry(Entry { seq, .. }, _) | Followed::Base { seq, .. } => following.taken_last = (*seq, hash),
+            Followed::Compacted { first } => following.taken_last = (first - 1, hash),
+            Followed::Ended(_) => {}
         }
         following.queued_bytes -= bytes;
         following.taken += bytes;
@@ -297,8 +359,24 @@ impl NodeState {
             return Err(Refusal::new(Code::BadFrame, text));
         }
         let author = named(told.author)?;
+        if !following.is_next(told) {
+            let text = format!(
+                "follow `{}`: entry {} is not what its hash says, or not what followed entry {}: it was changed on the \
+                 way, or where it is kept",
+                following.journal, told.seq, following.received
+            );
+            self.answer_follow(told.id, &Err(Refusal::new(Code::StorageFailed, text)));
+            Frame::Unsubscribe { id: told.id }.encode(&mut self.lanes.control);
+            return Ok(());
+        }
         (following.received, following.hash) = (told.seq, told.hash);
-        let entry = Entry { seq: told.seq, author, wall_ms: told.wall_ms, deed: told.deed };
+        let entry = Entry {
+            seq: told.seq,
+            author,
+            wall_ms: told.wall_ms,
+            deed: told.deed,
+            provenance: told.provenance.boxed(),
+        };
         let (encoding, bytes) = told.payload;
         let payload = match told.deed {
             crate::journal::Deed::Do { .. } => Some(Payload { encoding, bytes: self.copies.copy(bytes) }),

@@ -150,7 +150,7 @@ impl Book {
         let seq = self.entries.len() as u64 + 1;
         let name = crate::name::Name::parse(author).expect("the hub has checked it");
         let chain = self.entries.last().map_or(0, |entry| entry.chain);
-        let chain = chained(chain, &Entry { seq, author: name, wall_ms, deed }, print);
+        let chain = chained(chain, &Entry { seq, author: name, wall_ms, deed, provenance: None }, print);
         let author = author.to_owned();
         self.entries.push(Recorded { seq, author, wall_ms, deed, print, mark, by, chain });
         self.ledger.apply(seq, &self.entries[seq as usize - 1].author, deed);
@@ -305,6 +305,8 @@ impl World {
                 let Some(first) = book.and_then(|book| book.ledger.taken(undo, &author, back)) else { return };
                 vec![(if undo { Deed::Undo(first) } else { Deed::Redo(first) }, None)]
             }
+            Appended::Snapshot(_) | Appended::Compact(_) => return,
+            Appended::Carried(_) => unreachable!("no node of the simulator is a link of another hub"),
         };
         let who = self.chronicle.who.get(incarnation).cloned();
         let hostile = who.as_ref().is_some_and(|who| self.hostile.contains(&who.tag));

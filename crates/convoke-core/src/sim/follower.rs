@@ -305,6 +305,9 @@ impl World {
                     self.fail(Checker::Journals, format!("{what} {wrong}"));
                 }
             }
+            Followed::Base { .. } | Followed::Compacted { .. } => {
+                self.fail(Checker::Journals, format!("{what} was told that entries are gone"));
+            }
             Followed::Ended(why) => {
                 self.trace.line(self.now, format_args!("{what}: ended, {why}"));
                 let has = follower.chain.map_or(follower.seq == 0, |chain| {

@@ -13,7 +13,7 @@ use crate::frame::{Back, FollowAs, Terms};
 use crate::journal::{Deed, Strategy, Touches};
 use crate::kept::JournalBounds;
 use crate::name::Name;
-use crate::node::{NotWritten, RequestId, Standing, WriteId, Wrote};
+use crate::node::{FollowWish, NotWritten, RequestId, Standing, WriteId, Wrote};
 use crate::payload::{Encoding, Payload};
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
@@ -319,7 +319,8 @@ impl World {
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let name = Name::parse(&follower.journal).expect("a name");
         let after = follower.seq();
-        if let Ok(id) = program.node.follow(name, after, hash, follow_as, Some(strategy)) {
+        let wish = FollowWish { after, hash, follow_as, strategy: Some(strategy), ..FollowWish::default() };
+        if let Ok(id) = program.node.follow(name, wish) {
             self.trace.line(
                 self.now,
                 format_args!("program {tag} follows `{}` behind {after} as {id}, {follow_as:?}", follower.journal),

@@ -4,7 +4,8 @@
 //! link that the rules in force when the link joined do not allow; nothing of the kind is taken to be written once a
 //! change of these rules is applied; every link of the principal ends in that same turn; and what was taken before has left
 //! [`RIGHTS_TIME_MAX`] later, or never does.** What such a program sends has an effect only where its link's rules allow
-//! it: an event that they do not allow is routed to nobody (`oracle`), a write or a command is not appended, a call is not given.
+//! it: an event that they do not allow is routed to nobody (`oracle`), a write or a command is not appended, a call is not
+//! given.
 //!
 //! The rules here are a list of clauses that are looked through, and not the hub's own.
 

@@ -20,7 +20,16 @@ fn append(cseq: u64, journal: &str, command: &[u8]) -> Vec<u8> {
 
 fn follow(id: u32, journal: &str, follow_as: FollowAs) -> Vec<u8> {
     let (window, journal) = (u32::MAX, journal.as_bytes());
-    encoded(&Frame::Follow(Follow { id, follow_as, window, after: 0, hash: [0; 16], strategy: None, journal }))
+    encoded(&Frame::Follow(Follow {
+        id,
+        follow_as,
+        window,
+        after: 0,
+        hash: [0; 16],
+        strategy: None,
+        snapshot: 0,
+        journal,
+    }))
 }
 
 fn wait(id: u32, whom: Whom<'_>) -> Vec<u8> {

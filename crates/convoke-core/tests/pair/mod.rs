@@ -48,6 +48,8 @@ pub(crate) struct World {
     /// The foundation answers nothing; what it is asked is held.
     pub(crate) hold: bool,
     pub(crate) held: Vec<Ask>,
+    /// When the foundation has answered so many asks, the hub is killed and starts again.
+    pub(crate) kill_after: Option<usize>,
     pos: u64,
     operations: BTreeMap<u64, Bytes>,
     rows: BTreeMap<RowKey, Bytes>,
@@ -91,6 +93,7 @@ impl World {
             now: Time::START,
             hold: false,
             held: Vec::new(),
+            kill_after: None,
             pos: 0,
             operations: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -132,6 +135,15 @@ impl World {
     /// How many rows the foundation keeps in this table.
     pub(crate) fn rows_kept(&self, table: u8) -> usize {
         self.rows.keys().filter(|key| key.table == table).count()
+    }
+
+    /// Changes the last byte of a row that the foundation keeps: so many rows of this table lie before it.
+    pub(crate) fn flip(&mut self, table: u8, place: usize) {
+        let rows = self.rows.iter_mut().filter(|(key, _)| key.table == table);
+        let (_, row) = rows.skip(place).next().expect("there is such a row");
+        let mut bytes = row.to_vec();
+        *bytes.last_mut().expect("it has bytes") ^= 1;
+        *row = bytes.into();
     }
 
     /// The foundation keeps an operation, and tells it.
@@ -176,8 +188,19 @@ impl World {
     pub(crate) fn settle(&mut self) {
         loop {
             let mut moved = false;
+            // Before the asks: what links have room for may have to be read.
+            for place in 0..self.nodes.len() {
+                moved |= self.carry(place);
+            }
             for ask in self.hub.asks() {
                 moved = true;
+                if let Some(left) = self.kill_after {
+                    self.kill_after = left.checked_sub(1);
+                    if left == 0 {
+                        self.restart_hub();
+                        break;
+                    }
+                }
                 if self.hold && !matches!(ask, Ask::Snapshot) {
                     self.held.push(ask);
                 } else {
@@ -189,9 +212,6 @@ impl World {
                 for ask in std::mem::take(&mut self.held) {
                     self.answer(ask);
                 }
-            }
-            for place in 0..self.nodes.len() {
-                moved |= self.carry(place);
             }
             if !moved {
                 return;

@@ -15,6 +15,20 @@ use crate::token::Token;
 /// The format of the folder. A hub does not start on one that it does not know.
 const FORMAT: u32 = 1;
 
+/// The file that says which hub it is.
+pub(crate) const FILE: &str = "hub.json";
+
+/// The file that is locked.
+pub(crate) const LOCK: &str = "lock";
+
+/// The file that is there while something is done after which no hub may start until it is done to its end: its first word is
+/// the verb.
+pub(crate) const UNFINISHED: &str = "unfinished";
+
+/// In another history the starts of a hub are counted from so far beyond, and a random number of up to as many bits as half of
+/// it: each start counts 65,536 at most, so that more than a hundred thousand may have been since.
+const STARTS_PASSED_OVER: u64 = 1 << 33;
+
 /// What a hub has at its start.
 pub(super) struct Folder {
     pub(super) identity: HubIdentity,
@@ -36,6 +50,15 @@ struct Stored {
     store: bool,
 }
 
+impl Stored {
+    fn identity(&self, path: &Path) -> Result<HubIdentity, Error> {
+        let id = |text: &str| {
+            unhex(text).ok_or_else(|| incomplete(at(path, "hub.json has an id that is none; put a copy back")))
+        };
+        Ok(HubIdentity { hub: id(&self.hub)?, history: id(&self.history)?, epoch: self.epoch })
+    }
+}
+
 /// Opens the folder, or makes it; counts this start, durably, before anything else happens. Without a folder the hub is a
 /// new one that nobody has known before.
 pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
@@ -43,8 +66,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         let identity = HubIdentity { hub: random()?, history: random()?, epoch: first_epoch()? };
         return Ok(Folder { identity, token: Token::generate(admin())?, kept: None });
     };
-    let shown = path.display();
-    let at = |what: &str| format!("data folder `{shown}`: {what}");
+    let at = |what: &str| at(path, what);
     make(path).map_err(|error| Error::io(at("cannot be made"), error))?;
     #[cfg(unix)]
     {
@@ -55,54 +77,17 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
             return Err(Error::Configuration(at(&format!("everybody can write it (mode {mode:o}); make it 700"))));
         }
     }
-    let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut lock = options.open(path.join("lock")).map_err(|error| Error::io(at("lock"), error))?;
-    match lock.try_lock() {
-        // For whoever finds it locked; that it is there matters to nobody else.
-        Ok(()) => drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()))),
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let process = match lock.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok()) {
-                Some(process) => format!(" (process {process})"),
-                None => String::new(),
-            };
-            return Err(Error::in_use(at(&format!(
-                "another hub is running on it{process}; stop that one, or give this one a folder of its own with --data"
-            ))));
-        }
-        Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
-    }
-    let store = path.join(crate::store::FILE);
-    let has_store = store.try_exists().map_err(|error| Error::io(at(crate::store::FILE), error))?;
-    let file = path.join("hub.json");
-    let mut stored = match fs::read_to_string(&file) {
-        Ok(text) => serde_json::from_str::<Stored>(&text).map_err(|error| {
-            incomplete(at(&format!("hub.json is not what a hub has written, put a copy back: {error}")))
-        })?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_store => {
-            return Err(incomplete(at("there is a store and no hub.json that says whose it is; put it back")));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let (hub, history) = (hex(&random()?), hex(&random()?));
+    let remedy = "stop that one, or give this one a folder of its own with --data";
+    let lock = lock(path, ("another hub", remedy))?;
+    let has_store = has_store(path)?;
+    let mut stored = match read(path, has_store)? {
+        Some(stored) => stored,
+        None => {
+            let (hub, history) = (hex(&random::<16>()?), hex(&random::<16>()?));
             Stored { format: FORMAT, hub, history, epoch: first_epoch()?, store: false }
         }
-        Err(error) => return Err(Error::io(at("hub.json"), error)),
     };
-    if stored.format != FORMAT {
-        let text =
-            format!("its format is {}, and this program knows {FORMAT}; use the program that wrote it", stored.format);
-        return Err(Error::Configuration(at(&text)));
-    }
-    let id = |text: &str| unhex(text).ok_or_else(|| incomplete(at("hub.json has an id that is none; put a copy back")));
-    let (hub, history) = (id(&stored.hub)?, id(&stored.history)?);
-    if stored.store && !has_store {
-        let text =
-            format!("{} is gone, and with it all that was kept; put it back, or use a new folder", crate::store::FILE);
-        return Err(incomplete(at(&text)));
-    }
+    let HubIdentity { hub, history, .. } = stored.identity(path)?;
     stored.store = has_store;
     stored.epoch = next_epoch(stored.epoch)?;
     write(path, &stored)?;
@@ -124,9 +109,162 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     })
 }
 
+/// Takes the lock of a folder that is there: until it is dropped no hub runs on it, nor anything else that changes it. Who does
+/// not get it is told who runs, and what to do.
+///
+/// # Errors
+///
+/// [`Error::InUse`] if somebody has it; [`Error::Io`].
+pub(crate) fn lock(path: &Path, said: (&str, &str)) -> Result<File, Error> {
+    let at = |what: &str| at(path, what);
+    let mut options = File::options();
+    options.create(true).read(true).write(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut lock = options.open(path.join(LOCK)).map_err(|error| Error::io(at(LOCK), error))?;
+    hold(path, &mut lock, said)?;
+    // For whoever finds it locked; that it is there matters to nobody else.
+    drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())));
+    Ok(lock)
+}
+
+/// The same without any change of the folder; `None` where no hub has ever been.
+pub(crate) fn lock_unchanged(path: &Path, said: (&str, &str)) -> Result<Option<File>, Error> {
+    match File::open(path.join(LOCK)) {
+        Ok(mut lock) => hold(path, &mut lock, said).map(|()| Some(lock)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(at(path, LOCK), error)),
+    }
+}
+
+/// Takes the lock. Who does not get it is told who has it, and what to do.
+fn hold(path: &Path, lock: &mut File, (who, remedy): (&str, &str)) -> Result<(), Error> {
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let process = match lock.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok()) {
+                Some(process) => format!(" (process {process})"),
+                None => String::new(),
+            };
+            Err(Error::in_use(at(path, &format!("{who} is running on it{process}; {remedy}"))))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::io(at(path, LOCK), error)),
+    }
+}
+
+fn at(path: &Path, what: &str) -> String {
+    format!("data folder `{}`: {what}", path.display())
+}
+
+fn has_store(path: &Path) -> Result<bool, Error> {
+    let store = path.join(crate::store::FILE);
+    store.try_exists().map_err(|error| Error::io(at(path, crate::store::FILE), error))
+}
+
+/// What hub.json says; `None` if a hub may begin anew here.
+fn read(path: &Path, has_store: bool) -> Result<Option<Stored>, Error> {
+    let at = |what: &str| at(path, what);
+    let unfinished = |error| Error::io(at(UNFINISHED), error);
+    if let Some(verb) = unfinished_verb(path).map_err(unfinished)? {
+        return Err(incomplete(at(&format!("`convoke store {verb}` did not come to its end here; run it again"))));
+    }
+    let stored = match fs::read_to_string(path.join(FILE)) {
+        Ok(text) => serde_json::from_str::<Stored>(&text).map_err(|error| {
+            incomplete(at(&format!("hub.json is not what a hub has written, put a copy back: {error}")))
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_store => {
+            return Err(incomplete(at("there is a store and no hub.json that says whose it is; put it back")));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(at(FILE), error)),
+    };
+    if stored.format != FORMAT {
+        let text =
+            format!("its format is {}, and this program knows {FORMAT}; use the program that wrote it", stored.format);
+        return Err(Error::Configuration(at(&text)));
+    }
+    stored.identity(path)?;
+    if stored.store && !has_store {
+        let text =
+            format!("{} is gone, and with it all that was kept; put it back, or use a new folder", crate::store::FILE);
+        return Err(incomplete(at(&text)));
+    }
+    Ok(Some(stored))
+}
+
+/// Whose store is in a folder; `None` if there is none.
+///
+/// # Errors
+///
+/// Those of a start of a hub.
+pub(crate) fn identity(path: &Path) -> Result<Option<HubIdentity>, Error> {
+    let has_store = has_store(path)?;
+    match read(path, has_store)? {
+        Some(stored) if has_store => stored.identity(path).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Whose store it is that hub.json with these bytes speaks of.
+pub(crate) fn identity_in(bytes: &[u8]) -> Option<HubIdentity> {
+    serde_json::from_slice::<Stored>(bytes).ok()?.identity(Path::new("")).ok()
+}
+
+/// Says durably whose store is in a folder from now on.
+pub(crate) fn set_identity(path: &Path, identity: HubIdentity) -> Result<(), Error> {
+    let HubIdentity { hub, history, epoch } = identity;
+    write(path, &Stored { format: FORMAT, hub: hex(&hub), history: hex(&history), epoch, store: true })
+}
+
+/// The identity of a hub that goes on with what it had at another time, in a history of its own. Its starts are counted from
+/// far beyond all that there can have been since then.
+pub(crate) fn in_another_history(identity: HubIdentity) -> Result<HubIdentity, Error> {
+    let starts = random().map(|bytes| u64::from(u32::from_le_bytes(bytes)))?;
+    let epoch = identity.epoch.wrapping_add(STARTS_PASSED_OVER).wrapping_add(starts);
+    Ok(HubIdentity { history: random()?, epoch, ..identity })
+}
+
+/// Says durably that something is done in a folder after which no hub may start until it is done to its end; or that it is.
+pub(crate) fn set_unfinished(path: &Path, what: Option<&[u8]>) -> Result<(), Error> {
+    let failed = |error| Error::io(at(path, UNFINISHED), error);
+    match what {
+        Some(what) => replace(&path.join(UNFINISHED), what).map_err(failed),
+        None => remove_durably(path, UNFINISHED).map_err(failed),
+    }
+}
+
+fn remove_durably(path: &Path, name: &str) -> std::io::Result<()> {
+    match fs::remove_file(path.join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync(path)
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync(folder: &Path) -> std::io::Result<()> {
+    // A name alone is one in the current folder.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// What is not done to its end: the first word of what was said.
+pub(crate) fn unfinished_verb(path: &Path) -> std::io::Result<Option<String>> {
+    match fs::read_to_string(path.join(UNFINISHED)) {
+        Ok(text) => Ok(Some(text.split_whitespace().next().unwrap_or("repair").to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// There is a store now, and is to be there at every later start.
 pub(super) fn store_is_there(path: &Path) -> Result<(), Error> {
-    let file = path.join("hub.json");
+    let file = path.join(FILE);
     let text = fs::read_to_string(&file).map_err(|error| Error::io(file.display().to_string(), error))?;
     match serde_json::from_str::<Stored>(&text) {
         Ok(stored) if !stored.store => write(path, &Stored { store: true, ..stored }),
@@ -136,7 +274,7 @@ pub(super) fn store_is_there(path: &Path) -> Result<(), Error> {
 
 fn write(path: &Path, stored: &Stored) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(stored).expect("plain fields can be written");
-    replace_with_reserve(&path.join("hub.json"), text.as_bytes()).map_err(|error| {
+    replace_with_reserve(&path.join(FILE), text.as_bytes()).map_err(|error| {
         let what = if has_no_room(&error) { "hub.json cannot be written; make room on the disk" } else { "hub.json" };
         Error::io(format!("data folder `{}`: {what}", path.display()), error)
     })
@@ -188,12 +326,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let _ = fs::remove_file(&beside);
         return Err(error);
     }
-    if let Some(folder) = path.parent() {
-        // A name alone is one in the current folder.
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    path.parent().map_or(Ok(()), sync)
 }
 
 /// Where a new hub begins to count its starts: anywhere. Incarnations are (epoch, counter), and a node takes its own to
@@ -214,7 +347,7 @@ fn random<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8; 16]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

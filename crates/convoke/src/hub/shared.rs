@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::now;
 use crate::error::Error;
-use crate::store::{Queue, Tell};
+use crate::store::{Queue, Tell, WantImage};
 use crate::transport::mem::{self, MemLinks};
 
 /// So much of what the store tells is taken in one turn; then others have theirs. A thousand small writes take about a
@@ -94,6 +94,20 @@ impl HubShared {
         here
     }
 
+    /// Does something with the state from outside of its links, and carries what comes of it.
+    pub(super) fn carry(&self, turn: impl FnOnce(&mut HubState)) {
+        let touched = {
+            let mut state = self.lock();
+            turn(&mut state);
+            state.settle();
+            std::iter::from_fn(|| state.touched()).collect()
+        };
+        for link in self.hand_over(touched) {
+            mem::pump(&link);
+        }
+        self.wake();
+    }
+
     /// A deadline may have come nearer.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
@@ -134,6 +148,18 @@ impl HubShared {
             }
             news
         });
+    }
+
+    /// Wants an image of all that is kept, as it is now. False if nothing is.
+    pub(super) fn want_image(&self, give: WantImage) -> bool {
+        let mut locked = self.lock();
+        // What has changed is asked to be kept first.
+        locked.settle();
+        match &locked.core.foundation {
+            Foundation::Store(queue) => queue.want_image(give),
+            Foundation::Memory(_) => return false,
+        }
+        true
     }
 
     /// What the store's thread tells this hub, as long as it is there.
@@ -238,7 +264,11 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // What comes of a turn that has panicked is nobody's.
-        if !std::thread::panicking() && self.settle() {
+        if std::thread::panicking() {
+            return;
+        }
+        let answered = self.settle();
+        if answered || self.core.state.has_backup_calls() {
             self.shared.wake();
         }
     }

@@ -24,6 +24,7 @@ use tokio::task::{AbortHandle, LocalSet};
 use door::Door;
 
 use super::announce::{Announcement, announce};
+use super::backups::Backups;
 use super::{HubShared, defaults, now};
 use crate::address::Address;
 use crate::error::Error;
@@ -256,6 +257,7 @@ struct Loop {
     timed: Cell<Option<Time>>,
     /// A link has ended.
     closed: Notify,
+    backups: RefCell<Backups>,
     /// Connections that are being told that they cannot be links.
     turned_away: Cell<usize>,
     /// Read into by every link in turn; a link that is left with half a frame keeps what it needs.
@@ -286,6 +288,7 @@ impl Loop {
             unwritten: Cell::new(0),
             timed: Cell::new(None),
             closed: Notify::new(),
+            backups: RefCell::default(),
             turned_away: Cell::new(0),
             buffers: RefCell::default(),
         }
@@ -430,7 +433,7 @@ impl Loop {
         self.unwritten.set(0);
         let mut batch: Vec<(LinkId, Option<Rc<Open>>)> = Vec::new();
         loop {
-            let (notices, deadline) = {
+            let (notices, backup_calls, deadline) = {
                 let links = self.links.borrow();
                 let mut state = self.shared.lock();
                 let handed_over = std::mem::take(&mut *self.shared.handed_over.lock().expect("nothing in it panics"));
@@ -443,11 +446,14 @@ impl Loop {
                         state.transmit(*id, &mut open.transmit.borrow_mut());
                     }
                 }
-                (state.notices(), state.deadline())
+                (state.notices(), state.backup_calls(), state.deadline())
             };
             self.retime_to(deadline);
             for notice in notices {
                 self.log(&notice);
+            }
+            for call in backup_calls {
+                self.backups.borrow_mut().call(call, &self.shared);
             }
             if batch.is_empty() {
                 return;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use convoke_core::journal::{Applied, Entry, Replica, State};
-use convoke_core::{Code, Payload, Refusal};
+use convoke_core::{Code, Payload, Refusal, Standing};
 use tokio::sync::watch as watched;
 use tokio::task::AbortHandle;
 
+use super::journals::Told;
 use super::{Entries, ExecutorId, Follower, Missed, Position, Positions};
 use crate::error::{Error, Failure};
 
@@ -69,11 +70,14 @@ pub struct Executors<S: State> {
     follower: Follower<S>,
     positions: Box<dyn Positions>,
     executors: Vec<Executor<S>>,
-    entries: Entries,
+    /// None before somebody asks for what is due.
+    entries: Option<Entries>,
     replica: Replica<S>,
     /// An entry that the follower has not applied yet.
     ahead: Option<(Entry, Option<Payload>)>,
     ended: Option<Missed>,
+    /// Why the journal's snapshot cannot be begun with.
+    unreadable: Option<String>,
 }
 
 impl<S> Follower<S>
@@ -86,16 +90,20 @@ where
     ///
     /// # Errors
     ///
-    /// As [`entries`](crate::Node::entries), as far as it is known at once; else it is told by [`Progress::ended`].
+    /// [`Error::Offline`] if the node has left. What goes wrong later is told by [`Progress::ended`].
     pub fn executors(&self, positions: impl Positions) -> Result<Executors<S>, Error> {
+        if let Standing::Ended(why) = self.node().standing() {
+            return Err(Error::Offline(why));
+        }
         Ok(Executors {
             follower: self.clone(),
             positions: Box::new(positions),
             executors: Vec::new(),
-            entries: self.entries_again()?,
+            entries: None,
             replica: Replica::new(),
             ahead: None,
             ended: None,
+            unreadable: None,
         })
     }
 }
@@ -138,8 +146,8 @@ where
         if kept.is_none() {
             self.positions.keep(&id, position).map_err(|error| Error::io(format!("position of {id}"), error))?;
         }
-        if position.seq < self.replica.seq() {
-            self.rewind()?;
+        if position.seq < self.replica.seq() || matches!(self.ended, Some(Missed::Compacted { .. })) {
+            self.rewind();
         }
         self.executors.push(Executor { id, call: Box::new(call), position, stopped: None });
         Ok(())
@@ -147,7 +155,8 @@ where
 
     /// Calls the executors with what is due, with so many entries at most, and tells how much is left. Does not wait: for the
     /// loop of a window, or whatever calls often. Costs what the executors cost, and what it takes to apply the entries; at
-    /// first these are all that there are, with which no executor is called that has handled them.
+    /// first these are all that there are, or all behind the journal's snapshot, with which no executor is called that has handled
+    /// them.
     ///
     /// If an executor panics, so does this; called again, it has stopped at that entry.
     pub fn poll(&mut self, entries_max: usize) -> Progress {
@@ -157,13 +166,13 @@ where
                 break;
             }
             let next = match self.ahead.take() {
-                Some(next) => Some(Ok(next)),
-                None => self.entries.try_next(),
+                Some((entry, command)) => Some(Ok(Told::Entry(entry, command))),
+                None => self.entries().and_then(Entries::try_next_told),
             };
             match next {
                 None => break,
-                Some(Err(missed)) => self.ended = Some(missed),
-                Some(Ok((entry, command))) => self.pass(&entry, command.as_ref()),
+                Some(Ok(Told::Entry(entry, command))) => self.pass(&entry, command.as_ref()),
+                Some(other) => self.jump(other),
             }
         }
         self.progress()
@@ -190,9 +199,11 @@ where
             return;
         }
         if self.ahead.is_none() {
-            match self.entries.next().await {
-                Some(Ok(next)) => self.ahead = Some(next),
-                Some(Err(missed)) => self.ended = Some(missed),
+            let Some(entries) = self.entries() else { return };
+            match entries.next_told().await {
+                Some(Ok(Told::Entry(entry, command))) => self.ahead = Some((entry, command)),
+                // With what follows there is something to do.
+                Some(other) => return self.jump(other),
                 None => {}
             }
         }
@@ -211,7 +222,8 @@ where
         for executor in &mut self.executors {
             executor.stopped = None;
         }
-        self.rewind()
+        self.rewind();
+        Ok(())
     }
 
     /// Calls them from now on as entries come, on a thread of the library's on which they may wait; until what this gives is
@@ -226,10 +238,75 @@ where
         Running { progress, _task: Arc::new(Task(task.abort_handle())) }
     }
 
-    fn rewind(&mut self) -> Result<(), Error> {
-        self.entries = self.follower.entries_again()?;
-        (self.replica, self.ahead, self.ended) = (Replica::new(), None, None);
-        Ok(())
+    /// What is read, is read once more.
+    fn rewind(&mut self) {
+        (self.entries, self.replica, self.ahead, self.ended) = (None, Replica::new(), None, None);
+    }
+
+    /// The entries, from as far back as somebody needs them.
+    fn entries(&mut self) -> Option<&mut Entries> {
+        if self.entries.is_none() && self.ended.is_none() {
+            let from = if self.unreadable.is_some() { 0 } else { self.from() };
+            match self.follower.entries_again(from) {
+                Ok(entries) => self.entries = Some(entries),
+                Err(error) => self.ended = Some(Missed::Ended(Refusal::new(error.code(), error.to_string()))),
+            }
+        }
+        self.entries.as_mut()
+    }
+
+    /// The position of the one that is farthest behind.
+    fn from(&self) -> u64 {
+        let positions = self.executors.iter().filter(|executor| executor.stopped.is_none());
+        positions.map(|executor| executor.position.seq).min().unwrap_or(u64::MAX)
+    }
+
+    /// Something came that is no entry.
+    fn jump(&mut self, told: Result<Told, Missed>) {
+        match told {
+            Ok(Told::Entry(..)) => unreachable!("it is passed"),
+            Ok(Told::Base { seq, state }) => match Replica::from_snapshot(seq, state) {
+                Ok(replica) => {
+                    self.replica = replica;
+                    let hash = self.entries.as_ref().map_or([0; 16], |entries| entries.taken().1);
+                    for executor in &mut self.executors {
+                        executor.compare(seq, hash);
+                    }
+                }
+                Err(why) => {
+                    // Then every entry is read, if they are all there.
+                    self.rewind();
+                    self.unreadable = Some(why.to_string());
+                }
+            },
+            Err(Missed::Compacted { first }) => match &self.unreadable {
+                Some(why) => {
+                    let why = format!("the snapshot of the journal is none of this program's state: {why}");
+                    self.ended = Some(Missed::Stuck { seq: first, why });
+                }
+                None => self.compacted(first),
+            },
+            Err(missed) => self.ended = Some(missed),
+        }
+    }
+
+    /// The state behind what comes next for those that are farthest behind cannot be computed any more. The others go on.
+    fn compacted(&mut self, first: u64) {
+        let from = self.from();
+        for executor in self.executors.iter_mut().filter(|one| one.stopped.is_none() && one.position.seq == from) {
+            let text = format!(
+                "{} has come to entry {from}, and of what came before entry {first} only a snapshot is kept, of a later state: find \
+                 out what is still to be done, and forget the position",
+                executor.id
+            );
+            executor.stop(from + 1, Failure::new(Code::Compacted.word(), text));
+        }
+        if self.executors.iter().all(|executor| executor.stopped.is_some()) {
+            // Nobody needs what comes.
+            self.ended = Some(Missed::Compacted { first });
+            return;
+        }
+        self.rewind();
     }
 
     /// Applies the next entry, and calls all that have not handled it.
@@ -249,7 +326,7 @@ where
         };
         let done = replica.commands_of(entry, &applied).into_iter().zip(outputs).collect();
         let effect = Effect { entry, done, state: replica.state() };
-        let hash = entries.taken_hash();
+        let hash = entries.as_ref().map_or([0; 16], |entries| entries.taken().1);
         for executor in executors {
             executor.pass(&effect, hash, positions.as_mut());
         }
@@ -262,20 +339,11 @@ impl<S: State> Executor<S> {
         if self.stopped.is_some() || seq < self.position.seq {
             return;
         }
-        let mut stop = |why| self.stopped = Some(Stopped { executor: self.id.executor.clone(), seq, why });
         if seq == self.position.seq {
-            if self.position.hash != [0; 16] && self.position.hash != hash {
-                let text = format!(
-                    "the journal is another one than that in which {} has handled entry {seq}; find out what is still to be \
-                     done, and forget the position",
-                    self.id
-                );
-                stop(Failure::new("Diverged", text));
-            }
-            return;
+            return self.compare(seq, hash);
         }
         // So that it is never left out, should it panic.
-        stop(Failure::new("Panicked", format!("{} panicked at entry {seq}", self.id)));
+        self.stop(seq, Failure::new("Panicked", format!("{} panicked at entry {seq}", self.id)));
         let kept = (self.call)(effect).and_then(|()| {
             let position = Position { seq, hash };
             positions.keep(&self.id, position).map_err(|error| {
@@ -288,8 +356,26 @@ impl<S: State> Executor<S> {
         });
         match kept {
             Ok(position) => (self.position, self.stopped) = (position, None),
-            Err(why) => self.stopped = Some(Stopped { executor: self.id.executor.clone(), seq, why }),
+            Err(why) => self.stop(seq, why),
         }
+    }
+
+    fn stop(&mut self, seq: u64, why: Failure) {
+        self.stopped = Some(Stopped { executor: self.id.executor.clone(), seq, why });
+    }
+
+    /// Compares the last entry that it has handled with the one that is there.
+    fn compare(&mut self, seq: u64, hash: [u8; 16]) {
+        let Position { seq: handled, hash: expected } = self.position;
+        if self.stopped.is_some() || seq != handled || expected == [0; 16] || expected == hash {
+            return;
+        }
+        let text = format!(
+            "the journal is another one than that in which {} has handled entry {seq}; find out what is still to be done, and \
+             forget the position",
+            self.id
+        );
+        self.stop(seq, Failure::new("Diverged", text));
     }
 }
 

@@ -5,9 +5,12 @@ use std::pin::Pin;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+#[cfg(feature = "hub")]
+use convoke_core::frame::Carried;
 use convoke_core::frame::{Back, FollowAs, Terms};
 use convoke_core::journal::{Entry, Scope, Strategy};
-use convoke_core::node::{Followed, WriteId};
+use convoke_core::node::{FollowWish, Followed, WriteId, Wrote};
 use convoke_core::{Name, NodeState, Payload, Refusal};
 use futures_core::Stream;
 use serde::Serialize;
@@ -41,6 +44,9 @@ pub struct EntriesOptions {
     /// kept like the rest. A link that is cut, and a start of the hub, are neither: a node that does not come back has left
     /// when the hub removes it, half a minute later unless the hub is set otherwise. Needs the right to execute.
     pub presence: bool,
+    /// The hash of each entry, which is of all before it too, is computed anew, and the entries end where it is another one than
+    /// the hub tells. Otherwise only that of the first on each link. Costs a few µs an entry.
+    pub verify: bool,
 }
 
 impl EntriesOptions {
@@ -64,6 +70,25 @@ pub struct AppendOptions {
     pub strategy: Option<Strategy>,
 }
 
+/// What is left of a journal whose old entries were let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The first entry that is kept; the next one if none is.
+    pub first: u64,
+    /// How many have gone now.
+    pub gone: u64,
+}
+
+/// What a follower gets next.
+pub(super) enum Told {
+    Entry(Entry, Option<Payload>),
+    /// The state behind the entry at `seq`, in the place of all entries up to it.
+    Base {
+        seq: u64,
+        state: Bytes,
+    },
+}
+
 /// The next entry with its command, if it is one; or why there is none.
 type Next = Result<(Entry, Option<Payload>), Missed>;
 
@@ -85,15 +110,25 @@ impl Entries {
     ///
     /// # Errors
     ///
-    /// [`Missed::Ended`]: the node has left, or the hub has another journal of this name than the program knows.
+    /// [`Missed::Compacted`]: entries are missing here, since they are not kept any more; it goes on. [`Missed::Ended`]: the node
+    /// has left, or the hub has another journal of this name than the program knows, or an entry is not what its hash says.
     ///
     /// Cancel safe: nothing is lost by dropping the future.
     pub async fn next(&mut self) -> Option<Next> {
         poll_fn(|context| self.poll_entry(context)).await
     }
 
+    /// The same, of entries that can begin with a snapshot.
+    pub(super) async fn next_told(&mut self) -> Option<Result<Told, Missed>> {
+        poll_fn(|context| self.poll_told(context)).await
+    }
+
     /// What is there already, without waiting.
     pub fn try_next(&mut self) -> Option<Next> {
+        self.try_next_told().map(entry)
+    }
+
+    pub(super) fn try_next_told(&mut self) -> Option<Result<Told, Missed>> {
         if self.ended {
             return None;
         }
@@ -116,11 +151,15 @@ impl Entries {
     ///
     /// Cancel safe.
     pub async fn next_of_those_there(&mut self) -> Option<Next> {
+        self.next_told_of_those_there().await.map(entry)
+    }
+
+    pub(super) async fn next_told_of_those_there(&mut self) -> Option<Result<Told, Missed>> {
         poll_fn(|context| {
             if self.is_synced() {
                 return Poll::Ready(None);
             }
-            match self.poll_entry(context) {
+            match self.poll_told(context) {
                 // It may have caught up between the two looks, with nothing to take.
                 Poll::Pending if self.is_synced() => Poll::Ready(None),
                 next => next,
@@ -147,9 +186,10 @@ impl Entries {
         }
     }
 
-    /// The hash of the last entry that was taken, and of all before it.
-    pub(super) fn taken_hash(&self) -> [u8; 16] {
-        self.node.handle.shared.lock().state.taken_hash(self.id).map_or([0; 16], |(_, hash)| hash)
+    /// The last entry that was taken, and its hash, which is of all before it too, and so the same for all who have the same
+    /// entries. Where [`Missed::Compacted`] was taken, it is that of the last that is gone; zeros where nothing was.
+    pub fn taken(&self) -> (u64, [u8; 16]) {
+        self.node.handle.shared.lock().state.taken_hash(self.id).unwrap_or_default()
     }
 
     /// What is next; the lock again if there is nothing.
@@ -163,6 +203,10 @@ impl Entries {
     }
 
     fn poll_entry(&mut self, context: &mut Context<'_>) -> Poll<Option<Next>> {
+        self.poll_told(context).map(|next| next.map(entry))
+    }
+
+    fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Told, Missed>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -176,17 +220,33 @@ impl Entries {
         Poll::Ready(Some(self.unpack(next)))
     }
 
-    fn unpack(&mut self, next: Followed) -> Next {
+    fn unpack(&mut self, next: Followed) -> Result<Told, Missed> {
         match next {
+            Followed::Base { seq, state } => {
+                self.after = seq;
+                Ok(Told::Base { seq, state: state.into() })
+            }
+            Followed::Compacted { first } => {
+                self.after = first - 1;
+                Err(Missed::Compacted { first })
+            }
             Followed::Entry(entry, command) => {
                 self.after = entry.seq;
-                Ok((entry, command))
+                Ok(Told::Entry(entry, command))
             }
             Followed::Ended(why) => {
                 self.ended = true;
                 Err(Missed::Ended(why))
             }
         }
+    }
+}
+
+/// Of entries that cannot begin with a snapshot.
+fn entry(told: Result<Told, Missed>) -> Next {
+    match told? {
+        Told::Entry(entry, command) => Ok((entry, command)),
+        Told::Base { .. } => unreachable!("the hub was not asked for a snapshot, and a node takes none then"),
     }
 }
 
@@ -291,14 +351,37 @@ impl Node {
         self.change_journal(|state| state.redo(&journal, back(options))).await
     }
 
+    /// Lets entries of a journal go that its [snapshot](super::Follower::snapshot) stands for, all but the last `keep` of these:
+    /// 10,000 at most, so it is to be called again until nothing is gone any more. Who follows with a state is not
+    /// concerned. Who reads entries from further back is told with [`Missed::Compacted`] where they are missing, and an executor
+    /// that has not come so far [stops](super::Stopped). Needs the right `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Node::append); [`Error::Conflict`] if the journal has no snapshot.
+    ///
+    /// Dropping the future does not take it back.
+    pub async fn compact(&self, journal: impl AsRef<str>, keep: u64) -> Result<Compacted, Error> {
+        let journal = Name::parse(journal.as_ref())?;
+        let Wrote { rev, count } = self.ask_journal(|state| state.compact(&journal, u64::MAX, keep)).await?;
+        Ok(Compacted { first: rev.n, gone: u64::from(count) })
+    }
+
     async fn change_journal(
         &self,
         change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
     ) -> Result<u64, Error> {
+        Ok(self.ask_journal(change).await?.rev.n)
+    }
+
+    pub(super) async fn ask_journal(
+        &self,
+        change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
+    ) -> Result<Wrote, Error> {
         let shared = &self.handle.shared;
         shared.lock().check_outbox()?;
         let answer = shared.keep(change)?;
-        Ok(ended_write(self, answer).await?.rev.n)
+        ended_write(self, answer).await
     }
 
     /// The entries of a journal behind the place `after`: those that are there, then those that come. Returns when the hub has
@@ -323,22 +406,50 @@ impl Node {
     /// Cancel safe.
     pub async fn entries_with(&self, journal: impl AsRef<str>, options: EntriesOptions) -> Result<Entries, Error> {
         let journal = Name::parse(journal.as_ref())?;
-        let (entries, begun) = self.entries_as(&journal, options, None)?;
+        let (entries, begun) = self.entries_as(&journal, options, None, 0)?;
         begun.await.map_err(|_| left(self.name()))??;
         Ok(entries)
     }
 
-    /// Asks for entries. What the second gives tells when the hub has begun, or refuses; so do the entries.
+    /// Asks for entries; with a snapshot in the place of some, if its maker knew entries up to `snapshot_max` at most. What the
+    /// second gives tells when the hub has begun, or refuses; so do the entries.
     pub(super) fn entries_as(
         &self,
         journal: &Name,
         options: EntriesOptions,
         strategy: Option<Strategy>,
+        snapshot_max: u64,
     ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
-        let EntriesOptions { after, .. } = options;
-        let ask = |state: &mut NodeState| state.follow(journal.clone(), after, [0; 16], options.follow_as(), strategy);
+        let EntriesOptions { after, verify, .. } = options;
+        let (follow_as, hash) = (options.follow_as(), [0; 16]);
+        let wish = FollowWish { after, hash, follow_as, strategy, snapshot_max, verify };
+        let ask = |state: &mut NodeState| state.follow(journal.clone(), wish);
         let (id, begun) = self.handle.shared.ask(ask)?;
         Ok((Entries { node: self.clone(), id, after, ended: false }, begun))
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Node {
+    /// The entries of a journal behind the entry of this place and hash, zeros for the first.
+    pub(super) async fn entries_behind(&self, journal: &Name, after: u64, hash: [u8; 16]) -> Result<Entries, Error> {
+        let wish = FollowWish { after, hash, ..FollowWish::default() };
+        let ask = |state: &mut NodeState| state.follow(journal.clone(), wish);
+        let (id, begun) = self.handle.shared.ask(ask)?;
+        let entries = Entries { node: self.clone(), id, after, ended: false };
+        begun.await.map_err(|_| left(self.name()))??;
+        Ok(entries)
+    }
+
+    /// Hands over an entry of another hub's journal. What is given back tells its place here; zero if it was known.
+    pub(super) fn hand_over(
+        &self,
+        journal: &Name,
+        carried: Carried<'_>,
+    ) -> Result<impl Future<Output = Result<u64, Error>> + Send + use<>, Error> {
+        let answer = self.handle.shared.keep(|state| state.carry(journal, carried))?;
+        let node = self.clone();
+        Ok(async move { Ok(ended_write(&node, answer).await?.rev.n) })
     }
 }
 

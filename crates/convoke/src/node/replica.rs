@@ -1,5 +1,6 @@
 //! A replica: a state that follows a journal, the same in every program that follows it.
 
+mod snapshots;
 mod tentative;
 
 use std::borrow::Borrow;
@@ -16,8 +17,10 @@ use serde::Serialize;
 use tokio::sync::watch as watched;
 use tokio::task::AbortHandle;
 
+use super::journals::Told;
 use super::{Entries, EntriesOptions, Missed, Node, UndoOptions, left};
 use crate::error::Error;
+use snapshots::Snapshots;
 
 /// What came of a command that was executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub struct FollowOptions {
     /// The journal says when this node has become a member of it and when it is one no more; see
     /// [`EntriesOptions::presence`].
     pub presence: bool,
+    /// After so many entries a [snapshot](Follower::snapshot) is made and uploaded by itself, beside all else. Where many
+    /// programs do that, the hub takes those that are newest, one after the other; that it does not take one, or cannot, is
+    /// no error. Needs the right `snapshot`.
+    pub snapshot_every: Option<u64>,
 }
 
 /// A state that follows a journal. It goes on over cut links and starts of the hub, and ends with the last handle to it.
@@ -54,6 +61,12 @@ impl<S: State> Clone for Follower<S> {
 }
 
 struct Task(AbortHandle);
+
+impl Task {
+    fn is_done(&self) -> bool {
+        self.0.is_finished()
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {
@@ -79,6 +92,10 @@ struct Inner<S: State> {
     waiting: BTreeMap<u64, usize>,
     /// Why it does not go on.
     ended: Option<Missed>,
+    /// An entry that was applied, not long before the last, and its hash.
+    known: (u64, [u8; 16]),
+    /// The entry behind which it has begun.
+    began_at: u64,
 }
 
 impl<S: State> Shared<S> {
@@ -136,44 +153,107 @@ impl Node {
         S::Output: Send,
     {
         let journal = Name::parse(journal.as_ref())?;
-        let options = EntriesOptions { after: 0, member: true, presence: options.presence };
-        let (mut entries, begun) = self.entries_as(&journal, options, Some(S::STRATEGY))?;
-        begun.await.map_err(|_| left(self.name()))??;
+        let wish = EntriesOptions { member: true, presence: options.presence, ..EntriesOptions::default() };
+        let (shared, entries) = match self.catch_up::<S>(&journal, wish, u64::MAX).await {
+            // A snapshot of another version of the state, perhaps: then every entry is applied, if they are all there.
+            Err(CannotFollow::Unreadable(why)) => match self.catch_up(&journal, wish, 0).await {
+                Err(CannotFollow::Ended(Missed::Compacted { first })) => {
+                    Err(CannotFollow::Ended(Missed::Stuck { seq: first - 1, why }))
+                }
+                other => other,
+            },
+            other => other,
+        }
+        .map_err(|cannot| cannot.into_error(&journal))?;
+        let snapshots =
+            options.snapshot_every.map(|every| Snapshots::new(self.clone(), journal.clone(), every, &shared));
+        let task = tokio::spawn(follow(shared.clone(), entries, snapshots));
+        let _task = Arc::new(Task(task.abort_handle()));
+        Ok(Follower { node: self.clone(), journal, shared, _task })
+    }
+}
+
+/// Why a follower cannot begin.
+enum CannotFollow {
+    Ended(Missed),
+    /// The snapshot is none of this state.
+    Unreadable(String),
+    Error(Error),
+}
+
+impl CannotFollow {
+    fn into_error(self, journal: &Name) -> Error {
+        match self {
+            CannotFollow::Ended(ended) => why_ended(&format!("follow `{journal}`"), &ended),
+            CannotFollow::Unreadable(why) => Error::not_done(Refusal::new(Code::BadRequest, why)),
+            CannotFollow::Error(error) => error,
+        }
+    }
+}
+
+impl Node {
+    /// Follows, and applies all that is there.
+    async fn catch_up<S: State>(
+        &self,
+        journal: &Name,
+        wish: EntriesOptions,
+        snapshot_max: u64,
+    ) -> Result<(Arc<Shared<S>>, Entries), CannotFollow> {
+        let (mut entries, begun) =
+            self.entries_as(journal, wish, Some(S::STRATEGY), snapshot_max).map_err(CannotFollow::Error)?;
+        let begun = begun.await.map_err(|_| CannotFollow::Error(left(self.name())))?;
+        begun.map_err(|why| CannotFollow::Error(why.into()))?;
         let inner = Inner {
             replica: Replica::new(),
             checks: Vec::new(),
             outputs: BTreeMap::new(),
             waiting: BTreeMap::new(),
             ended: None,
+            known: (0, [0; 16]),
+            began_at: 0,
         };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), applied: watched::Sender::new(0) });
-        while let Some(next) = entries.next_of_those_there().await {
-            if !shared.apply(next) {
+        while let Some(next) = entries.next_told_of_those_there().await {
+            if let Ok(Told::Base { seq, state }) = next {
+                shared.begin_at(seq, state).map_err(CannotFollow::Unreadable)?;
+            } else if !shared.apply(next) {
                 break;
             }
             tokio::task::consume_budget().await;
         }
-        if let Some(ended) = &shared.lock().ended {
-            return Err(why_ended(&format!("follow `{journal}`"), ended));
+        if let Some(ended) = shared.lock().ended.take() {
+            return Err(CannotFollow::Ended(ended));
         }
-        entries.applied(shared.lock().replica.seq());
-        let task = tokio::spawn(follow(shared.clone(), entries));
-        let _task = Arc::new(Task(task.abort_handle()));
-        Ok(Follower { node: self.clone(), journal, shared, _task })
+        shared.passed(&entries);
+        Ok((shared, entries))
     }
 }
 
-async fn follow<S: State>(shared: Arc<Shared<S>>, mut entries: Entries) {
-    while let Some(next) = entries.next().await {
+/// After so many entries in one go others learn how far it has come.
+const ENTRIES_AT_ONCE: usize = 1024;
+
+async fn follow<S>(shared: Arc<Shared<S>>, mut entries: Entries, mut snapshots: Option<Snapshots>)
+where
+    S: State + Send + 'static,
+    S::Command: Send,
+    S::Output: Send,
+{
+    while let Some(next) = entries.next_told().await {
         let mut goes_on = shared.apply(next);
-        while goes_on && let Some(next) = entries.try_next() {
+        let mut count = 1;
+        while goes_on
+            && count < ENTRIES_AT_ONCE
+            && let Some(next) = entries.try_next_told()
+        {
             goes_on = shared.apply(next);
+            count += 1;
             tokio::task::consume_budget().await;
         }
-        let seq = shared.lock().replica.seq();
-        entries.applied(seq);
-        shared.applied.send_replace(seq);
+        shared.passed(&entries);
         if goes_on {
+            if let Some(snapshots) = &mut snapshots {
+                snapshots.look(&shared);
+            }
             continue;
         }
         let Some(Missed::Stuck { why, .. }) = shared.lock().ended.clone() else { return };
@@ -191,11 +271,32 @@ impl<S: State> Shared<S> {
         (first..=last).filter_map(output).collect()
     }
 
+    /// Everything up to what was taken is applied, unless it does not go on.
+    fn passed(&self, entries: &Entries) {
+        let taken = entries.taken();
+        let seq = {
+            let mut inner = self.lock();
+            let seq = inner.replica.seq();
+            if taken.0 == seq {
+                inner.known = taken;
+            }
+            seq
+        };
+        entries.applied(seq);
+        self.applied.send_replace(seq);
+    }
+
     /// False if it does not go on behind that.
-    fn apply(&self, next: Result<(Entry, Option<Payload>), Missed>) -> bool {
+    fn apply(&self, next: Result<Told, Missed>) -> bool {
+        if let Ok(Told::Base { seq, state }) = next {
+            // The entries in its place are gone, so nothing else can be done without it.
+            let began = self.begin_at(seq, state);
+            return began.map_err(|why| self.lock().ended = Some(Missed::Stuck { seq, why })).is_ok();
+        }
         let mut inner = self.lock();
         match next {
-            Ok((entry, command)) => match inner.replica.apply(&entry, command.as_ref()) {
+            Ok(Told::Base { .. }) => unreachable!("handled above"),
+            Ok(Told::Entry(entry, command)) => match inner.replica.apply(&entry, command.as_ref()) {
                 Ok(applied) => {
                     let output = match applied {
                         Applied::Done(output) => Some(Some(output)),
@@ -291,6 +392,14 @@ impl<S: State> Follower<S> {
         self.reached(last).await?;
         let executed = self.shared.outputs(first, last);
         drop(waiting);
+        if executed.len() < commands.len() {
+            let text = format!(
+                "entry {first} of `{}` is kept; what it gave is not known here, since this follower has gone on from a snapshot \
+                 behind it",
+                self.journal
+            );
+            return Err(Error::uncertain(Refusal::new(Code::Compacted, text), None));
+        }
         Ok(executed)
     }
 
@@ -327,7 +436,13 @@ impl<S: State> Follower<S> {
         let lasting = S::STRATEGY == Strategy::Compensate && {
             let seq = inner.replica.seq() + 1;
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let at = Entry { seq, author, wall_ms: since.as_millis() as u64, deed: Deed::Do { first: seq } };
+            let at = Entry {
+                seq,
+                author,
+                wall_ms: since.as_millis() as u64,
+                deed: Deed::Do { first: seq },
+                provenance: None,
+            };
             has_no_inverse(state, commands, &at)
         };
         Ok(OwnTerms { lasting, touched: Terms::hashes(&touches) })
@@ -418,12 +533,13 @@ impl<S: State> Follower<S> {
 
     /// The state as it was behind an earlier entry: what was undone only later is in it. Zero is before the first.
     ///
-    /// Costs a read of the journal from its beginning to there, and what it takes to apply that; nothing is kept of it. The
-    /// present state is only copied.
+    /// Costs a read of the journal from its beginning, or from its snapshot, to there, and what it takes to apply that; nothing
+    /// is kept of it. The present state is only copied.
     ///
     /// # Errors
     ///
-    /// As [`entries`](Node::entries); [`Error::Refused`] if the journal ends before that entry.
+    /// As [`entries`](Node::entries); [`Error::Refused`] if the journal ends before that entry, or, with
+    /// [`Code::Compacted`], if entries are not kept any more that it takes.
     ///
     /// Cancel safe.
     pub async fn at(&self, seq: u64) -> Result<S, Error> {
@@ -437,11 +553,26 @@ impl<S: State> Follower<S> {
             }
         }
         let what = || format!("state of `{}` at {seq}", self.journal);
-        let (mut entries, begun) = self.node.entries_as(&self.journal, EntriesOptions::default(), Some(S::STRATEGY))?;
+        let options = EntriesOptions::default();
+        let (mut entries, begun) = self.node.entries_as(&self.journal, options, Some(S::STRATEGY), seq)?;
         begun.await.map_err(|_| left(self.node.name()))??;
         let mut replica = Replica::<S>::new();
-        while let Some(next) = entries.next_of_those_there().await {
-            let (entry, command) = next.map_err(|missed| why_ended(&what(), &missed))?;
+        while let Some(next) = entries.next_told_of_those_there().await {
+            let (entry, command) = match next {
+                Ok(Told::Entry(entry, command)) => (entry, command),
+                Ok(Told::Base { seq: behind, state }) => {
+                    replica = Replica::from_snapshot(behind, state)?;
+                    if behind == seq {
+                        return Ok(replica.into_state());
+                    }
+                    continue;
+                }
+                Err(Missed::Compacted { first }) => {
+                    let text = format!("{}: entries before {first} are not kept any more", what());
+                    return Err(Error::Refused(Refusal::new(Code::Compacted, text)));
+                }
+                Err(missed) => return Err(why_ended(&what(), &missed)),
+            };
             replica
                 .apply(&entry, command.as_ref())
                 .map_err(|stuck| why_ended(&what(), &Missed::Stuck { seq: stuck.seq(), why: stuck.to_string() }))?;
@@ -467,9 +598,10 @@ impl<S: State> Follower<S> {
         self.shared.lock().ended.clone()
     }
 
-    /// The journal once more, from its beginning.
-    pub(super) fn entries_again(&self) -> Result<Entries, Error> {
-        Ok(self.node.entries_as(&self.journal, EntriesOptions::default(), Some(S::STRATEGY))?.0)
+    /// The journal once more, from its beginning, or from a snapshot whose maker knew entries up to this one at most.
+    pub(super) fn entries_again(&self, snapshot_max: u64) -> Result<Entries, Error> {
+        let options = EntriesOptions::default();
+        Ok(self.node.entries_as(&self.journal, options, Some(S::STRATEGY), snapshot_max)?.0)
     }
 
     /// The place of the last entry that was applied; zero for none.

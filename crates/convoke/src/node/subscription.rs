@@ -25,10 +25,11 @@ pub enum Missed {
     })]
     Gap(Gap),
     /// Of a watch of every change: those before revision `first` are no longer kept. What is there now follows, and what is
-    /// gone of what the watch had told; then every change again.
-    #[error("changes before revision {first} are missing here: they are no longer kept")]
+    /// gone of what the watch had told; then every change again. Of the entries of a journal: those before entry `first` are
+    /// no longer kept; it follows.
+    #[error("what came before {first} is missing here: it is no longer kept")]
     Compacted {
-        /// The first change that is still kept.
+        /// The first change or entry that is still kept.
         first: u64,
     },
     /// Of a watch: the hub is another one, or was restored, or knows no more of what was so long ago. What is there now

@@ -144,7 +144,7 @@ pub(super) fn lowercase(text: &str) -> String {
 
 /// What a disk would not do.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     /// As in "writing `store.redb`".
     pub(super) tried: &'static str,
     pub(super) error: io::Error,

@@ -1,17 +1,19 @@
 //! The file of the rows, a redb: what is in it, and how it is made, opened, written and read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
 use bytes::Bytes;
 use convoke_core::foundation::{self, RowKey};
 use redb::{
-    CommitError, CompactionError, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition,
-    TableError, TransactionError,
+    CommitError, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError,
+    TableDefinition, TableError, TransactionError,
 };
 
 use super::disk::{Failed, Watch, WatchedDisk, lowercase};
 use super::full::Want;
+use super::log::OF_ANOTHER;
 use super::pending::{self, Pending};
 use super::pieces::LongTable;
 
@@ -47,9 +49,15 @@ const META_HISTORY: &str = "history";
 /// transaction of more than half of it is written in parts.
 const CACHE_BYTES: usize = 64 << 20;
 
+/// What of a file that is made is written together, in bytes: it is in memory twice.
+const FED_BYTES_MAX: usize = 8 << 20;
+
+/// Takes rows that are to be in a file that is made, and keys of rows that are not to be there after all.
+pub(crate) type Feed<'a> = dyn FnMut(Vec<(RowKey, Bytes)>, Vec<RowKey>) -> Result<(), Unusable> + 'a;
+
 /// Why the file cannot be used.
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It is not what a hub has written.
     Corrupt(String),
     /// Another version of the program has written it.
@@ -235,6 +243,36 @@ impl StoreFile {
         Ok((file, reach))
     }
 
+    /// Makes the file as [`make`](StoreFile::make) does, with rows that reach a position; `feed` gives them, in parts.
+    pub(super) fn make_of(
+        disk: &WatchedDisk,
+        history: [u8; 16],
+        pos: u64,
+        feed: impl FnOnce(&mut Feed<'_>) -> Result<(), Unusable>,
+    ) -> Result<(), Unusable> {
+        disk.remove(NEW)?;
+        let made = || -> Result<(), Unusable> {
+            let (file, _) = StoreFile::try_open(disk, NEW, history)?;
+            let mut waiting = Pending::default();
+            feed(&mut |puts, deletes| {
+                waiting.add(pos, puts, deletes);
+                if waiting.bytes() > FED_BYTES_MAX {
+                    file.try_write(&std::mem::take(&mut waiting))?;
+                }
+                Ok(())
+            })?;
+            waiting.add(pos, Vec::new(), Vec::new());
+            file.try_write(&waiting)?;
+            file.close()?;
+            Ok(disk.rename(NEW, FILE)?)
+        };
+        let made = made();
+        if made.is_err() {
+            let _ = disk.remove(NEW);
+        }
+        made.map_err(|error| because(error, disk.watch()))
+    }
+
     /// Closes it, so that it is opened sooner the next time, and gives back what it does not need. After an error what was
     /// written before is as durable as it was.
     pub(super) fn close(self) -> Result<(), Unusable> {
@@ -307,13 +345,10 @@ impl StoreFile {
         };
         let format = number(META_FORMAT)?;
         if format != FORMAT {
-            let text =
-                format!("its format is {format}, and this program knows {FORMAT}; use the program that wrote it");
-            return Err(Unusable::Format(text));
+            return Err(other_format(format));
         }
         if meta.get(META_HISTORY)?.is_none_or(|found| found.value() != history) {
-            let text = "it belongs to another history than hub.json; put back the one of these two that was exchanged";
-            return Err(Unusable::Corrupt(text.into()));
+            return Err(Unusable::Corrupt(OF_ANOTHER.into()));
         }
         number(META_POS)
     }
@@ -341,6 +376,32 @@ impl StoreFile {
         Ok(transaction.commit()?)
     }
 
+    /// The rows as they are now, whatever is written behind it. Room that is given back meanwhile is not used again until it
+    /// is dropped.
+    pub(super) fn moment(&self) -> Result<Moment, Unusable> {
+        let transaction = self.database.begin_read().map_err(|error| because(error.into(), &self.watch))?;
+        Ok(Moment { transaction, watch: self.watch.clone() })
+    }
+
+    /// [`Moment::rows`] of this moment.
+    pub(super) fn rows(
+        &self,
+        from: &RowKey,
+        writing: Option<&Pending>,
+        gathering: &Pending,
+        each: impl FnMut(RowKey, Bytes) -> bool,
+    ) -> Result<(), Unusable> {
+        self.moment()?.rows(from, writing, gathering, each)
+    }
+}
+
+/// The rows of one moment.
+pub(super) struct Moment {
+    transaction: ReadTransaction,
+    watch: Watch,
+}
+
+impl Moment {
     /// Gives rows in the order of their keys, from this key on, until `each` has had enough: those on disk under those
     /// that are being written, and these under those that are to be.
     pub(super) fn rows(
@@ -351,13 +412,13 @@ impl StoreFile {
         mut each: impl FnMut(RowKey, Bytes) -> bool,
     ) -> Result<(), Unusable> {
         let mut read = || -> Result<(), Unusable> {
-            let rows = ROWS.read(&self.database.begin_read()?)?;
+            let rows = ROWS.read(&self.transaction)?;
             let mut start = Vec::new();
             flatten(from.table, &from.key, &mut start);
             let mut newer = pending::newest(writing, gathering, from).peekable();
             for found in rows.from(&start)? {
                 let row = found?;
-                let key = unflatten(row.key())?;
+                let key = key_of(row.key())?;
                 while let Some((before, newest)) = newer.next_if(|(newer, _)| **newer < key) {
                     if newest.is_some_and(|row| !each(before.clone(), row.clone())) {
                         return Ok(());
@@ -389,7 +450,29 @@ fn flatten(table: u8, key: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(key);
 }
 
-fn unflatten(key: &[u8]) -> Result<RowKey, Unusable> {
+/// The position that rows reach of which [`META`] says this; `None` if that is lost.
+///
+/// # Errors
+///
+/// They are of another format or history.
+pub(super) fn reach_in(meta: &BTreeMap<Vec<u8>, Bytes>, history: [u8; 16]) -> Result<Option<u64>, Unusable> {
+    let number =
+        |key: &str| meta.get(key.as_bytes()).and_then(|said| said.first_chunk()).copied().map(u64::from_le_bytes);
+    if let Some(format) = number(META_FORMAT).filter(|format| *format != FORMAT) {
+        return Err(other_format(format));
+    }
+    match meta.get(META_HISTORY.as_bytes()) {
+        Some(found) if **found != history => Err(Unusable::Corrupt(OF_ANOTHER.into())),
+        _ => Ok(number(META_POS)),
+    }
+}
+
+fn other_format(format: u64) -> Unusable {
+    Unusable::Format(format!("its format is {format}, and this program knows {FORMAT}; use the program that wrote it"))
+}
+
+/// What a key in [`ROWS`] is the key of.
+pub(super) fn key_of(key: &[u8]) -> Result<RowKey, Unusable> {
     match key.split_first() {
         Some((table, key)) => Ok(RowKey { table: *table, key: Bytes::copy_from_slice(key) }),
         None => Err(Unusable::Corrupt("a row has no table".into())),

@@ -4,11 +4,38 @@ use std::mem;
 
 use bytes::Bytes;
 use convoke_core::foundation::{READ_ONLY, RowKey, Ticket, Told};
+use convoke_core::{Code, Refusal};
 
-use super::file::Unusable;
-use super::{Answer, Store, TOLD_BYTES};
+use super::backup::Image;
+use super::file::{StoreFile, Unusable};
+use super::{Answer, Store, TOLD_BYTES, WantImage};
 
 impl Store {
+    /// Gives an image of all that is kept, as of what was asked before.
+    pub(super) fn want_image(&mut self, give: WantImage) {
+        self.images.push_back((self.asks.len(), give));
+    }
+
+    /// Gives the images before which everything is done.
+    pub(super) fn give_images(&mut self) {
+        while let Some((_, give)) = self.images.pop_front_if(|(before, _)| *before == 0) {
+            let moment = self.tables.file().as_ref().map(StoreFile::moment);
+            let refused = |text: &str| Refusal::new(Code::Busy, format!("backup: {text}"));
+            // Who does not want it any more has gone.
+            let _ = give.send(match moment {
+                Some(Ok(moment)) => {
+                    let gathering = self.gathering.clone();
+                    let writing = self.writing.clone();
+                    let pos = gathering.pos().or(writing.as_ref().and_then(|rows| rows.pos())).unwrap_or(self.reach);
+                    Ok(Image::new(moment, writing, gathering, pos))
+                }
+                Some(Err(why)) => Err(refused(&format!("{} cannot be read: {why}", self.shown))),
+                None if self.failed => Err(refused("the hub's store has failed; see its log")),
+                None => Err(refused("the hub's disk is full, and the store is not open; make room, or try again")),
+            });
+        }
+    }
+
     /// Answers a read, behind what was appended before it.
     pub(super) fn read(
         &mut self,

@@ -8,16 +8,20 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use convoke_core::HubIdentity;
 use convoke_core::foundation::{Ask, Told};
+use convoke_core::{HubIdentity, Refusal};
 use tokio::sync::oneshot;
 
 use super::Store;
+use super::backup::Image;
 use super::tables::{Done, Tables, Work};
 use crate::error::Error;
 
 /// Tells the hub; called by the store's thread only, without any lock of the store.
 pub(crate) type Tell = Box<dyn FnMut(Vec<Told>) + Send>;
+
+/// Who is given an image of what is kept, or why there is none.
+pub(crate) type WantImage = mpsc::Sender<Result<Image, Refusal>>;
 
 /// Who does the work does none any more.
 #[derive(Debug)]
@@ -30,9 +34,19 @@ pub(crate) struct Queue {
     changed: Condvar,
 }
 
+/// What there is to do.
+struct Next {
+    asks: Vec<Ask>,
+    images: Vec<WantImage>,
+    done: Option<Result<Done, Panicked>>,
+    closing: bool,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     asks: Vec<Ask>,
+    /// Who wants an image, behind those asks.
+    images: Vec<WantImage>,
     /// What became of the work that was given out; an error if who did it has panicked.
     done: Option<Result<Done, Panicked>>,
     /// The store waits on `changed`.
@@ -60,6 +74,18 @@ impl Queue {
         }
     }
 
+    /// Wants an image of all that is kept, as of what was asked before. Nobody is given one when the store has ended.
+    pub(crate) fn want_image(&self, give: WantImage) {
+        let mut waiting = self.lock();
+        if waiting.ended {
+            return;
+        }
+        waiting.images.push(give);
+        if waiting.idle {
+            self.changed.notify_one();
+        }
+    }
+
     fn close(&self) {
         self.lock().closing = true;
         self.changed.notify_one();
@@ -75,9 +101,13 @@ impl Queue {
 
     /// Waits for asks, or for work that is done, until `due` at most; tells whether the store shall end. Does not wait then,
     /// unless work `is_being_done`.
-    fn next(&self, due: Option<Instant>, is_being_done: bool) -> (Vec<Ask>, Option<Result<Done, Panicked>>, bool) {
+    fn next(&self, due: Option<Instant>, is_being_done: bool) -> Next {
         let mut waiting = self.lock();
-        while waiting.asks.is_empty() && waiting.done.is_none() && (!waiting.closing || is_being_done) {
+        while waiting.asks.is_empty()
+            && waiting.images.is_empty()
+            && waiting.done.is_none()
+            && (!waiting.closing || is_being_done)
+        {
             waiting.idle = true;
             waiting = match due.map(|due| due.saturating_duration_since(Instant::now())) {
                 None => self.changed.wait(waiting).expect("nothing in it panics"),
@@ -86,7 +116,12 @@ impl Queue {
             };
         }
         waiting.idle = false;
-        (mem::take(&mut waiting.asks), waiting.done.take(), waiting.closing)
+        Next {
+            asks: mem::take(&mut waiting.asks),
+            images: mem::take(&mut waiting.images),
+            done: waiting.done.take(),
+            closing: waiting.closing,
+        }
     }
 
     /// Ends it, unless something was asked meanwhile.
@@ -94,7 +129,7 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.ended = whatever_waits || waiting.asks.is_empty();
         if waiting.ended {
-            waiting.asks = Vec::new();
+            (waiting.asks, waiting.images) = (Vec::new(), Vec::new());
         }
         waiting.ended
     }
@@ -208,14 +243,17 @@ fn run(mut store: Store, queue: Arc<Queue>, mut tell: Tell) {
     let beside =
         beside.spawn(move || work(&tables, &works, &told)).expect("a store that has a thread may have another");
     loop {
-        let (asks, done, closing) = queue.next(store.due(), store.is_working());
+        let Next { asks, images, done, closing } = queue.next(store.due(), store.is_working());
         match done {
             Some(Ok(done)) => store.done(done, &mut tell),
             Some(Err(Panicked)) => panic!("the thread beside the log has panicked"),
             None => {}
         }
         let nothing = asks.is_empty();
+        // Between the two nothing is answered: an image has what was asked before it.
         store.turn(asks, &mut tell);
+        images.into_iter().for_each(|give| store.want_image(give));
+        store.give_images();
         if closing && nothing {
             store.finish();
         }

@@ -48,6 +48,9 @@ impl HubState {
     }
 
     fn begin(&mut self, id: LinkId, caller: u32, call: &Call<'_>) -> Result<(), Refusal> {
+        if call.service == super::backup::SERVICE.as_bytes() {
+            return self.want_backup(id, call);
+        }
         let max = self.config.payload_bytes_max;
         if call.content.bytes.len() > max {
             let why = format!("it has {} bytes, and this hub takes at most {max}", call.content.bytes.len());

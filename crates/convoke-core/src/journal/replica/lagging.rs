@@ -35,6 +35,16 @@ impl<S: State> Lagging<S> {
         Lagging { base: behind.clone(), near: behind, near_behind: NEAR }
     }
 
+    /// Up to where everything is as it stays.
+    pub(super) fn base_seq(&self) -> u64 {
+        self.base.seq
+    }
+
+    /// The state there.
+    pub(super) fn base_state(&self) -> &S {
+        &self.base.state
+    }
+
     /// With another distance.
     #[cfg(feature = "sim")]
     pub(super) fn behind(mut self, near_behind: usize) -> Lagging<S> {

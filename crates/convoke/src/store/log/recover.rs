@@ -36,30 +36,40 @@ pub(in crate::store) fn begin(disk: &WatchedDisk, own: &Own) -> Result<(), Refus
             ));
         }
     }
-    let first = Header { first: 1, hash: own.seal.first_hash(), length: HEADER_BYTES as u64 };
+    begin_at(disk, own, 1)
+}
+
+/// Begins a log whose first operation will have this position.
+pub(in crate::store) fn begin_at(disk: &WatchedDisk, own: &Own, first: u64) -> Result<(), Refused> {
+    let header = Header { first, hash: own.seal.first_hash(), length: HEADER_BYTES as u64 };
     let begin = || {
         segment::make(disk, NEW, HEADER_BYTES as u64)?;
-        place(disk, own, NEW, first)?;
-        Meta::make(disk, NEW, own, 1)?;
+        place(disk, own, NEW, header)?;
+        Meta::make(disk, NEW, own, first)?;
         disk.rename(NEW, meta::FILE)
     };
     begin().map_err(of_the_log)
 }
 
 /// What is in a segment.
-struct Read {
+pub(super) struct Read {
     name: String,
     header: Header,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Where its records end, without the footer.
-    end: usize,
+    pub(super) end: usize,
     /// What the last record before the footer says.
     last: Last,
     /// The hash of the footer.
-    footer: Option<u64>,
+    pub(super) footer: Option<u64>,
 }
 
 impl Read {
+    /// The position of its last operation, or of that before it.
+    pub(super) fn last_pos(&self) -> u64 {
+        self.last.pos
+    }
+
     fn has_operations(&self) -> bool {
         self.last.pos >= self.header.first
     }
@@ -198,7 +208,7 @@ fn needed(disk: &WatchedDisk, meta: &Meta, tables: u64) -> Result<(Vec<u64>, Vec
 }
 
 /// Reads a segment behind what came before it, up to where there is no record, or to its footer.
-fn read(disk: &WatchedDisk, own: &Own, first: u64, expected: Option<(u64, u64)>) -> Result<Read, Unusable> {
+pub(super) fn read(disk: &WatchedDisk, own: &Own, first: u64, expected: Option<(u64, u64)>) -> Result<Read, Unusable> {
     let name = segment::name(first);
     let bytes = disk.open(&name)?.whole()?;
     let header = Header::decode(&bytes, own).map_err(|why| match why {
@@ -231,7 +241,7 @@ fn read(disk: &WatchedDisk, own: &Own, first: u64, expected: Option<(u64, u64)>)
 }
 
 /// Whether a segment ends where it may.
-fn check_end(read: &Read, own: &Own, is_last: bool, tables: u64) -> Result<(), Unusable> {
+pub(super) fn check_end(read: &Read, own: &Own, is_last: bool, tables: u64) -> Result<(), Unusable> {
     let next = read.last.pos + 1;
     let is_whole = match read.footer {
         Some(_) => true,
@@ -239,7 +249,8 @@ fn check_end(read: &Read, own: &Own, is_last: bool, tables: u64) -> Result<(), U
     };
     // What redb holds came of what was acknowledged.
     if !is_whole || is_last && next <= tables {
-        return Err(Unusable::Corrupt(missing(next)));
+        let breaks = format!("the records end at byte {}, and ", read.end);
+        return Err(Unusable::Corrupt(breaks + &missing(next)));
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub(super) fn name(first: u64) -> String {
 }
 
 /// The position in a segment's name, if it is one.
-pub(super) fn first_of(name: &str) -> Option<u64> {
+pub(in crate::store) fn first_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("log.")?;
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }

@@ -178,7 +178,7 @@ fn no_damage_of_a_sealed_segment_or_of_what_the_log_says_about_itself_goes_unnot
 #[test]
 fn a_segment_that_is_gone_or_in_the_place_of_another_is_noticed() {
     let run = run(2, false);
-    let segments: Vec<&String> = run.files.keys().filter(|name| segment::first_of(name).is_some()).collect();
+    let segments: Vec<&String> = run.files.keys().filter(|name| first_of(name).is_some()).collect();
     for gone in &segments {
         let mut files = run.files.clone();
         files.remove(*gone);
@@ -196,7 +196,7 @@ fn a_segment_that_is_gone_or_in_the_place_of_another_is_noticed() {
     // What redb holds needs no log, unless more was acknowledged.
     let last = run.all.len() as u64;
     let mut files = run.files.clone();
-    files.retain(|name, _| segment::first_of(name).is_none() || *name == run.current);
+    files.retain(|name, _| first_of(name).is_none() || *name == run.current);
     assert_eq!(found(&files, last).unwrap(), []);
     assert!(found(&files, last + 1).is_err(), "redb holds what the log does not know");
     files.remove(&run.current);

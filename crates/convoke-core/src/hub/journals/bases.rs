@@ -1,0 +1,87 @@
+//! Where a follower begins that knows nothing yet, or lacks entries that are not kept any more: with the journal's snapshot, if
+//! it can take one, else with the first entry that there is.
+
+use bytes::Bytes;
+
+use super::Follower;
+use crate::foundation::RowKey;
+use crate::frame::{self, Frame};
+use crate::kept::{JournalId, Past, Snapshot, piece_in};
+use crate::limits::BASE_BYTES_MAX;
+
+/// The snapshot that a follower is being told.
+pub(super) struct Base {
+    snapshot: Snapshot,
+    /// So many of its bytes were told.
+    told: u64,
+}
+
+impl Base {
+    /// Which piece of which upload is next.
+    pub(super) fn piece(&self) -> (u64, u32) {
+        (self.snapshot.number, self.snapshot.piece_at(self.told))
+    }
+}
+
+impl Follower {
+    /// Compares what it lacks with what is kept, and begins with something else where that is to be. False if the last entry
+    /// that its node has is another one here.
+    pub(super) fn past(&mut self, past: &Past, lane: &mut Vec<u8>) -> bool {
+        let first = past.first();
+        if self.next + 1 == first
+            && let Some(expected) = self.check.take()
+        {
+            if expected != *past.before() {
+                return false;
+            }
+            self.next = first;
+        }
+        let lacks = self.next < first;
+        let snapshot = past.snapshot().filter(|snapshot| {
+            let helps = self.next == 1 || lacks;
+            helps && snapshot.seq >= self.next && snapshot.known <= self.snapshot_max
+        });
+        match (&self.base, snapshot) {
+            (Some(base), Some(snapshot)) if base.snapshot.number == snapshot.number => {}
+            (_, Some(snapshot)) => self.base = Some(Base { snapshot: *snapshot, told: 0 }),
+            (_, None) => self.base = None,
+        }
+        if lacks && self.base.is_none() {
+            self.check = None;
+            self.next = first;
+            Frame::Compacted { id: self.id, first, hash: *past.before() }.encode(lane);
+        }
+        true
+    }
+
+    /// Tells the piece of the snapshot that was read. False if it is not there.
+    pub(super) fn tell_base(
+        &mut self,
+        id: JournalId,
+        past: &Past,
+        rows: &[(RowKey, Bytes)],
+        lane: &mut Vec<u8>,
+    ) -> bool {
+        let Some(Base { snapshot, mut told }) = self.base.take() else { return true };
+        if past.snapshot().is_none_or(|newest| newest.number != snapshot.number) {
+            // A newer one has come, and it begins anew with that.
+            return true;
+        }
+        let number = (snapshot.number, snapshot.piece_at(told));
+        let Some(piece) = piece_in(rows, id, number) else { return false };
+        for bytes in piece.chunks(BASE_BYTES_MAX) {
+            let Snapshot { seq, hash, total, .. } = snapshot;
+            let base = frame::Base { id: self.id, seq, hash, total, offset: told, bytes };
+            Frame::Base(base).encode(lane);
+            self.credit -= base.frame_bytes() as i64;
+            told += bytes.len() as u64;
+        }
+        if told < snapshot.total {
+            self.base = Some(Base { snapshot, told });
+        } else {
+            self.check = None;
+            self.next = snapshot.seq + 1;
+        }
+        true
+    }
+}
