@@ -9,6 +9,8 @@ use crate::frame::{Appended, Back, Commands, Compact, Piece, Set, Terms};
 use crate::proof::TokenKey;
 use crate::rev::Rev;
 
+mod snapshots;
+
 /// The rows that a foundation holds.
 type Held = BTreeMap<RowKey, Bytes>;
 
