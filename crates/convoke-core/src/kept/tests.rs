@@ -12,6 +12,8 @@ use crate::journal::Origin;
 use crate::proof::TokenKey;
 use crate::rev::Rev;
 
+mod snapshots;
+
 /// The rows that a foundation holds.
 type Held = BTreeMap<RowKey, Bytes>;
 

@@ -192,6 +192,12 @@ impl World {
             for place in 0..self.nodes.len() {
                 moved |= self.carry(place);
             }
+            if !self.hold && !self.held.is_empty() {
+                moved = true;
+                for ask in std::mem::take(&mut self.held) {
+                    self.answer(ask);
+                }
+            }
             for ask in self.hub.asks() {
                 moved = true;
                 if let Some(left) = self.kill_after {
@@ -204,12 +210,6 @@ impl World {
                 if self.hold && !matches!(ask, Ask::Snapshot) {
                     self.held.push(ask);
                 } else {
-                    self.answer(ask);
-                }
-            }
-            if !self.hold && !self.held.is_empty() {
-                moved = true;
-                for ask in std::mem::take(&mut self.held) {
                     self.answer(ask);
                 }
             }
