@@ -277,7 +277,8 @@ impl World {
         let (name, author) = (script.of(&NODES), if flags & 4 == 0 { b"" } else { script.of(&NAMES) });
         let slow = script.of(&SlowPolicy::ALL);
         let takeover = flags & 8 != 0;
-        let hello = Hello { name, author, nonce: [flags; 32], token: b"", resume, takeover, slow };
+        let hello =
+            Hello { name, author, nonce: [flags; 32], token: b"", resume, takeover, uplink: flags & 16 != 0, slow };
         self.with(place, |wire, _, _| {
             wire.unsent.extend_from_slice(&Preface::OURS.encode());
             Frame::Hello(hello).encode(&mut wire.unsent);

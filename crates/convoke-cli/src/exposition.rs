@@ -35,6 +35,10 @@ pub(crate) enum Source {
     Counter(&'static str),
     /// Numbers of its counters, told apart by this label.
     Counters(&'static str, &'static str),
+    /// Of each of its links to other hubs, whether this is so: 1 or 0.
+    Uplinks(&'static str),
+    /// Of each of them, a number of what it has passed on each way.
+    Passed(&'static str),
 }
 
 const fn gauge(name: &'static str, source: Source, help: &'static str) -> Metric {
@@ -127,6 +131,16 @@ pub(crate) static METRICS: &[Metric] = &[
         "What came that was wrong, by what was wrong with it",
     ),
     counter("dropped_total", Source::Counters("dropped", "what"), "What was dropped or forgotten"),
+    gauge("uplink_joined", Source::Uplinks("joined"), "Whether a link to another hub is joined there: 1 or 0"),
+    gauge("uplink_behind", Source::Passed("behind"), "Entries of journals that have yet to go over it"),
+    counter("uplink_events_total", Source::Passed("events"), "Events that it has passed on"),
+    counter("uplink_events_lost_total", Source::Passed("lost"), "Events that it has not passed on"),
+    counter("uplink_entries_total", Source::Passed("entries"), "Entries of journals that it has passed on"),
+    counter(
+        "uplink_entries_left_out_total",
+        Source::Passed("left_out"),
+        "Undos and redos that could not be done in the other journal",
+    ),
     counter("report_rows_total", Source::Counter("report_rows"), "What was looked at to tell about the hub, in rows"),
 ];
 
@@ -135,6 +149,8 @@ pub(crate) struct Told {
     pub(crate) status: Map<String, Json>,
     pub(crate) limits: Vec<Json>,
     pub(crate) counters: Map<String, Json>,
+    /// How each of its links to other hubs is, by its name.
+    pub(crate) uplinks: Vec<(String, Json)>,
 }
 
 /// A metric with its numbers.
@@ -183,6 +199,23 @@ impl Metric {
                     Some(Sample { labels: vec![(label, word.clone())], value: count.as_u64()?.to_string() })
                 };
                 counts.filter_map(sample).collect()
+            }
+            Source::Uplinks(key) => {
+                let sample = |(name, uplink): &(String, Json)| {
+                    let value = u8::from(uplink.get(key)?.as_bool()?).to_string();
+                    Some(Sample { labels: vec![("uplink", name.clone())], value })
+                };
+                told.uplinks.iter().filter_map(sample).collect()
+            }
+            Source::Passed(key) => {
+                let ways = told.uplinks.iter().flat_map(|(name, uplink)| ["out", "in"].map(|way| (name, uplink, way)));
+                let sample = |(name, uplink, way): (&String, &Json, &'static str)| {
+                    let passed =
+                        uplink.get(way).filter(|passed| passed.get("wanted").is_some_and(|wanted| wanted == true))?;
+                    let labels = vec![("uplink", name.clone()), ("way", way.to_owned())];
+                    Some(Sample { labels, value: passed.get(key)?.as_u64()?.to_string() })
+                };
+                ways.filter_map(sample).collect()
             }
             Source::Limit(name) => {
                 let limit = told.limits.iter().find(|limit| limit.get("name").is_some_and(|told| told == name));
@@ -246,6 +279,12 @@ mod tests {
             status: object(r#"{"hub":"a\"b\\c\nd","version":"1.2.3","started_ms":1795307392044,"nodes":2}"#),
             limits: vec![Json::Object(object(r#"{"name":"bulk_bytes","used":3,"most":9,"excess":"dropped"}"#))],
             counters: object(r#"{"links_opened":7,"dropped":{"events":1,"members":0}}"#),
+            uplinks: vec![(
+                "plant".to_owned(),
+                Json::Object(object(
+                    r#"{"joined":true,"out":{"wanted":true,"entries":5},"in":{"wanted":false,"entries":0}}"#,
+                )),
+            )],
         };
         let expected = concat!(
             "# HELP convoke_hub_info Which hub it is: always 1\n# TYPE convoke_hub_info gauge\n",
@@ -261,6 +300,11 @@ mod tests {
             "# TYPE convoke_links_opened_total counter\nconvoke_links_opened_total 7\n",
             "# HELP convoke_dropped_total What was dropped or forgotten\n# TYPE convoke_dropped_total counter\n",
             "convoke_dropped_total{what=\"events\"} 1\nconvoke_dropped_total{what=\"members\"} 0\n",
+            "# HELP convoke_uplink_joined Whether a link to another hub is joined there: 1 or 0\n",
+            "# TYPE convoke_uplink_joined gauge\nconvoke_uplink_joined{uplink=\"plant\"} 1\n",
+            "# HELP convoke_uplink_entries_total Entries of journals that it has passed on\n",
+            "# TYPE convoke_uplink_entries_total counter\n",
+            "convoke_uplink_entries_total{uplink=\"plant\",way=\"out\"} 5\n",
         );
         assert_eq!(text(&families(&told)), expected);
     }
@@ -289,6 +333,8 @@ mod tests {
             let labels = match metric.source {
                 Source::Info(labels) => labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", "),
                 Source::Counters(_, label) => format!("`{label}`"),
+                Source::Uplinks(_) => "`uplink`".to_owned(),
+                Source::Passed(_) => "`uplink`, `way`".to_owned(),
                 _ => String::new(),
             };
             let row = format!("| {name} | {} | {labels} | {} |", metric.kind.word(), metric.help);

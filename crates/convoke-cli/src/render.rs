@@ -195,6 +195,15 @@ struct ShownEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<ShownPayload<'a>>,
     time_ms: u64,
+    /// Where it was first, if that is another hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<ShownOrigin>,
+}
+
+#[derive(Serialize)]
+struct ShownOrigin {
+    hub: String,
+    seq: u64,
 }
 
 /// An entry of a journal as one JSON object, without a line end.
@@ -215,6 +224,10 @@ pub(crate) fn entry_json(entry: &Entry, command: Option<&Payload>) -> String {
         encoding: command.map(|command| command.encoding.name()),
         command: command.map(shown_payload),
         time_ms: entry.wall_ms,
+        origin: entry.origin().map(|origin| ShownOrigin {
+            hub: origin.hub.iter().map(|byte| format!("{byte:02x}")).collect(),
+            seq: origin.seq,
+        }),
     })
 }
 

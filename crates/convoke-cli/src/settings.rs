@@ -14,6 +14,7 @@ mod mistake;
 pub(crate) mod pages;
 mod place;
 mod size;
+mod uplinks;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(crate) use gather::{Changed, Chosen, Origin, Settings};
 pub(crate) use kind::{Kind, Memory, Value};
 pub(crate) use mistake::Mistake;
 pub(crate) use place::{Wanted, state_folder};
+pub(crate) use uplinks::Uplink;
 
 use crate::exit::Failure;
 use crate::log::{LogSettings, levels::Levels};
@@ -311,6 +313,8 @@ impl Settings {
         let tls = self.path("tls.certificate").zip(self.path("tls.key"));
         let tls = tls.map(|(certificate, key)| TlsOptions { certificate, key, client_authority });
         HubOptions {
+            // Their files are read when the hub is started.
+            uplinks: Vec::new(),
             tls,
             join_time: Duration::ZERO,
             listen: match self.value("hub.listen") {

@@ -158,11 +158,27 @@ pub enum Bug {
     KeptIsNotDone,
     /// A write that was told not to be done is done when it comes again.
     RefusedComesAgain,
+    /// Rights are not asked for journals that are followed.
+    EntriesNotAsked,
+    /// Rights are not asked for commands.
+    AppendsNotAsked,
+    /// Who may execute may undo.
+    UndoIsExecute,
+    /// All are told to have applied an entry when all but one have.
+    LastMemberNotAwaited,
+    /// Who waits is not told of what members apply from then on.
+    WaitsNotPassed,
+    /// After a start of the hub those who have come back so far are all.
+    ReturnNotAwaited,
+    /// Of two followers of a node the one that is ahead counts.
+    FasterFollowerCounts,
+    /// What became of something is told before all is ordered that was on its way.
+    StatusNotFenced,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 77] = [
+    pub const ALL: [Bug; 85] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -240,6 +256,14 @@ impl Bug {
         Bug::InversesInOrder,
         Bug::KeptIsNotDone,
         Bug::RefusedComesAgain,
+        Bug::EntriesNotAsked,
+        Bug::AppendsNotAsked,
+        Bug::UndoIsExecute,
+        Bug::LastMemberNotAwaited,
+        Bug::WaitsNotPassed,
+        Bug::ReturnNotAwaited,
+        Bug::FasterFollowerCounts,
+        Bug::StatusNotFenced,
     ];
 }
 

@@ -7,6 +7,7 @@
 
 mod awaits;
 mod calls;
+mod carried;
 mod event;
 mod fields;
 mod grant;
@@ -23,9 +24,12 @@ mod values;
 
 pub use awaits::{Acknowledged, Attendance, Await, Listed, Nodes, Whom};
 pub use calls::{AGAIN, Call, Content, End, Handle, Reply, Select, WAIT};
-pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, GROUP, HEADERS, MORE, NAMED, REST};
+pub use carried::{Brought, Carried};
+pub use event::{EVENT_HEAD_BYTES, EventBody, EventHead, EventOrigin, GROUP, HEADERS, MORE, NAMED, ORIGIN, REST};
 pub(crate) use event::{GROUP_BYTES, read_headers, write_event, write_headers};
+pub(crate) use fields::put_short;
 pub use fields::{FrameError, Reader};
+use fields::{put_named, put_u32};
 pub use grant::{Change, Grant};
 pub use info::{Info, InfoOwned, MasterWish};
 pub use join::{Hello, Incarnation, Welcome};
@@ -679,25 +683,6 @@ fn write(out: &mut Vec<u8>, kind: Kind, fields: impl FnOnce(&mut Vec<u8>)) {
     let len = out.len() - start;
     debug_assert!(len <= FRAME_BYTES_MAX, "every field of a control frame is bounded");
     out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
-}
-
-fn put_u32(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-/// A `u16` length and the bytes. What is longer than 4 KiB is cut: only sentences can be.
-pub(crate) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut len = bytes.len().min(4096);
-    while len < bytes.len() && len > 0 && bytes[len] & 0xc0 == 0x80 {
-        len -= 1;
-    }
-    out.extend_from_slice(&(len as u16).to_le_bytes());
-    out.extend_from_slice(&bytes[..len]);
-}
-
-fn put_named(out: &mut Vec<u8>, number: u32, name: &[u8]) {
-    put_u32(out, number);
-    put_short(out, name);
 }
 
 #[cfg(test)]

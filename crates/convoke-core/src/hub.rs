@@ -18,6 +18,7 @@ mod join;
 mod journals;
 mod links;
 mod members;
+mod origins;
 mod report;
 mod requests;
 mod services;
@@ -45,6 +46,7 @@ use links::{Links, Phase};
 use members::Members;
 pub use members::Membership;
 pub(crate) use members::beat_of;
+use origins::Origins;
 use report::Reports;
 use requests::{Pings, Subscribers};
 pub use services::SelectDefault;
@@ -196,6 +198,7 @@ pub struct HubState {
     patterns: Tree<Subscribers>,
     subscriptions: usize,
     topics: Topics,
+    origins: Origins,
     pings: Pings,
     services: Services,
     timers: Timers,
@@ -250,6 +253,7 @@ impl HubState {
             nodes: BTreeMap::new(),
             patterns: Tree::new(random.number()),
             topics: Topics::new(random.number()),
+            origins: Origins::default(),
             sessions: Sessions::default(),
             members: Members::default(),
             reports: Reports::new(random.number()),

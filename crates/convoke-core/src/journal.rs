@@ -40,6 +40,33 @@ pub enum Deed {
     Leave,
 }
 
+/// Where an entry was first: which hub, and its place in that hub's journal of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The hub.
+    pub hub: [u8; 16],
+    /// The place there.
+    pub seq: u64,
+}
+
+/// What is known of an entry where hubs pass journals on to each other, and of commands in groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Where it was first; `None` for here.
+    pub origin: Option<Origin>,
+    /// Of an undo or redo: where the command, or the first of the group, was first; `None` for here.
+    pub target: Option<Origin>,
+    /// The group that it is of goes on with the next entry.
+    pub more: bool,
+}
+
+impl Provenance {
+    /// As an entry has it: most have nothing to say.
+    pub(crate) fn boxed(self) -> Option<Box<Provenance>> {
+        (self != Provenance::default()).then(|| Box::new(self))
+    }
+}
+
 /// An entry of a journal, without its command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -51,6 +78,15 @@ pub struct Entry {
     pub wall_ms: u64,
     /// What it says.
     pub deed: Deed,
+    /// Where it was first, if that is another hub, and more of that kind.
+    pub provenance: Option<Box<Provenance>>,
+}
+
+impl Entry {
+    /// Where it was first, if that is another hub.
+    pub fn origin(&self) -> Option<Origin> {
+        self.provenance.as_ref()?.origin
+    }
 }
 
 /// The hash of an entry: of the hash before it, and of its frames with nothing in the place of the hash.

@@ -11,6 +11,7 @@
 mod audit;
 mod changes;
 mod journals;
+mod origins;
 mod principals;
 mod rows;
 mod snapshots;
@@ -28,6 +29,7 @@ pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
 pub(crate) use journals::{JournalId, Journals, other_strategy};
+pub(crate) use origins::HERE;
 pub(crate) use rows::{CHANGES, ENTRIES, PIECES, Rows, change_from_row, entry_key, place_key, seq_from_key};
 pub(crate) use snapshots::{Past, Snapshot, piece_in, piece_key};
 pub(crate) use values::{Place, Slot, Values, name_in};
@@ -179,6 +181,8 @@ impl Kept {
                 rows::PASTS => self.journals.restore_past(&key.key, row)?,
                 rows::UNITS if planted(Bug::UnitsForgotten) => {}
                 rows::UNITS => self.journals.restore_unit(&key.key, row)?,
+                rows::COME => self.journals.restore_come(&key.key, row)?,
+                rows::FOREIGN => self.journals.restore_foreign(&key.key, row)?,
                 rows::PRINCIPALS => self.principals.restore(&key.key, row)?,
                 rows::GRANTERS => self.granters.restore(&key.key, row)?,
                 rows::MARKS => {
@@ -277,6 +281,11 @@ impl Kept {
                     let (rev, count) = match &appended {
                         Appended::Snapshot(piece) => journals.piece(journal, incarnation, wall_ms, piece, rows)?,
                         Appended::Compact(compact) => journals.compact(journal, compact, rows)?,
+                        Appended::Carried(carried) => {
+                            let done = journals.carry(journal, wall_ms, carried, rows)?;
+                            applied.journal = done.journal;
+                            (done.seq, done.count)
+                        }
                         _ => {
                             let (id, first, count) = journals.append(journal, author, wall_ms, &appended, rows)?;
                             applied.journal = Some(id);

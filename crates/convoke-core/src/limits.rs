@@ -396,3 +396,14 @@ pub const BACKUP_PIECE_BYTES_MAX: usize = 256 << 10;
 /// How long a hub waits until it is asked for the next piece of a backup. Until then its store gives no room back that is in
 /// the backup.
 pub const BACKUP_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Other hubs of whose events a hub knows which have come; with more, the one of which nothing was heard for the longest is
+/// forgotten, and what of it is still on a longer way would come twice.
+pub const ORIGINS_MAX: usize = 1024;
+
+/// Topics of one other hub for each of which it is known up to where its events have come: some 2 MiB. With more it is only
+/// known of all of them together, so that what is slower on another way is not let in any more.
+pub const ORIGIN_TOPICS_MAX: usize = 1 << 14;
+
+/// Other hubs of which one journal has entries, or has got some. What is known of each takes a hundred bytes.
+pub const JOURNAL_ORIGINS_MAX: usize = 1024;

@@ -68,6 +68,8 @@ pub struct NodeConfig {
     /// How much of what is published while offline is kept for when the node has joined, in bytes. With zero such a
     /// publish is refused with [`Code::Offline`].
     pub offline_bytes_max: usize,
+    /// It is a link of another hub: see [`Hello::uplink`](crate::frame::Hello).
+    pub uplink: bool,
     /// What it appends to journals is kept elsewhere too; see [`NodeState::notes`].
     pub outbox: bool,
 }
@@ -83,6 +85,7 @@ impl NodeConfig {
             slow: SlowPolicy::default(),
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             offline_bytes_max: 0,
+            uplink: false,
             outbox: false,
         }
     }
@@ -205,6 +208,11 @@ impl fmt::Debug for NodeState {
 }
 
 impl NodeState {
+    /// The hub that it has joined last: which hub it is, which history of it, and which of its starts.
+    pub fn hub(&self) -> Option<([u8; 16], [u8; 16], u64)> {
+        self.hub
+    }
+
     /// A node without a link, which wants one at once. `seed` must be unpredictable.
     pub fn new(config: NodeConfig, seed: [u8; 32], now: Time) -> NodeState {
         let mut random = Random::new(seed);

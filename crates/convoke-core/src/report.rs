@@ -12,8 +12,10 @@
 //! | `$hub/links/<number>` | [`LinkReport`]; only while somebody looks |
 //! | `$hub/services/<service>` | [`ServiceReport`]; only while somebody looks |
 //! | `$hub/journals/<journal>/followers` | [`JournalReport`]; only while somebody looks |
+//! | `$hub/journals/<journal>/origins` | [`OriginsReport`]; only when it is asked for by its whole name |
 //! | `$hub/topics/<topic>` | [`TopicReport`]; only while somebody looks |
 //! | `$hub/tokens/<name>` | [`TokenReport`] |
+//! | `$hub/uplinks/<name>` | [`UplinkReport`] |
 //! | `$hub/limits` | a list of [`LimitReport`]; only while somebody looks |
 //! | `$hub/counters` | [`CountersReport`]; only while somebody looks |
 //!
@@ -41,6 +43,9 @@ pub const SERVICES: &str = "$hub/services/";
 /// Where the reports on journals are: followed by the journal's name and [`FOLLOWERS`].
 pub const JOURNALS: &str = "$hub/journals/";
 
+/// How the names of reports end on what journals have of other hubs.
+pub const ORIGINS: &str = "/origins";
+
 /// How the names of reports on journals end.
 pub const FOLLOWERS: &str = "/followers";
 
@@ -49,6 +54,9 @@ pub const TOPICS: &str = "$hub/topics/";
 
 /// Where the reports on principals that have tokens are: followed by the name.
 pub const TOKENS: &str = "$hub/tokens/";
+
+/// Where the reports on links to other hubs are: followed by the name of the uplink.
+pub const UPLINKS: &str = "$hub/uplinks/";
 
 /// Where the hub tells how much it holds.
 pub const STATUS: &str = "$hub/status";
@@ -105,6 +113,48 @@ pub struct TokenReport {
     pub secret: bool,
     /// When it was created, in milliseconds since 1970.
     pub since_ms: u64,
+}
+
+/// What a hub knows about one of its links to other hubs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkReport {
+    /// Where the other hub is.
+    pub address: String,
+    /// Whether it is joined there.
+    pub joined: bool,
+    /// Since when that is so, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Which hub that is; empty until it was joined once.
+    pub hub: String,
+    /// What keeps it, or a part of it, from passing on; empty if nothing does.
+    pub trouble: String,
+    /// The patterns of the events that it passes on.
+    pub events: Vec<String>,
+    /// The journals that it passes on, or their patterns.
+    pub journals: Vec<String>,
+    /// What has gone to the other hub since this one was started.
+    pub out: Passed,
+    /// What has come from there.
+    #[serde(rename = "in")]
+    pub into: Passed,
+}
+
+/// What an uplink has passed on in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Whether this direction is asked for.
+    pub wanted: bool,
+    /// Events.
+    pub events: u64,
+    /// Events that were lost: they came while the link was cut, or faster than it took them, or were refused. What the
+    /// other hub had for this one while the link was cut is not among them: nobody has counted it.
+    pub lost: u64,
+    /// Entries of journals: commands, undos and redos.
+    pub entries: u64,
+    /// Undos and redos that could not be done in the other journal, and were left out there.
+    pub left_out: u64,
+    /// Entries of journals that are known and have not gone over yet.
+    pub behind: u64,
 }
 
 /// What the hub knows about a node.
@@ -298,6 +348,28 @@ pub struct JournalReport {
     pub returning: bool,
 }
 
+/// What a journal has of other hubs. Of a journal that is not there yet it has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginsReport {
+    /// The place of its last entry; zero if it has none.
+    pub last: u64,
+    /// How it undoes; empty if it is not there.
+    pub strategy: String,
+    /// What has come of each hub, by its id in hexadecimal.
+    pub hubs: BTreeMap<String, ComeReport>,
+}
+
+/// What a journal has of one other hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComeReport {
+    /// The highest place that an entry had there that was there first.
+    pub known: u64,
+    /// That hub has handed over all entries of its journal up to this place.
+    pub carried: u64,
+    /// The hash of the entry there, in hexadecimal.
+    pub hash: String,
+}
+
 /// A node that is a member of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalMemberReport {
@@ -348,6 +420,11 @@ pub fn node_report(node: &Name) -> String {
 /// The name under which the report on a journal is; no name at all if the journal's is too long for that.
 pub fn journal_report(journal: &Name) -> String {
     format!("{JOURNALS}{journal}{FOLLOWERS}")
+}
+
+/// Where the report is on what a journal has of other hubs.
+pub fn origins_report(journal: &Name) -> String {
+    format!("{JOURNALS}{journal}{ORIGINS}")
 }
 
 #[cfg(test)]

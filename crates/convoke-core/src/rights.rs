@@ -70,6 +70,8 @@ verbs! {
     Status = "status";
     /// To give and take rights.
     Administer = "administer";
+    /// To join as a node of a name that is a link of another hub: its events and commands say where they were first.
+    Uplink = "uplink";
 }
 
 /// Who is on the other end of a link, as it was proved when the link joined, and what it may do.
@@ -189,7 +191,7 @@ fn asked(verb: Verb, name: &str) -> Option<Verb> {
         return Some(verb);
     }
     match verb {
-        Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author => None,
+        Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author | Verb::Uplink => None,
         // The hub has no journals of its own.
         Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => None,
         Verb::Get | Verb::Watch | Verb::Subscribe | Verb::Status => Some(Verb::Status),

@@ -15,11 +15,11 @@
 //! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
 //! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
 //! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
-//! `values` and `watcher` (what a program must be told of them), `journals`, `chronicle`, `ledger` and `follower` (the same of
-//! journals), `calls` (the same of services), `members` (what the hub
-//! must think of them), `rights` (who may do some things only), `faults` (what goes wrong), `ending` (what must hold in the
-//! end).
+//! `values` and `watcher` (what a program must be told of them), `journals`, `chronicle`, `ledger`, `follower` and `asking`
+//! (the same of journals), `calls` (the same of services), `members` (what the hub must think of them), `rights` (who may do
+//! some things only), `faults` (what goes wrong), `ending` (what must hold in the end).
 
+mod asking;
 mod calls;
 mod chronicle;
 mod dice;
@@ -205,6 +205,12 @@ pub struct Report {
     pub undone: u64,
     /// Those that were certainly not done.
     pub appends_refused: u64,
+    /// Waits for members of journals that were told to be reached.
+    pub waits_reached: u64,
+    /// Those that were told to be over.
+    pub waits_over: u64,
+    /// Times that it was told what became of what a program that is gone had sent.
+    pub statuses: u64,
     /// Entries that followers were told.
     pub followed: u64,
     /// Times that a replica was compared with the journal without what is undone.

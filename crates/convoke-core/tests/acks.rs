@@ -309,6 +309,20 @@ fn of_two_followers_of_a_node_the_one_that_lags_counts() {
     assert_eq!(applied(&mut world), 4);
 }
 
+/// A node that came back told of one follower what it had applied before the hub knew of the other.
+#[test]
+fn of_two_followers_of_a_node_that_comes_back_the_one_that_lags_counts() {
+    let mut world = World::new(2);
+    let first = follow(&mut world, 1, "todo", FollowAs::Member);
+    follow(&mut world, 1, "todo", FollowAs::Member);
+    append(&mut world, 0, "todo", 4);
+    apply(&mut world, 1, first, 4);
+    let member = |world: &mut World| report(world, 0, "todo").unwrap().members.pop().unwrap();
+    assert_eq!(member(&mut world).applied, 0);
+    world.restart_hub();
+    assert_eq!(member(&mut world).applied, 0, "it has not applied more than before");
+}
+
 #[test]
 fn nobody_has_applied_what_it_was_not_told() {
     let mut world = World::new(2);

@@ -32,6 +32,7 @@ fn join(hub: &mut HubState, resume: Option<(Incarnation, Bytes32)>) -> (Result<W
         token: b"",
         resume: resume.map(|(incarnation, _)| incarnation),
         takeover: false,
+        uplink: false,
         slow: SlowPolicy::default(),
     })
     .encode(&mut hello);

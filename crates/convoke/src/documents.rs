@@ -22,6 +22,7 @@ pages! {
     Joining = "docs/guide/joining.md";
     Rights = "docs/guide/rights.md";
     TwoMachines = "docs/guide/two-machines.md";
+    Uplinks = "docs/guide/uplinks.md";
     InOneProgram = "docs/guide/in-one-program.md";
     ClientDispatcherServer = "docs/coming-from/client-dispatcher-server.md";
     DistributedCommandPattern = "docs/coming-from/distributed-command-pattern.md";

@@ -6,6 +6,7 @@ pub(crate) mod folder;
 mod room;
 mod shared;
 mod thread;
+mod uplinks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ use crate::token::{OWNER, Token};
 use folder::Folder;
 use shared::Foundation;
 use thread::{Listening, Presence};
+use uplinks::Uplinks;
+pub use uplinks::{Direction, UplinkOptions};
 
 /// How a hub is started.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +74,8 @@ pub struct HubOptions {
     /// is any. With it the hub listens on other addresses than those of this machine alone too; there, and on `tls://`, it
     /// takes links over TLS only, and on others both.
     pub tls: Option<TlsOptions>,
+    /// Its links to other hubs. They run on the runtime that [`Hub::start`] is called on.
+    pub uplinks: Vec<UplinkOptions>,
 }
 
 impl HubOptions {
@@ -108,6 +113,7 @@ pub struct Hub {
     addresses: Vec<Address>,
     token: Token,
     tls: Option<Arc<HubTls>>,
+    uplinks: Option<Uplinks>,
     /// Dropped before `stop`.
     presence: Presence,
     stop: Option<oneshot::Sender<()>>,
@@ -131,6 +137,7 @@ impl Hub {
     pub async fn start(options: HubOptions) -> Result<Hub, Error> {
         let given: Vec<Address> = options.listen.iter().map(|text| Address::parse(text)).collect::<Result<_, _>>()?;
         let mut config = options.config()?;
+        let uplinks = uplinks::check(&options.uplinks)?;
         let tls = options.tls.or_else(|| crate::tls::default_options(options.data.as_deref()?));
         let tls = tls.map(HubTls::open).transpose()?.map(Arc::new);
         let Folder { identity, token, kept } = folder::open(options.data.as_deref())?;
@@ -144,7 +151,15 @@ impl Hub {
             }
             None => None,
         };
-        Hub::start_on(given, config, identity, token, tls, store).await
+        let mut hub = Hub::start_on(given, config, identity, token, tls, store).await?;
+        match Uplinks::start(&hub.shared, identity.hub, uplinks) {
+            Ok(uplinks) => hub.uplinks = Some(uplinks),
+            Err(error) => {
+                hub.stop().await;
+                return Err(error);
+            }
+        }
+        Ok(hub)
     }
 
     async fn start_on(
@@ -196,7 +211,7 @@ impl Hub {
             .map_err(|error| Error::io("thread of a hub", error))?;
         let Listening { addresses, presence } =
             listening.await.map_err(|_| Error::Configuration("the hub's thread ended at once".into()))??;
-        Ok(Hub { shared, addresses, token, tls, presence, stop: Some(stop), thread: Some(thread) })
+        Ok(Hub { shared, addresses, token, tls, uplinks: None, presence, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens, in the order asked for, with the ports that it got.
@@ -289,6 +304,9 @@ impl Hub {
     /// Tells every node that the hub stops, and returns when the links are closed, the addresses free, and everything that
     /// is kept is written.
     pub async fn stop(mut self) {
+        if let Some(uplinks) = self.uplinks.take() {
+            uplinks.stop().await;
+        }
         self.presence = Presence::default();
         self.stop = None;
         if let Some(thread) = self.thread.take() {

@@ -79,7 +79,7 @@ pub use convoke_core::{
 };
 pub use error::{Error, Failure, Outcome};
 #[cfg(feature = "hub")]
-pub use hub::{Hub, HubOptions};
+pub use hub::{Direction, Hub, HubOptions, UplinkOptions};
 pub use json::Json;
 pub use node::{
     AppendOptions, Batch, Call, CallOptions, Choose, Compacted, Effect, Entries, EntriesOptions, Executed, ExecutorId,
@@ -88,7 +88,7 @@ pub use node::{
     Status, Stopped, SubscribeOptions, Subscription, UndoOptions, Value, Watch, WatchOptions, tree_of,
 };
 #[cfg(feature = "hub")]
-pub use store_folder::{StoreFolder, StoreProgress, StoreReport};
+pub use store_folder::{StoreFolder, StoreProgress, StoreRepair, StoreReport};
 pub use tls::{Authority, Certificate};
 #[cfg(feature = "hub")]
 pub use tls::{OwnAuthority, TlsOptions};

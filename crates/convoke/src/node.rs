@@ -19,6 +19,8 @@ mod status;
 mod subscription;
 mod tokens;
 mod tree;
+#[cfg(feature = "hub")]
+mod uplink;
 mod values;
 mod watch;
 
@@ -192,11 +194,17 @@ impl Node {
     /// program has it, [`Error::Configuration`] if it is that of another node, and [`Error::Refused`]
     /// ([`Code::StorageFailed`]) if it is broken: nothing of it is sent or changed then.
     pub fn open(address: impl Display, options: NodeOptions) -> Result<Node, Error> {
+        Node::open_as(address, options, false)
+    }
+
+    /// The same, as the link of another hub if it is an uplink.
+    fn open_as(address: impl Display, options: NodeOptions, uplink: bool) -> Result<Node, Error> {
         let address = Address::parse(&address.to_string())?;
         let tls = NodeTls::of(&address, options.authority, options.certificate)?;
         let mut config = NodeConfig::new(Name::parse(&options.name)?);
         config.author = options.author.as_deref().map(Name::parse).transpose()?;
         config.takeover = options.takeover;
+        config.uplink = uplink;
         config.slow = options.slow;
         config.outbox = options.outbox.is_some();
         config.offline_bytes_max = options.offline_bytes_max;
@@ -467,8 +475,13 @@ impl NodeShared {
     /// False if the link must take some of what waits first.
     #[inline]
     fn publish(&self, what: Publication<'_>) -> Result<bool, Refusal> {
+        self.put(|state| state.publish(what))
+    }
+
+    #[inline]
+    fn put(&self, put: impl FnOnce(&mut NodeState) -> Result<u64, Refusal>) -> Result<bool, Refusal> {
         let mut inner = self.lock();
-        match inner.state.publish(what) {
+        match put(&mut inner.state) {
             Ok(_) => {}
             Err(refusal) if refusal.code == Code::Backpressure && inner.state.is_joined() => return Ok(false),
             Err(refusal) => return Err(refusal),

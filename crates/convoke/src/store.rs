@@ -17,10 +17,12 @@ mod disk;
 mod file;
 mod full;
 mod log;
+mod pages;
 mod pending;
 mod pieces;
 mod reading;
 mod reserve;
+pub(crate) mod salvage;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -174,7 +176,7 @@ struct Limits {
 pub(crate) fn refuse(shown: &str, why: Unusable) -> Error {
     match why {
         Unusable::Corrupt(text) => {
-            let text = format!("{shown} is corrupt: {text}; nothing was changed in it");
+            let text = format!("{shown} is corrupt: {text}");
             Error::Refused(Refusal::new(Code::StorageFailed, text))
         }
         Unusable::Format(text) => Error::Configuration(format!("{shown}: {text}")),

@@ -1,6 +1,8 @@
 //! What a hub has kept, while no hub runs on it: looked through, backed up, put back, repaired, made smaller.
 
+mod compact;
 mod file;
+mod repair;
 mod restore;
 mod verify;
 
@@ -15,6 +17,7 @@ use crate::error::Error;
 use crate::hub::folder;
 use crate::store::backup::{Heading, Size};
 pub(crate) use file::Target;
+pub use repair::StoreRepair;
 
 /// Is told from time to time how many bytes more were looked at or written, and says whether to go on. Called by the thread
 /// that asked; what it takes, the work takes longer.
@@ -87,7 +90,7 @@ impl StoreReport {
 pub struct StoreFolder {
     path: PathBuf,
     /// `None` where none has ever been locked.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl StoreFolder {
@@ -104,7 +107,7 @@ impl StoreFolder {
         }
         let remedy = "stop it first; `convoke store backup` works while it runs";
         let lock = folder::lock_unchanged(&path, ("a hub", remedy))?;
-        Ok(StoreFolder { path, _lock: lock })
+        Ok(StoreFolder { path, lock })
     }
 
     /// Whether a hub runs on a folder now. A folder that is not there has none.

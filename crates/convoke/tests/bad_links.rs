@@ -50,7 +50,16 @@ fn encoded(frame: &Frame<'_>) -> Vec<u8> {
 
 fn hello() -> Vec<u8> {
     let (name, slow) = (&b"bad"[..], SlowPolicy::default());
-    encoded(&Frame::Hello(Hello { name, author: b"", nonce: [1; 32], token: b"", resume: None, takeover: false, slow }))
+    encoded(&Frame::Hello(Hello {
+        name,
+        author: b"",
+        nonce: [1; 32],
+        token: b"",
+        resume: None,
+        takeover: false,
+        uplink: false,
+        slow,
+    }))
 }
 
 fn greeting() -> Vec<u8> {

@@ -45,7 +45,16 @@ fn may_open(files: u64) -> Result<(), String> {
 fn greeting() -> Vec<u8> {
     let mut said = Preface::OURS.encode().to_vec();
     let slow = convoke::SlowPolicy::default();
-    let hello = Hello { name: b"slow", author: b"", nonce: [1; 32], token: b"", resume: None, takeover: false, slow };
+    let hello = Hello {
+        name: b"slow",
+        author: b"",
+        nonce: [1; 32],
+        token: b"",
+        resume: None,
+        takeover: false,
+        uplink: false,
+        slow,
+    };
     Frame::Hello(hello).encode(&mut said);
     said
 }

@@ -348,8 +348,17 @@ async fn who_has_said_everything_still_gets_the_answers() {
         let mut hello = Preface::OURS.encode().to_vec();
         let (author, token, nonce) = (&b""[..], &b""[..], [1; 32]);
         let slow = convoke::SlowPolicy::default();
-        Frame::Hello(Hello { name: b"brief", author, nonce, token, resume: None, takeover: false, slow })
-            .encode(&mut hello);
+        Frame::Hello(Hello {
+            name: b"brief",
+            author,
+            nonce,
+            token,
+            resume: None,
+            takeover: false,
+            uplink: false,
+            slow,
+        })
+        .encode(&mut hello);
         stream.write_all(&hello).await.unwrap();
         let mut rest = Vec::new();
         // Proof, where the uid is one, is a formality; what follows it needs no more of the hub than what came.

@@ -29,7 +29,7 @@ impl State for Room {
     }
 }
 
-const MEMBER: EntriesOptions = EntriesOptions { after: 0, member: true, presence: false };
+const MEMBER: EntriesOptions = EntriesOptions { after: 0, member: true, presence: false, verify: false };
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -98,7 +98,7 @@ on_every_transport! {
     async fn who_comes_and_goes_is_in_the_journal(stage: Stage) {
         let (ann, bob) = (stage.node("ann").await, stage.node("bob").await);
         let mut all = ann.entries("room", 0).await.unwrap();
-        let present = FollowOptions { presence: true };
+        let present = FollowOptions { presence: true, ..FollowOptions::default() };
         let his = bob.follow_with::<Room>("room", present).await.unwrap();
         let done = soon(his.execute(&"hello".to_owned())).await.unwrap();
         assert_eq!((done.seq, done.output), (2, 2));

@@ -108,13 +108,13 @@ impl Scene {
             Verb::Execute => soon(node.append(name, &1)).await.map(drop),
             Verb::Undo => match soon(node.undo(name, UndoOptions::default())).await {
                 // That there is nothing of one's own is told to those who may undo.
-                Err(Error::Conflict(_)) => Ok(()),
+                Err(Error::Refused(why)) if why.code == Code::BadRequest => Ok(()),
                 other => other.map(drop),
             },
             Verb::Follow => soon(node.entries(name, 0)).await.map(drop),
             Verb::Snapshot => match soon(node.compact(name, 0)).await {
                 // That there is nothing that could go is told to those who may let it go.
-                Err(Error::Refused(_)) => Ok(()),
+                Err(Error::Conflict(_) | Error::Refused(_)) => Ok(()),
                 other => other.map(drop),
             },
             // As one that is not joined yet: whether a node of this name is there is told to those who may have its name.
@@ -129,6 +129,7 @@ impl Scene {
             }
             Verb::Status => soon(node.get_value(format!("$hub/nodes/{name}"))).await.map(drop),
             Verb::Administer => soon(node.revoke_token(name)).await,
+            Verb::Uplink => unreachable!("no node of a program asks for it"),
         }
     }
 }
@@ -138,6 +139,8 @@ fn is_decided_by_rules(verb: Verb, transport: Transport) -> bool {
     match verb {
         // Who the transport vouches for may have any name, before the program that holds the hub is asked.
         Verb::Join | Verb::Author => proves(transport),
+        // Only a hub asks for it, which is a story of its own.
+        Verb::Uplink => false,
         Verb::Publish
         | Verb::Subscribe
         | Verb::Get
@@ -173,7 +176,8 @@ fn names_of(verb: Verb, name: &str) -> String {
         | Verb::Follow
         | Verb::Snapshot
         | Verb::Join
-        | Verb::Author => name.to_owned(),
+        | Verb::Author
+        | Verb::Uplink => name.to_owned(),
     }
 }
 
@@ -254,7 +258,7 @@ async fn each_delivery(stage: Stage) {
             Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {
                 continue;
             }
-            Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => continue,
+            Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot | Verb::Uplink => continue,
         };
         // Each is set, published and offered by somebody who may do so.
         let before = admin.set(format!("{round}/begin"), &0).await.unwrap();
@@ -310,7 +314,7 @@ async fn each_delivery(stage: Stage) {
             Verb::Publish | Verb::Set | Verb::Delete | Verb::Call | Verb::Join | Verb::Author | Verb::Administer => {
                 unreachable!("nothing is delivered by it")
             }
-            Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => {
+            Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot | Verb::Uplink => {
                 unreachable!("nothing but a whole journal is delivered by it")
             }
         }

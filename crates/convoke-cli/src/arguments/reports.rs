@@ -19,6 +19,8 @@ pub(crate) enum Listed {
     Links,
     /// Topics on which events were published lately
     Topics,
+    /// The hub's own links to other hubs
+    Uplinks,
 }
 
 #[derive(Args, Debug)]

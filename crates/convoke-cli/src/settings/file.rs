@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Place};
+use super::uplinks::{self, UPLINK, Uplink};
 use super::{SECTIONS, SETTINGS, Setting, Value, nearest};
 use crate::exit::reason;
 
@@ -23,6 +24,8 @@ pub(crate) struct Configuration {
     pub(crate) path: PathBuf,
     pub(super) text: String,
     pub(super) entries: Vec<Entry>,
+    /// Its links to other hubs.
+    pub(super) uplinks: Vec<Uplink>,
 }
 
 /// One setting of a file.
@@ -48,7 +51,7 @@ impl Configuration {
     /// Reads what a file would say.
     pub(super) fn parse(path: &Path, text: String) -> Result<Configuration, Vec<Mistake>> {
         let (table, errors) = DeTable::parse_recoverable(&text);
-        let mut found = Found { path, text: &text, entries: Vec::new(), mistakes: Vec::new() };
+        let mut found = Found { path, text: &text, entries: Vec::new(), uplinks: Vec::new(), mistakes: Vec::new() };
         for error in errors {
             let bytes = error.span().unwrap_or(0..0);
             match error.message() {
@@ -59,9 +62,9 @@ impl Configuration {
         for (section, value) in table.get_ref() {
             found.section(section, value);
         }
-        let Found { entries, mut mistakes, .. } = found;
+        let Found { entries, uplinks, mut mistakes, .. } = found;
         if mistakes.is_empty() {
-            return Ok(Configuration { path: path.to_owned(), text, entries });
+            return Ok(Configuration { path: path.to_owned(), text, entries, uplinks });
         }
         mistakes.sort_by_key(Mistake::order);
         Err(mistakes)
@@ -72,9 +75,9 @@ impl Configuration {
         Place::at(&self.path, &self.text, bytes.start)
     }
 
-    /// How many settings it has.
+    /// How many settings it has; each link to another hub is one.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.uplinks.len()
     }
 }
 
@@ -134,6 +137,7 @@ struct Found<'a> {
     path: &'a Path,
     text: &'a str,
     entries: Vec<Entry>,
+    uplinks: Vec<Uplink>,
     mistakes: Vec<Mistake>,
 }
 
@@ -155,6 +159,13 @@ impl Found<'_> {
 
     fn section(&mut self, section: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
         let name: &str = section.get_ref();
+        if name == UPLINK {
+            let folder = self.path.parent().unwrap_or(Path::new(""));
+            let place = |byte| Place::at(self.path, self.text, byte);
+            let (taken, wrong) = uplinks::take(section, value, folder, place);
+            self.uplinks = taken;
+            return wrong.into_iter().for_each(|(bytes, what)| self.wrong(bytes, what));
+        }
         let known = SECTIONS.iter().any(|(known, _)| *known == name);
         match value.get_ref() {
             DeValue::Table(keys) if known => {

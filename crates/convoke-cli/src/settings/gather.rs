@@ -10,6 +10,7 @@ use convoke::Membership;
 use super::environment::Environment;
 use super::file::Configuration;
 use super::mistake::{Mistake, Place};
+use super::uplinks::Uplink;
 use super::{Change, Flags, SETTINGS, Setting, Value};
 
 /// All settings of a hub.
@@ -19,6 +20,8 @@ pub(crate) struct Settings {
     chosen: Vec<Chosen>,
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
+    /// Links to other hubs, which only a file can have.
+    pub(crate) uplinks: Vec<Uplink>,
 }
 
 /// One setting.
@@ -68,7 +71,8 @@ impl Settings {
             };
             chosen.push(Chosen { setting, value, origin });
         }
-        let mut settings = Settings { chosen, file: file.map(|file| file.path.clone()) };
+        let uplinks = file.map(|file| file.uplinks.clone()).unwrap_or_default();
+        let mut settings = Settings { chosen, file: file.map(|file| file.path.clone()), uplinks };
         settings.apply_profile();
         settings.raise_link_bulk();
         if mistakes.is_empty() {

@@ -63,7 +63,7 @@ impl Mistake {
     }
 
     /// About a file as a whole, or the environment.
-    pub(super) fn new(what: impl Into<String>) -> Mistake {
+    pub(crate) fn new(what: impl Into<String>) -> Mistake {
         Mistake { place: None, text: cut(what.into()), below: String::new(), exit: Exit::Configuration }
     }
 

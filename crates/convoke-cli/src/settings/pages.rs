@@ -20,6 +20,7 @@ pub(crate) fn template() -> String {
             text.push_str(&format!("# {}{default}.\n#{} = {}\n", setting.doc, setting.word(), example(setting)));
         }
     }
+    text.push_str("\n# Links to other hubs are tables `[[uplink]]`, as docs/guide/uplinks.md shows.\n");
     text
 }
 

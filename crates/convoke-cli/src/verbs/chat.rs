@@ -112,7 +112,8 @@ fn journal_of(room: &str) -> Result<Name, NameError> {
 
 async fn enter(node: &Node, name: &str) -> Result<Seat, Error> {
     let journal = journal_of(name)?;
-    let announced = node.follow_with::<Room>(journal.as_str(), FollowOptions { presence: true }).await;
+    let announced =
+        node.follow_with::<Room>(journal.as_str(), FollowOptions { presence: true, ..FollowOptions::default() }).await;
     let room = match announced {
         // Who may only listen does so unannounced.
         Err(Error::Unauthorized(_)) => node.follow::<Room>(journal.as_str()).await?,

@@ -107,6 +107,13 @@ fn wrong_here(settings: &Settings, file: Option<&Configuration>) -> Vec<Mistake>
         )),
         _ => {}
     }
+    for uplink in &settings.uplinks {
+        if let Err(error) = uplink.options() {
+            let place = uplink.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+            let why = Failure::from(error).message;
+            mistakes.push(Mistake::new(format!("{place}uplink `{}`: {why}", uplink.name)));
+        }
+    }
     let log = settings.log().file.map_or(Ok(()), |file| log::check(&file));
     mistakes.extend(log.err().map(|failure| wrong("log.file", &format!(": {}", failure.message))));
     mistakes
@@ -155,6 +162,10 @@ fn explain(
             let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
             for chosen in settings.all() {
                 table.row([chosen.setting.key.to_owned(), shown(chosen), chosen.origin.to_string()]);
+            }
+            for uplink in &settings.uplinks {
+                let place = uplink.place.as_ref().map(ToString::to_string).unwrap_or_default();
+                table.row([format!("uplink {}", uplink.name), uplink.shown(), place]);
             }
             table.print()?;
         }

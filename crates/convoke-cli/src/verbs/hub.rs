@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use convoke::{Code, Error, Hub};
+use convoke::{Code, Error, Hub, UplinkOptions};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::log::Log;
 use crate::output::{self, Reader};
 use crate::render;
 use crate::screen::progress::{self, Progress, Unit};
-use crate::settings::{Environment, Settings, Wanted};
+use crate::settings::{Environment, Settings, Uplink, Wanted};
 use crate::signals::{Signal, Signals, take_long_files_as_errors};
 use reload::Reload;
 
@@ -50,6 +50,7 @@ pub(crate) async fn run(
     if options.data.is_none() && !settings.keeps_nothing() {
         options.data = Some(state_folder()?);
     }
+    options.uplinks = settings.uplinks.iter().map(uplink).collect::<Result<_, _>>()?;
     take_long_files_as_errors()?;
     enough_files(options.links_max)?;
     let progress = options.data.as_deref().map(starting);
@@ -87,6 +88,16 @@ pub(crate) async fn run(
             }),
         },
     }
+}
+
+/// What a link to another hub is started with.
+fn uplink(uplink: &Uplink) -> Result<UplinkOptions, Failure> {
+    uplink.options().map_err(|error| {
+        let failure = Failure::from(error);
+        let place = uplink.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let message = format!("{place}uplink `{}`: {}", uplink.name, failure.message);
+        Failure::new(Exit::Configuration, "Configuration", message)
+    })
 }
 
 /// Files that a hub has open beside its links: its store, its log, what it listens on, and a few for the moment.
@@ -142,7 +153,10 @@ pub(super) fn not_started(error: Error) -> Failure {
     let failure = Failure::from(error);
     match (what_to_make, corrupt) {
         (true, _) => Failure { exit: Exit::CannotCreate, kind: "CannotCreate", ..failure },
-        (_, true) => Failure { exit: Exit::Data, ..failure },
+        (_, true) => {
+            let message = format!("{}; `convoke store verify` looks through all of it", failure.message);
+            Failure { exit: Exit::Data, message, ..failure }
+        }
         _ => failure,
     }
 }

@@ -163,7 +163,7 @@ async fn follow(arguments: FollowArguments, json: bool, signals: &Signals) -> Re
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
         let FollowArguments { member, presence, .. } = arguments;
-        let options = EntriesOptions { after: arguments.from - 1, member, presence, verify: false };
+        let options = EntriesOptions { after: arguments.from - 1, member, presence, ..EntriesOptions::default() };
         let entries = entries(node, &arguments.node, &journal, options).await?;
         tracing::info!("following");
         let printer = Printer { json, output: Output::default(), printed: 0 };

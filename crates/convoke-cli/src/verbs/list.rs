@@ -48,6 +48,7 @@ impl Kind {
             Listed::Services => (SERVICES, services),
             Listed::Journals => (JOURNALS, journals),
             Listed::Links => (LINKS, links),
+            Listed::Uplinks => (UPLINKS, uplinks),
             Listed::Topics | Listed::Values => (TOPICS, topics),
         };
         Kind { prefix, table }
@@ -60,6 +61,7 @@ pub(super) const SERVICES: &str = "$hub/services/";
 pub(super) const JOURNALS: &str = "$hub/journals/";
 const LINKS: &str = "$hub/links/";
 const TOPICS: &str = "$hub/topics/";
+pub(super) const UPLINKS: &str = "$hub/uplinks/";
 
 /// How the names of reports on journals end.
 pub(super) const FOLLOWERS: &str = "/followers";
@@ -85,6 +87,11 @@ impl Report {
             name = name.strip_suffix(FOLLOWERS).unwrap_or(name);
         }
         Report { name: name.to_owned(), about }
+    }
+
+    /// Its name, and all that is told.
+    pub(super) fn into_json(self) -> (String, Json) {
+        (self.name, Json::Object(self.about))
     }
 
     /// Text or a number as it is; empty for what is not told.
@@ -121,7 +128,9 @@ impl Report {
 pub(super) async fn reports(node: &Node, arguments: &NodeArguments, prefix: &str) -> Result<Vec<Report>, Failure> {
     let what = format!("get of `{prefix}#`");
     let values = within(arguments, &what, node.values(format!("{prefix}#"))).await?;
-    Ok(values.iter().map(|value| Report::of(value, prefix)).collect())
+    // Beside those on the followers of journals there may be others, that somebody has asked for.
+    let wanted = values.iter().filter(|value| prefix != JOURNALS || value.name.as_str().ends_with(FOLLOWERS));
+    Ok(wanted.map(|value| Report::of(value, prefix)).collect())
 }
 
 /// A report as `--json` shows it: its name before all else.
@@ -162,6 +171,37 @@ fn nodes(reports: &[Report]) -> Table {
         let since = node.moment("since_ms");
         let about = [node.name.clone(), node.text("state"), since, node.text("host"), process, node.text("program")];
         table.row(about.into_iter().chain([node.reason()]).take(titles.len()));
+    }
+    table
+}
+
+fn uplinks(reports: &[Report]) -> Table {
+    let passed = |uplink: &Report, way: &str, what: &str| {
+        uplink.about.get(way).and_then(|passed| passed.get(what)?.as_u64()).unwrap_or(0)
+    };
+    let mut titles =
+        vec!["UPLINK", "ADDRESS", "STATE", "SINCE", "EVENTS OUT", "IN", "LOST", "ENTRIES OUT", "IN", "BEHIND"];
+    // Where nothing is in the way there is nothing to explain.
+    if reports.iter().any(|uplink| !uplink.text("trouble").is_empty()) {
+        titles.push("WHY");
+    }
+    let mut table = Table::new(&titles);
+    for uplink in reports {
+        let joined = uplink.about.get("joined").and_then(Json::as_bool) == Some(true);
+        let both = |what: &str| passed(uplink, "out", what) + passed(uplink, "in", what);
+        let row = [
+            uplink.name.clone(),
+            uplink.text("address"),
+            if joined { "joined" } else { "away" }.to_owned(),
+            uplink.moment("since_ms"),
+            passed(uplink, "out", "events").to_string(),
+            passed(uplink, "in", "events").to_string(),
+            both("lost").to_string(),
+            passed(uplink, "out", "entries").to_string(),
+            passed(uplink, "in", "entries").to_string(),
+            both("behind").to_string(),
+        ];
+        table.row(row.into_iter().chain([uplink.text("trouble")]).take(titles.len()));
     }
     table
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::list::{Report, UPLINKS, reports};
 use super::status::told;
 use crate::arguments::MetricsArguments;
 use crate::exit::Failure;
@@ -16,7 +17,10 @@ use crate::signals::Signals;
 pub(crate) async fn run(arguments: MetricsArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     with_node(&arguments.node, signals, async |node| {
         let (status, limits, counters) = told(node, &arguments.node, "metrics of the hub", "$hub/counters").await?;
-        let families = families(&Told { status, limits, counters: counters.unwrap_or_default() });
+        // Who may not read them, or asks an older hub, gets the others.
+        let uplinks = reports(node, &arguments.node, UPLINKS).await.unwrap_or_default();
+        let uplinks = uplinks.into_iter().map(Report::into_json).collect();
+        let families = families(&Told { status, limits, counters: counters.unwrap_or_default(), uplinks });
         let mut output = Output::default();
         if json {
             for family in &families {

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use convoke::{Code, Error, Node, StoreFolder, StoreProgress, StoreReport};
+use convoke::{Code, Error, Node, StoreFolder, StoreProgress, StoreRepair, StoreReport};
 use serde_json::{Map, Value as Json};
 
 use super::hub::folder;
@@ -31,7 +31,9 @@ const REMEDY: &str =
 pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     match arguments.what {
         StoreVerb::Backup(arguments) => backup(arguments, json, signals).await,
-        StoreVerb::Verify(arguments) => match arguments.backup {
+        // Who names a backup as if it were a folder means that.
+        StoreVerb::Verify(arguments) => match arguments.backup.or(arguments.data.clone().filter(|data| data.is_file()))
+        {
             Some(file) => {
                 let what = format!("looking through `{}`", file.display());
                 done(what, signals, json, move |progress| StoreReport::of_backup_file(&file, progress)).await
@@ -48,7 +50,26 @@ pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals
             let what = format!("restoring into `{}`", data.display());
             done(what, signals, json, move |progress| StoreReport::restore(&arguments.backup, &data, progress)).await
         }
-        StoreVerb::Repair(_) | StoreVerb::Compact(_) => Err(Failure::usage("not yet")),
+        StoreVerb::Repair(arguments) => {
+            let (data, does) = (folder(arguments.data)?, arguments.accept_loss);
+            let what = format!("repairing `{}`", data.display());
+            let repair = on_a_thread(what, signals, move |progress| {
+                let store = StoreFolder::open(data)?;
+                if does { store.repair(progress) } else { store.look_for_whole(progress) }
+            });
+            match repair.await? {
+                Ok(repair) => repaired(repair, does, json),
+                Err(code) => Ok(code),
+            }
+        }
+        StoreVerb::Compact(arguments) => {
+            let data = folder(arguments.data)?;
+            let what = format!("compacting `{}`", data.display());
+            match on_a_thread(what, signals, move |_| StoreFolder::open(data)?.compact()).await? {
+                Ok((before, after)) => show([("before", before.into()), ("after", after.into())], json),
+                Err(code) => Ok(code),
+            }
+        }
     }
 }
 
@@ -180,24 +201,52 @@ fn with_remedy(failure: Failure) -> Failure {
     }
 }
 
+/// Says what was kept and lost, or would be; then it is refused.
+fn repaired(repair: Option<StoreRepair>, done: bool, json: bool) -> Result<ExitCode, Failure> {
+    let Some(StoreRepair { kept, losses, moved_to, .. }) = repair else {
+        return show([("repaired", "nothing: the store is whole".into())], json);
+    };
+    let mut rows = of_it(&kept);
+    if json {
+        rows.push(("lost", losses.into()));
+    } else {
+        rows.extend(losses.into_iter().map(|loss| ("lost", loss.into())));
+    }
+    rows.extend(moved_to.map(|to| ("moved_to", to.display().to_string().into())));
+    show(rows, json)?;
+    match done {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(Failure::usage(
+            "nothing was repaired: what is damaged would be lost; `convoke store restore` makes a folder of a backup, and \
+             --accept-loss goes on without what is lost",
+        )),
+    }
+}
+
 fn say(report: &StoreReport, json: bool) -> Result<ExitCode, Failure> {
+    show(of_it(report), json)
+}
+
+/// What is known of a store or a backup.
+fn of_it(report: &StoreReport) -> Vec<(&'static str, Json)> {
     let StoreReport {
         hub, history, position, values, journals, entries, tokens, bytes, segments, made_ms, sha256, ..
     } = report;
     let number = |number: u64| Json::from(number);
-    let mut rows: Vec<(&str, Json)> = vec![("hub", hub.as_str().into()), ("history", history.as_str().into())];
+    let mut rows: Vec<(&'static str, Json)> = vec![("hub", hub.as_str().into()), ("history", history.as_str().into())];
     rows.push(("position", number(*position)));
-    let counts =
-        [("values", values), ("journals", journals), ("entries", entries), ("tokens", tokens), ("bytes", bytes)];
+    let counts = [("values", values), ("journals", journals), ("entries", entries), ("tokens", tokens)];
     rows.extend(counts.map(|(what, count)| (what, number(*count))));
+    // What is not written yet has no length.
+    rows.extend((*bytes > 0).then(|| ("bytes", number(*bytes))));
     rows.extend(segments.map(|segments| ("segments", number(segments))));
     rows.extend(made_ms.map(|made| ("made_ms", number(made))));
     rows.extend(sha256.as_deref().map(|sha256| ("sha256", sha256.into())));
-    show(rows, json)
+    rows
 }
 
 /// Prints what is known of something: a line for each, or one object.
-fn show<'a>(rows: impl IntoIterator<Item = (&'a str, Json)>, json: bool) -> Result<ExitCode, Failure> {
+fn show(rows: impl IntoIterator<Item = (&'static str, Json)>, json: bool) -> Result<ExitCode, Failure> {
     if json {
         let object: Map<String, Json> = rows.into_iter().map(|(what, value)| (what.to_owned(), value)).collect();
         let _ = output::say(&render::json(&object))?;
@@ -207,6 +256,7 @@ fn show<'a>(rows: impl IntoIterator<Item = (&'a str, Json)>, json: bool) -> Resu
     for (what, value) in rows {
         let (what, shown) = match (what, value) {
             ("made_ms", made) => ("made", moment(made.as_u64().unwrap_or(0))),
+            ("moved_to", Json::String(to)) => ("damaged files", to),
             (what, Json::String(text)) => (what, text),
             (what, other) => (what, other.to_string()),
         };
@@ -215,6 +265,3 @@ fn show<'a>(rows: impl IntoIterator<Item = (&'a str, Json)>, json: bool) -> Resu
     table.print()?;
     Ok(ExitCode::SUCCESS)
 }
-
-#[allow(dead_code, reason = "the verbs that follow")]
-fn _unused(_: PathBuf) {}

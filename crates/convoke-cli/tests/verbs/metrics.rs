@@ -124,6 +124,8 @@ fn no_limit_and_no_metric_is_missing() {
     let listed: BTreeSet<String> = rows
         .flat_map(|row| row.split('|').nth(1).unwrap().split('`').map(str::to_owned).collect::<Vec<_>>())
         .filter(|name| name.starts_with("convoke_"))
+        // This hub has no uplinks; the story of those that have counts these.
+        .filter(|name| !name.starts_with("convoke_uplink_"))
         .collect();
     assert_eq!(listed, told.types.into_keys().collect());
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::Story;
 
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 20] = [
     "README.md",
     "docs/guide/first-steps.md",
     "docs/guide/events.md",
@@ -18,6 +18,7 @@ const PAGES: [&str; 19] = [
     "docs/guide/joining.md",
     "docs/guide/rights.md",
     "docs/guide/two-machines.md",
+    "docs/guide/uplinks.md",
     "docs/guide/in-one-program.md",
     "docs/guide/in-the-shell.md",
     "docs/operating.md",

@@ -22,14 +22,49 @@ pub const MORE: u16 = 4;
 /// Flag: this is not the first frame of its event.
 pub const REST: u16 = 8;
 
+/// Flag, on links of other hubs only: behind the name stands where the event was published first, an [`EventOrigin`].
+pub const ORIGIN: u16 = 32;
+
 /// Flag, from the hub only: the body begins with the number of a subscription (a `u32`), before the name: it is a member
 /// of a group, and the event is for it alone.
 pub const GROUP: u16 = 16;
 
-const KNOWN: u16 = NAMED | HEADERS | MORE | REST | GROUP;
+const KNOWN: u16 = NAMED | HEADERS | MORE | REST | GROUP | ORIGIN;
 
 /// Length of the number that [`GROUP`] announces, in bytes.
 pub(crate) const GROUP_BYTES: usize = 4;
+
+/// Where an event was published first, and which of that hub's it is. A hub that gets one twice drops the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventOrigin {
+    /// The hub.
+    pub hub: [u8; 16],
+    /// Which of its starts.
+    pub epoch: u64,
+    /// Counts the events that this start has passed on to other hubs, from 1, in the order in which it got them.
+    pub number: u64,
+}
+
+impl EventOrigin {
+    /// Its length in a frame, in bytes.
+    pub const BYTES: usize = 32;
+
+    pub(crate) fn encode(self) -> [u8; EventOrigin::BYTES] {
+        let mut bytes = [0; EventOrigin::BYTES];
+        bytes[..16].copy_from_slice(&self.hub);
+        bytes[16..24].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.number.to_le_bytes());
+        bytes
+    }
+
+    fn read(fields: &mut Reader<'_>) -> Result<EventOrigin, FrameError> {
+        Ok(EventOrigin {
+            hub: fields.array("a hub of 16 bytes")?,
+            epoch: fields.u64("an epoch")?,
+            number: fields.u64("a number")?,
+        })
+    }
+}
 
 /// The fixed part of an event frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +73,7 @@ pub struct EventHead {
     pub len: usize,
     /// How to read the payload.
     pub encoding: Encoding,
-    /// [`NAMED`], [`HEADERS`], [`MORE`], [`REST`], [`GROUP`].
+    /// [`NAMED`], [`HEADERS`], [`MORE`], [`REST`], [`GROUP`], [`ORIGIN`].
     pub flags: u16,
     /// The hub's number of the topic; zero with [`NAMED`].
     pub topic: u32,
@@ -55,6 +90,8 @@ pub struct EventBody<'a> {
     pub subscription: Option<u32>,
     /// The topic's name with [`NAMED`], in the first fragment; not validated.
     pub name: Option<&'a [u8]>,
+    /// Where it was published first with [`ORIGIN`], in the first fragment.
+    pub origin: Option<EventOrigin>,
     /// Headers and payload, or this fragment of them.
     pub content: &'a [u8],
 }
@@ -84,7 +121,7 @@ impl EventHead {
         let Some(encoding) = Encoding::from_number(head.encoding) else {
             return Err(FrameError { offset: 5, expected: "an encoding that exists" });
         };
-        if head.flags & !KNOWN != 0 || head.flags & REST != 0 && head.flags & (NAMED | GROUP) != 0 {
+        if head.flags & !KNOWN != 0 || head.flags & REST != 0 && head.flags & (NAMED | GROUP | ORIGIN) != 0 {
             return Err(FrameError { offset: 6, expected: "flags of an event" });
         }
         let mut fields = Reader::new(&input[HEAD_BYTES..EVENT_HEAD_BYTES], HEAD_BYTES);
@@ -125,7 +162,8 @@ impl EventHead {
         let mut fields = Reader::new(&frame[EVENT_HEAD_BYTES..self.len], EVENT_HEAD_BYTES);
         let subscription = if self.flags & GROUP != 0 { Some(fields.u32("a subscription")?) } else { None };
         let name = if self.flags & NAMED != 0 { Some(fields.short_bytes("a name")?) } else { None };
-        Ok(EventBody { subscription, name, content: fields.rest() })
+        let origin = if self.flags & ORIGIN != 0 { Some(EventOrigin::read(&mut fields)?) } else { None };
+        Ok(EventBody { subscription, name, origin, content: fields.rest() })
     }
 }
 
@@ -171,7 +209,7 @@ fn write_fragments(out: &mut Vec<u8>, mut head: EventHead, name: Option<&str>, h
         let (from_before, before_rest) = before.split_at(before.len().min(FRAGMENT_BYTES_MAX));
         let (from_payload, payload_rest) = payload.split_at(payload.len().min(FRAGMENT_BYTES_MAX - from_before.len()));
         (before, payload) = (before_rest, payload_rest);
-        head.flags = if first { flags } else { flags & !(NAMED | GROUP) | REST };
+        head.flags = if first { flags } else { flags & !(NAMED | GROUP | ORIGIN) | REST };
         if !before.is_empty() || !payload.is_empty() {
             head.flags |= MORE;
         }

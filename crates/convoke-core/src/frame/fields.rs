@@ -1,4 +1,4 @@
-//! Reading the fields of a frame, one after the other, without ever reading past its end.
+//! Reading the fields of a frame, one after the other, without ever reading past its end; and writing them.
 
 use std::fmt;
 
@@ -112,4 +112,23 @@ impl<'a> Reader<'a> {
             Err(FrameError { offset: self.offset, expected: "the end of the frame" })
         }
     }
+}
+
+pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// A `u16` length and the bytes. What is longer than 4 KiB is cut: only sentences can be.
+pub(crate) fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut len = bytes.len().min(4096);
+    while len < bytes.len() && len > 0 && bytes[len] & 0xc0 == 0x80 {
+        len -= 1;
+    }
+    out.extend_from_slice(&(len as u16).to_le_bytes());
+    out.extend_from_slice(&bytes[..len]);
+}
+
+pub(super) fn put_named(out: &mut Vec<u8>, number: u32, name: &[u8]) {
+    put_u32(out, number);
+    put_short(out, name);
 }

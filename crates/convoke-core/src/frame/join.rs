@@ -29,6 +29,8 @@ pub struct Hello<'a> {
     pub resume: Option<Incarnation>,
     /// Take the name over from a live node of the same principal.
     pub takeover: bool,
+    /// It is a link of another hub: its events and commands say where they were first, and so do those that it gets.
+    pub uplink: bool,
     /// What the hub shall do when this link reads too slowly.
     pub slow: SlowPolicy,
 }
@@ -42,6 +44,7 @@ const HELLO_TOKEN: u8 = 4;
 const HELLO_RESUME: u8 = 5;
 const HELLO_TAKEOVER: u8 = 6;
 const HELLO_SLOW: u8 = 7;
+const HELLO_UPLINK: u8 = 8;
 
 impl<'a> Hello<'a> {
     pub(super) fn read(mut fields: Reader<'a>) -> Result<Hello<'a>, FrameError> {
@@ -52,6 +55,7 @@ impl<'a> Hello<'a> {
             token: &[],
             resume: None,
             takeover: false,
+            uplink: false,
             slow: SlowPolicy::default(),
         };
         let mut seen = Seen::default();
@@ -64,6 +68,7 @@ impl<'a> Hello<'a> {
                 HELLO_TOKEN => hello.token = value.rest(),
                 HELLO_RESUME => hello.resume = Some(read_incarnation(&mut value)?),
                 HELLO_TAKEOVER => hello.takeover = true,
+                HELLO_UPLINK => hello.uplink = true,
                 HELLO_SLOW => {
                     let offset = value.offset();
                     hello.slow = SlowPolicy::from_number(value.u8("a slow policy")?)
@@ -92,6 +97,9 @@ impl<'a> Hello<'a> {
         }
         if self.takeover {
             put(out, HELLO_TAKEOVER, &[]);
+        }
+        if self.uplink {
+            put(out, HELLO_UPLINK, &[]);
         }
         put(out, HELLO_SLOW, &[self.slow as u8]);
     }

@@ -1,9 +1,10 @@
 //! The frames of journals: what is to be appended, who follows, what follows.
 
+use super::carried::Carried;
 use super::long::write_long;
 use super::values::read_numbers;
 use super::{Compact, Frame, FrameError, HEAD_BYTES, Kind, Piece, Reader, put_short, put_u32, write};
-use crate::journal::{Strategy, Touches};
+use crate::journal::{Origin, Provenance, Strategy, Touches};
 use crate::limits::{BATCH_ITEMS_MAX, FRAGMENT_BYTES_MAX, TOUCHED_MAX};
 use crate::payload::Encoding;
 
@@ -20,6 +21,15 @@ const COMPACT: u8 = 4;
 /// Of what an entry says only.
 const JOIN: u8 = 3;
 const LEAVE: u8 = 4;
+
+/// Of what is appended only.
+const CARRIED: u8 = 5;
+
+/// Beside what an entry says: where it was first stands behind the author; where what it undoes was first stands there too; its
+/// group goes on.
+const OF_HUB: u8 = 0x10;
+const TARGET_OF_HUB: u8 = 0x20;
+const MORE_OF_GROUP: u8 = 0x40;
 
 /// What a node wants to append to a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +64,8 @@ pub enum Appended<'a> {
     Snapshot(Piece<'a>),
     /// No entry: old ones go.
     Compact(Compact),
+    /// An entry of another hub's journal, from a link of that hub only.
+    Carried(Carried<'a>),
 }
 
 impl Appended<'_> {
@@ -65,6 +77,7 @@ impl Appended<'_> {
             Appended::Redo(_) => "redo in",
             Appended::Snapshot(_) => "upload a snapshot of",
             Appended::Compact(_) => "compact",
+            Appended::Carried(_) => "pass on to",
         }
     }
 }
@@ -100,7 +113,7 @@ impl<'a> Terms<'a> {
         Touches::from_hashes(self.touched.map(|touched| touched.chunks_exact(size_of::<u64>()).map(hash)))
     }
 
-    fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Terms<'a>, FrameError> {
         let strategy = read_strategy(fields)?;
         let offset = fields.offset();
         let lasting = match fields.u8("whether they can be undone")? {
@@ -119,7 +132,7 @@ impl<'a> Terms<'a> {
         Ok(Terms { strategy, lasting, touched })
     }
 
-    fn write(self, out: &mut Vec<u8>) {
+    pub(super) fn write(self, out: &mut Vec<u8>) {
         out.push(self.strategy.map_or(0, Strategy::number));
         out.push(u8::from(self.lasting));
         match self.touched {
@@ -157,7 +170,7 @@ pub struct Back {
 pub struct Commands<'a>(&'a [u8]);
 
 impl<'a> Commands<'a> {
-    fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Commands<'a>, FrameError> {
         let mut check = fields.clone();
         let offset = check.offset();
         let count = check.u16("how many commands there are")?;
@@ -169,6 +182,10 @@ impl<'a> Commands<'a> {
         }
         check.end()?;
         Ok(Commands(fields.rest()))
+    }
+
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
     }
 
     /// How many there are.
@@ -241,8 +258,9 @@ impl<'a> Appended<'a> {
             }
             SNAPSHOT => Appended::Snapshot(Piece::read(fields)?),
             COMPACT => Appended::Compact(Compact::read(fields)?),
+            CARRIED => Appended::Carried(Carried::read(fields)?),
             _ => {
-                let expected = "0 (commands), 1 (undo), 2 (redo), 3 (a snapshot) or 4 (compaction)";
+                let expected = "0 (commands), 1 (undo), 2 (redo), 3 (a snapshot), 4 (compaction) or 5 (carried)";
                 return Err(FrameError { offset, expected });
             }
         };
@@ -272,6 +290,10 @@ impl<'a> Appended<'a> {
             Appended::Compact(compact) => {
                 out.push(COMPACT);
                 compact.write(out);
+            }
+            Appended::Carried(carried) => {
+                out.push(CARRIED);
+                carried.write(out);
             }
         }
     }
@@ -384,6 +406,8 @@ pub struct Told<'a> {
     pub deed: crate::journal::Deed,
     /// Who is answerable for it, not validated.
     pub author: &'a [u8],
+    /// Where it was first, and more of that kind.
+    pub provenance: Provenance,
     /// The command; nothing in all others.
     pub payload: (Encoding, &'a [u8]),
 }
@@ -403,7 +427,7 @@ impl<'a> Told<'a> {
         let hash = fields.array("a hash of 16 bytes")?;
         let offset = fields.offset();
         let (what, place) = (fields.u8("what it says")?, fields.u64("a place")?);
-        let deed = match what {
+        let deed = match what & !(OF_HUB | TARGET_OF_HUB | MORE_OF_GROUP) {
             COMMANDS => Deed::Do { first: place },
             UNDO => Deed::Undo(place),
             REDO => Deed::Redo(place),
@@ -417,8 +441,16 @@ impl<'a> Told<'a> {
                 return Err(FrameError { offset, expected });
             }
         };
+        let goes_back = matches!(deed, Deed::Undo(_) | Deed::Redo(_));
+        if what & TARGET_OF_HUB != 0 && !goes_back || what & MORE_OF_GROUP != 0 && !matches!(deed, Deed::Do { .. }) {
+            let expected = "the target of an undo or redo, or that a group goes on, only where there is one";
+            return Err(FrameError { offset, expected });
+        }
         let author = fields.short_bytes("a name")?;
-        Ok(Told { id, seq, wall_ms, hash, deed, author, payload: (encoding, fields.rest()) })
+        let mut of_hub = |bit| (what & bit != 0).then(|| Origin::read(&mut fields)).transpose();
+        let (origin, target) = (of_hub(OF_HUB)?, of_hub(TARGET_OF_HUB)?);
+        let provenance = Provenance { origin, target, more: what & MORE_OF_GROUP != 0 };
+        Ok(Told { id, seq, wall_ms, hash, deed, author, provenance, payload: (encoding, fields.rest()) })
     }
 
     /// Reads it from the body of the first of its fragments: of its payload not all is there.
@@ -440,9 +472,17 @@ impl<'a> Told<'a> {
         fields.extend_from_slice(&self.seq.to_le_bytes());
         fields.extend_from_slice(&self.wall_ms.to_le_bytes());
         fields.extend_from_slice(&self.hash);
-        fields.push(what);
+        let Provenance { origin, target, more } = self.provenance;
+        let mut bits = origin.map_or(0, |_| OF_HUB) | target.map_or(0, |_| TARGET_OF_HUB);
+        if more {
+            bits |= MORE_OF_GROUP;
+        }
+        fields.push(what | bits);
         fields.extend_from_slice(&place.to_le_bytes());
         put_short(&mut fields, self.author);
+        for of_hub in [origin, target].into_iter().flatten() {
+            of_hub.write(&mut fields);
+        }
         let (encoding, payload) = self.payload;
         write_long(out, Kind::Entry, encoding as u8, 0, &fields, payload);
     }
@@ -457,7 +497,9 @@ impl<'a> Told<'a> {
 
     /// How long its frames are together, in bytes: what a follower counts.
     pub fn frame_bytes(&self) -> usize {
-        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + self.payload.1.len();
+        let Provenance { origin, target, .. } = self.provenance;
+        let of_hubs = [origin, target].into_iter().flatten().count() * Origin::BYTES;
+        let body = HASH.end - HEAD_BYTES + 1 + 8 + 2 + self.author.len() + of_hubs + self.payload.1.len();
         body + HEAD_BYTES * body.div_ceil(FRAGMENT_BYTES_MAX)
     }
 

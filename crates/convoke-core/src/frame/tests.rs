@@ -45,6 +45,7 @@ fn every_kind_of_frame_is_these_bytes() {
         token: b"t",
         resume: Some(Incarnation { epoch: 3, counter: 0x0102 }),
         takeover: true,
+        uplink: false,
         slow: SlowPolicy::LatestPerTopic,
     };
     let welcome = Welcome {
@@ -142,7 +143,7 @@ fn an_event_by_number_is_these_bytes() {
     write_event(&mut out, head, None, &[], b"42");
     let bytes = hex("1a000000 10 02 0000 05000000 06000000 0201000000000000 3432");
     assert_eq!(out, bytes);
-    let body = EventBody { subscription: None, name: None, content: b"42" };
+    let body = EventBody { subscription: None, name: None, origin: None, content: b"42" };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Event(EventHead { len: 26, ..head }, body), 26))));
 }
 
@@ -170,11 +171,28 @@ fn an_event_for_one_member_of_a_group_is_these_bytes() {
     write_event(&mut out, head, None, &hex("09000000 0300 612f62"), b"42");
     let bytes = hex("23000000 10 02 1100 00000000 06000000 0100000000000000 09000000 0300 612f62 3432");
     assert_eq!(out, bytes);
-    let body = EventBody { subscription: Some(9), name: Some(b"a/b"), content: b"42" };
+    let body = EventBody { subscription: Some(9), name: Some(b"a/b"), origin: None, content: b"42" };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Event(EventHead { len: 35, ..head }, body), 35))));
     let rest = hex("1c000000 10 02 1800 05000000 06000000 0100000000000000 09000000");
     assert!(Frame::decode(&rest).is_err(), "the number stands in the first frame of an event");
     assert!(Frame::decode(&hex("1a000000 10 02 1000 05000000 06000000 0100000000000000 0900")).is_err());
+}
+
+#[test]
+fn an_event_of_another_hub_is_these_bytes() {
+    let origin = EventOrigin { hub: [0xee; 16], epoch: 3, number: 9 };
+    let head = EventHead { len: 0, encoding: Encoding::Json, flags: NAMED | ORIGIN, topic: 0, publisher: 5, seq: 7 };
+    let mut out = Vec::new();
+    write_event(&mut out, head, Some("a/b"), &origin.encode(), b"42");
+    let bytes =
+        hex("3f000000 10 02 2100 00000000 05000000 0700000000000000 0300 612f62 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee \
+         0300000000000000 0900000000000000 3432");
+    assert_eq!(out, bytes);
+    let Ok(Some((Frame::Event(_, body), 63))) = Frame::decode(&bytes) else { panic!("an event") };
+    assert_eq!((body.name, body.origin, body.content), (Some(&b"a/b"[..]), Some(origin), &b"42"[..]));
+    let mut rest = bytes.clone();
+    rest[6] = (REST | ORIGIN) as u8;
+    assert!(Frame::decode(&rest).is_err(), "where it was first stands in the first frame of an event");
 }
 
 #[test]

@@ -103,6 +103,8 @@ kinds! {
         Incarnations = "incarnations",
         /// Nodes that were removed before their time, since too many were away.
         Members = "members",
+        /// Events of other hubs that have come already on another way, or are this hub's own: with several ways that is usual.
+        Echoes = "echoes",
     }
 }
 

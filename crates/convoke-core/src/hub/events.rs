@@ -7,16 +7,21 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::HubState;
 use super::links::{LinkId, Phase};
+use super::origins::take_origin;
 use super::topics::{Member, Route, Share};
 use crate::bug::{Bug, planted};
 use crate::frame::{
-    About, EVENT_HEAD_BYTES, EventHead, Frame, GROUP, HEADERS, MORE, NAMED, REST, read_headers, write_event,
+    About, EVENT_HEAD_BYTES, EventHead, EventOrigin, Frame, GROUP, HEADERS, MORE, NAMED, ORIGIN, REST, read_headers,
+    write_event,
 };
 use crate::limits::{FRAGMENT_BYTES_MAX, LINK_NUMBERS_BYTES_MAX, SHARED_FRAME_BYTES_MIN, TOPICS_PER_LINK_MAX};
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::outgoing::{Pushed, Run, SlowPolicy};
 use crate::refusal::{Code, Refusal};
 use crate::rights::{Verb, allow};
+
+/// What may stand before headers and payload of an event and is no part of them, in bytes: its name, and where it was first.
+const BESIDE_BYTES_MAX: usize = 2 + NAME_BYTES_MAX + EventOrigin::BYTES;
 
 impl HubState {
     /// Reads the events that `input` begins with. False if the first is not all there yet.
@@ -26,8 +31,7 @@ impl HubState {
             return Ok(false);
         }
         let payload_bytes_max = self.config.payload_bytes_max;
-        // A name is not part of the payload.
-        let frame_bytes_max = EVENT_HEAD_BYTES + payload_bytes_max + 2 + NAME_BYTES_MAX;
+        let frame_bytes_max = EVENT_HEAD_BYTES + payload_bytes_max + BESIDE_BYTES_MAX;
         let Some(link) = self.links.get_mut(id) else { return Ok(false) };
         let Phase::Joined(joined) = &mut link.phase else { return Ok(false) };
         check_publisher(&head, joined.publisher)?;
@@ -36,6 +40,9 @@ impl HubState {
                 Code::BadFrame,
                 "bad frame: only the hub says which member of a group gets an event",
             ));
+        }
+        if head.flags & ORIGIN != 0 && !joined.uplink {
+            return self.check_uplink(id).map(|()| true);
         }
         if head.len > frame_bytes_max {
             return Err(too_large(head.seq, &joined.node, payload_bytes_max));
@@ -75,7 +82,7 @@ impl HubState {
             }
             joined.seq = seq;
             let run = Run::Copied(&input[..end], seq - head.seq + 1);
-            self.publish(id, head, run)?;
+            self.publish(id, head, run, None)?;
             input.advance(end);
             return Ok(true);
         }
@@ -113,7 +120,7 @@ impl HubState {
             return Err(Refusal::new(Code::BadFrame, "bad frame: the rest of an event that never began"));
         }
         fragments.bytes += head.len - EVENT_HEAD_BYTES;
-        if fragments.bytes > payload_bytes_max + 2 + NAME_BYTES_MAX {
+        if fragments.bytes > payload_bytes_max + BESIDE_BYTES_MAX {
             return Err(too_large(head.seq, &joined.node, payload_bytes_max));
         }
         fragments.pieces.push(input.split_to(head.len).freeze());
@@ -132,6 +139,7 @@ impl HubState {
 
     /// Publishes one event that is long, has headers or goes by name.
     fn publish_one(&mut self, id: LinkId, head: EventHead, mut pieces: Vec<Bytes>) -> Result<(), Refusal> {
+        let (head, origin) = take_origin(head, &mut pieces[0])?;
         let body = head.body(&pieces[0])?;
         if head.flags & HEADERS != 0 {
             // Headers longer than a fragment do not exist, so the first two hold them.
@@ -141,8 +149,8 @@ impl HubState {
         }
         let Some(name) = body.name else {
             return match &pieces[..] {
-                [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.publish(id, head, Run::Copied(one, 1)),
-                pieces => self.publish(id, head, Run::Shared(pieces)),
+                [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.publish(id, head, Run::Copied(one, 1), origin),
+                pieces => self.publish(id, head, Run::Shared(pieces), origin),
             };
         };
         let name = match Name::from_bytes(name) {
@@ -158,7 +166,7 @@ impl HubState {
             return Ok(());
         }
         let Some(number) = self.topic_for_publisher(id, &name) else {
-            self.publish_unnumbered(id, &name, &pieces);
+            self.publish_unnumbered(id, &name, &pieces, origin);
             return Ok(());
         };
         // From here on the event travels under its number.
@@ -176,8 +184,8 @@ impl HubState {
             *piece = Bytes::from(frame);
         }
         match &pieces[..] {
-            [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.publish(id, numbered, Run::Copied(one, 1)),
-            pieces => self.publish(id, numbered, Run::Shared(pieces)),
+            [one] if one.len() < SHARED_FRAME_BYTES_MIN => self.publish(id, numbered, Run::Copied(one, 1), origin),
+            pieces => self.publish(id, numbered, Run::Shared(pieces), origin),
         }
     }
 
@@ -202,9 +210,15 @@ impl HubState {
         Some(number)
     }
 
-    /// Routes a run under its topic's number.
+    /// Routes a run under its topic's number. Of one that comes from another hub it is known where it was first.
     #[inline]
-    fn publish(&mut self, id: LinkId, head: EventHead, run: Run<'_>) -> Result<(), Refusal> {
+    fn publish(
+        &mut self,
+        id: LinkId,
+        head: EventHead,
+        run: Run<'_>,
+        origin: Option<EventOrigin>,
+    ) -> Result<(), Refusal> {
         let topic = head.topic;
         let stamp = self.topics.stamp(topic);
         let Some(joined) = self.links.joined(id) else { return Ok(()) };
@@ -212,16 +226,35 @@ impl HubState {
             self.refuse_run(id, head, run);
             return Ok(());
         }
+        if origin.is_some_and(|origin| self.has_come(id, topic, origin)) {
+            return Ok(());
+        }
         let Some(mut route) = self.topics.take_route(topic) else { return Ok(()) };
         let mut recipients = self.deliver(&route.numbered, run) + self.deliver_named(&route, topic, run);
         if !route.groups.is_empty() {
             recipients += self.share_run(&mut route.groups, topic, run);
+        }
+        if !route.uplinks.is_empty()
+            && let Some(name) = self.topics.name(topic).cloned()
+        {
+            recipients += self.pass_on(id, &route.uplinks, (&name, run), origin);
         }
         self.topics.put_route(topic, route);
         if let Some(joined) = self.links.joined(id) {
             joined.recipients = recipients;
         }
         Ok(())
+    }
+
+    /// Whether an event of another hub has come before.
+    #[cold]
+    fn has_come(&mut self, id: LinkId, topic: u32, origin: EventOrigin) -> bool {
+        let Some(name) = self.topics.name(topic).cloned() else { return true };
+        let has_come = !self.is_news(origin, &name);
+        if has_come && let Some(joined) = self.links.joined(id) {
+            joined.recipients = 0;
+        }
+        has_come
     }
 
     /// What is done once for each publisher, topic and route: rights are asked, the route is built, and its links are
@@ -265,6 +298,11 @@ impl HubState {
             }
         }
         route.numbered = numbered;
+        for id in &route.uplinks {
+            if let Some(joined) = self.links.joined(*id) {
+                joined.named.insert(topic);
+            }
+        }
         for member in route.groups.iter_mut().flat_map(|share| &mut share.members) {
             if self.tell_topic(member.link, topic, &name) {
                 member.number = topic;
@@ -322,11 +360,13 @@ impl HubState {
             members: members.iter().map(|&(_, link, subscription)| Member { link, subscription, number: 0 }).collect(),
             turn: turn % members.len(),
         });
-        Route { stamp: 0, numbered: Vec::new(), named: found, groups: groups.collect() }
+        let groups = groups.collect();
+        let (uplinks, named) = found.into_iter().partition(|id| self.links.joined(*id).is_some_and(|one| one.uplink));
+        Route { stamp: 0, numbered: Vec::new(), named, uplinks, groups }
     }
 
     fn tell_publisher(&mut self, id: LinkId, route: &Route) {
-        for &to in route.numbered.iter().chain(&route.named) {
+        for &to in route.numbered.iter().chain(&route.named).chain(&route.uplinks) {
             self.tell_publisher_to(id, to);
         }
         for member in route.groups.iter().flat_map(|share| &share.members) {
@@ -414,7 +454,10 @@ impl HubState {
     }
 
     /// Routes an event whose topic has no number. Slower, and only where the table is full.
-    fn publish_unnumbered(&mut self, id: LinkId, name: &Name, pieces: &[Bytes]) {
+    fn publish_unnumbered(&mut self, id: LinkId, name: &Name, pieces: &[Bytes], origin: Option<EventOrigin>) {
+        if origin.is_some_and(|origin| !self.is_news(origin, name)) {
+            return;
+        }
         let mut route = self.find_route(name);
         self.tell_publisher(id, &route);
         let mut recipients = match pieces {
@@ -423,6 +466,9 @@ impl HubState {
         };
         if !route.groups.is_empty() {
             recipients += self.share_named(&mut route.groups, name, pieces);
+        }
+        if !route.uplinks.is_empty() {
+            recipients += self.pass_on(id, &route.uplinks, (name, Run::Shared(pieces)), origin);
         }
         if let Some(joined) = self.links.joined(id) {
             joined.recipients = recipients;

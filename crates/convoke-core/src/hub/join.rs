@@ -151,6 +151,7 @@ impl HubState {
             transcript,
             resume: hello.resume,
             takeover: hello.takeover,
+            uplink: hello.uplink,
             slow: hello.slow,
         }));
         self.control(id, &Frame::Challenge { nonce, proof });
@@ -335,6 +336,10 @@ impl HubState {
         if !allow(&principal, Verb::Join, node.as_str()) {
             return Err(principal.forbidden(&format!("`{node}` may not join"), Verb::Join, node.as_str()));
         }
+        if candidate.uplink && !allow(&principal, Verb::Uplink, node.as_str()) {
+            let what = format!("`{node}` may not join as a link of another hub");
+            return Err(principal.forbidden(&what, Verb::Uplink, node.as_str()));
+        }
         if author != node && *author != principal.name && !allow(&principal, Verb::Author, author.as_str()) {
             let what = format!("`{node}` may not join as author `{author}`");
             return Err(principal.forbidden(&what, Verb::Author, author.as_str()));
@@ -451,6 +456,7 @@ fn joined(
     now: Time,
 ) -> Joined {
     Joined {
+        uplink: candidate.uplink,
         node: candidate.name,
         author: candidate.author,
         principal,

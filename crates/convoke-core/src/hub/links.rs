@@ -96,6 +96,7 @@ pub(super) struct Candidate {
     pub(super) transcript: Transcript,
     pub(super) resume: Option<Incarnation>,
     pub(super) takeover: bool,
+    pub(super) uplink: bool,
     pub(super) slow: SlowPolicy,
 }
 
@@ -108,6 +109,8 @@ pub(super) struct Joined {
     pub(super) since: Time,
     pub(super) publisher: u32,
     pub(super) beats: Beats,
+    /// It is a link of another hub.
+    pub(super) uplink: bool,
     /// How many things it offers or follows.
     pub(super) attentive: u32,
     /// Its node has values that go with it, or wanted to: what lives as long as the node is something that it offers.

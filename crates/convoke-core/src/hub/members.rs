@@ -67,7 +67,7 @@ impl Membership {
 
     /// How long a member of a journal may be away, and so how long one that was there before the hub started may take to
     /// come back.
-    pub(super) fn member_away_max(&self) -> Duration {
+    pub(crate) fn member_away_max(&self) -> Duration {
         self.beats().away(true) * self.removed_beats
     }
 

@@ -10,8 +10,9 @@ use super::{HubState, Timer};
 use crate::limits::{self, REPORT_PAUSE};
 use crate::name::{NAME_BYTES_MAX, NAME_WORDS_MAX, Name, Pattern};
 use crate::report::{
-    COUNTERS, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport, Reason,
-    SERVICES, STATUS, StatusReport, TOPICS, TopicReport, journal_report, node_report,
+    COUNTERS, ComeReport, FOLLOWERS, JOURNALS, LIMITS, LINKS, LinkReport, MASTER, MasterReport, NODES, NodeReport,
+    ORIGINS, OriginsReport, Reason, SERVICES, STATUS, StatusReport, TOPICS, TopicReport, UPLINKS, UplinkReport,
+    journal_report, node_report, origins_report,
 };
 use crate::time::Time;
 use crate::tree::Tree;
@@ -133,6 +134,14 @@ pub(super) fn hex(id: &[u8]) -> String {
 }
 
 impl HubState {
+    /// Tells how one of the hub's links to other hubs is, as its program knows, and since when it is joined or is not;
+    /// with `None` that there is none of this name any more.
+    pub fn report_uplink(&mut self, name: &Name, report: Option<(UplinkReport, Time)>) {
+        let key = format!("{UPLINKS}{name}");
+        let report = report.map(|(report, since)| json(&UplinkReport { since_ms: self.wall_at(since), ..report }));
+        self.set_hub_value(&key, report.as_deref());
+    }
+
     /// Somebody is about to get or watch values of the hub's own: those that match are brought up to date. What changes all
     /// the time and is asked for with a wildcard is so at most once in a pause for each pattern, unless links or services
     /// came or went meanwhile; and all that is asked for together only until too much was looked at in the pause. Then each
@@ -408,6 +417,13 @@ impl HubState {
             return 0;
         }
         let name = one.and_then(Pattern::as_name);
+        if let Some(of) = name.as_ref().and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(ORIGINS))
+            && let Ok(journal) = Name::parse(of)
+        {
+            let report = self.origins_report(&journal);
+            self.show(origins_report(&journal), &report, fresh);
+            return 1;
+        }
         let alone =
             name.and_then(|name| name.as_str().strip_prefix(JOURNALS)?.strip_suffix(FOLLOWERS).map(Name::parse));
         let journals = match alone {
@@ -427,6 +443,16 @@ impl HubState {
             }
         }
         looked_at as i64
+    }
+
+    fn origins_report(&self, journal: &Name) -> OriginsReport {
+        let Some(id) = self.kept.journals.find(journal) else { return OriginsReport::default() };
+        let known = self.kept.journals.get(id);
+        let come = self.kept.journals.come(id).map(|(hub, come)| {
+            let (carried, hash) = come.carried;
+            (hex(hub), ComeReport { known: come.known, carried, hash: hex(&hash) })
+        });
+        OriginsReport { last: known.last(), strategy: known.strategy().to_string(), hubs: come.collect() }
     }
 
     fn refresh_topics(&mut self, one: Option<&Pattern>, fresh: &mut BTreeSet<String>) -> i64 {

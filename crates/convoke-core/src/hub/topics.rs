@@ -19,6 +19,8 @@ pub(super) struct Route {
     pub(super) numbered: Vec<LinkId>,
     /// Links that get its name instead.
     pub(super) named: Vec<LinkId>,
+    /// Links of other hubs, which get its name and where the event was first.
+    pub(super) uplinks: Vec<LinkId>,
     /// Of whom each gets a part.
     pub(super) groups: Vec<Share>,
 }
@@ -178,7 +180,7 @@ impl Topics {
         steps: &mut usize,
         wants: impl Fn(&Name) -> bool,
     ) -> Vec<(Name, Option<usize>)> {
-        let links = |route: &Route| route.numbered.len() + route.named.len() + route.groups.len();
+        let links = |route: &Route| route.numbered.len() + route.named.len() + route.uplinks.len() + route.groups.len();
         let mut found = Vec::new();
         // Broken off or not: these are they.
         let _ = self.by_name.search(pattern, steps, |number| {

@@ -42,7 +42,8 @@ struct Chain {
     good_hash: [u8; 16],
     /// Members, as its good entries say.
     present: BTreeSet<Name>,
-    broken: bool,
+    /// Why no entry behind the last good one counts.
+    broken: Option<&'static str>,
 }
 
 /// Looks through what a hub keeps: give it the rows in the order of their keys, then [`end`](Audit::end) them, then the
@@ -58,6 +59,8 @@ pub struct Audit {
     /// How long the good pieces of each upload are together, with their keys.
     pieces: BTreeMap<(JournalId, u64), (u64, Vec<Bytes>)>,
     forgotten: Incarnation,
+    /// The highest position that a value speaks of.
+    highest: u64,
 }
 
 impl Audit {
@@ -72,6 +75,7 @@ impl Audit {
             present: Vec::new(),
             pieces: BTreeMap::new(),
             forgotten: Incarnation::default(),
+            highest: 0,
         }
     }
 
@@ -80,17 +84,23 @@ impl Audit {
         self.lossy = true;
     }
 
-    /// The next row.
+    /// All rows were given, and nobody knows which position they reach: it is taken to be that of the last value, and given.
+    pub fn ends_at_the_last_value(&mut self) -> u64 {
+        (self.pos, self.kept.pos) = (self.highest, self.highest);
+        self.highest
+    }
+
+    /// The next row. False if it is an entry behind one that is missing or not what was appended, or this one.
     ///
     /// # Errors
     ///
     /// What is wrong with it, as a sentence. The audit goes on without it.
-    pub fn row(&mut self, key: &RowKey, row: &Bytes) -> Result<(), String> {
+    pub fn row(&mut self, key: &RowKey, row: &Bytes) -> Result<bool, String> {
         if key.table == ENTRIES {
             return self.entry(&key.key, row);
         }
         if key.table == PIECES {
-            return self.piece(&key.key, row);
+            return self.piece(&key.key, row).map(|()| true);
         }
         let bad = |error: FrameError| format!("a row of {} is none: {error}", table(key.table));
         if key.table == rows::VALUES {
@@ -98,6 +108,13 @@ impl Audit {
             Name::parse(value.name).map_err(|error| format!("a value has a name that is none: {error}"))?;
             if value.place.0 > self.pos {
                 return Err(format!("the value of `{}` is of a time that has not been yet", value.name));
+            }
+            self.highest = self.highest.max(value.place.0);
+        }
+        if let rows::UNITS | rows::PRESENT = key.table {
+            let id = key.key.first_chunk().map(|id| JournalId::from_be_bytes(*id));
+            if !id.is_some_and(|id| self.chains.contains_key(&id)) {
+                return Err(format!("a row of {} belongs to a journal that is not there", table(key.table)));
             }
         }
         self.kept.restore(self.pos, &[(key.clone(), row.clone())]).map_err(bad)?;
@@ -109,15 +126,20 @@ impl Audit {
                 let id = key.key.first_chunk().map_or(0, |id| JournalId::from_be_bytes(*id));
                 if let (Some(past), Some(chain)) = (self.kept.journals.past_of(id), self.chains.get_mut(&id)) {
                     (chain.good, chain.good_hash) = (past.first() - 1, *past.before());
+                    if past.first() > 1 {
+                        // Of those who joined before that, only these rows tell. Entries say who left since.
+                        let of_it = self.present.iter().filter(|key| key.starts_with(&id.to_be_bytes()));
+                        chain.present.extend(of_it.filter_map(|key| Name::from_bytes(&key[4..]).ok()));
+                    }
                 }
             }
             rows::JOURNALS => {
                 let name = Name::from_bytes(&key.key).map_err(|error| error.to_string())?;
-                let Some(id) = self.kept.journals.find(&name) else { return Ok(()) };
+                let Some(id) = self.kept.journals.find(&name) else { return Ok(false) };
                 let journal = self.kept.journals.get(id);
                 let (last, hash) = (journal.last(), journal.hash());
                 let chain =
-                    Chain { name, last, hash, good: 0, good_hash: [0; 16], present: BTreeSet::new(), broken: false };
+                    Chain { name, last, hash, good: 0, good_hash: [0; 16], present: BTreeSet::new(), broken: None };
                 self.chains.insert(id, chain);
             }
             rows::WINDOWS => {
@@ -130,11 +152,11 @@ impl Audit {
             }
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// An entry, behind those before it.
-    fn entry(&mut self, key: &[u8], frames: &Bytes) -> Result<(), String> {
+    fn entry(&mut self, key: &[u8], frames: &Bytes) -> Result<bool, String> {
         let place = key.first_chunk::<4>().zip(key.get(4..12).and_then(|seq| seq.first_chunk::<8>()));
         let Some((id, seq)) = place.filter(|_| key.len() == 12) else {
             return Err("an entry has no place".to_owned());
@@ -143,10 +165,10 @@ impl Audit {
         let Some(chain) = self.chains.get_mut(&id) else {
             return Err(format!("entry {seq} belongs to a journal that is not there (number {id})"));
         };
-        if chain.broken {
-            return Err(format!("journal `{}`: entry {seq} is behind a place where it breaks", chain.name));
+        if chain.broken.is_none() {
+            chain.broken = chain.take(seq, frames).err();
         }
-        chain.take(seq, frames).inspect_err(|_| chain.broken = true)
+        Ok(chain.broken.is_none())
     }
 
     /// A piece of a snapshot, behind those before it.
@@ -173,14 +195,23 @@ impl Audit {
     pub fn end(&mut self) -> Vec<String> {
         self.kept.restored();
         let mut wrong = Vec::new();
-        for chain in self.chains.values_mut().filter(|chain| !chain.broken) {
-            if (chain.good, chain.good_hash) != (chain.last, chain.hash) {
-                chain.broken = true;
-                wrong.push(match chain.good < chain.last {
-                    true => format!("journal `{}`: entry {} and all behind it are missing", chain.name, chain.good + 1),
-                    false => {
-                        format!("journal `{}`: its entries are not those that its last hash stands for", chain.name)
-                    }
+        for (id, chain) in &mut self.chains {
+            if chain.broken.is_none() && chain.good < chain.last {
+                chain.broken = Some("is missing");
+            } else if chain.broken.is_none() && chain.good_hash != chain.hash {
+                // Which of them is another one, nobody can tell.
+                let past = self.kept.journals.get(*id).past();
+                (chain.good, chain.good_hash) = (past.first() - 1, *past.before());
+                chain.broken = Some("or one behind it is not what was appended");
+            }
+            if chain.broken.is_none() && *self.kept.journals.get(*id).present() != chain.present {
+                wrong.push(format!("journal `{}`: its members are others than its entries say", chain.name));
+            }
+            if let Some(why) = chain.broken {
+                let (name, first) = (&chain.name, chain.good + 1);
+                wrong.push(match chain.last.saturating_sub(chain.good) {
+                    0 | 1 => format!("journal `{name}`: entry {first} {why}"),
+                    _ => format!("journal `{name}`: entry {first} {why}, and so none up to {} counts", chain.last),
                 });
             }
         }
@@ -206,7 +237,7 @@ impl Audit {
         self.pos = pos;
         let depends = match Operation::decode(operation) {
             Ok(Operation::Append { journal, .. } | Operation::Presence { journal, .. }) => {
-                self.chains.values().any(|chain| chain.broken && chain.name.as_str().as_bytes() == journal)
+                self.chains.values().any(|chain| chain.broken.is_some() && chain.name.as_str().as_bytes() == journal)
                     || self.lossy
                         && Name::from_bytes(journal).is_ok_and(|name| self.kept.journals.find(&name).is_none())
             }
@@ -240,24 +271,42 @@ impl Audit {
     pub fn mend(&mut self) -> RowChanges {
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
         self.mend_snapshots(&mut puts, &mut deletes);
-        for (id, chain) in self.chains.iter().filter(|(_, chain)| chain.broken) {
+        for (id, chain) in &self.chains {
             let of_it = |key: &&Bytes| key.starts_with(&id.to_be_bytes());
-            for (table, keys) in [(rows::UNITS, &self.units), (rows::PRESENT, &self.present)] {
-                deletes.extend(keys.iter().filter(of_it).map(|key| RowKey { table, key: key.clone() }));
+            if chain.broken.is_some() || *self.kept.journals.get(*id).present() != chain.present {
+                let members: Vec<Bytes> = chain.present.iter().map(|node| present_key(*id, node)).collect();
+                let others = self.present.iter().filter(|key| !members.contains(key)).filter(of_it);
+                deletes.extend(others.map(|key| RowKey { table: rows::PRESENT, key: key.clone() }));
+                puts.extend(members.into_iter().map(|key| (RowKey { table: rows::PRESENT, key }, Bytes::new())));
+                self.kept.journals.set_present(*id, chain.present.clone());
             }
-            for node in &chain.present {
-                let key = [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into();
-                puts.push((RowKey { table: rows::PRESENT, key }, Bytes::new()));
+            if chain.broken.is_some() {
+                let units = self.units.iter().filter(of_it);
+                deletes.extend(units.map(|key| RowKey { table: rows::UNITS, key: key.clone() }));
+                let row = self.kept.journals.cut(*id, chain.good, chain.good_hash);
+                let key = Bytes::copy_from_slice(chain.name.as_str().as_bytes());
+                puts.push((RowKey { table: rows::JOURNALS, key }, row));
             }
-            let row = self.kept.journals.cut(*id, chain.good, chain.good_hash);
-            let key = Bytes::copy_from_slice(chain.name.as_str().as_bytes());
-            puts.push((RowKey { table: rows::JOURNALS, key }, row));
         }
         if self.lossy {
             let forgotten = Incarnation { epoch: self.forgotten.epoch, counter: u64::MAX };
-            puts.push(rows::marks_row(rows::Marks { floor: self.pos, gone: self.pos, forgotten }));
+            let pos = self.kept.pos;
+            self.kept.values.set_floor(pos);
+            self.kept.changes.set_gone(pos);
+            self.kept.forgotten = forgotten;
+            puts.push(rows::marks_row(rows::Marks { floor: pos, gone: pos, forgotten }));
         }
         (puts, deletes)
+    }
+
+    /// The last start of the hub of which a row of a program speaks.
+    pub fn epoch(&self) -> u64 {
+        self.forgotten.epoch
+    }
+
+    /// Whether a row tells how a value has changed.
+    pub fn is_change(key: &RowKey) -> bool {
+        key.table == rows::CHANGES
     }
 
     /// A snapshot that is not whole goes. One that is whole stands for what breaks before its place: then the journal ends
@@ -267,7 +316,7 @@ impl Audit {
             let past = self.kept.journals.get(*id).past();
             let came = |number| self.pieces.get(&(*id, number)).map_or(0, |(bytes, _)| *bytes);
             let whole = past.snapshot().copied().filter(|snapshot| came(snapshot.number) == snapshot.total);
-            let stands = whole.filter(|snapshot| chain.broken && snapshot.seq > chain.good);
+            let stands = whole.filter(|snapshot| chain.broken.is_some() && snapshot.seq > chain.good);
             let is_half = past.uploading().is_some_and(|(number, received)| came(number) != received);
             if stands.is_none() && !is_half && whole.is_some() == past.snapshot().is_some() {
                 continue;
@@ -314,19 +363,18 @@ impl Audit {
 }
 
 impl Chain {
-    fn take(&mut self, seq: u64, frames: &[u8]) -> Result<(), String> {
-        let name = &self.name;
+    fn take(&mut self, seq: u64, frames: &[u8]) -> Result<(), &'static str> {
         if seq != self.good + 1 || seq > self.last {
-            return Err(format!("journal `{name}`: entry {} is missing", self.good + 1));
+            return Err("is missing");
         }
-        let wrong = || format!("journal `{name}`: entry {seq} is not what was appended");
+        let wrong = "is not what was appended";
         let mut hashed = frames.to_vec();
-        let hash = Told::hash_in(&hashed).ok_or_else(wrong)?;
+        let hash = Told::hash_in(&hashed).ok_or(wrong)?;
         Told::set_hash(&mut hashed, &[0; 16]);
         if chained(&self.good_hash, &hashed) != hash {
-            return Err(wrong());
+            return Err(wrong);
         }
-        match deed(frames).ok_or_else(wrong)? {
+        match deed(frames).ok_or(wrong)? {
             (Deed::Join, node) => drop(self.present.insert(node)),
             (Deed::Leave, node) => drop(self.present.remove(&node)),
             _ => {}
@@ -334,6 +382,11 @@ impl Chain {
         (self.good, self.good_hash) = (seq, hash);
         Ok(())
     }
+}
+
+/// Where it stands that a node is a member of a journal.
+fn present_key(id: JournalId, node: &Name) -> Bytes {
+    [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into()
 }
 
 /// What an entry says, and who is answerable for it.

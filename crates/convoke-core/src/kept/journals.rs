@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::origins::Origins;
 use super::rows::Rows;
 use super::snapshots::Past;
 use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
-use crate::journal::{Deed, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
+use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
 };
@@ -77,6 +78,8 @@ pub(crate) struct Journals {
     restored: BTreeMap<(JournalId, u64), Unit>,
     restored_present: BTreeSet<(JournalId, Name)>,
     pub(super) restored_past: BTreeMap<JournalId, Past>,
+    /// What journals have of other hubs.
+    pub(super) origins: BTreeMap<JournalId, Origins>,
 }
 
 impl Journal {
@@ -116,6 +119,10 @@ impl Journal {
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
         &mut self.past
+    }
+
+    pub(super) fn undo(&self) -> &UndoList {
+        &self.undo
     }
 
     /// Nodes of which it says that they are members.
@@ -234,13 +241,16 @@ impl Journals {
                 let deed = if undoes { Deed::Undo(target) } else { Deed::Redo(target) };
                 vec![(deed, Encoding::Raw, &[])]
             }
-            Appended::Snapshot(_) | Appended::Compact(_) => unreachable!("they are no entries, and taken elsewhere"),
+            Appended::Snapshot(_) | Appended::Compact(_) | Appended::Carried(_) => {
+                unreachable!("these are taken elsewhere")
+            }
         };
         let id = known.unwrap_or_else(|| self.make(name, strategy));
         let count = deeds.len() as u32;
-        for (deed, encoding, payload) in deeds {
+        for (place, (deed, encoding, payload)) in (1..).zip(deeds) {
             // What they touch is said of all of them with the first.
-            self.push(id, &author, wall_ms, (deed, touches.take()), (encoding, payload), rows);
+            let provenance = self.provenance(id, deed, place < count);
+            self.push(id, (&author, provenance), wall_ms, (deed, touches.take()), (encoding, payload), rows);
         }
         rows.put_journal(id, &self.all[&id]);
         Ok((id, last + 1, count))
@@ -269,7 +279,7 @@ impl Journals {
         }
         rows.put_present(id, node, joined);
         let deed = if joined { Deed::Join } else { Deed::Leave };
-        self.push(id, node, wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
+        self.push(id, (node, Provenance::default()), wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
         rows.put_journal(id, &self.all[&id]);
         Some(id)
     }
@@ -279,7 +289,16 @@ impl Journals {
         self.find(name).is_some_and(|id| self.get(id).present.contains(node))
     }
 
-    fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
+    /// Of an entry that is here first: whether its group goes on, and where what it undoes was first.
+    fn provenance(&self, id: JournalId, deed: Deed, more: bool) -> Provenance {
+        let target = match deed {
+            Deed::Undo(first) | Deed::Redo(first) => self.origins.get(&id).and_then(|origins| origins.of_unit(first)),
+            _ => None,
+        };
+        Provenance { origin: None, target, more: more && matches!(deed, Deed::Do { first: 1.. }) }
+    }
+
+    pub(super) fn make(&mut self, name: Name, strategy: Strategy) -> JournalId {
         let id = self.all.last_key_value().map_or(1, |(last, _)| last + 1);
         self.by_name.insert(name.clone(), id);
         let undo = UndoList::noting(self.bounds.units);
@@ -289,10 +308,10 @@ impl Journals {
         id
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         id: JournalId,
-        author: &Name,
+        (author, provenance): (&Name, Provenance),
         wall_ms: u64,
         (deed, touches): (Deed, Option<Touches>),
         payload: (Encoding, &[u8]),
@@ -301,7 +320,8 @@ impl Journals {
         let journal = self.all.get_mut(&id).expect("it was found or made");
         journal.last += 1;
         let seq = journal.last;
-        let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author.as_str().as_bytes(), payload };
+        let author_bytes = author.as_str().as_bytes();
+        let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author_bytes, provenance, payload };
         let mut frames = Vec::with_capacity(told.frame_bytes());
         told.write(&mut frames);
         journal.hash = chained(&journal.hash, &frames);
@@ -326,7 +346,11 @@ impl Journals {
         }
         self.units = others + journal.undo.weight();
         for first in journal.undo.take_changed() {
-            rows.put_unit(id, first, journal.undo.unit(first));
+            let unit = journal.undo.unit(first);
+            if unit.is_none() && self.origins.get_mut(&id).is_some_and(|origins| origins.forget_unit(first)) {
+                rows.put_foreign(id, first, None);
+            }
+            rows.put_unit(id, first, unit);
         }
         self.recent_bytes += frames.len();
         journal.recent.push_back(frames);
@@ -376,6 +400,11 @@ impl Journals {
         let node = Name::from_bytes(fields.rest()).map_err(|_| FrameError { offset: 4, expected: "a name" })?;
         self.restored_present.insert((id, node));
         Ok(())
+    }
+
+    /// Says who is a member of a journal that says so.
+    pub(super) fn set_present(&mut self, id: JournalId, present: BTreeSet<Name>) {
+        self.all.get_mut(&id).expect("who says so has seen its row").present = present;
     }
 
     /// Lets a journal end with this entry; nothing of what is in it can be undone then. Gives its row.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::journals::{Journal, JournalId};
+use super::origins::Come;
 use super::principals::{Granted, LastGrant};
 use super::snapshots::{Past, piece_key};
 use super::values::{Row, author_in, encode, name_in};
@@ -12,7 +13,7 @@ use super::windows::{self, Outcome, Window};
 use super::{Place, Slot, Values};
 use crate::foundation::RowKey;
 use crate::frame::{Frame, FrameError, Incarnation, Reader};
-use crate::journal::Unit;
+use crate::journal::{Origin, Unit};
 use crate::name::Name;
 use crate::payload::Encoding;
 
@@ -43,6 +44,12 @@ pub(super) const PRESENT: u8 = 10;
 
 /// What stands for the old entries of journals, by journal.
 pub(super) const PASTS: u8 = 11;
+
+/// What has come of other hubs into journals, by journal and hub.
+pub(super) const COME: u8 = 12;
+
+/// Where commands were first that were handed over by other hubs and can be undone, by journal and place.
+pub(super) const FOREIGN: u8 = 13;
 
 /// Entries, by journal and place. There may be very many: they are told only to who reads them.
 pub(crate) const ENTRIES: u8 = crate::foundation::READ_ONLY;
@@ -155,6 +162,16 @@ impl Rows {
     pub(super) fn put_present(&mut self, id: JournalId, node: &Name, present: bool) {
         let key = || [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into();
         self.put(PRESENT, key, || present.then(Bytes::new));
+    }
+
+    pub(super) fn put_come(&mut self, id: JournalId, hub: [u8; 16], come: &Come) {
+        self.put(COME, || [&id.to_be_bytes()[..], &hub].concat().into(), || Some(come.to_row()));
+    }
+
+    /// Puts where a unit was first, or that it cannot be undone any more.
+    pub(super) fn put_foreign(&mut self, id: JournalId, first: u64, origin: Option<Origin>) {
+        let row = |origin: Origin| [&origin.hub[..], &origin.seq.to_le_bytes()].concat().into();
+        self.put(FOREIGN, || entry_key(id, first), || origin.map(row));
     }
 
     pub(super) fn put_entry(&mut self, id: JournalId, seq: u64, frames: &Bytes) {

@@ -160,7 +160,7 @@ impl Journals {
         piece: &Piece<'_>,
         rows: &mut Rows,
     ) -> Result<(u64, u32), Refusal> {
-        let (name, id) = self.known(name, "upload a snapshot")?;
+        let (name, id) = self.known(name, "upload a snapshot of")?;
         let what = format!("upload a snapshot of `{name}` at {}", piece.seq);
         let refused = |code, why: String| Err(Refusal::new(code, format!("{what}: {why}")));
         let journal = self.get_mut(id);
@@ -292,7 +292,7 @@ impl Journals {
         let name = Name::from_bytes(name).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
         match self.find(&name) {
             Some(id) => Ok((name, id)),
-            None => Err(Refusal::new(Code::BadRequest, format!("{what} of `{name}`: it has no entry yet"))),
+            None => Err(Refusal::new(Code::BadRequest, format!("{what} `{name}`: it has no entry yet"))),
         }
     }
 
@@ -335,7 +335,7 @@ pub(super) fn piece_from_key(key: &[u8]) -> Option<((JournalId, u64), u32)> {
 }
 
 /// The piece in this row, if it is the one that was meant.
-pub(crate) fn piece_in<'r>(rows: &'r [(RowKey, Bytes)], id: JournalId, number: (u64, u32)) -> Option<&'r Bytes> {
+pub(crate) fn piece_in(rows: &[(RowKey, Bytes)], id: JournalId, number: (u64, u32)) -> Option<&Bytes> {
     let (key, bytes) = rows.first()?;
     (key.table == PIECES && key.key == piece_key(id, number)).then_some(bytes)
 }

@@ -1,11 +1,14 @@
 //! That what is kept is a function of the operations: applied again, taken back from rows, or half of each.
 
+mod audit;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{Appended, Back, Commands, Compact, Piece, Set, Terms};
+use crate::frame::{Appended, Back, Brought, Carried, Commands, Compact, Piece, Set, Terms};
+use crate::journal::Origin;
 use crate::proof::TokenKey;
 use crate::rev::Rev;
 
@@ -355,6 +358,21 @@ fn another_form_of_operations_or_rows_has_another_number() {
         append(&b"press"[..], piece(1, 10, b"0123456789")),
         append(&b"press"[..], Appended::Compact(Compact { up_to: 1, keep: 0, hash: [5; 16] })),
         append(&b"press"[..], begins(2, 10)),
+        append(
+            &b"todo"[..],
+            Appended::Carried(Carried {
+                carrier: [8; 16],
+                place: 3,
+                hash: [9; 16],
+                after: 0,
+                brought: Brought::Commands {
+                    origin: Origin { hub: [8; 16], seq: 3 },
+                    author: b"eve",
+                    terms: Terms::default(),
+                    commands,
+                },
+            }),
+        ),
         Operation::Presence {
             wall_ms: 7,
             journal: b"todo",
@@ -416,7 +434,7 @@ fn another_form_of_operations_or_rows_has_another_number() {
     assert_eq!(used, tables, "the operations above write into every table");
     assert_eq!(
         (crate::foundation::FORMAT, kinds, tables, form),
-        (4, vec![0, 1, 2, 3, 5, 6, 7, 9], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 0xafb9_cd21_6722_158e)
+        (4, vec![0, 1, 2, 3, 5, 6, 7, 9], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], 0xe6e6_4d30_735f_47e9)
     );
 }
 
@@ -479,7 +497,10 @@ fn operation() -> impl Strategy<Value = Bytes> {
             };
             Operation::Grant { by, name: name.as_bytes(), wall_ms: 7, change }.encode()
         });
-    prop_oneof![8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence()]
+    prop_oneof![
+        8 => write, 1 => begin, 1 => forget, 1 => fence, 1 => expire, 3 => grant, 12 => append(), 2 => presence(),
+        8 => carried()
+    ]
 }
 
 /// The beginning of an upload, and a piece of it.
@@ -517,6 +538,29 @@ fn append() -> impl Strategy<Value = Bytes> {
             };
             let (incarnation, journal, author) = (incarnation(counter), journal.as_bytes(), author.as_bytes());
             Operation::Append { incarnation, cseq, settled, author, wall_ms: 7, journal, appended }.encode()
+        },
+    )
+}
+
+/// An entry that another hub hands over.
+fn carried() -> impl Strategy<Value = Bytes> {
+    let hub = || (1..3u8).prop_map(|hub| [hub; 16]);
+    let origin = || (0..3u8, 1..15u64).prop_map(|(hub, seq)| Origin { hub: [hub; 16], seq });
+    let which = (1..4u64, 1..20u64, prop::sample::select(vec!["todo", "plan"]));
+    (which, hub(), (0..20u64, 1..3u64), origin(), origin(), 0..6u8, 1..3usize).prop_map(
+        |((counter, cseq, journal), carrier, (after, more), origin, target, what, count)| {
+            let commands = Commands::encode(vec![(Encoding::Raw, &b"a"[..]); count].into_iter());
+            let (terms, commands) = (Terms::default(), Commands::encoded(&commands));
+            let author = &b"ann"[..];
+            let brought = match what {
+                0..=2 => Brought::Commands { origin, author, terms, commands },
+                3 | 4 => Brought::Back { origin, author, undoes: what == 3, target },
+                _ => Brought::Nothing,
+            };
+            let place = after + more;
+            let appended = Appended::Carried(Carried { carrier, place, hash: [place as u8; 16], after, brought });
+            let (incarnation, journal) = (incarnation(counter), journal.as_bytes());
+            Operation::Append { incarnation, cseq, settled: 0, author, wall_ms: 7, journal, appended }.encode()
         },
     )
 }

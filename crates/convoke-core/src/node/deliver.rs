@@ -59,7 +59,7 @@ impl NodeState {
         topic.refresh(patterns, *stamp);
         for id in &topic.subscriptions {
             let Some(subscription) = subscriptions.get_mut(id).filter(|one| one.active) else { continue };
-            let origin = || Origin { topic: topic.name.clone(), publisher: publisher.clone() };
+            let origin = || Origin { topic: topic.name.clone(), publisher: publisher.clone(), first: None };
             if subscription.inbox.push_run((head.topic, head.publisher), origin, run, shared.as_ref(), count) {
                 woken.push(*id);
             }
@@ -90,7 +90,7 @@ impl NodeState {
         if let Some((id, subscription)) = id.and_then(|id| Some((id, self.subscriptions.get_mut(&id)?)))
             && subscription.active
         {
-            let origin = || Origin { topic: topic.name.clone(), publisher: publisher.clone() };
+            let origin = || Origin { topic: topic.name.clone(), publisher: publisher.clone(), first: None };
             if subscription.inbox.push_run((head.topic, head.publisher), origin, &input[..end], None, count) {
                 self.woken.push(id);
             }
@@ -116,7 +116,7 @@ impl NodeState {
         let first = pieces.first().unwrap_or(&frame);
         let first_head = EventHead::peek(first)?.unwrap_or(head);
         let body = first_head.body(first)?;
-        let (name, only) = (body.name, body.subscription);
+        let (name, only, origin) = (body.name, body.subscription, body.origin);
         let before = first.len() - body.content.len();
         let content = if pieces.is_empty() {
             frame.slice(before..)
@@ -147,11 +147,13 @@ impl NodeState {
             }
         };
         let event = Event::new(
-            Origin { topic, publisher },
+            Origin { topic, publisher, first: origin },
             head.seq,
             headers,
             Payload { encoding: head.encoding, bytes: payload },
         );
+        // A link of another hub passes each on once, in the order in which they come, whatever its patterns are.
+        let matching = if self.config.uplink && !matching.is_empty() { self.first_subscription() } else { matching };
         for id in only.map_or(matching, |only| vec![only]) {
             if let Some(subscription) = self.subscriptions.get_mut(&id).filter(|one| one.active)
                 && subscription.inbox.push_event(event.clone())
@@ -160,6 +162,10 @@ impl NodeState {
             }
         }
         Ok(())
+    }
+
+    fn first_subscription(&self) -> Vec<u32> {
+        self.subscriptions.iter().find(|(_, one)| one.active).map(|(id, _)| *id).into_iter().collect()
     }
 
     fn matching(&self, name: &Name) -> Vec<u32> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use crate::frame::{EVENT_HEAD_BYTES, EventHead, GROUP, GROUP_BYTES};
+use crate::frame::{EVENT_HEAD_BYTES, EventHead, EventOrigin, GROUP, GROUP_BYTES};
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::name::Name;
 use crate::payload::{Headers, Payload};
@@ -16,6 +16,8 @@ use crate::refusal::Refusal;
 pub(super) struct Origin {
     pub(super) topic: Name,
     pub(super) publisher: Name,
+    /// On a link of another hub: where the event was first. Such events come one by one.
+    pub(super) first: Option<EventOrigin>,
 }
 
 /// One event. Cloning shares the payload.
@@ -44,6 +46,11 @@ impl Event {
     /// The node that published it.
     pub fn publisher(&self) -> &Name {
         &self.origin.publisher
+    }
+
+    /// Where it was published first, if this node is a link of another hub.
+    pub fn first_published(&self) -> Option<EventOrigin> {
+        self.origin.first
     }
 }
 

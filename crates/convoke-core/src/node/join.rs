@@ -35,6 +35,7 @@ impl NodeState {
             token: self.config.token.as_ref().map_or("", |(name, _)| name.as_str()).as_bytes(),
             resume: self.incarnation.as_ref().map(|(incarnation, _)| *incarnation),
             takeover: self.config.takeover,
+            uplink: self.config.uplink,
             slow: self.config.slow,
         })
         .encode(&mut hello);

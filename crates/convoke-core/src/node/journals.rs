@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{NodeState, Phase, RequestId, named};
 use crate::bug::{Bug, planted};
-use crate::frame::{Appended, Back, Commands, Follow, FollowAs, Frame, Terms, Told};
+use crate::frame::{Appended, Back, Carried, Commands, Follow, FollowAs, Frame, Terms, Told};
 use crate::journal::{Entry, Strategy};
 use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, STUCK_BYTES_MAX, WATCH_WINDOW_BYTES};
 use crate::name::Name;
@@ -134,7 +134,6 @@ impl Following {
             journal: self.journal.as_str().as_bytes(),
         };
         Frame::Follow(follow).encode(&mut lanes.control);
-        self.tell_applied(id, lanes);
     }
 
     fn tell_applied(&mut self, id: RequestId, lanes: &mut Lanes) {
@@ -204,6 +203,16 @@ impl NodeState {
     /// As [`append`](NodeState::append).
     pub fn undo(&mut self, journal: &Name, back: Back) -> Result<WriteId, Refusal> {
         self.push_append(journal, Appended::Undo(back))
+    }
+
+    /// Appends an entry of another hub's journal, as its link. Answered like [`append`](NodeState::append); with place zero
+    /// if it was known already.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](NodeState::append).
+    pub fn carry(&mut self, journal: &Name, carried: Carried<'_>) -> Result<WriteId, Refusal> {
+        self.push_append(journal, Appended::Carried(carried))
     }
 
     /// Does again what was undone in a journal. Answered like [`append`](NodeState::append).
@@ -361,7 +370,13 @@ impl NodeState {
             return Ok(());
         }
         (following.received, following.hash) = (told.seq, told.hash);
-        let entry = Entry { seq: told.seq, author, wall_ms: told.wall_ms, deed: told.deed };
+        let entry = Entry {
+            seq: told.seq,
+            author,
+            wall_ms: told.wall_ms,
+            deed: told.deed,
+            provenance: told.provenance.boxed(),
+        };
         let (encoding, bytes) = told.payload;
         let payload = match told.deed {
             crate::journal::Deed::Do { .. } => Some(Payload { encoding, bytes: self.copies.copy(bytes) }),
@@ -418,6 +433,10 @@ impl NodeState {
         let again = |following: &Following| !(following.begun && planted(Bug::FollowersNotRestored));
         for (id, following) in self.followings.iter_mut().filter(|(_, following)| again(following)) {
             following.ask(*id, &mut self.lanes);
+        }
+        // Behind all of them: of two that follow one journal the one that lags counts, from the first on.
+        for (id, following) in &mut self.followings {
+            following.tell_applied(*id, &mut self.lanes);
         }
     }
 

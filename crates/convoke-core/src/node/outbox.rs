@@ -75,6 +75,12 @@ impl NodeState {
         Ok(id)
     }
 
+    /// What a write is known by that is not answered.
+    #[cfg(feature = "sim")]
+    pub(crate) fn op(&self, id: WriteId) -> Option<OpId> {
+        self.values.writes.op(id)
+    }
+
     /// The answer to a question that was answered.
     pub fn take_status(&mut self, id: RequestId) -> Option<Became> {
         self.asking.known.remove(&id)

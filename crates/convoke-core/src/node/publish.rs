@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{NodeState, Phase};
-use crate::frame::{EVENT_HEAD_BYTES, EventHead, HEADERS, NAMED, write_event, write_headers};
+use crate::frame::{EVENT_HEAD_BYTES, EventHead, EventOrigin, HEADERS, NAMED, ORIGIN, write_event, write_headers};
 use crate::limits::{NODE_BULK_BYTES_MAX, TOPICS_PER_LINK_MAX};
 use crate::name::Name;
 use crate::payload::{Encoding, Headers};
@@ -57,11 +57,26 @@ impl NodeState {
         if full {
             return Err(self.backpressure(what.name));
         }
-        self.put(what)
+        self.put(what, None)
+    }
+
+    /// Takes an event of another hub, as its link, saying where it was first. Without a link it is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](NodeState::publish).
+    pub fn pass_on(&mut self, what: Publication<'_>, origin: EventOrigin) -> Result<u64, Refusal> {
+        if !self.is_joined() {
+            return Err(self.offline(&format!("publish on `{}`", what.name)));
+        }
+        if self.is_full() {
+            return Err(self.backpressure(what.name));
+        }
+        self.put(what, Some(origin))
     }
 
     #[inline]
-    fn put(&mut self, what: Publication<'_>) -> Result<u64, Refusal> {
+    fn put(&mut self, what: Publication<'_>, origin: Option<EventOrigin>) -> Result<u64, Refusal> {
         let headers = self.encode_headers(&what)?;
         let payload_bytes_max = self.welcome.payload_bytes_max as usize;
         if what.payload.len() + headers.len() > payload_bytes_max {
@@ -86,6 +101,12 @@ impl NodeState {
             head.flags |= NAMED;
             // As it was checked: it may have been given in its URL form.
             name = Some(checked.as_ref().map_or(what.name, Name::as_str));
+        }
+        if let Some(origin) = origin {
+            head.flags |= ORIGIN;
+            let before = [&origin.encode(), &headers[..]].concat();
+            self.lanes.bulk.append(|out| write_event(out, head, name, &before, what.payload));
+            return Ok(self.seq);
         }
         self.lanes.bulk.append(|out| write_event(out, head, name, &headers, what.payload));
         Ok(self.seq)
@@ -152,7 +173,7 @@ impl NodeState {
         for kept in std::mem::take(&mut self.offline) {
             let Kept { name, encoding, headers, payload } = &kept;
             let what = Publication { name, encoding: *encoding, payload, headers };
-            if let Err(refusal) = self.put(what) {
+            if let Err(refusal) = self.put(what, None) {
                 self.refused.push((0, refusal));
             }
         }

@@ -33,7 +33,7 @@ const HUB: &str = "$hub/#";
 pub struct Rule {
     deny: bool,
     /// A bit for each verb.
-    verbs: u16,
+    verbs: u32,
     pattern: Pattern,
 }
 
@@ -111,15 +111,15 @@ impl Rule {
     }
 }
 
-fn bit(verb: Verb) -> u16 {
-    1 << verb as u16
+fn bit(verb: Verb) -> u32 {
+    1 << verb as u32
 }
 
-fn bits(verbs: &[Verb]) -> u16 {
+fn bits(verbs: &[Verb]) -> u32 {
     verbs.iter().fold(0, |bits, verb| bits | bit(*verb))
 }
 
-fn every() -> u16 {
+fn every() -> u32 {
     bits(Verb::ALL)
 }
 

@@ -3,11 +3,12 @@
 //! An entry that was ordered is final, unless an older copy of everything was put back: then what was behind the copy is
 //! lost, and remembered here as lost, since who has it must be told so and nobody else may ever get it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::Checker;
+use super::asking::Question;
 use super::ledger::Ledger;
 use super::oracle::print;
 use super::world::{Tag, World};
@@ -149,7 +150,7 @@ impl Book {
         let seq = self.entries.len() as u64 + 1;
         let name = crate::name::Name::parse(author).expect("the hub has checked it");
         let chain = self.entries.last().map_or(0, |entry| entry.chain);
-        let chain = chained(chain, &Entry { seq, author: name, wall_ms, deed }, print);
+        let chain = chained(chain, &Entry { seq, author: name, wall_ms, deed, provenance: None }, print);
         let author = author.to_owned();
         self.entries.push(Recorded { seq, author, wall_ms, deed, print, mark, by, chain });
         self.ledger.apply(seq, &self.entries[seq as usize - 1].author, deed);
@@ -192,6 +193,14 @@ pub(super) struct Chronicle {
     pub(super) seen: BTreeMap<String, u64>,
     pub(super) who: BTreeMap<Incarnation, Who>,
     pub(super) saved: Vec<Saved>,
+    /// The most that a node of this name has ever said to have applied of a journal.
+    pub(super) applied: BTreeMap<(String, String), u64>,
+    /// Journals that were there when the hub was started last.
+    pub(super) at_start: BTreeSet<String>,
+    /// What programs that are gone had no answer for.
+    pub(super) questions: VecDeque<Question>,
+    /// What was told to be not done, and never to be.
+    pub(super) never: BTreeSet<(Incarnation, u64)>,
 }
 
 impl Chronicle {
@@ -297,11 +306,16 @@ impl World {
                 vec![(if undo { Deed::Undo(first) } else { Deed::Redo(first) }, None)]
             }
             Appended::Snapshot(_) | Appended::Compact(_) => return,
+            Appended::Carried(_) => unreachable!("no node of the simulator is a link of another hub"),
         };
         let who = self.chronicle.who.get(incarnation).cloned();
         let hostile = who.as_ref().is_some_and(|who| self.hostile.contains(&who.tag));
         if let Some(who) = who.as_ref().filter(|who| !hostile && who.author != author) {
             let text = format!("what `{}` appends to `{name}` is ordered as that of `{author}`", who.author);
+            return self.fail(Checker::Journals, text);
+        }
+        if self.chronicle.never.contains(&(*incarnation, *cseq)) {
+            let text = format!("{cseq} of {incarnation:?} is done in `{name}`, and was told never to be");
             return self.fail(Checker::Journals, text);
         }
         let book = self.chronicle.books.entry(name.clone()).or_insert_with(|| Book::new(bounds.units, strategy));

@@ -114,6 +114,9 @@ impl World {
             if !self.is_ward(*tag) {
                 self.appends(*tag);
             }
+            if self.mode.dense {
+                self.waits_in_the_end(*tag);
+            }
             self.gets(*tag, "#");
             self.asks(*tag, Asked::Barrier);
             self.asks(*tag, Asked::Ping);

@@ -41,6 +41,8 @@ impl World {
         match self.dice.below(1000) {
             0..335 => self.publishes(tag),
             335..345 | 640..650 | 750..760 => self.journals_step(tag),
+            // Where rights are what it is about, of journals too.
+            345..375 if self.wards.some => self.journals_step(tag),
             345..455 => self.calls_step(tag),
             455..605 => self.values_step(tag),
             605..640 => self.subscribes(tag),
@@ -371,6 +373,7 @@ impl World {
     /// The program ends without a word. Tells its name.
     pub(super) fn dies(&mut self, tag: Tag) -> Option<Name> {
         self.saves_all(tag);
+        self.leaves_open(tag);
         let program = self.programs.remove(&tag)?;
         self.trace.line(self.now, format_args!("program {tag} crashes"));
         self.report.crashes += 1;
@@ -394,7 +397,11 @@ impl World {
         self.with_node(tag, |node, now| node.leave(now));
         let count = |program: &super::world::Program| {
             let values = program.values.writes.len() + program.values.gets.len();
-            program.requests.len() + values + program.journals.wishes.len() + program.calls.made.len()
+            program.requests.len()
+                + values
+                + program.journals.wishes.len()
+                + program.journals.waits.len()
+                + program.calls.made.len()
         };
         let open = self.programs.get(&tag).map_or(0, count);
         if open > 0 {

@@ -27,6 +27,9 @@ pub(super) struct Follower {
     copy: Option<Copy>,
     /// Entries are to say that its node is a member.
     pub(super) announced: bool,
+    /// Its node is a member by it, and it has said that it has applied so much.
+    pub(super) member: bool,
+    pub(super) applied: u64,
     pub(super) ended: bool,
 }
 
@@ -198,13 +201,31 @@ impl Follower {
     /// From the beginning.
     pub(super) fn new(journal: &str, mode: Mode, strategy: Strategy) -> Follower {
         let copy = Some(Copy::new(mode, strategy));
-        Follower { journal: journal.to_owned(), seq: 0, chain: Some(0), copy, announced: false, ended: false }
+        Follower {
+            journal: journal.to_owned(),
+            seq: 0,
+            chain: Some(0),
+            copy,
+            announced: false,
+            member: false,
+            applied: 0,
+            ended: false,
+        }
     }
 
     /// Behind this entry, and without what there is before it.
     pub(super) fn behind(journal: &str, after: u64) -> Follower {
         let chain = (after == 0).then_some(0);
-        Follower { journal: journal.to_owned(), seq: after, chain, copy: None, announced: false, ended: false }
+        Follower {
+            journal: journal.to_owned(),
+            seq: after,
+            chain,
+            copy: None,
+            announced: false,
+            member: false,
+            applied: 0,
+            ended: false,
+        }
     }
 
     /// Where another has ended.
@@ -213,7 +234,21 @@ impl Follower {
         let all = saved.entries.iter().all(|(entry, payload)| copy.apply(entry, payload.as_ref()) == Ok(true));
         let copy = Some(copy).filter(|_| all);
         let seq = saved.entries.len() as u64;
-        Follower { journal: saved.journal, seq, chain: Some(saved.chain), copy, announced: false, ended: false }
+        Follower {
+            journal: saved.journal,
+            seq,
+            chain: Some(saved.chain),
+            copy,
+            announced: false,
+            member: false,
+            applied: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether what it has applied counts in this journal.
+    pub(super) fn counts_in(&self, journal: &str) -> bool {
+        self.member && !self.ended && self.journal == journal
     }
 
     /// The last entry that it was told.
@@ -241,8 +276,9 @@ impl World {
             let Some(program) = self.programs.get_mut(&tag) else { return };
             let Some(seq) = program.journals.follows.get(&id).map(Follower::seq) else { continue };
             if seq % 3 == 0 {
-                program.node.applied(id, seq);
+                self.applies(tag, id, seq);
             }
+            let Some(program) = self.programs.get_mut(&tag) else { return };
             let (all, received) = (program.node.follows_up_to(id), program.node.followed_hash(id));
             if let (Some(all), Some((received, _))) = (all, received)
                 && all > received
@@ -280,6 +316,7 @@ impl World {
                 let usual = match why.code {
                     Code::Left | Code::Fenced => true,
                     Code::Diverged => !has,
+                    Code::Forbidden => self.is_ward(tag),
                     _ => false,
                 };
                 if !usual && !self.hostile.contains(&tag) {

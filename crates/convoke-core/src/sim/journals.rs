@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Checker;
+use super::asking::{Question, Wait};
 use super::chronicle::{Command, Saved};
 use super::follower::Follower;
 use super::rights;
@@ -60,6 +61,8 @@ pub(super) struct Scribe {
     number: u64,
     pub(super) wishes: BTreeMap<WriteId, Wish>,
     pub(super) follows: BTreeMap<RequestId, Follower>,
+    pub(super) waits: BTreeMap<RequestId, Wait>,
+    pub(super) questions: BTreeMap<RequestId, Question>,
     /// It takes nothing of what it follows.
     pub(super) idle: bool,
     /// Undos and redos that were acknowledged, and those of which nobody knows.
@@ -69,8 +72,8 @@ pub(super) struct Scribe {
 /// Something that is to be appended, without an answer.
 #[derive(Debug)]
 pub(super) struct Wish {
-    journal: String,
-    number: u64,
+    pub(super) journal: String,
+    pub(super) number: u64,
     wanted: Wanted,
     /// The last entry that anybody had been told of before.
     seen: u64,
@@ -178,8 +181,8 @@ impl World {
 
     /// One random thing with journals.
     pub(super) fn journals_step(&mut self, tag: Tag) {
-        if self.is_ward(tag) {
-            return;
+        if self.mode.dense && self.dice.once_in(7) {
+            return self.asks_step(tag);
         }
         match self.dice.below(100) {
             // Who has ended is refused everything.
@@ -206,13 +209,13 @@ impl World {
         }
     }
 
-    fn some_journal(&mut self) -> &'static str {
+    pub(super) fn some_journal(&mut self) -> &'static str {
         let count = self.mode.journals.max(1);
         JOURNALS[self.dice.below(count)]
     }
 
     /// Something near the end of a journal, or nothing of it.
-    fn some_place(&mut self, journal: &str) -> u64 {
+    pub(super) fn some_place(&mut self, journal: &str) -> u64 {
         let last = self.chronicle.seen.get(journal).copied().unwrap_or(0) as usize;
         (last + 1).saturating_sub(self.dice.below(8)) as u64
     }
@@ -324,6 +327,7 @@ impl World {
             );
             let mut follower = follower;
             follower.announced = follow_as == FollowAs::Announced;
+            follower.member = follow_as != FollowAs::Observer;
             program.requests.insert(id, Request { what: Asked::Follow, sent: 0, expected: None });
             program.journals.follows.insert(id, follower);
         }
@@ -336,6 +340,7 @@ impl World {
         let Some(program) = self.programs.get_mut(&tag) else { return };
         program.journals.follows.remove(&id);
         program.requests.remove(&id);
+        self.acknowledges(tag);
         self.with_node(tag, |node, _| node.unfollow(id));
     }
 
@@ -372,7 +377,10 @@ impl World {
         }
         let number = wish.number;
         match result {
-            Err(NotWritten { certain: false, why, .. }) => {
+            Err(NotWritten { certain: false, why, op, .. }) => {
+                if let Some(op) = op {
+                    self.is_open(tag, (number, &wish.journal), *op);
+                }
                 self.trace.line(self.now, format_args!("program {tag}: nobody knows of append {number}: {why}"));
                 self.report.unknown_writes += 1;
                 if let Wanted::Back { .. } = wish.wanted
@@ -414,7 +422,9 @@ impl World {
                 _ => false,
             },
         };
-        if !everybody && !usual {
+        if self.is_ward(tag) && why.code == Code::Forbidden {
+            self.report.forbidden += 1;
+        } else if !everybody && !usual {
             let text = format!("append {} of program {tag} ({:?}) was refused: {why}", wish.number, wish.wanted);
             self.fail(Checker::Journals, text);
         }
@@ -493,6 +503,10 @@ impl World {
         let open = program.journals.wishes.len();
         if open > 0 {
             return self.fail(Checker::Answers, format!("{open} appends of program {tag} have no answer"));
+        }
+        let waits = program.journals.waits.len();
+        if waits > 0 {
+            return self.fail(Checker::Answers, format!("{waits} waits of program {tag} have no answer"));
         }
         let (known, unknown) = program.journals.backs;
         let ordered = self.chronicle.backs.get(&tag).copied().unwrap_or(0);

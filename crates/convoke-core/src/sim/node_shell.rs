@@ -247,6 +247,7 @@ impl World {
         self.note_answers(tag);
         self.note_values(tag);
         self.note_calls(tag);
+        self.note_waits(tag);
         self.take(tag);
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let conn = program.conn;
@@ -345,6 +346,10 @@ impl World {
                         watcher.begins(pos);
                     }
                 }
+                (Asked::Status, Ok(_)) => self.note_status(tag, id),
+                // What it is to be ordered behind finds no room.
+                (Asked::Status, Err(why)) if matches!(why.code, Code::StorageFull | Code::Backpressure) => {}
+                (Asked::Status, Err(why)) if why.code == Code::StorageFailed => {}
                 (Asked::Confirm, Ok(count)) if !hostile => self.check_confirm(tag, *count, expected),
                 (Asked::Barrier, Ok(_)) if !hostile => self.check_barrier(tag, sent),
                 // Whom it was for may be gone, or stand still.

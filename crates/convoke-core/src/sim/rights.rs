@@ -1,10 +1,11 @@
 //! Programs that may do some things only, changes of what they may, and what no link may ever be told.
 //!
-//! What leaves the hub on a link of such a program is read frame by frame. **No event, value, call or reply leaves on a
+//! What leaves the hub on a link of such a program is read frame by frame. **No event, value, entry, call or reply leaves on a
 //! link that the rules in force when the link joined do not allow; nothing of the kind is taken to be written once a
 //! change of these rules is applied; every link of the principal ends in that same turn; and what was taken before has left
 //! [`RIGHTS_TIME_MAX`] later, or never does.** What such a program sends has an effect only where its link's rules allow
-//! it: an event that they do not allow is routed to nobody (`oracle`), a write is not appended, a call is not given.
+//! it: an event that they do not allow is routed to nobody (`oracle`), a write or a command is not appended, a call is not
+//! given.
 //!
 //! The rules here are a list of clauses that are looked through, and not the hub's own.
 
@@ -13,13 +14,16 @@ use std::time::Duration;
 
 use super::Checker;
 use super::world::{Asked, ConnId, Request, Tag, World};
-use crate::frame::{Change, End, EventHead, Frame, Head, Kind, NAMED, REST, Reader, WatchMode};
+use crate::frame::{Appended, Change, End, EventHead, Frame, Head, Kind, NAMED, REST, Reader, WatchMode};
 use crate::limits::RIGHTS_TIME_MAX;
 use crate::name::{Name, Pattern};
 use crate::operation::{GrantId, Operation};
 use crate::proof::TokenKey;
 
 type Clause = (bool, &'static str, &'static str);
+
+/// The same as it came to the hub: what a program says that sends nonsense may be any.
+type Given = (bool, String, String);
 
 /// In the worlds of seeds with this bit there are programs that may do some things only.
 pub(super) const SEEDS: u64 = 1 << 32;
@@ -28,7 +32,7 @@ pub(super) const SEEDS: u64 = 1 << 32;
 const PRINCIPALS: [&str; 2] = ["cam", "eye"];
 
 /// What they may be given: whether it is denied, the verbs, the names.
-const CLAUSES: [Clause; 24] = [
+const CLAUSES: [Clause; 31] = [
     (false, "publish", "#"),
     (false, "publish", "a/#"),
     (false, "publish", "%node/#"),
@@ -53,13 +57,20 @@ const CLAUSES: [Clause; 24] = [
     (false, "call", "s/+"),
     (true, "call", "again"),
     (true, "serve", "s/a"),
+    (false, "follow", "#"),
+    (false, "execute,undo", "#"),
+    (false, "execute", "press/+"),
+    (false, "undo", "todo"),
+    (true, "follow", "press/#"),
+    (true, "execute", "todo"),
+    (true, "undo", "+/1"),
 ];
 
 /// What lets them in. Not all that is given has it.
 const JOIN: Clause = (false, "join", "#");
 
 /// What some have beside what they are denied.
-const MUCH: Clause = (false, "publish,subscribe,get,watch,set,delete,serve,call", "#");
+const MUCH: Clause = (false, "publish,subscribe,get,watch,set,delete,serve,call,follow,execute,undo", "#");
 
 /// Of how many things that happen one is a change of rights, in a world with such principals.
 pub(super) const GRANTS_ONCE_IN: usize = 10;
@@ -73,7 +84,9 @@ pub(super) struct Wards {
     pos: u64,
     /// Changes that were applied: each happens once.
     applied: BTreeSet<([u8; 16], u64, u64)>,
-    rules: BTreeMap<&'static str, Vec<Clause>>,
+    rules: BTreeMap<&'static str, Vec<Given>>,
+    /// Who has another key than its programs know.
+    other_keys: BTreeSet<&'static str>,
     /// What each call was for, and whether it was allowed when it came.
     called: BTreeMap<(Tag, u64), (String, bool)>,
 }
@@ -83,7 +96,7 @@ pub(super) struct Wards {
 pub(super) struct Ward {
     principal: &'static str,
     node: String,
-    clauses: Vec<(bool, &'static str, Pattern)>,
+    clauses: Vec<(bool, String, Pattern)>,
     /// Up to where the hub had applied operations when it joined.
     pos: u64,
     /// Its rights have changed.
@@ -91,6 +104,7 @@ pub(super) struct Ward {
     /// What was asked under which number.
     watches: BTreeMap<u32, WatchMode>,
     services: BTreeMap<u32, String>,
+    follows: BTreeMap<u32, String>,
 }
 
 impl Ward {
@@ -112,8 +126,15 @@ fn text((deny, verbs, pattern): &Clause) -> String {
     format!("{} {verbs} {pattern}", if *deny { "deny" } else { "allow" })
 }
 
-fn clause(text_of: &str) -> Option<Clause> {
-    CLAUSES.into_iter().chain([JOIN, MUCH]).find(|clause| text(clause) == text_of)
+fn given(text: &str) -> Option<Given> {
+    let mut words = text.split(' ').map(str::to_owned);
+    let (deny, verbs, pattern) = (words.next()? == "deny", words.next()?, words.next()?);
+    Some((deny, verbs, pattern))
+}
+
+/// Whether it lets everybody in.
+fn lets_in((deny, verbs, pattern): &Given) -> bool {
+    (*deny, &verbs[..], &pattern[..]) == JOIN
 }
 
 pub(super) fn ward_key(principal: &str) -> TokenKey {
@@ -183,7 +204,8 @@ impl World {
     /// Whether this program cannot join as things are.
     pub(super) fn is_shut_out(&self, tag: Tag) -> bool {
         let ward = self.programs.get(&tag).and_then(|program| program.ward);
-        ward.is_some_and(|ward| !self.wards.rules.get(ward).is_some_and(|clauses| clauses.contains(&JOIN)))
+        let let_in = |ward| self.wards.rules.get(ward).is_some_and(|clauses| clauses.iter().any(lets_in));
+        ward.is_some_and(|ward| !let_in(ward) || self.wards.other_keys.contains(ward))
     }
 
     /// Whether what it is told is checked on its link only.
@@ -205,14 +227,22 @@ impl World {
         self.wards.pos = pos;
         let Ok(Operation::Grant { by, name, change, .. }) = Operation::decode(operation) else { return };
         let Some(principal) = PRINCIPALS.into_iter().find(|principal| principal.as_bytes() == name) else { return };
-        let Wards { applied, rules, .. } = &mut self.wards;
+        let Wards { applied, rules, other_keys, .. } = &mut self.wards;
         let is_there = rules.contains_key(principal);
         if !applied.insert((by.hub, by.epoch, by.number)) || is_there == matches!(change, Change::Create { .. }) {
             return;
         }
+        if let Change::Create { key: Some(key), .. } | Change::Key(key) = &change {
+            // Who sends nonsense may give any.
+            if *key == ward_key(principal) {
+                other_keys.remove(principal);
+            } else {
+                other_keys.insert(principal);
+            }
+        }
         match change {
             Change::Create { rules: texts, .. } | Change::Rules(texts) => {
-                rules.insert(principal, texts.iter().filter_map(|text| clause(text)).collect());
+                rules.insert(principal, texts.iter().filter_map(|text| given(text)).collect());
             }
             Change::Key(_) => {}
             Change::Revoke => drop(rules.remove(principal)),
@@ -247,7 +277,7 @@ impl World {
         let clauses = self.wards.rules.get(principal).into_iter().flatten();
         let clauses = clauses.map(|(deny, verbs, pattern)| {
             let pattern = Pattern::parse(&pattern.replace("%node", node.as_str())).expect("a pattern");
-            (*deny, *verbs, pattern)
+            (*deny, verbs.clone(), pattern)
         });
         let clauses = clauses.collect();
         let ward = Ward {
@@ -258,6 +288,7 @@ impl World {
             changed: None,
             watches: BTreeMap::new(),
             services: BTreeMap::new(),
+            follows: BTreeMap::new(),
         };
         if !ward.may("join", node.as_str()) {
             let text = format!("`{node}` has joined as `{principal}` at {}, who may do {:?}", ward.pos, ward.clauses);
@@ -282,6 +313,9 @@ impl World {
             Frame::Watch { id, mode, .. } => {
                 ward.watches.insert(*id, *mode);
                 return;
+            }
+            Frame::Follow(follow) => {
+                return drop(ward.follows.insert(follow.id, String::from_utf8_lossy(follow.journal).into_owned()));
             }
             Frame::Serve { id, service, .. } => {
                 return drop(ward.services.insert(*id, String::from_utf8_lossy(service).into_owned()));
@@ -335,10 +369,15 @@ impl World {
                 Frame::Value(value) => {
                     told(&[ward.reads(value.id)], "the value of", &String::from_utf8_lossy(value.name))
                 }
+                Frame::Part(head, body) if head.kind == Kind::Entry as u8 && head.flags & REST == 0 => {
+                    let id = Reader::new(body, 0).u32("").ok()?;
+                    told(&["follow"], "an entry of", ward.follows.get(&id)?)
+                }
                 Frame::Part(head, body) => {
                     let (id, name) = value_in(head, body)?;
                     told(&[ward.reads(id)], "the value of", &name)
                 }
+                Frame::Entry(entry) => told(&["follow"], "an entry of", ward.follows.get(&entry.id)?),
                 Frame::Handle(handle) => {
                     let service = ward.services.get(&handle.registration).map_or("", String::as_str);
                     told(&["serve"], "a call to", service)
@@ -369,26 +408,34 @@ impl World {
 
     /// What is appended may be written.
     pub(super) fn check_may_write(&mut self, operation: &[u8]) {
-        let Ok(Operation::Write { incarnation, cseq, items, .. }) = Operation::decode(operation) else { return };
-        let Some(conn) = self.signs.get(&incarnation).and_then(|sign| sign.conn) else { return };
+        let Ok(operation) = Operation::decode(operation) else { return };
+        let incarnation = match &operation {
+            Operation::Write { incarnation, .. } | Operation::Append { incarnation, .. } => incarnation,
+            _ => return,
+        };
+        let Some(conn) = self.signs.get(incarnation).and_then(|sign| sign.conn) else { return };
         let Some(ward) = self.conns.get(&conn).and_then(|link| link.ward.as_ref()) else { return };
-        let mut wrong = None;
-        for item in items.iter() {
-            let verb = if item.set.is_some() { "set" } else { "delete" };
-            let name = String::from_utf8_lossy(item.name).into_owned();
-            let pattern = Pattern::parse(&name).ok().filter(|_| item.every);
-            let may_all = |pattern: &Pattern| {
-                self.truth.values.keys().filter(|key| pattern.matches_text(key)).all(|key| ward.may(verb, key))
-            };
-            if !pattern.as_ref().map_or_else(|| ward.may(verb, &name), may_all) {
-                wrong = Some(format!(
-                    "write {cseq} of `{}` does {verb} `{name}`, and it may {:?}",
-                    ward.node, ward.clauses
-                ));
+        let wrong = match &operation {
+            Operation::Write { cseq, items, .. } => items.iter().find_map(|item| {
+                let verb = if item.set.is_some() { "set" } else { "delete" };
+                let name = String::from_utf8_lossy(item.name).into_owned();
+                let pattern = Pattern::parse(&name).ok().filter(|_| item.every);
+                let may_all = |pattern: &Pattern| {
+                    self.truth.values.keys().filter(|key| pattern.matches_text(key)).all(|key| ward.may(verb, key))
+                };
+                let may = pattern.as_ref().map_or_else(|| ward.may(verb, &name), may_all);
+                (!may).then(|| format!("write {cseq} of `{}` does {verb} `{name}`", ward.node))
+            }),
+            Operation::Append { cseq, journal, appended, .. } => {
+                let verb = if let Appended::Commands { .. } = appended { "execute" } else { "undo" };
+                let name = String::from_utf8_lossy(journal);
+                (!ward.may(verb, &name)).then(|| format!("append {cseq} of `{}` does {verb} `{name}`", ward.node))
             }
-        }
+            _ => None,
+        };
         if let Some(wrong) = wrong {
-            self.fail(Checker::Rights, wrong);
+            let text = format!("{wrong}, and it may {:?}", ward.clauses);
+            self.fail(Checker::Rights, text);
         }
     }
 

@@ -146,6 +146,7 @@ pub(super) enum Asked {
     Serve,
     Grant,
     Follow,
+    Status,
 }
 
 #[derive(Debug)]
@@ -416,6 +417,8 @@ impl World {
             conn.up.shift(by);
             conn.down.shift(by);
             conn.excuse.delayed = true;
+            // While its program reads nothing, the two times may add up.
+            conn.excuse.frozen_long |= self.programs.get(&conn.tag).is_some_and(|one| !one.reading || one.frozen);
         }
     }
 
@@ -448,6 +451,8 @@ impl World {
     pub(super) fn ready(&mut self) {
         self.ready_at = self.now;
         self.sessions = self.truth.begun.len() as u64;
+        let books = self.chronicle.books.iter().filter(|(_, book)| !book.entries.is_empty());
+        self.chronicle.at_start = books.map(|(name, _)| name.clone()).collect();
     }
 
     /// After how long without a byte a link may be given up.

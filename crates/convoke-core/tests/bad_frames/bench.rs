@@ -63,7 +63,16 @@ pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
 
 pub(crate) fn hello(name: &[u8], resume: Option<Incarnation>) -> Vec<u8> {
     let slow = SlowPolicy::default();
-    encoded(&Frame::Hello(Hello { name, author: b"", nonce: [1; 32], token: b"", resume, takeover: false, slow }))
+    encoded(&Frame::Hello(Hello {
+        name,
+        author: b"",
+        nonce: [1; 32],
+        token: b"",
+        resume,
+        takeover: false,
+        uplink: false,
+        slow,
+    }))
 }
 
 pub(crate) const PROOF: Frame<'static> = Frame::Proof { token: [0; 32], resume: [0; 32] };

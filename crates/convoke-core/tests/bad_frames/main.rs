@@ -11,7 +11,9 @@ use bench::{
     Answer, Bench, GREETED, NOT_JOINED, PORTIONS, PROOF, Stage, answers, encoded, hello, named_event, numbered_event,
     welcome,
 };
-use convoke_core::frame::{About, Frame, Hello, Incarnation, Kind, MORE, NAMED, Preface, REST};
+use convoke_core::frame::{
+    About, Append, Appended, Brought, Carried, Frame, Hello, Incarnation, Kind, MORE, NAMED, ORIGIN, Preface, REST,
+};
 use convoke_core::{Code, HubConfig, SlowPolicy, limits};
 
 /// N1 to N4, N10, N14, N16, N17: what is no frame, wherever it comes.
@@ -444,12 +446,42 @@ fn who_cannot_prove_what_it_was_does_not_come_back() {
     }
 }
 
+/// Where something was first is believed of links of other hubs only.
+#[test]
+fn only_a_link_of_another_hub_says_where_something_was_first() {
+    for portion in PORTIONS {
+        let mut bench = Bench::at(Stage::Joined);
+        let mut event = named_event(bench.bad.publisher, 1, b"a", &[7; 40]);
+        event[6] |= ORIGIN as u8;
+        bench.say_in(portion, &event);
+        bench.expect_close(Code::BadFrame, "only a link of another hub says where something was first", &portion);
+        let mut bench = Bench::at(Stage::Joined);
+        let (carrier, hash) = ([5; 16], [6; 16]);
+        let carried = Carried { carrier, place: 2, hash, after: 0, brought: Brought::Nothing };
+        let append = Append { cseq: 1, settled: 0, journal: b"todo", appended: Appended::Carried(carried) };
+        bench.say_in(portion, &encoded(&Frame::Append(append)));
+        let Ok(Some((Frame::Refused { code, text, .. }, _))) = Frame::decode(&bench.bad.heard) else {
+            panic!("a Refused")
+        };
+        assert_eq!(code, Code::BadFrame, "{text}");
+    }
+}
+
 /// N38: who takes nothing and wants to be cut is told so, last of all, and gets and counts for nothing from then on.
 #[test]
 fn after_close_nothing_comes() {
     let mut bench = Bench::at(Stage::Greeted);
     let slow = SlowPolicy::Disconnect;
-    let hello = Hello { name: b"bad", author: b"", nonce: [1; 32], token: b"", resume: None, takeover: false, slow };
+    let hello = Hello {
+        name: b"bad",
+        author: b"",
+        nonce: [1; 32],
+        token: b"",
+        resume: None,
+        takeover: false,
+        uplink: false,
+        slow,
+    };
     bench.say(&encoded(&Frame::Hello(hello)));
     bench.say(&encoded(&PROOF));
     bench.say(&encoded(&Frame::Subscribe { id: 1, pattern: b"flood", group: b"" }));

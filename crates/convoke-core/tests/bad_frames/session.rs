@@ -91,6 +91,7 @@ fn session() -> (Vec<u8>, usize) {
         token: b"admin",
         resume: None,
         takeover: false,
+        uplink: false,
         slow,
     }));
     let preface = Preface::OURS.encode();

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use convoke_core::frame::{
-    EVENT_HEAD_BYTES, EventHead, Frame, GROUP, HEAD_BYTES, HEADERS, Hello, Incarnation, Kind, MORE, NAMED, Preface,
-    REST, Welcome,
+    EVENT_HEAD_BYTES, EventHead, Frame, GROUP, HEAD_BYTES, HEADERS, Hello, Incarnation, Kind, MORE, NAMED, ORIGIN,
+    Preface, REST, Welcome,
 };
 use convoke_core::limits;
 use convoke_core::name::{NAME_BYTES_MAX, NAME_WORDS_MAX};
@@ -125,13 +125,15 @@ fn slow_policies_are_those_of_the_document() {
 
 #[test]
 fn flags_are_those_of_the_document() {
-    let code = [(NAMED, "NAMED"), (HEADERS, "HEADERS"), (MORE, "MORE"), (REST, "REST"), (GROUP, "GROUP")];
+    let code =
+        [(NAMED, "NAMED"), (HEADERS, "HEADERS"), (MORE, "MORE"), (REST, "REST"), (GROUP, "GROUP"), (ORIGIN, "ORIGIN")];
     let code = code.map(|(bit, word)| (u64::from(bit), word.to_owned()));
     same(&numbered("| bit | flag | what |"), &code);
     for bit in 0..16 {
         let mut head = event(1, 0, 0).encode();
         head[6..8].copy_from_slice(&(1u16 << bit).to_le_bytes());
-        let known = code.iter().any(|(known, word)| *known == 1 << bit && !["NAMED", "GROUP"].contains(&&**word));
+        let known =
+            code.iter().any(|(known, word)| *known == 1 << bit && !["NAMED", "GROUP", "ORIGIN"].contains(&&**word));
         // These two ask for what is not there.
         assert_eq!(Frame::decode(&head).is_ok(), known, "bit {bit}");
     }
@@ -324,7 +326,7 @@ fn tags_are_those_of_the_document() {
 fn tags_mean_what_the_document_says() {
     let [hello, welcome, _] = tags();
     let words = |rows: &[Vec<String>]| rows.iter().map(|row| row[1].clone()).collect::<Vec<_>>();
-    assert_eq!(words(&hello), ["name", "author", "nonce", "token", "resume", "takeover", "slow"]);
+    assert_eq!(words(&hello), ["name", "author", "nonce", "token", "resume", "takeover", "slow", "uplink"]);
     let bytes = frame(0x01, &hello.iter().map(|row| tagged(row).0).collect::<Vec<_>>().concat());
     let expected = Hello {
         name: b"bbbbb",
@@ -333,6 +335,7 @@ fn tags_mean_what_the_document_says() {
         token: b"eeeee",
         resume: Some(Incarnation { epoch: 0x0505_0505_0505_0505, counter: 0x0505_0505_0505_0505 }),
         takeover: true,
+        uplink: true,
         slow: SlowPolicy::DropNewest,
     };
     assert_eq!(Frame::decode(&bytes), Ok(Some((Frame::Hello(expected), bytes.len()))));
@@ -408,7 +411,8 @@ fn limits_are_those_of_the_document() {
         INCARNATIONS_AWAY_MAX "incarnations", PINGS_MAX "pings", BEATS_DEAD "beats", BEATS_SUSPECT "beats",
         BEATS_REMOVED "beats", NODE_NAME_BYTES_MAX "bytes", NODE_NAME_WORDS_MAX "words", SERVICE_NAME_BYTES_MAX "bytes",
         SERVICE_NAME_WORDS_MAX "words", CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", BATCH_ITEMS_MAX "items", EVERY_KEYS_MAX "keys", EVERY_BYTES_MAX "bytes", VALUES_MAX "values",
-        PRINCIPALS_MAX "principals", RULES_MAX "rules", JOURNALS_MAX "journals", COMMAND_BYTES_MAX "bytes",
+        PRINCIPALS_MAX "principals", RULES_MAX "rules", JOURNALS_MAX "journals", JOURNAL_ORIGINS_MAX "hubs", ORIGINS_MAX "hubs",
+        ORIGIN_TOPICS_MAX "topics", COMMAND_BYTES_MAX "bytes",
         SNAPSHOT_BYTES_MAX "bytes", SNAPSHOT_PIECE_BYTES_MIN "bytes", SNAPSHOT_PIECE_BYTES_MAX "bytes",
         LOOKS_PER_LINK_MAX "appends", ENTRIES_COMPACTED_MAX "entries",
         UNDO_UNITS_MAX "units", UNDO_UNITS_ALL_MAX "units", UNDO_BYTES_MAX "bytes", TOUCHED_MAX "keys",
@@ -419,6 +423,7 @@ fn limits_are_those_of_the_document() {
         REPLIES_KEPT_BYTES_MAX "bytes", SERVICE_NAME_BYTES_MAX "bytes", SERVICE_NAME_WORDS_MAX "words",
         CALLS_KEPT_BYTES_MAX "bytes", LINK_REPLIES_BYTES_MAX "bytes", CALLS_WAITING_PER_NAME_MAX "calls",
         REGISTRATIONS_PER_NAME_MAX "registrations", CALL_REFUSALS_MAX "registrations",
+        BACKUP_PIECE_BYTES_MAX "bytes",
     ];
     code.extend([
         ("HEAD_BYTES", (HEAD_BYTES as u64, "bytes")),
@@ -428,6 +433,7 @@ fn limits_are_those_of_the_document() {
         ("JOIN_TIME_MAX", seconds(limits::JOIN_TIME_MAX)),
         ("AWAIT_TIME_MAX", seconds(limits::AWAIT_TIME_MAX)),
         ("UPLOAD_IDLE_TIME_MAX", seconds(limits::UPLOAD_IDLE_TIME_MAX)),
+        ("BACKUP_PAUSE_MAX", seconds(limits::BACKUP_PAUSE_MAX)),
         ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
         ("INCARNATION_AWAY_TIME_MAX", seconds(limits::INCARNATION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),

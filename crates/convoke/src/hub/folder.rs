@@ -206,6 +206,11 @@ pub(crate) fn identity(path: &Path) -> Result<Option<HubIdentity>, Error> {
     }
 }
 
+/// Whose store it is that hub.json with these bytes speaks of.
+pub(crate) fn identity_in(bytes: &[u8]) -> Option<HubIdentity> {
+    serde_json::from_slice::<Stored>(bytes).ok()?.identity(Path::new("")).ok()
+}
+
 /// Says durably whose store is in a folder from now on.
 pub(crate) fn set_identity(path: &Path, identity: HubIdentity) -> Result<(), Error> {
     let HubIdentity { hub, history, epoch } = identity;

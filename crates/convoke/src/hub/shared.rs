@@ -94,6 +94,20 @@ impl HubShared {
         here
     }
 
+    /// Does something with the state from outside of its links, and carries what comes of it.
+    pub(super) fn carry(&self, turn: impl FnOnce(&mut HubState)) {
+        let touched = {
+            let mut state = self.lock();
+            turn(&mut state);
+            state.settle();
+            std::iter::from_fn(|| state.touched()).collect()
+        };
+        for link in self.hand_over(touched) {
+            mem::pump(&link);
+        }
+        self.wake();
+    }
+
     /// A deadline may have come nearer.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();

@@ -33,8 +33,8 @@ impl Node {
     /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if there is such a file. [`Error::Refused`] with
     /// [`Code::BadRequest`](crate::Code::BadRequest) if the hub keeps nothing, with
     /// [`Code::Cancelled`](crate::Code::Cancelled) if `progress` has said so, and with
-    /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what came is not what a hub writes. [`Error::Conflict`] if the hub
-    /// was asked for nothing for a minute, or was started anew.
+    /// [`Code::StorageFailed`](crate::Code::StorageFailed) if what came is not what a hub writes. [`Error::Conflict`] if the
+    /// hub was asked for nothing for a minute, or was started anew.
     pub async fn back_up(&self, to: impl AsRef<Path>, progress: &mut StoreProgress<'_>) -> Result<StoreReport, Error> {
         let mut target = Target::create(to.as_ref())?;
         let mut id = [0; 8];

@@ -6,6 +6,8 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+#[cfg(feature = "hub")]
+use convoke_core::frame::Carried;
 use convoke_core::frame::{Back, FollowAs, Terms};
 use convoke_core::journal::{Entry, Scope, Strategy};
 use convoke_core::node::{FollowWish, Followed, WriteId, Wrote};
@@ -424,6 +426,30 @@ impl Node {
         let ask = |state: &mut NodeState| state.follow(journal.clone(), wish);
         let (id, begun) = self.handle.shared.ask(ask)?;
         Ok((Entries { node: self.clone(), id, after, ended: false }, begun))
+    }
+}
+
+#[cfg(feature = "hub")]
+impl Node {
+    /// The entries of a journal behind the entry of this place and hash, zeros for the first.
+    pub(super) async fn entries_behind(&self, journal: &Name, after: u64, hash: [u8; 16]) -> Result<Entries, Error> {
+        let wish = FollowWish { after, hash, ..FollowWish::default() };
+        let ask = |state: &mut NodeState| state.follow(journal.clone(), wish);
+        let (id, begun) = self.handle.shared.ask(ask)?;
+        let entries = Entries { node: self.clone(), id, after, ended: false };
+        begun.await.map_err(|_| left(self.name()))??;
+        Ok(entries)
+    }
+
+    /// Hands over an entry of another hub's journal. What is given back tells its place here; zero if it was known.
+    pub(super) fn hand_over(
+        &self,
+        journal: &Name,
+        carried: Carried<'_>,
+    ) -> Result<impl Future<Output = Result<u64, Error>> + Send + use<>, Error> {
+        let answer = self.handle.shared.keep(|state| state.carry(journal, carried))?;
+        let node = self.clone();
+        Ok(async move { Ok(ended_write(&node, answer).await?.rev.n) })
     }
 }
 

@@ -436,7 +436,13 @@ impl<S: State> Follower<S> {
         let lasting = S::STRATEGY == Strategy::Compensate && {
             let seq = inner.replica.seq() + 1;
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let at = Entry { seq, author, wall_ms: since.as_millis() as u64, deed: Deed::Do { first: seq } };
+            let at = Entry {
+                seq,
+                author,
+                wall_ms: since.as_millis() as u64,
+                deed: Deed::Do { first: seq },
+                provenance: None,
+            };
             has_no_inverse(state, commands, &at)
         };
         Ok(OwnTerms { lasting, touched: Terms::hashes(&touches) })

@@ -312,3 +312,61 @@ fn row_at(block: &Bytes, at: usize) -> Option<(RowKey, Bytes, usize)> {
     (behind <= block.len())
         .then(|| (RowKey { table: head[0], key: block.slice(key..row) }, block.slice(row..behind), behind))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::store::whole;
+
+    const IDENTITY: HubIdentity = HubIdentity { hub: [1; 16], history: [2; 16], epoch: 3 };
+
+    /// A backup with rows of many lengths.
+    fn backup() -> (Vec<(RowKey, Bytes)>, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let row = |n: usize| {
+            let key = RowKey { table: 0x80, key: (n as u64).to_be_bytes().to_vec().into() };
+            (key, Bytes::from(vec![n as u8; n * 37 % 5_000]))
+        };
+        let rows: Vec<(RowKey, Bytes)> = (0..300).map(row).collect();
+        whole::make(folder.path(), IDENTITY, 9, |feed| feed(rows.clone(), Vec::new())).unwrap();
+        let image = whole::look(folder.path(), IDENTITY, &mut |_| true).unwrap().image;
+        let mut encoder = Encoder::new(image, IDENTITY, 7);
+        let mut bytes = Vec::new();
+        while let Some(piece) = encoder.next().unwrap() {
+            bytes.extend_from_slice(&piece);
+        }
+        (rows, bytes)
+    }
+
+    #[test]
+    fn what_was_backed_up_is_read_again() {
+        let (rows, bytes) = backup();
+        let mut found = Vec::new();
+        let read = read(Cursor::new(&bytes), |_, key, row| {
+            found.push((key, row));
+            Ok(())
+        });
+        let (heading, size) = read.unwrap();
+        assert_eq!(heading, Heading { identity: IDENTITY, pos: 9, made_ms: 7 });
+        assert_eq!((size.rows, size.bytes), (300, bytes.len() as u64));
+        assert_eq!(found, rows);
+    }
+
+    #[test]
+    fn every_byte_that_is_another_is_found_and_so_is_every_end_that_is_missing() {
+        let (_, whole) = backup();
+        let is_whole = |bytes: &[u8]| read(Cursor::new(bytes), |_, _, _| Ok(())).is_ok();
+        assert!(is_whole(&whole));
+        // All of the heading and of the end, and some in between.
+        let places = (0..200).chain((200..whole.len() - 200).step_by(997)).chain(whole.len() - 200..whole.len());
+        for at in places {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            assert!(!is_whole(&bytes), "byte {at}");
+            assert!(!is_whole(&whole[..at]), "up to byte {at}");
+        }
+        assert!(!is_whole(&[&whole[..], b"x"].concat()));
+    }
+}

@@ -1,5 +1,6 @@
 //! The file of the rows, a redb: what is in it, and how it is made, opened, written and read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
@@ -12,6 +13,7 @@ use redb::{
 
 use super::disk::{Failed, Watch, WatchedDisk, lowercase};
 use super::full::Want;
+use super::log::OF_ANOTHER;
 use super::pending::{self, Pending};
 use super::pieces::LongTable;
 
@@ -343,13 +345,10 @@ impl StoreFile {
         };
         let format = number(META_FORMAT)?;
         if format != FORMAT {
-            let text =
-                format!("its format is {format}, and this program knows {FORMAT}; use the program that wrote it");
-            return Err(Unusable::Format(text));
+            return Err(other_format(format));
         }
         if meta.get(META_HISTORY)?.is_none_or(|found| found.value() != history) {
-            let text = "it belongs to another history than hub.json; put back the one of these two that was exchanged";
-            return Err(Unusable::Corrupt(text.into()));
+            return Err(Unusable::Corrupt(OF_ANOTHER.into()));
         }
         number(META_POS)
     }
@@ -419,7 +418,7 @@ impl Moment {
             let mut newer = pending::newest(writing, gathering, from).peekable();
             for found in rows.from(&start)? {
                 let row = found?;
-                let key = unflatten(row.key())?;
+                let key = key_of(row.key())?;
                 while let Some((before, newest)) = newer.next_if(|(newer, _)| **newer < key) {
                     if newest.is_some_and(|row| !each(before.clone(), row.clone())) {
                         return Ok(());
@@ -451,7 +450,29 @@ fn flatten(table: u8, key: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(key);
 }
 
-fn unflatten(key: &[u8]) -> Result<RowKey, Unusable> {
+/// The position that rows reach of which [`META`] says this; `None` if that is lost.
+///
+/// # Errors
+///
+/// They are of another format or history.
+pub(super) fn reach_in(meta: &BTreeMap<Vec<u8>, Bytes>, history: [u8; 16]) -> Result<Option<u64>, Unusable> {
+    let number =
+        |key: &str| meta.get(key.as_bytes()).and_then(|said| said.first_chunk()).copied().map(u64::from_le_bytes);
+    if let Some(format) = number(META_FORMAT).filter(|format| *format != FORMAT) {
+        return Err(other_format(format));
+    }
+    match meta.get(META_HISTORY.as_bytes()) {
+        Some(found) if **found != history => Err(Unusable::Corrupt(OF_ANOTHER.into())),
+        _ => Ok(number(META_POS)),
+    }
+}
+
+fn other_format(format: u64) -> Unusable {
+    Unusable::Format(format!("its format is {format}, and this program knows {FORMAT}; use the program that wrote it"))
+}
+
+/// What a key in [`ROWS`] is the key of.
+pub(super) fn key_of(key: &[u8]) -> Result<RowKey, Unusable> {
     match key.split_first() {
         Some((table, key)) => Ok(RowKey { table: *table, key: Bytes::copy_from_slice(key) }),
         None => Err(Unusable::Corrupt("a row has no table".into())),

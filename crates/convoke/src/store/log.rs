@@ -8,6 +8,7 @@
 mod meta;
 mod record;
 mod recover;
+mod salvage;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use super::full::Want;
 use meta::Meta;
 use record::{HEAD_BYTES, Head, Kind, Seal};
 pub(super) use recover::{Refused, begin, begin_at};
+pub(super) use salvage::{salvage, whose};
 pub(crate) use segment::Sizes;
 use segment::{HEADER_BYTES, Header, NEW};
 pub(super) use segment::{SPARE, first_of, make as make_segment};
@@ -33,7 +35,7 @@ pub(super) use segment::{SPARE, first_of, make as make_segment};
 const SHORT_OF: &str = "it is not what a hub has written; put a copy of it back, or start with another folder";
 
 /// What is said of a file of another hub or history.
-const OF_ANOTHER: &str =
+pub(super) const OF_ANOTHER: &str =
     "it belongs to another history than hub.json; put back the one of these two that was exchanged";
 
 /// A batch takes no more than this part of a segment, so that little of it is left unused when the next does not fit.
@@ -52,6 +54,10 @@ pub(super) struct Own {
 }
 
 impl Own {
+    fn seal(&self) -> Seal {
+        self.seal
+    }
+
     pub(super) fn of(identity: HubIdentity) -> Own {
         let HubIdentity { hub, history, epoch } = identity;
         Own { hub, history, epoch, seal: Seal::of(&history) }

@@ -72,6 +72,18 @@ fn name_piece(key: &[u8], number: u16, into: &mut Vec<u8>) {
     into.extend_from_slice(&number.to_be_bytes());
 }
 
+/// A row of which this is the rest, and whose pieces can be had by their keys; `None` if one is missing.
+pub(super) fn put_together(key: &[u8], rest: &[u8], piece: impl Fn(&[u8]) -> Option<Bytes>) -> Option<Bytes> {
+    let (count, rest) = number_of_pieces(rest).ok()?;
+    let (mut row, mut piece_key) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        name_piece(key, number, &mut piece_key);
+        row.extend_from_slice(&piece(&piece_key)?);
+    }
+    row.extend_from_slice(rest);
+    Some(row.into())
+}
+
 /// A table in a transaction that changes it.
 pub(super) struct Writing<'t> {
     rests: Table<'t, &'static [u8], &'static [u8]>,

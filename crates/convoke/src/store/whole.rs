@@ -88,3 +88,15 @@ pub(crate) fn make(
 pub(crate) fn is_segment(name: &str) -> bool {
     log::first_of(name).is_some()
 }
+
+/// Makes redb's file as small as it can be, and says what it took on the disk before and takes now, in bytes.
+pub(crate) fn compact(folder: &Path, identity: HubIdentity) -> Result<(u64, u64), Error> {
+    let disk = WatchedDisk::new(Box::new(FileDisk::of(folder)));
+    let compact = || -> Result<(u64, u64), Unusable> {
+        let before = disk.room(FILE)?;
+        let (file, _) = StoreFile::open(&disk, identity.history)?;
+        file.compact()?.close()?;
+        Ok((before, disk.room(FILE)?))
+    };
+    compact().map_err(|why| refuse(&format!("`{}`", folder.join(FILE).display()), why))
+}

@@ -6,6 +6,7 @@
 mod checker;
 mod crowd;
 mod follower;
+mod power;
 #[path = "../support/mod.rs"]
 mod support;
 mod writer;
@@ -71,7 +72,18 @@ async fn got(node: Node) -> Vec<Got> {
 
 #[tokio::test]
 async fn what_eight_writers_appended_is_the_same_for_eight_followers_after_a_hub_was_killed_25_times() {
-    let mut hub = HubProcess::start(&[]).await;
+    let hub = HubProcess::start(&[]).await;
+    eight_and_eight(hub, KILLS, COMMANDS, async |hub, _, _| hub.kill_and_restart().await).await;
+}
+
+/// Eight programs append and eight follow while their hub is ended and started again so often, and until at least so many
+/// commands are acknowledged; what they were told is checked.
+async fn eight_and_eight(
+    mut hub: HubProcess,
+    ends: u64,
+    commands: u64,
+    mut end: impl AsyncFnMut(HubProcess, u64, &Common) -> HubProcess,
+) {
     let (histories, enough) = (hub.folder.path().join("histories"), hub.folder.path().join("enough"));
     std::fs::create_dir(&histories).unwrap();
     // The links of some are also cut while the hub lives: what they have sent is done, and they do not know.
@@ -104,28 +116,28 @@ async fn what_eight_writers_appended_is_the_same_for_eight_followers_after_a_hub
 
     // What those elsewhere are told is not counted until the end.
     let acknowledged = || common.acknowledged.load(Ordering::SeqCst);
-    for kill in 0..KILLS {
+    for kill in 0..ends {
         // Now and then it is killed as soon as it listens again.
-        let more = if kill % 5 == 2 { 0 } else { COMMANDS / KILLS / 2 };
+        let more = if kill % 5 == 2 { 0 } else { commands / ends / 2 };
         let before = acknowledged();
         for part in 1..=4 {
             until("more is acknowledged", || acknowledged() >= before + more * part / 4).await;
             proxy.cut();
         }
-        if kill == KILLS / 2 {
+        if kill == ends / 2 {
             // Who follows may be killed too, and goes on behind what it has.
             elsewhere.remove(0).kill().await;
             let mut again = start_follower(&hub, 0);
             assert_eq!(again.says().await, "following");
             elsewhere.insert(0, again);
         }
-        if kill == KILLS - 1 {
+        if kill == ends - 1 {
             // What it was about to append may be there or not.
             processes.pop().unwrap().kill().await;
         }
-        hub = hub.kill_and_restart().await;
+        hub = end(hub, kill, &common).await;
     }
-    until("enough is acknowledged", || acknowledged() >= COMMANDS / 2).await;
+    until("enough is acknowledged", || acknowledged() >= commands / 2).await;
     std::fs::write(&enough, "").unwrap();
     for writer in writers {
         soon(writer).await.unwrap();
@@ -146,6 +158,6 @@ async fn what_eight_writers_appended_is_the_same_for_eight_followers_after_a_hub
         assert!(follower::read(file) == journal, "all get the same");
     }
     let done = checker::check(&histories, &journal, "here-");
-    assert!(done >= COMMANDS, "{done} were acknowledged");
+    assert!(done >= commands, "{done} were acknowledged");
     println!("{done} commands of {} entries", journal.len());
 }

@@ -57,6 +57,8 @@ pub(crate) struct Common {
     moment: AtomicU64,
     /// Commands that are known to be done.
     pub acknowledged: AtomicU64,
+    /// Operations that are known not to be done.
+    pub refused: AtomicU64,
 }
 
 pub(crate) struct Writer {
@@ -136,7 +138,10 @@ impl Writer {
                 Told::Done(seq)
             }
             Err(error) => match error.outcome() {
-                Outcome::NotDone => Told::NotDone(error.to_string()),
+                Outcome::NotDone => {
+                    self.common.refused.fetch_add(1, Ordering::SeqCst);
+                    Told::NotDone(error.to_string())
+                }
                 _ => Told::Uncertain(error.to_string()),
             },
         };

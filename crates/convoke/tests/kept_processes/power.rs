@@ -1,10 +1,9 @@
 //! Story: the power goes, again and again. What was acknowledged is there; what was not is there wholly or not at all.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checker;
-use super::support::disk::{Leaves, SmallDisk, TrickyDisk, folder_for_images};
+use super::support::disk::{Leaves, SmallDisk, TrickyDisk, copy_while_nobody_writes, folder_for_images};
 use super::support::hub_process::HubProcess;
 use super::support::*;
 use super::writer::{self, Writer};
@@ -19,17 +18,10 @@ const IMAGE_CUTS: u64 = 10;
 /// How big that is, in MiB.
 const IMAGE_MIB: u64 = 64;
 
-async fn hub_on(disk: &TrickyDisk) -> HubProcess {
-    let (data, variables) = (disk.data().display().to_string(), disk.variables());
-    let mut all = vec![("DATA", data.as_str())];
-    all.extend(variables.iter().map(|(name, value)| (*name, value.as_str())));
-    HubProcess::start(&all).await
-}
-
 #[tokio::test]
 async fn what_eight_writers_were_told_is_so_although_the_disk_forgot_what_was_not_synced() {
     let Some(disk) = TrickyDisk::new() else { return };
-    eight_writers(hub_on(&disk).await, CUTS, async |hub, cut| {
+    eight_writers(HubProcess::start_on(&disk).await, CUTS, async |hub, cut| {
         let leaves = match cut % 3 {
             0 => Leaves::Nothing,
             1 => Leaves::Some(cut),
@@ -44,7 +36,7 @@ async fn what_eight_writers_were_told_is_so_although_the_disk_forgot_what_was_no
 #[tokio::test]
 async fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
     let Some(disk) = TrickyDisk::new() else { return };
-    let hub = hub_on(&disk).await;
+    let hub = HubProcess::start_on(&disk).await;
     let histories = hub.folder.path().join("histories");
     std::fs::create_dir(&histories).unwrap();
     let known = soon(hub.node("panel").await.set("half", &0)).await.unwrap();
@@ -105,15 +97,4 @@ async fn what_eight_writers_were_told_is_so_on_copies_of_the_image_of_their_hubs
         .await
     })
     .await;
-}
-
-/// All programs stand still, but the system might just be writing: then the image changes.
-fn copy_while_nobody_writes(from: &Path, to: &Path) {
-    for _ in 0..100 {
-        std::fs::copy(from, to).unwrap();
-        if std::fs::read(from).unwrap() == std::fs::read(to).unwrap() {
-            return;
-        }
-    }
-    panic!("the image does not come to rest");
 }

@@ -147,6 +147,17 @@ pub fn folder_for_images() -> TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
+/// All programs stand still, but the system might just be writing: then the image changes.
+pub fn copy_while_nobody_writes(from: &Path, to: &Path) {
+    for _ in 0..100 {
+        fs::copy(from, to).unwrap();
+        if fs::read(from).unwrap() == fs::read(to).unwrap() {
+            return;
+        }
+    }
+    panic!("the image does not come to rest");
+}
+
 /// A file system of its own, that ends with this. Other programs see it by its [`path`](SmallDisk::path).
 pub struct SmallDisk {
     holder: Child,

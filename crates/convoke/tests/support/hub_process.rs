@@ -7,10 +7,12 @@ use convoke::{Error, Hub, HubOptions, Membership, Node, NodeOptions, Subscriptio
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::PATIENCE;
+use super::disk::TrickyDisk;
 use super::process::{Process, given, say};
 
 /// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, with
-/// beats of `BEAT_MS`, at most `LINKS` links, and `JOIN_MS` to join, until it is killed.
+/// beats of `BEAT_MS`, at most `LINKS` links, and `JOIN_MS` to join, until it is killed. Says where it listens; and why, when
+/// it can go on no more.
 pub async fn hub() {
     if let Ok(files) = std::env::var("FILES") {
         let files = Some(files.parse().unwrap());
@@ -39,6 +41,8 @@ pub async fn hub() {
         }
     };
     say(&hub.addresses()[0].to_string());
+    let why = hub.failed().await;
+    say(&why.code.word());
     std::future::pending().await
 }
 
@@ -53,6 +57,14 @@ pub struct HubProcess {
 impl HubProcess {
     pub async fn start(variables: &[(&'static str, &str)]) -> HubProcess {
         HubProcess::start_at("127.0.0.1:0", variables).await
+    }
+
+    /// Starts it with its folder on this disk.
+    pub async fn start_on(disk: &TrickyDisk) -> HubProcess {
+        let (data, variables) = (disk.data().display().to_string(), disk.variables());
+        let mut all = vec![("DATA", data.as_str())];
+        all.extend(variables.iter().map(|(name, value)| (*name, value.as_str())));
+        HubProcess::start(&all).await
     }
 
     /// Starts it on a Unix socket.

@@ -5,7 +5,7 @@ use convoke::Hub;
 
 use crate::exit::Failure;
 use crate::log::Log;
-use crate::settings::{Change, Changed, Environment, Flags, Settings, Value, Wanted};
+use crate::settings::{Change, Changed, Environment, Flags, Settings, Uplink, Value, Wanted};
 
 /// The part of the log for this.
 pub(super) const TARGET: &str = "convoke::config";
@@ -65,6 +65,13 @@ impl Reload<'_> {
         log.set(&new.log()).map_err(|failure| vec![failure.message])?;
         hub.reconfigure(&new.hub()).map_err(|error| vec![error.to_string()])?;
         let mut lines: Vec<(bool, String)> = self.settings.changes(&new).iter().map(line).collect();
+        // Where they stand in the file does not count.
+        let shown = |settings: &Settings| settings.uplinks.iter().map(Uplink::of).collect::<Vec<_>>();
+        if shown(&self.settings) != shown(&new) {
+            let text =
+                "the `[[uplink]]` tables are different, which takes a start of the hub; its links are as they were";
+            lines.push((true, text.to_owned()));
+        }
         if lines.is_empty() {
             let what = match &new.file {
                 Some(file) => format!("`{}` was read again: nothing has changed", file.display()),

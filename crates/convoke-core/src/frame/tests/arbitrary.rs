@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::encoded;
 use crate::frame::*;
-use crate::journal::{Deed, Touches};
+use crate::journal::{Deed, Origin, Provenance, Touches};
 use crate::limits::FRAGMENT_BYTES_MAX;
 use crate::outgoing::SlowPolicy;
 use crate::payload::{Encoding, Headers as Pairs};
@@ -141,21 +141,31 @@ impl Made {
                     target: flag.then_some(*long / 2),
                     expect_top: (!flag).then_some(*long / 3),
                 };
-                let (seq, total) = (*long, u64::from(id) % (64 << 20) + 1);
-                let hash = array[..16].try_into().unwrap();
-                let appended = match id % 5 {
-                    0 => Appended::Commands {
-                        commands: Commands::encoded(&commands),
-                        expect_last: flag.then_some(*long / 2),
-                        terms: Terms::new(strategy, flag, touched.as_deref()),
-                    },
+                let (hub, seq) = (array[..16].try_into().unwrap(), *long / 2);
+                let (origin, target) = (Origin { hub, seq }, Origin { hub, seq: !seq });
+                let (commands, author) = (Commands::encoded(&commands), &self.bytes[..]);
+                let terms = Terms::new(strategy, flag, touched.as_deref());
+                let brought = match id % 7 {
+                    0..=2 => Brought::Commands { origin, author, terms, commands },
+                    3..=5 => Brought::Back { origin, author, undoes: flag, target },
+                    _ => Brought::Nothing,
+                };
+                let carried = Carried {
+                    carrier: hub,
+                    place: seq + 1,
+                    hash: array[16..].try_into().unwrap(),
+                    after: seq,
+                    brought,
+                };
+                let (place, total) = (*long, u64::from(id) % (64 << 20) + 1);
+                let piece = Piece { seq: place, known: !place, hash: hub, total, offset: seq, bytes: &self.bytes };
+                let appended = match id % 6 {
+                    0 => Appended::Commands { commands, expect_last: flag.then_some(*long / 2), terms },
                     1 => Appended::Undo(back),
                     2 => Appended::Redo(back),
-                    3 => {
-                        let piece = Piece { seq, known: !seq, hash, total, offset: seq / 2, bytes: &self.bytes };
-                        Appended::Snapshot(piece)
-                    }
-                    _ => Appended::Compact(Compact { up_to: seq, keep: !seq, hash }),
+                    3 => Appended::Snapshot(piece),
+                    4 => Appended::Compact(Compact { up_to: place, keep: !place, hash: hub }),
+                    _ => Appended::Carried(carried),
                 };
                 Frame::Append(Append { cseq: (*long).max(1), settled: *long / 2, journal: &self.bytes, appended })
             }
@@ -170,7 +180,12 @@ impl Made {
                 let deeds = [Deed::Do { first: *long }, Deed::Undo(*long), Deed::Redo(*long), Deed::Join, Deed::Leave];
                 let deed = deeds[id as usize % 5];
                 let payload = (self.encoding(), text.as_bytes());
-                Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author: &self.bytes, payload })
+                let origin = flag.then_some(Origin { hub: hash, seq: *long });
+                let goes_back = matches!(deed, Deed::Undo(_) | Deed::Redo(_));
+                let target = goes_back.then_some(Origin { hub: hash, seq: !long }).filter(|_| id % 2 == 0);
+                let provenance = Provenance { origin, target, more: flag && matches!(deed, Deed::Do { .. }) };
+                let author = &self.bytes[..];
+                Frame::Entry(Told { id, seq: *long, wall_ms: !long, hash, deed, author, provenance, payload })
             }
             Kind::Applied => Frame::Applied { id, seq: *long, stuck: text },
             Kind::Base => {
@@ -195,6 +210,7 @@ impl Made {
                 token: if flag { &self.bytes } else { &[] },
                 resume: flag.then_some(incarnation),
                 takeover: flag,
+                uplink: !flag,
                 slow: SlowPolicy::ALL[id as usize % 4],
             }),
             Kind::Welcome => Frame::Welcome(Welcome {

@@ -2,8 +2,22 @@
 
 use super::{encoded, hex, sentence};
 use crate::frame::*;
-use crate::journal::{Deed, Strategy};
+use crate::journal::{Deed, Origin, Provenance, Strategy};
 use crate::payload::Encoding;
+
+const ORIGIN_3: &str = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee 0300000000000000";
+const ORIGIN_2: &str = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee 0200000000000000";
+/// The hub that hands over, the place, the hash, and up to where all is known to have come.
+const CARRIED: &str =
+    "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee 0900000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0400000000000000";
+
+fn origin(seq: u64) -> Origin {
+    Origin { hub: [0xee; 16], seq }
+}
+
+fn carried(brought: Brought<'static>) -> Appended<'static> {
+    Appended::Carried(Carried { carrier: [0xee; 16], place: 9, hash: [0xcd; 16], after: 4, brought })
+}
 
 const BACK: Back = Back { everyone: false, target: None, expect_top: None };
 
@@ -14,7 +28,7 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
     let appends = [
         (
             Appended::Commands { commands, expect_last: None, terms: Terms::default() },
-            "00 ffffffffffffffff 00 00 ff 0200 02 02000000 3432 00 00000000",
+            "00 ffffffffffffffff 00 00 ff 0200 02 02000000 3432 00 00000000".to_owned(),
         ),
         (
             Appended::Commands {
@@ -22,7 +36,8 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
                 expect_last: Some(3),
                 terms: Terms::new(Some(Strategy::Refuse), false, Some(b"12345678ABCDEFGH")),
             },
-            "00 0300000000000000 02 00 02 3132333435363738 4142434445464748 0200 02 02000000 3432 00 00000000",
+            "00 0300000000000000 02 00 02 3132333435363738 4142434445464748 0200 02 02000000 3432 00 00000000"
+                .to_owned(),
         ),
         (
             Appended::Commands {
@@ -30,28 +45,41 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
                 expect_last: None,
                 terms: Terms::new(Some(Strategy::Compensate), true, Some(b"")),
             },
-            "00 ffffffffffffffff 03 01 00 0200 02 02000000 3432 00 00000000",
+            "00 ffffffffffffffff 03 01 00 0200 02 02000000 3432 00 00000000".to_owned(),
         ),
-        (Appended::Undo(BACK), "01 00 ffffffffffffffff ffffffffffffffff"),
+        (Appended::Undo(BACK), "01 00 ffffffffffffffff ffffffffffffffff".to_owned()),
         (
             Appended::Redo(Back { everyone: true, target: Some(2), expect_top: Some(9) }),
-            "02 01 0200000000000000 0900000000000000",
+            "02 01 0200000000000000 0900000000000000".to_owned(),
         ),
         (
             Appended::Snapshot(Piece { seq: 5, known: 9, hash: [0xab; 16], total: 6, offset: 4, bytes: b"xy" }),
-            "03 0500000000000000 0900000000000000 abababababababababababababababab 0600000000000000 0400000000000000 7879",
+            "03 0500000000000000 0900000000000000 abababababababababababababababab 0600000000000000 0400000000000000 7879".to_owned(),
         ),
         (
             Appended::Compact(Compact { up_to: 5, keep: 2, hash: [0; 16] }),
-            "04 0500000000000000 0200000000000000 00000000000000000000000000000000",
+            "04 0500000000000000 0200000000000000 00000000000000000000000000000000".to_owned(),
         ),
+        (
+            carried(Brought::Commands { origin: origin(3), author: b"ann", terms: Terms::default(), commands }),
+            format!("05 {CARRIED} 00 {ORIGIN_3} 0300 616e6e 00 00 ff 0200 02 02000000 3432 00 00000000"),
+        ),
+        (
+            carried(Brought::Back { origin: origin(3), author: b"ann", undoes: true, target: origin(2) }),
+            format!("05 {CARRIED} 01 {ORIGIN_3} 0300 616e6e {ORIGIN_2}"),
+        ),
+        (
+            carried(Brought::Back { origin: origin(3), author: b"ann", undoes: false, target: origin(2) }),
+            format!("05 {CARRIED} 02 {ORIGIN_3} 0300 616e6e {ORIGIN_2}"),
+        ),
+        (carried(Brought::Nothing), format!("05 {CARRIED} 03")),
     ];
     let mut all: Vec<(Frame<'static>, String)> = appends
         .into_iter()
         .map(|(appended, bytes)| {
             let body = format!("0700000000000000 0500000000000000 0400 746f646f {bytes}");
-            let len = 8 + hex(&body).len();
-            (append(appended), format!("{len:02x}000000 40 00 0000 {body}"))
+            let (len, high) = ((8 + hex(&body).len()) % 256, (8 + hex(&body).len()) / 256);
+            (append(appended), format!("{len:02x}{high:02x}0000 40 00 0000 {body}"))
         })
         .collect();
     for (follow_as, number) in [(FollowAs::Observer, "00"), (FollowAs::Member, "01"), (FollowAs::Announced, "02")] {
@@ -71,6 +99,7 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
         hash: [0xcd; 16],
         deed: Deed::Do { first: 2 },
         author: b"ann",
+        provenance: Provenance::default(),
         payload: (Encoding::Json, b"42"),
     };
     let head = "07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
@@ -95,6 +124,18 @@ pub(super) fn golden() -> Vec<(Frame<'static>, String)> {
     all.push((
         Frame::Compacted { id: 7, first: 6, hash: [0xcd; 16] },
         format!("24000000 47 00 0000 07000000 0600000000000000 {hash}"),
+    ));
+    let provenance = Provenance { origin: Some(origin(3)), target: None, more: true };
+    let of_hub = Told { provenance, ..entry };
+    all.push((
+        Frame::Entry(of_hub),
+        format!("54000000 42 02 0000 {head} 50 0200000000000000 0300 616e6e {ORIGIN_3} 3432"),
+    ));
+    let provenance = Provenance { origin: Some(origin(3)), target: Some(origin(2)), more: false };
+    let of_hub = Told { deed: Deed::Undo(2), provenance, payload: (Encoding::Raw, b""), ..entry };
+    all.push((
+        Frame::Entry(of_hub),
+        format!("6a000000 42 00 0000 {head} 31 0200000000000000 0300 616e6e {ORIGIN_3} {ORIGIN_2}"),
     ));
     let names = Nodes::encode([&b"ann"[..], b"b"].into_iter()).leak();
     for (whom, bytes) in [
@@ -136,6 +177,7 @@ fn an_entry_for_one_follower_is_made_from_that_of_another() {
         hash: [0; 16],
         deed: Deed::Do { first: 3 },
         author: b"ann",
+        provenance: Provenance::default(),
         payload: (Encoding::Raw, &payload),
     };
     let mut frames = encoded(&Frame::Entry(told));
@@ -194,8 +236,8 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "expected a cseq below that of the append itself at byte 16 of a frame",
         ),
         (
-            "1c000000 40 00 0000 0500000000000000 0000000000000000 0100 61 05",
-            "expected 0 (commands), 1 (undo), 2 (redo), 3 (a snapshot) or 4 (compaction) at byte 27 of a frame",
+            "1c000000 40 00 0000 0500000000000000 0000000000000000 0100 61 06",
+            "expected 0 (commands), 1 (undo), 2 (redo), 3 (a snapshot), 4 (compaction) or 5 (carried) at byte 27 of a frame",
         ),
         (
             "44000000 40 00 0000 0500000000000000 0000000000000000 0100 61 03 0500000000000000 0900000000000000 \
@@ -236,6 +278,21 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "37000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 03 \
              0200000000000000 0000",
             "expected 0 where nothing else can be meant at byte 45 of a frame",
+        ),
+        (
+            "37000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 41 \
+             0200000000000000 0000",
+            "expected the target of an undo or redo, or that a group goes on, only where there is one at byte 44 of a frame",
+        ),
+        (
+            "4d000000 40 00 0000 0500000000000000 0000000000000000 0100 61 05 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee \
+             0900000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0900000000000000 03",
+            "expected a place before that of the entry at byte 68 of a frame",
+        ),
+        (
+            "4d000000 40 00 0000 0500000000000000 0000000000000000 0100 61 05 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee \
+             0900000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0400000000000000 04",
+            "expected 0 (commands), 1 (undo), 2 (redo) or 3 (nothing) at byte 76 of a frame",
         ),
         (
             "1c000000 44 00 0000 07000000 0300000000000000 d0070000 0100 61 04",

@@ -33,7 +33,7 @@ fn each_bad_frame_gets_its_sentence() {
             "18000000 10 04 0000 05000000 06000000 0100000000000000",
             "expected an encoding that exists at byte 5 of a frame",
         ),
-        ("18000000 10 00 2000 05000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
+        ("18000000 10 00 4000 05000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
         ("18000000 10 00 1800 05000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),
         ("18000000 10 00 1000 05000000 06000000 0100000000000000", "expected a subscription at byte 24 of a frame"),
         ("18000000 10 00 0900 00000000 06000000 0100000000000000", "expected flags of an event at byte 6 of a frame"),

@@ -139,7 +139,8 @@ impl HubState {
                 Wants::Compact => Appended::Compact(Compact { up_to: look.at, keep: 0, hash: found }),
             };
             let journal = look.journal.as_str().as_bytes();
-            return self.order_append(key.0, Append { cseq: key.1, settled: look.settled, journal, appended });
+            let append = Append { cseq: key.1, settled: look.settled, journal, appended };
+            return self.order_append(key.0, append, None);
         }
     }
 }

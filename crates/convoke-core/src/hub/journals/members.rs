@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::FollowKey;
 use super::waits::AwaitKey;
+use crate::bug::{Bug, planted};
 use crate::frame::FollowAs;
 use crate::hub::HubState;
 use crate::journal::Strategy;
@@ -195,7 +196,9 @@ impl HubState {
         let Some(member) = audience.and_then(|audience| audience.members.get_mut(&node)) else { return };
         member.follows.remove(&(before, key));
         member.follows.insert((seq, key));
-        if let Some((least, _)) = member.follows.first() {
+        let ahead = planted(Bug::FasterFollowerCounts);
+        let least = if ahead { member.follows.last() } else { member.follows.first() };
+        if let Some((least, _)) = least {
             let least = *least;
             self.member_applied(&journal, &node, least);
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::bug::{Bug, planted};
 use crate::frame::{Acknowledged, Attendance, Await, Frame, Listed, Whom};
 use crate::hub::links::Phase;
 use crate::hub::watches::{Asked, Turn};
@@ -151,6 +152,7 @@ impl HubState {
             }
         }
         if after.is_some() {
+            let passed = if planted(Bug::WaitsNotPassed) { Vec::new() } else { passed };
             passed.into_iter().for_each(|key| self.check_wait(key));
         } else {
             // Of fewer members all and most are fewer.
@@ -169,8 +171,9 @@ impl HubState {
     fn check_wait(&mut self, key: AwaitKey) {
         let wait = &self.followers.waits[key];
         let members = self.followers.by_journal.get(&wait.journal).map_or(0, |audience| audience.members.len());
-        let all_known = || !self.may_return(&wait.journal);
+        let all_known = || !self.may_return(&wait.journal) || planted(Bug::ReturnNotAwaited);
         let reached = match &wait.whom {
+            Who::All if planted(Bug::LastMemberNotAwaited) => wait.applied + 1 >= members && all_known(),
             Who::All => wait.applied >= members && all_known(),
             Who::Quorum => wait.applied * 2 > members && all_known(),
             Who::Count(count) => wait.applied >= *count,

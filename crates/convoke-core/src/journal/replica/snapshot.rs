@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 
 use super::{Known, Replica, State};
-use crate::journal::{Deed, Entry, Strategy, UndoList, Unit};
+use crate::journal::{Deed, Entry, Origin, Provenance, Strategy, UndoList, Unit};
 use crate::limits::{SNAPSHOT_BYTES_MAX, UNDO_UNITS_MAX};
 use crate::name::Name;
 use crate::payload::{Encoding, Payload, PayloadError};
@@ -17,8 +17,12 @@ use crate::payload::{Encoding, Payload, PayloadError};
 /// The form of a snapshot, which is the first that is in it.
 const FORM: u8 = 1;
 
-/// A command that can be undone: place, author, time, where its unit begins, whether it is done; it, and its inverse.
-type KnownRow<N, C> = (u64, N, u64, u64, bool, C, Option<C>);
+/// Another hub, and a place there.
+type OriginRow = ([u8; 16], u64);
+
+/// A command that can be undone: place, author, time, where its unit begins, whether it is done; it, and its inverse; where
+/// it was first, if that is another hub.
+type KnownRow<N, C> = (u64, N, u64, u64, bool, C, Option<C>, Option<OriginRow>);
 
 /// A unit that can be undone: where it begins, author, the place that made it as it is, how it stands (0 done, 1 undone, 2
 /// undone for good), who has undone it, the length of its commands.
@@ -73,7 +77,8 @@ impl<S: State> Replica<S> {
             // One that is never undone is there for who asks for the last only.
             if let Some(command) = command.as_ref().filter(|_| *first != 0) {
                 let Entry { seq, author, wall_ms, .. } = entry;
-                rows.push((*seq, author.as_str(), *wall_ms, *first, *done, command, inverse.as_ref()));
+                let origin = entry.origin().map(|Origin { hub, seq }| (hub, seq));
+                rows.push((*seq, author.as_str(), *wall_ms, *first, *done, command, inverse.as_ref(), origin));
             }
         }
         rows
@@ -116,8 +121,10 @@ impl<S: State> Replica<S> {
             };
             undo.restore(first, &Unit { author: name(&author)?, place, undone, bytes, touches: None });
         }
-        for (seq, author, wall_ms, first, done, command, inverse) in commands {
-            let entry = Entry { seq, author: name(&author)?, wall_ms, deed: Deed::Do { first } };
+        for (seq, author, wall_ms, first, done, command, inverse, origin) in commands {
+            let origin = origin.map(|(hub, seq)| Origin { hub, seq });
+            let provenance = Provenance { origin, ..Provenance::default() }.boxed();
+            let entry = Entry { seq, author: name(&author)?, wall_ms, deed: Deed::Do { first }, provenance };
             known.push_back(Known { entry, first, done, command: Some(command), inverse });
         }
         let mut replica = Replica::at(seq, state, undo);

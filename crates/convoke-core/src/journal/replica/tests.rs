@@ -72,7 +72,7 @@ fn author(number: u8) -> Name {
 
 impl Journal {
     fn add(&mut self, author: Name, deed: Deed, note: Option<Note>) -> (Entry, Option<Payload>) {
-        let entry = Entry { seq: self.entries.len() as u64 + 1, author, wall_ms: 0, deed };
+        let entry = Entry { seq: self.entries.len() as u64 + 1, author, wall_ms: 0, deed, provenance: None };
         let payload = note.as_ref().map(|note| Payload::encode(note).unwrap());
         self.entries.push((entry.clone(), note));
         (entry, payload)
@@ -189,7 +189,7 @@ proptest! {
 
 fn line(replica: &mut Replica<Notes>, text: &str) {
     let seq = replica.seq() + 1;
-    let entry = Entry { seq, author: author(0), wall_ms: 0, deed: Deed::Do { first: seq } };
+    let entry = Entry { seq, author: author(0), wall_ms: 0, deed: Deed::Do { first: seq }, provenance: None };
     replica.apply(&entry, Some(&Payload::encode(&Note::Line(text.into())).unwrap())).unwrap();
 }
 
@@ -201,7 +201,8 @@ fn a_recent_undo_costs_little_however_long_the_journal_is() {
     }
     for undone in 1..=200 {
         let first = replica.undo_list().check_undo(&author(0), Scope::Mine, None, None).unwrap();
-        let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first) };
+        let entry =
+            Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first), provenance: None };
         let Applied::Changed { again, .. } = replica.apply(&entry, None).unwrap() else { panic!("an undo") };
         assert!(again <= 2 * NEAR, "{again} commands were applied again for {first} of {}", entry.seq);
         assert_eq!(replica.state().lines.len(), 3_000 - undone);
@@ -230,7 +231,8 @@ fn a_replica_holds_no_more_than_can_be_undone() {
     assert_eq!(refused, Err(UndoRefused::Horizon { first: horizon }));
     for _ in 0..3 {
         let first = replica.undo_list().check_undo(&author(0), Scope::Mine, None, None).unwrap();
-        let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first) };
+        let entry =
+            Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed: Deed::Undo(first), provenance: None };
         replica.apply(&entry, None).unwrap();
     }
     assert_eq!(replica.state().lines.len(), 97);
@@ -240,7 +242,7 @@ fn a_replica_holds_no_more_than_can_be_undone() {
 fn it_stops_at_what_it_does_not_know() {
     let mut replica = Replica::<Notes>::new();
     line(&mut replica, "a");
-    let entry = Entry { seq: 2, author: author(0), wall_ms: 0, deed: Deed::Do { first: 2 } };
+    let entry = Entry { seq: 2, author: author(0), wall_ms: 0, deed: Deed::Do { first: 2 }, provenance: None };
     let unknown = Payload::encode(&BTreeMap::from([("Paint", "red")])).unwrap();
     let stuck = replica.apply(&entry, Some(&unknown)).unwrap_err();
     assert!(matches!(stuck, Stuck::Unknown { seq: 2, .. }), "{stuck}");
@@ -270,7 +272,7 @@ impl State for Impure {
 #[cfg(debug_assertions)]
 fn an_impure_state_is_told_by_its_name() {
     let mut replica = Replica::<Impure>::new();
-    let entry = Entry { seq: 1, author: author(0), wall_ms: 0, deed: Deed::Do { first: 1 } };
+    let entry = Entry { seq: 1, author: author(0), wall_ms: 0, deed: Deed::Do { first: 1 }, provenance: None };
     let stuck = replica.apply(&entry, Some(&Payload::encode(&()).unwrap())).unwrap_err();
     assert!(matches!(stuck, Stuck::Impure { seq: 1, function: "apply", .. }), "{stuck:?}");
     assert!(stuck.to_string().contains("`apply` of `convoke_core::journal::replica::tests::Impure`"), "{stuck}");
@@ -281,7 +283,7 @@ fn an_impure_state_is_told_by_its_name() {
 fn a_large_state_is_tried_out_seldom_enough_to_be_followed() {
     let mut replica = Replica::<Long>::new();
     for seq in 1..=2_000 {
-        let entry = Entry { seq, author: author(0), wall_ms: 0, deed: Deed::Do { first: seq } };
+        let entry = Entry { seq, author: author(0), wall_ms: 0, deed: Deed::Do { first: seq }, provenance: None };
         replica.apply(&entry, Some(&Payload::encode(&()).unwrap())).unwrap();
     }
     let copied = COPIED.load(std::sync::atomic::Ordering::Relaxed);

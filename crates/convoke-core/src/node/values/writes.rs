@@ -504,7 +504,7 @@ impl Writes {
     }
 
     /// What the hub knows it by, if it was ever to be put on a link.
-    fn op(&self, id: WriteId) -> Option<OpId> {
+    pub(in crate::node) fn op(&self, id: WriteId) -> Option<OpId> {
         let open = self.open.get(&id)?;
         let (history, incarnation) = self.of.filter(|_| open.cseq > 0).or_else(|| {
             let op = open.former?;

@@ -58,7 +58,7 @@ impl<S: State> Follower<S> {
                 first = seq;
             }
             if let Ok(command) = S::decode(&payload) {
-                let at = Entry { seq, author: author.clone(), wall_ms, deed: Deed::Do { first } };
+                let at = Entry { seq, author: author.clone(), wall_ms, deed: Deed::Do { first }, provenance: None };
                 state.apply(&command, &at);
             }
         }

@@ -52,19 +52,24 @@ pub(in crate::store) fn begin_at(disk: &WatchedDisk, own: &Own, first: u64) -> R
 }
 
 /// What is in a segment.
-struct Read {
+pub(super) struct Read {
     name: String,
     header: Header,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Where its records end, without the footer.
-    end: usize,
+    pub(super) end: usize,
     /// What the last record before the footer says.
     last: Last,
     /// The hash of the footer.
-    footer: Option<u64>,
+    pub(super) footer: Option<u64>,
 }
 
 impl Read {
+    /// The position of its last operation, or of that before it.
+    pub(super) fn last_pos(&self) -> u64 {
+        self.last.pos
+    }
+
     fn has_operations(&self) -> bool {
         self.last.pos >= self.header.first
     }
@@ -203,7 +208,7 @@ fn needed(disk: &WatchedDisk, meta: &Meta, tables: u64) -> Result<(Vec<u64>, Vec
 }
 
 /// Reads a segment behind what came before it, up to where there is no record, or to its footer.
-fn read(disk: &WatchedDisk, own: &Own, first: u64, expected: Option<(u64, u64)>) -> Result<Read, Unusable> {
+pub(super) fn read(disk: &WatchedDisk, own: &Own, first: u64, expected: Option<(u64, u64)>) -> Result<Read, Unusable> {
     let name = segment::name(first);
     let bytes = disk.open(&name)?.whole()?;
     let header = Header::decode(&bytes, own).map_err(|why| match why {
@@ -236,7 +241,7 @@ fn read(disk: &WatchedDisk, own: &Own, first: u64, expected: Option<(u64, u64)>)
 }
 
 /// Whether a segment ends where it may.
-fn check_end(read: &Read, own: &Own, is_last: bool, tables: u64) -> Result<(), Unusable> {
+pub(super) fn check_end(read: &Read, own: &Own, is_last: bool, tables: u64) -> Result<(), Unusable> {
     let next = read.last.pos + 1;
     let is_whole = match read.footer {
         Some(_) => true,
@@ -244,7 +249,8 @@ fn check_end(read: &Read, own: &Own, is_last: bool, tables: u64) -> Result<(), U
     };
     // What redb holds came of what was acknowledged.
     if !is_whole || is_last && next <= tables {
-        return Err(Unusable::Corrupt(missing(next)));
+        let breaks = format!("the records end at byte {}, and ", read.end);
+        return Err(Unusable::Corrupt(breaks + &missing(next)));
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ proptest! {
     fn the_inverses_are_applied_in_the_place_of_the_undo(steps in prop::collection::vec(step(), 1..300)) {
         let (mut replica, mut oracle) = (Replica::<Machine>::new(), Oracle::default());
         let mut say = |who: Name, deed: Deed, command: Option<Move>, replica: &mut Replica<Machine>| {
-            let entry = Entry { seq: replica.seq() + 1, author: who, wall_ms: 0, deed };
+            let entry = Entry { seq: replica.seq() + 1, author: who, wall_ms: 0, deed, provenance: None };
             let payload = command.as_ref().map(|command| Payload::encode(command).unwrap());
             let applied = replica.apply(&entry, payload.as_ref()).unwrap();
             let expected = match deed {
@@ -187,7 +187,7 @@ proptest! {
 }
 
 fn say(replica: &mut Replica<Machine>, deed: Deed, command: Option<Move>) -> Applied<Result<i64, String>> {
-    let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed };
+    let entry = Entry { seq: replica.seq() + 1, author: author(0), wall_ms: 0, deed, provenance: None };
     replica.apply(&entry, command.map(|command| Payload::encode(&command).unwrap()).as_ref()).unwrap()
 }
 
@@ -231,7 +231,7 @@ fn an_inverse_that_changes_by_itself_is_told() {
         }
     }
 
-    let entry = Entry { seq: 1, author: author(0), wall_ms: 0, deed: Deed::Do { first: 1 } };
+    let entry = Entry { seq: 1, author: author(0), wall_ms: 0, deed: Deed::Do { first: 1 }, provenance: None };
     let stuck = Replica::<Forgetful>::new().apply(&entry, Some(&Payload::encode(&1u64).unwrap())).unwrap_err();
     assert!(matches!(stuck, Stuck::Impure { seq: 1, function: "inverse", .. }), "{stuck:?}");
 }

@@ -177,7 +177,7 @@ impl State for Nothing {
 fn behind_very_many_who_come_and_go_nothing_is_undone_in_replicas_either() {
     let mut replica = Replica::<Nothing>::new();
     let (seq, author) = (1, author(0));
-    let entry = Entry { seq, author: author.clone(), wall_ms: 0, deed: Deed::Do { first: 1 } };
+    let entry = Entry { seq, author: author.clone(), wall_ms: 0, deed: Deed::Do { first: 1 }, provenance: None };
     replica.apply(&entry, Some(&Payload::encode(&()).unwrap())).unwrap();
     for seq in 2..=crate::limits::UNDO_BYTES_MAX as u64 / 128 + 2 {
         assert_eq!(replica.undo_list().undo_top(&author, Scope::Mine).is_some(), replica.undo_list().horizon() == 1);
