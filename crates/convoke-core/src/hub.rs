@@ -431,11 +431,14 @@ impl HubState {
     /// The shell has written something: all that it had taken, or only a part because the link takes no more now.
     pub fn wrote(&mut self, link: LinkId, all: bool, now: Time) {
         self.advance(now);
+        // Who is to be gone by then is not given more time, however much it takes meanwhile.
+        let is_closing = self.links.get(link).is_some_and(|state| state.is_closing());
+        if is_closing && self.timers.is_set(Timer::Stuck(link)) {
+            return;
+        }
         if all {
             self.timers.clear(Timer::Stuck(link));
-        } else if let Some(state) = self.links.get_mut(link)
-            && !(state.is_closing() && self.timers.is_set(Timer::Stuck(link)))
-        {
+        } else if self.links.get(link).is_some() {
             self.timers.set(self.now + limits::STUCK_TIME_MAX, Timer::Stuck(link));
         }
     }

@@ -147,7 +147,10 @@ impl StoreFolder {
 
 /// Whether a file of a hub's folder belongs to its store.
 fn is_of_a_store(name: &str) -> bool {
-    name == folder::FILE || name == crate::store::FILE || name.starts_with("log.")
+    // With what a write of them has left that was interrupted.
+    [folder::FILE, crate::store::FILE, "log"].iter().any(|ours| {
+        name.strip_prefix(ours).is_some_and(|rest| rest.starts_with('.') || rest.is_empty() && *ours != "log")
+    })
 }
 
 fn cannot_open(path: &Path, error: io::Error) -> Error {

@@ -114,7 +114,7 @@ impl Scene {
             Verb::Follow => soon(node.entries(name, 0)).await.map(drop),
             Verb::Snapshot => match soon(node.compact(name, 0)).await {
                 // That there is nothing that could go is told to those who may let it go.
-                Err(Error::Refused(_)) => Ok(()),
+                Err(Error::Conflict(_) | Error::Refused(_)) => Ok(()),
                 other => other.map(drop),
             },
             // As one that is not joined yet: whether a node of this name is there is told to those who may have its name.

@@ -51,9 +51,9 @@ pub(crate) struct RuleArguments {
 
 const RULES_HELP: &str = "\
 A rule is verbs with commas between them, and a pattern: `publish,subscribe cam/#`. The verbs: publish, subscribe; get, \
-watch, set, delete; serve, call; join (as a node of such a name), author (in whose \
-name, besides those of the node and the token), status (what the hub tells \
-under `$hub/`; needs no pattern), uplink (join as a link of another hub), administer (make and change tokens; needs no pattern), all. In a pattern `%node` stands \
+watch, set, delete; serve, call; execute, undo, follow, snapshot (journals); join (as a node of such a name), author (in \
+whose name, besides those of the node and the token), uplink (join as a link of another hub), status (what the hub tells \
+under `$hub/`; needs no pattern), administer (make and change tokens; needs no pattern), all. In a pattern `%node` stands \
 for the name of the node, `%author` for its author. What no rule allows is forbidden.
 
 Unless a rule says otherwise, a token NAME may join as NAME and as NAME/….";

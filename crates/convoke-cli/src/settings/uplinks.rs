@@ -1,5 +1,5 @@
-//! Links to other hubs: the tables `[[uplink]]` of the configuration file. They are no rows of the table of settings, since there
-//! may be any number of them; so neither a flag nor the environment can set them.
+//! Links to other hubs: the tables `[[uplink]]` of the configuration file. They are no rows of the table of settings, since
+//! there may be any number of them; so neither a flag nor the environment can set them.
 
 use std::borrow::Cow;
 use std::ops::Range;

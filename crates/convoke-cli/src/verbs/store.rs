@@ -18,7 +18,7 @@ use crate::join::with_node;
 use crate::output;
 use crate::render;
 use crate::screen::progress::{Progress, Unit};
-use crate::signals::Signals;
+use crate::signals::{Signals, take_long_files_as_errors};
 use crate::table::{Table, moment};
 
 /// Where a hub is that is not named.
@@ -29,6 +29,7 @@ const REMEDY: &str =
     "`convoke store restore` makes a folder of a backup, and `convoke store repair` says what is whole of this";
 
 pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+    take_long_files_as_errors()?;
     match arguments.what {
         StoreVerb::Backup(arguments) => backup(arguments, json, signals).await,
         // Who names a backup as if it were a folder means that.

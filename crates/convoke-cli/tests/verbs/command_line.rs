@@ -174,6 +174,7 @@ fn the_common_options_are_known_to_every_verb() {
             "token" => &["token", "list"],
             "explain" => &["explain", "allow"],
             "journal" => &["journal", "show"],
+            "store" => &["store", "backup"],
             verb => &[verb],
         };
         let common = ["--address", "mem://x", "--name", "a", "--author", "b", "--token-file", "c", "--timeout", "1s"];

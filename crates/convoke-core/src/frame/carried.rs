@@ -1,4 +1,4 @@
-//! What a link of another hub appends to a journal: an entry of that hub's journal, or a group of them, with where it was first.
+//! What a link of another hub appends to a journal: an entry of that hub's journal, or a group, with where it was first.
 
 use super::journals::{Commands, Terms};
 use super::{FrameError, Reader, put_short};

@@ -84,7 +84,7 @@ impl Audit {
         self.lossy = true;
     }
 
-    /// All rows were given, and nobody knows which position they reach: it is taken to be that of the last value, which is given.
+    /// All rows were given, and nobody knows which position they reach: it is taken to be that of the last value, and given.
     pub fn ends_at_the_last_value(&mut self) -> u64 {
         (self.pos, self.kept.pos) = (self.highest, self.highest);
         self.highest

@@ -160,7 +160,7 @@ impl Journals {
         piece: &Piece<'_>,
         rows: &mut Rows,
     ) -> Result<(u64, u32), Refusal> {
-        let (name, id) = self.known(name, "upload a snapshot")?;
+        let (name, id) = self.known(name, "upload a snapshot of")?;
         let what = format!("upload a snapshot of `{name}` at {}", piece.seq);
         let refused = |code, why: String| Err(Refusal::new(code, format!("{what}: {why}")));
         let journal = self.get_mut(id);
@@ -292,7 +292,7 @@ impl Journals {
         let name = Name::from_bytes(name).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
         match self.find(&name) {
             Some(id) => Ok((name, id)),
-            None => Err(Refusal::new(Code::BadRequest, format!("{what} of `{name}`: it has no entry yet"))),
+            None => Err(Refusal::new(Code::BadRequest, format!("{what} `{name}`: it has no entry yet"))),
         }
     }
 

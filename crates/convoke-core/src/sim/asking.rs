@@ -145,7 +145,7 @@ impl World {
                 continue;
             }
             let wrong = match &answer {
-                Ok(by) => self.wrong_with_wait(&wait, by),
+                Ok(by) => self.wrong_with_wait(tag, &wait, by),
                 Err(why) => self.wrong_refusal(&wait, why),
             };
             if let Some(wrong) = wrong {
@@ -166,7 +166,7 @@ impl World {
         (!usual).then(|| format!("that was refused: {why}"))
     }
 
-    fn wrong_with_wait(&mut self, wait: &Wait, by: &AppliedBy) -> Option<String> {
+    fn wrong_with_wait(&mut self, tag: Tag, wait: &Wait, by: &AppliedBy) -> Option<String> {
         let Wait { journal, seq, who, due, members, sure } = wait;
         let too_much = |(node, applied): (&Name, u64)| applied > self.applied_by(journal, node);
         let listed = by.listed.iter().filter(|one| one.attendance != Attendance::Gone);
@@ -194,7 +194,8 @@ impl World {
                 && program.is_some_and(|program| self.applied_by(journal, &program.name) < *seq)
         });
         // Those that were there before a start of the hub may yet come back.
-        let old = self.chronicle.at_start.contains(journal);
+        let by_this_start = self.programs.get(&tag).is_some_and(|program| program.welcomed.0 == self.epoch);
+        let old = by_this_start && self.chronicle.at_start.contains(journal);
         let returning = old && self.now < self.ready_at + self.config.membership.member_away_max();
         match who {
             Who::Nodes(nodes) => {

@@ -333,7 +333,10 @@ impl World {
                 let usual = [Code::NoProvider, Code::TimedOut, Code::Busy, Code::Backpressure, Code::TooLarge];
                 let forbidden = why.code == Code::Forbidden && self.is_ward(tag);
                 self.report.forbidden += u64::from(forbidden);
+                // Whoever sends nonsense may have had it, and say anything of it.
+                let offers = |tag: &Tag| self.handled.offered.get(tag).is_some_and(|of| of.contains(made.service));
                 if !forbidden
+                    && !self.hostile.iter().any(offers)
                     && !usual.contains(&why.code)
                     && !matches!(why.code, Code::Left | Code::Fenced | Code::LinkLost)
                 {

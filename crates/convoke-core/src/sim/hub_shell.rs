@@ -244,7 +244,8 @@ impl World {
                 self.report.slow_links += 1;
                 program.slow == SlowPolicy::Disconnect || paused_long || cut
             }
-            Code::Silent => frozen_long || stalled_long || cut,
+            // Beats wait behind what was handed to the link already, and a slow one takes its time for that.
+            Code::Silent => frozen_long || stalled_long || cut || !link.node_out.is_empty(),
             Code::TimedOut => delayed || cut || paused_long || frozen_long || stalled_long,
             Code::RightsChanged | Code::Unauthorized | Code::Forbidden if program.ward.is_some() => {
                 self.report.forbidden += 1;

@@ -4,7 +4,8 @@
 //! link that the rules in force when the link joined do not allow; nothing of the kind is taken to be written once a
 //! change of these rules is applied; every link of the principal ends in that same turn; and what was taken before has left
 //! [`RIGHTS_TIME_MAX`] later, or never does.** What such a program sends has an effect only where its link's rules allow
-//! it: an event that they do not allow is routed to nobody (`oracle`), a write or a command is not appended, a call is not given.
+//! it: an event that they do not allow is routed to nobody (`oracle`), a write or a command is not appended, a call is not
+//! given.
 //!
 //! The rules here are a list of clauses that are looked through, and not the hub's own.
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::Checker;
 use super::world::{Asked, ConnId, Request, Tag, World};
-use crate::frame::{Appended, Change, End, EventHead, Frame, Head, Kind, NAMED, REST, Reader, WatchMode};
+use crate::frame::{Appended, Change, End, EventHead, Frame, Head, Incarnation, Kind, NAMED, REST, Reader, WatchMode};
 use crate::limits::RIGHTS_TIME_MAX;
 use crate::name::{Name, Pattern};
 use crate::operation::{GrantId, Operation};
@@ -84,6 +85,8 @@ pub(super) struct Wards {
     /// Changes that were applied: each happens once.
     applied: BTreeSet<([u8; 16], u64, u64)>,
     rules: BTreeMap<&'static str, Vec<Given>>,
+    /// What was ever to be written.
+    appended: BTreeSet<(Incarnation, u64)>,
     /// Who has another key than its programs know.
     other_keys: BTreeSet<&'static str>,
     /// What each call was for, and whether it was allowed when it came.
@@ -104,6 +107,13 @@ pub(super) struct Ward {
     watches: BTreeMap<u32, WatchMode>,
     services: BTreeMap<u32, String>,
     follows: BTreeMap<u32, String>,
+}
+
+impl Wards {
+    /// The hub starts: what it was to write it has forgotten.
+    pub(super) fn begins(&mut self) {
+        self.appended.clear();
+    }
 }
 
 impl Ward {
@@ -397,7 +407,7 @@ impl World {
     }
 
     /// What is wrong with a call that is given to somebody.
-    fn wrong_handle(&self, incarnation: crate::frame::Incarnation, number: u64) -> Option<String> {
+    fn wrong_handle(&self, incarnation: Incarnation, number: u64) -> Option<String> {
         let conn = self.signs.get(&incarnation)?.conn?;
         let link = self.conns.get(&conn)?;
         link.ward.as_ref()?;
@@ -408,10 +418,16 @@ impl World {
     /// What is appended may be written.
     pub(super) fn check_may_write(&mut self, operation: &[u8]) {
         let Ok(operation) = Operation::decode(operation) else { return };
-        let incarnation = match &operation {
-            Operation::Write { incarnation, .. } | Operation::Append { incarnation, .. } => incarnation,
+        let (incarnation, cseq) = match &operation {
+            Operation::Write { incarnation, cseq, .. } | Operation::Append { incarnation, cseq, .. } => {
+                (incarnation, *cseq)
+            }
             _ => return,
         };
+        // Where the foundation does not know of it, it is appended once more, whatever its node may do by then.
+        if !self.wards.appended.insert((*incarnation, cseq)) {
+            return;
+        }
         let Some(conn) = self.signs.get(incarnation).and_then(|sign| sign.conn) else { return };
         let Some(ward) = self.conns.get(&conn).and_then(|link| link.ward.as_ref()) else { return };
         let wrong = match &operation {

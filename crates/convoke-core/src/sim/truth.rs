@@ -45,6 +45,8 @@ pub(super) struct Truth {
     /// In their order.
     pub(super) facts: Vec<Fact>,
     pub(super) writes: BTreeMap<u64, Write>,
+    /// What was rightly wanted to go by itself. Where the foundation does not know of that, it is wanted again.
+    going: BTreeSet<(String, u64)>,
     done: BTreeMap<Incarnation, (u64, BTreeSet<u64>)>,
     /// Incarnations that are known over starts of the hub.
     pub(super) begun: BTreeSet<Incarnation>,
@@ -310,7 +312,7 @@ impl World {
         for (name, rev) in keys {
             let name = String::from_utf8_lossy(name).into_owned();
             let Some(has) = self.truth.values.get(&name).filter(|has| has.place.0 == rev) else { continue };
-            if has.expires_ms > 0 && has.expires_ms <= wall_ms {
+            if has.expires_ms > 0 && has.expires_ms <= wall_ms || self.truth.going.contains(&(name.clone(), rev)) {
                 continue;
             }
             match has.owner {
@@ -324,6 +326,7 @@ impl World {
                         let text = format!("`{name}` of revision {rev} goes, and its node {why}");
                         return self.fail(Checker::Kept, text);
                     }
+                    self.truth.going.insert((name, rev));
                 }
             }
         }

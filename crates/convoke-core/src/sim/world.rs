@@ -440,6 +440,7 @@ impl World {
             _ => {}
         }
         self.hub = Some(hub);
+        self.wards.begins();
         self.signs.clear();
         self.away.clear();
         self.hub_turns();

@@ -43,6 +43,9 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
             (&mut all.hub_starts, report.hub_starts),
             (&mut all.resumed, report.resumed),
             (&mut all.fenced, report.fenced),
+            (&mut all.waits_reached, report.waits_reached),
+            (&mut all.waits_over, report.waits_over),
+            (&mut all.statuses, report.statuses),
         ] {
             *sum += more;
         }
@@ -53,6 +56,7 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
     assert!(all.followed > 100 * SEEDS && all.replicas > 20 * SEEDS && all.reads > 20 * SEEDS, "{all:?}");
     assert!(all.hub_starts > 2 * SEEDS && all.resumed > 2 * SEEDS && all.fenced > SEEDS / 4, "{all:?}");
     assert!(all.not_kept > 5 * SEEDS && all.uncertain > 5 * SEEDS && all.unknown_writes > 5 * SEEDS, "{all:?}");
+    assert!(all.waits_reached > SEEDS && all.waits_over > SEEDS / 2 && all.statuses > SEEDS / 40, "{all:?}");
     assert!(all.restores > SEEDS / 10 && all.diverged > SEEDS / 20 && all.presence > SEEDS, "{all:?}");
 }
 
@@ -75,7 +79,7 @@ fn a_seed_decides_everything_about_journals() {
 }
 
 /// Each with the checker that must catch it.
-pub(crate) const BUGS: [(Bug, Checker); 27] = [
+pub(crate) const BUGS: [(Bug, Checker); 32] = [
     (Bug::AppendAcknowledgedTooEarly, Checker::Journals),
     (Bug::AppendAppliedTooEarly, Checker::Journals),
     (Bug::AppendsForgotten, Checker::Journals),
@@ -103,6 +107,11 @@ pub(crate) const BUGS: [(Bug, Checker); 27] = [
     (Bug::WayIgnored, Checker::Journals),
     (Bug::MembersForgotten, Checker::Journals),
     (Bug::InversesInOrder, Checker::Undo),
+    (Bug::LastMemberNotAwaited, Checker::Journals),
+    (Bug::WaitsNotPassed, Checker::Journals),
+    (Bug::ReturnNotAwaited, Checker::Journals),
+    (Bug::FasterFollowerCounts, Checker::Journals),
+    (Bug::StatusNotFenced, Checker::Journals),
 ];
 
 #[test]

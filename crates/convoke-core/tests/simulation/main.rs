@@ -98,6 +98,8 @@ fn every_promise_holds_in_every_fixed_world() {
             (&mut rights.watched, report.watched),
             (&mut rights.answered, report.answered),
             (&mut rights.written, report.written),
+            (&mut rights.appended, report.appended),
+            (&mut rights.followed, report.followed),
         ] {
             *sum += more;
         }
@@ -106,6 +108,7 @@ fn every_promise_holds_in_every_fixed_world() {
     assert!(rights.grants > 5 * SEEDS_RIGHTS && rights.forbidden > 100 * SEEDS_RIGHTS, "{rights:?}");
     assert!(rights.delivered > 50 * SEEDS_RIGHTS && rights.watched > 10 * SEEDS_RIGHTS, "{rights:?}");
     assert!(rights.answered > 2 * SEEDS_RIGHTS && rights.written > 10 * SEEDS_RIGHTS, "{rights:?}");
+    assert!(rights.appended > 4 * SEEDS_RIGHTS && rights.followed > 2 * SEEDS_RIGHTS, "{rights:?}");
     assert!(
         all.written > 20 * SEEDS && all.conflicts > SEEDS && all.watched > 20 * SEEDS && all.got > SEEDS,
         "{all:?}"
@@ -193,7 +196,10 @@ fn every_planted_bug_is_caught_by_the_checker_of_its_promise() {
             | Bug::WatchNotFiltered
             | Bug::NodeOfAnother
             | Bug::CallsNotAsked
-            | Bug::WritesNotAsked => Checker::Rights,
+            | Bug::WritesNotAsked
+            | Bug::EntriesNotAsked
+            | Bug::AppendsNotAsked
+            | Bug::UndoIsExecute => Checker::Rights,
             // Stories of their own are told about these: tests/journals.rs.
             Bug::CreditForgotten | Bug::KeptIsNotDone | Bug::RefusedComesAgain => continue,
             // Those of journals: another test.

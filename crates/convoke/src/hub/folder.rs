@@ -230,16 +230,24 @@ pub(crate) fn set_unfinished(path: &Path, what: Option<&[u8]>) -> Result<(), Err
     let failed = |error| Error::io(at(path, UNFINISHED), error);
     match what {
         Some(what) => replace(&path.join(UNFINISHED), what).map_err(failed),
-        None => remove_durably(path, UNFINISHED).map_err(failed),
+        None => remove_unfinished(path).map_err(failed),
     }
 }
 
-fn remove_durably(path: &Path, name: &str) -> std::io::Result<()> {
-    match fs::remove_file(path.join(name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// With what a write of it has left that was interrupted.
+fn remove_unfinished(path: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name.to_str().is_some_and(is_unfinished) {
+            fs::remove_file(path.join(name))?;
+        }
     }
     sync(path)
+}
+
+/// Whether a file is the mark, or was to become it.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_prefix(UNFINISHED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Makes the names in a folder durable.

@@ -77,9 +77,9 @@ impl NodeState {
         self.push_append(journal, Appended::Snapshot(piece))
     }
 
-    /// Lets entries of a journal go that its snapshot stands for: those up to `up_to`, without the last `keep` of them, and some
-    /// thousand at most. Answered like [`append`](NodeState::append), with the first that is kept then as its revision, and how
-    /// many have gone as the count.
+    /// Lets entries of a journal go that its snapshot stands for: those up to `up_to`, without the last `keep` of them, and
+    /// some thousand at most. Answered like [`append`](NodeState::append), with the first that is kept then as its revision,
+    /// and how many have gone as the count.
     ///
     /// # Errors
     ///
