@@ -155,6 +155,8 @@ pub struct Passed {
     pub left_out: u64,
     /// Entries of journals that are known and have not gone over yet.
     pub behind: u64,
+    /// The events that are to go this way are subscribed, so that they do while it is joined.
+    pub ready: bool,
 }
 
 /// What the hub knows about a node.

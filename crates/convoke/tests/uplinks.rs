@@ -58,7 +58,24 @@ async fn linked(from: &Node, to: &Node) {
     .await;
 }
 
-async fn all_linked(nodes: &[Node]) {
+/// Waits until every uplink of every hub has joined, and passes events on: in a ring there is another way at first.
+async fn all_linked(nodes: &[Node], uplinks: &[usize]) {
+    for (node, count) in nodes.iter().zip(uplinks) {
+        soon(async {
+            loop {
+                let uplinks = node.values("$hub/uplinks/#").await.unwrap();
+                let reports = uplinks.iter().map(|uplink| uplink.payload.decode::<serde_json::Value>().unwrap());
+                let ready = |report: &serde_json::Value| {
+                    report["joined"] == true && report["in"]["ready"] == true && report["out"]["ready"] == true
+                };
+                if reports.filter(ready).count() == *count {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
     for from in nodes {
         for to in nodes {
             if from.name() != to.name() {
@@ -91,7 +108,7 @@ async fn three_hubs_in_a_ring_pass_each_event_once_everywhere() {
     for name in names {
         nodes.push(node(folder, name, &format!("node-{name}")).await);
     }
-    all_linked(&nodes).await;
+    all_linked(&nodes, &[1, 1, 1]).await;
     let mut subscriptions = Vec::new();
     for node in &nodes {
         subscriptions.push(node.subscribe("plant/press/#").await.unwrap());
@@ -116,7 +133,7 @@ async fn three_hubs_in_a_ring_pass_each_event_once_everywhere() {
         task.await.unwrap();
     }
     // Whatever may still be on a longer way comes before this.
-    all_linked(&nodes).await;
+    all_linked(&nodes, &[1, 1, 1]).await;
     for subscription in &mut subscriptions {
         assert!(subscription.try_next().is_none(), "none comes twice");
     }
@@ -244,7 +261,7 @@ async fn two_uplinks_between_the_same_hubs_and_one_that_leads_back_pass_each_eve
     twice.push(UplinkOptions { name: "again".into(), ..uplink(folder, "a") });
     let there = start(folder, "b", twice).await;
     let nodes = [node(folder, "a", "node-a").await, node(folder, "b", "node-b").await];
-    all_linked(&nodes).await;
+    all_linked(&nodes, &[0, 3]).await;
     let mut comes = Vec::new();
     for node in &nodes {
         comes.push(node.subscribe("plant/press").await.unwrap());
@@ -257,7 +274,7 @@ async fn two_uplinks_between_the_same_hubs_and_one_that_leads_back_pass_each_eve
     for subscription in &mut comes {
         each_once(subscription, 2, 500).await;
     }
-    all_linked(&nodes).await;
+    all_linked(&nodes, &[0, 3]).await;
     assert!(comes.iter_mut().all(|subscription| subscription.try_next().is_none()));
     for (node, hub) in nodes.iter().zip(0..) {
         append(node, "todo", hub, 0..300).await;

@@ -46,8 +46,21 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Waits until what one publishes gets to all others.
+/// Waits until every uplink has joined, and what one publishes gets to all others: in a ring there is another way at first.
 async fn linked(nodes: &[Node]) {
+    for node in nodes {
+        for _ in 0..1000 {
+            let uplinks = node.values("$hub/uplinks/#").await.unwrap();
+            let reports = uplinks.iter().map(|uplink| uplink.payload.decode::<serde_json::Value>().unwrap());
+            let ready = |report: &serde_json::Value| {
+                report["joined"] == true && report["in"]["ready"] == true && report["out"]["ready"] == true
+            };
+            if reports.filter(ready).count() == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
     for from in nodes {
         for to in nodes.iter().filter(|to| to.name() != from.name()) {
             let name = format!("press/linked/{}", from.name());

@@ -264,8 +264,12 @@ impl Tally {
             address: address.to_string(),
             events: options.events.clone(),
             journals: options.journals.clone(),
-            out: Passed { wanted: options.direction.goes_out(), ..Passed::default() },
-            into: Passed { wanted: options.direction.comes_in(), ..Passed::default() },
+            out: Passed { wanted: options.direction.goes_out(), ready: options.events.is_empty(), ..Passed::default() },
+            into: Passed {
+                wanted: options.direction.comes_in(),
+                ready: options.events.is_empty(),
+                ..Passed::default()
+            },
             ..UplinkReport::default()
         };
         let counts = Counts { report, since: now(), trouble: Default::default(), told: None };

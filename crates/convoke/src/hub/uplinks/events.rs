@@ -13,6 +13,7 @@ pub(super) async fn carry((from, to): (&Node, &Node), patterns: &[String], (tall
             Err(error) => error.to_string(),
             Ok(mut passing) => {
                 tally.goes(&about);
+                tally.count(way, |passed| passed.ready = true);
                 loop {
                     match passing.next().await {
                         Some(Ok(event)) => match to.pass_on(&event).await {
@@ -33,6 +34,7 @@ pub(super) async fn carry((from, to): (&Node, &Node), patterns: &[String], (tall
                 }
             }
         };
+        tally.count(way, |passed| passed.ready = false);
         tally.trouble(&about, &why);
         tokio::time::sleep(RETRY).await;
     }
