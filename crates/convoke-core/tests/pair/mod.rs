@@ -122,6 +122,22 @@ impl World {
         }
     }
 
+    /// The link of a node has taken something: all that the hub's program had, or a part of it.
+    pub(crate) fn takes(&mut self, place: usize, all: bool) {
+        if let Some(link) = self.nodes[place].link {
+            self.hub.wrote(link, all, self.now);
+        }
+    }
+
+    /// Whether the hub wants the link of a node to be cut, whatever waits on it.
+    pub(crate) fn is_to_be_cut(&mut self, place: usize) -> bool {
+        let mut transmit = Transmit::new();
+        if let Some(link) = self.nodes[place].link {
+            self.hub.transmit(link, &mut transmit);
+        }
+        transmit.abort
+    }
+
     /// From now on the transport knows a node as somebody else, whenever it makes a link.
     pub(crate) fn becomes(&mut self, place: usize, peer: Peer) {
         self.nodes[place].peer = peer;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use convoke_core::foundation::{Ask, Told};
 use convoke_core::frame::{Change, WatchMode};
+use convoke_core::limits::RIGHTS_TIME_MAX;
 use convoke_core::{
     CallEnd, CallRequest, Code, Headers, HubConfig, Incoming, NodeConfig, Payload, Peer, Refusal, Selector,
 };
@@ -272,6 +273,26 @@ fn what_waits_on_a_link_when_its_rights_change_never_leaves() {
     let told = told(&mut world, eye, watched);
     assert_eq!(told.last().unwrap(), "Forbidden");
     assert!((told.len() - 1) * BYTES <= taken, "{} values are told, and {taken} bytes were written", told.len() - 1);
+}
+
+/// Whenever its link took something it was given ten seconds more, and so what was on its way before left long after.
+#[test]
+fn a_link_is_cut_in_time_when_its_rights_change_however_much_it_takes() {
+    let mut world = world();
+    create(&mut world, "eye", "1", &["join eye", "watch #"]);
+    let eye = join(&mut world, "eye", "eye", "1");
+    world.nodes[eye].deaf = true;
+    change(&mut world, "eye", &Change::Rules(vec!["join eye"])).unwrap();
+    world.takes(eye, true);
+    world.takes(eye, false);
+    world.now = world.now + RIGHTS_TIME_MAX / 2;
+    world.hub.tick(world.now);
+    assert!(!world.is_to_be_cut(eye), "it is told why, if it reads");
+    world.takes(eye, true);
+    world.takes(eye, false);
+    world.now = world.now + RIGHTS_TIME_MAX / 2;
+    world.hub.tick(world.now);
+    assert!(world.is_to_be_cut(eye));
 }
 
 /// Each bug is planted in the real code, and the story that must notice it is told again.
