@@ -60,7 +60,7 @@ fn expected(rules: &[Rule], verb: Verb, name: &Name) -> bool {
         _ if !name.is_reserved() => verb,
         Verb::Get | Verb::Watch | Verb::Subscribe => Verb::Status,
         Verb::Publish | Verb::Set | Verb::Delete | Verb::Serve | Verb::Join | Verb::Author => return false,
-        Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot => return false,
+        Verb::Execute | Verb::Undo | Verb::Follow | Verb::Snapshot | Verb::Uplink => return false,
         other => other,
     };
     let speaks = |deny: bool| {

@@ -332,6 +332,10 @@ pub struct JournalReport {
     pub last: u64,
     /// The hash of that entry and all before it, in hexadecimal.
     pub hash: String,
+    /// The first entry that is kept, or the next if none is.
+    pub first: u64,
+    /// The entry behind which its snapshot is the state; zero if it has none.
+    pub snapshot: u64,
     /// The first place of which something can be undone.
     pub horizon: u64,
     /// Its members, in the order of their names.

@@ -9,7 +9,8 @@ use convoke_core::frame::{Back, Change, FollowAs, Piece, Terms};
 use convoke_core::journal::Strategy;
 use convoke_core::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_BYTES_MAX, UPLOAD_IDLE_TIME_MAX};
 use convoke_core::node::{FollowWish, Followed, WriteId};
-use convoke_core::{Code, Encoding, Name, NodeConfig, Peer, TokenKey};
+use convoke_core::report::JournalReport;
+use convoke_core::{Code, Encoding, Name, NodeConfig, Pattern, Peer, TokenKey};
 use pair::World;
 
 /// The tables of entries and of pieces.
@@ -371,6 +372,16 @@ fn without_a_snapshot_nothing_goes() {
     assert_eq!(world.rows_kept(ENTRIES), 20);
 }
 
+/// What the hub tells of a journal.
+fn report(world: &mut World, who: usize, journal: &str) -> JournalReport {
+    let pattern = Pattern::parse(&format!("$hub/journals/{journal}/followers")).unwrap();
+    world.nodes[who].state.get(pattern).unwrap();
+    world.settle();
+    let (_, got) = world.nodes[who].state.got().pop().expect("it is answered");
+    let payload = got.unwrap().pop().unwrap().payload.unwrap();
+    serde_json::from_slice(&payload.bytes).unwrap()
+}
+
 #[test]
 fn entries_that_a_snapshot_stands_for_go_when_that_is_asked_for() {
     let mut world = World::new(3);
@@ -380,6 +391,8 @@ fn entries_that_a_snapshot_stands_for_go_when_that_is_asked_for() {
     assert_eq!(compact(&mut world, 0, "press", 5), Ok((11, 0)), "there is nothing more to go");
     assert_eq!(compact(&mut world, 0, "press", 100), Ok((11, 0)));
     assert_eq!(world.rows_kept(ENTRIES), 10);
+    let told = report(&mut world, 2, "press");
+    assert_eq!((told.first, told.snapshot, told.last), (11, 15, 20));
     let raw = follow(&mut world, 1, "press", RAW);
     assert_eq!(taken(&mut world, 1, raw), [Got::Compacted(11), Got::Entries(11, 20)]);
     let replica = follow(&mut world, 1, "press", ANY);

@@ -94,7 +94,7 @@ pub struct StoreFolder {
 }
 
 impl StoreFolder {
-    /// Takes hold of a folder, without a change in it.
+    /// Takes hold of a folder, without a change in it. Others may look at it at the same time.
     ///
     /// # Errors
     ///
@@ -108,6 +108,15 @@ impl StoreFolder {
         let remedy = "stop it first; `convoke store backup` works while it runs";
         let lock = folder::lock_unchanged(&path, ("a hub", remedy))?;
         Ok(StoreFolder { path, lock })
+    }
+
+    /// Takes hold of it to change it, until what is given goes: nobody else looks at it then.
+    fn alone(&self) -> Result<Option<File>, Error> {
+        let said = ("a hub", "stop it first");
+        match &self.lock {
+            Some(lock) => folder::lock_alone(&self.path, lock, said).map(|()| None),
+            None => folder::lock(&self.path, said).map(Some),
+        }
     }
 
     /// Whether a hub runs on a folder now. A folder that is not there has none.
@@ -147,7 +156,10 @@ impl StoreFolder {
 
 /// Whether a file of a hub's folder belongs to its store.
 fn is_of_a_store(name: &str) -> bool {
-    name == folder::FILE || name == crate::store::FILE || name.starts_with("log.")
+    // With what a write of them has left that was interrupted.
+    [folder::FILE, crate::store::FILE, "log"].iter().any(|ours| {
+        name.strip_prefix(ours).is_some_and(|rest| rest.starts_with('.') || rest.is_empty() && *ours != "log")
+    })
 }
 
 fn cannot_open(path: &Path, error: io::Error) -> Error {

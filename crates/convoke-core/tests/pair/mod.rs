@@ -155,8 +155,8 @@ impl World {
 
     /// Changes the last byte of a row that the foundation keeps: so many rows of this table lie before it.
     pub(crate) fn flip(&mut self, table: u8, place: usize) {
-        let rows = self.rows.iter_mut().filter(|(key, _)| key.table == table);
-        let (_, row) = rows.skip(place).next().expect("there is such a row");
+        let mut rows = self.rows.iter_mut().filter(|(key, _)| key.table == table);
+        let (_, row) = rows.nth(place).expect("there is such a row");
         let mut bytes = row.to_vec();
         *bytes.last_mut().expect("it has bytes") ^= 1;
         *row = bytes.into();
@@ -208,6 +208,12 @@ impl World {
             for place in 0..self.nodes.len() {
                 moved |= self.carry(place);
             }
+            if !self.hold && !self.held.is_empty() {
+                moved = true;
+                for ask in std::mem::take(&mut self.held) {
+                    self.answer(ask);
+                }
+            }
             for ask in self.hub.asks() {
                 moved = true;
                 if let Some(left) = self.kill_after {
@@ -220,12 +226,6 @@ impl World {
                 if self.hold && !matches!(ask, Ask::Snapshot) {
                     self.held.push(ask);
                 } else {
-                    self.answer(ask);
-                }
-            }
-            if !self.hold && !self.held.is_empty() {
-                moved = true;
-                for ask in std::mem::take(&mut self.held) {
                     self.answer(ask);
                 }
             }

@@ -125,7 +125,7 @@ impl Given {
                 Ok(Some(more)) => self.ready.extend_from_slice(&more),
                 Ok(None) => break,
                 Err(why) => {
-                    return Err(Refusal::new(Code::StorageFailed, format!("backup: the store cannot be read: {why}")));
+                    return Err(Refusal::new(Code::Busy, format!("backup: the store cannot be read now: {why}")));
                 }
             }
         }

@@ -53,6 +53,7 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
     let disk = Arc::new(WatchedDisk::new(Box::new(View::of(folder))));
     let mut sorting =
         Sorting { audit: Audit::new(0), feed, puts: Vec::new(), bytes: 0, losses: Vec::new(), lossy: false };
+    let log = Log::of(&disk, identity)?;
     let reach = match is_there(&disk).then(|| StoreFile::open(&disk, identity.history)) {
         Some(Ok((file, reach))) => {
             sorting.audit = Audit::new(reach);
@@ -63,15 +64,14 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
             })?;
             failed.map_or(Ok(Some(reach)), Err)?
         }
-        Some(Err(Unusable::Corrupt(_))) | None if all_is_in_the_log(&disk, identity)? => Some(0),
+        Some(Err(Unusable::Corrupt(_))) if log.is_all => Some(0),
         Some(Err(Unusable::Corrupt(why))) => {
             sorting.losses.push(format!("store.redb is damaged: {}", without_remedy(&why)));
-            sorting.pages(&disk, identity.history)?
+            sorting.pages(&disk, identity.history, log)?
         }
         Some(Err(other)) => return Err(other),
         None => {
-            sorting.losses.push("store.redb is gone, or empty: all of it is lost".to_owned());
-            sorting.lose();
+            sorting.lose_all(log, "store.redb is gone, or empty: all of it is lost");
             Some(0)
         }
     };
@@ -84,7 +84,7 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
     let (mut skipped, mut wrong) = (0_u64, Vec::new());
     let audit = &mut sorting.audit;
     let behind = reach.unwrap_or(u64::MAX);
-    let log = log::salvage(&disk, &Own::of(identity), behind, &mut |pos, operation| match audit
+    let found = log::salvage(&disk, &Own::of(identity), behind, &mut |pos, operation| match audit
         .operation(pos, &operation)
     {
         Ok(true) => true,
@@ -98,7 +98,7 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
         }
     })?;
     sorting.losses.extend(wrong);
-    sorting.losses.extend(log.lost.filter(|_| reach.is_some()));
+    sorting.losses.extend(found.lost.filter(|_| reach.is_some()));
     match skipped {
         0 => {}
         1 => sorting.losses.push("an operation of the log that depends on what is lost".to_owned()),
@@ -111,15 +111,26 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
         sorting.losses.truncate(LOSSES_MAX);
         sorting.losses.push(format!("and {more} more"));
     }
-    let (amount, epoch) = (sorting.audit.amount(), log.epoch.max(sorting.audit.epoch()));
+    let (amount, epoch) = (sorting.audit.amount(), found.epoch.max(sorting.audit.epoch()));
     // In another history positions may be used again.
-    Ok(Salvaged { amount, pos: log.last.max(pos), losses: sorting.losses, epoch })
+    Ok(Salvaged { amount, pos: found.last.max(pos), losses: sorting.losses, epoch })
 }
 
-/// Whether the log has every operation that there ever was: then all rows come of it.
-fn all_is_in_the_log(disk: &WatchedDisk, identity: HubIdentity) -> Result<bool, Unusable> {
-    let found = log::salvage(disk, &Own::of(identity), 0, &mut |_, _| true)?;
-    Ok(found.lost.is_none() && found.last > 0)
+/// What there is of a log from the first operation on that there ever was.
+#[derive(Clone, Copy)]
+struct Log {
+    /// It begins with that: then rows come of it.
+    begins: bool,
+    /// It has every operation.
+    is_all: bool,
+}
+
+impl Log {
+    fn of(disk: &WatchedDisk, identity: HubIdentity) -> Result<Log, Unusable> {
+        let found = log::salvage(disk, &Own::of(identity), 0, &mut |_, _| true)?;
+        let begins = found.last > 0;
+        Ok(Log { begins, is_all: begins && found.lost.is_none() })
+    }
 }
 
 /// What is wrong, without what a hub says can be done about it.
@@ -143,6 +154,14 @@ struct Sorting<'a, 'f> {
 }
 
 impl Sorting<'_, '_> {
+    /// There are no rows. Where the log begins with the first operation nothing is lost by that.
+    fn lose_all(&mut self, log: Log, text: &str) {
+        if !log.begins {
+            self.losses.push(text.to_owned());
+            self.lose();
+        }
+    }
+
     fn lose(&mut self) {
         self.lossy = true;
         self.audit.rows_are_missing();
@@ -174,12 +193,12 @@ impl Sorting<'_, '_> {
     }
 
     /// Takes the rows of those pages that are whole. Says which position they reach, if anybody knows.
-    fn pages(&mut self, disk: &WatchedDisk, history: [u8; 16]) -> Result<Option<u64>, Unusable> {
-        self.lose();
+    fn pages(&mut self, disk: &WatchedDisk, history: [u8; 16], log: Log) -> Result<Option<u64>, Unusable> {
         let Some(mut pages) = Pages::open(disk)? else {
-            self.losses.push("no page of store.redb is whole: all of it is lost".to_owned());
+            self.lose_all(log, "no page of store.redb is whole: all of it is lost");
             return Ok(Some(0));
         };
+        self.lose();
         let places: Vec<String> = pages.damaged_places().take(PLACES_MAX).map(|place| place.to_string()).collect();
         let places = places.join(", ");
         self.losses.push(match pages.damaged.len() {
@@ -192,7 +211,9 @@ impl Sorting<'_, '_> {
         })?;
         let reach = reach_in(&meta, history)?;
         let mut lengths: BTreeMap<Vec<u8>, Range<u64>> = BTreeMap::new();
-        pages.each("pieces of rows", &mut |_, found| drop(lengths.insert(found.key, found.value)))?;
+        pages.each("pieces of rows", &mut |_, found| {
+            lengths.insert(found.key, found.value);
+        })?;
         let (mut failed, mut broken) = (None, 0_u64);
         self.audit = Audit::new(reach.unwrap_or(u64::MAX));
         self.audit.rows_are_missing();

@@ -80,7 +80,8 @@ fn begin(to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(to)? {
         let name = entry?.file_name();
         // The root of a file system has the latter.
-        if name != folder::LOCK && name != "lost+found" {
+        let is_ours = name == folder::LOCK || name.to_str().is_some_and(folder::is_unfinished);
+        if !is_ours && name != "lost+found" {
             let text = format!(
                 "it is not empty (there is `{}`), and a backup is restored into an empty folder only; move it away, or give \
                  another one with --data",

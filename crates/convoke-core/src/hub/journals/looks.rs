@@ -74,10 +74,14 @@ impl HubState {
             // Whoever it is will ask again.
             return;
         }
-        let hash = self.kept.journals.find(&look.journal).and_then(|id| {
-            let (row, frames) = rows.first()?;
-            if seq_from_key(id, &row.key)? == look.at { Told::hash_in(frames) } else { None }
-        });
+        let Some(id) = self.kept.journals.find(&look.journal) else { return };
+        let row = rows.first().filter(|(row, _)| seq_from_key(id, &row.key) == Some(look.at));
+        let hash = row.and_then(|(_, frames)| Told::hash_in(frames));
+        // It may have gone since.
+        if hash.is_none() && look.at >= self.kept.journals.get(id).past().first() {
+            let text = format!("entry {} of `{}` is not where it was kept", look.at, look.journal);
+            return self.foundation_failed(Refusal::new(Code::StorageFailed, text));
+        }
         if let Err(refusal) = self.look((key, look), hash) {
             let outcome = Outcome::Refused { code: refusal.code, text: refusal.text.into_owned() };
             self.answer_write(incarnation, cseq, &outcome, 0);

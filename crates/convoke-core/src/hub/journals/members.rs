@@ -319,6 +319,8 @@ impl HubState {
         Some(JournalReport {
             last,
             hash: crate::hub::report::hex(&known.map_or([0; 16], |known| known.hash())),
+            first: known.map_or(1, |known| known.past().first()),
+            snapshot: known.and_then(|known| known.past().snapshot()).map_or(0, |snapshot| snapshot.seq),
             horizon: known.map_or(1, |known| known.horizon()),
             members: listed.map(report).collect(),
             more: members.saturating_sub(JOURNAL_MEMBERS_LISTED_MAX),
