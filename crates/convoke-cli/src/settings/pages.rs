@@ -7,7 +7,7 @@ pub(crate) fn template() -> String {
     let mut text = "\
 # What this hub does. Each setting is shown with its default: take the `#` away and change it.
 # A flag (`--limits-links 500`) counts before the environment (`CONVOKE_LIMITS_LINKS=500`), that before this file.
-# `convoke config check` says whether all is right; a hub that runs reads this again on SIGHUP.
+# `convoke config check` says whether all is right; a hub reads this again on SIGHUP. `[[uplink]]`: docs/guide/uplinks.md
 "
     .to_owned();
     for (section, about) in SECTIONS {
@@ -20,7 +20,6 @@ pub(crate) fn template() -> String {
             text.push_str(&format!("# {}{default}.\n#{} = {}\n", setting.doc, setting.word(), example(setting)));
         }
     }
-    text.push_str("\n# Links to other hubs are tables `[[uplink]]`, as docs/guide/uplinks.md shows.\n");
     text
 }
 

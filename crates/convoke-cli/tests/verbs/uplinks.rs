@@ -219,7 +219,7 @@ fn what_is_in_the_way_of_a_journal_is_logged_once_and_not_at_every_try() {
 #[test]
 fn a_configuration_of_uplinks_that_is_wrong_starts_nothing() {
     let story = Story::without_hub();
-    let right = "[[uplink]]\nname = 'plant'\naddress = '127.0.0.1:1'\nevents = ['press/#']\n";
+    let right = "[[uplink]]\nname = 'plant'\naddress = '127.0.0.1:9'\nevents = ['press/#']\n";
     story.file("a.toml", format!("{right}journal = ['todo']\n").as_bytes());
     let ended = story.run(["hub", "--config", "a.toml", "--memory"]);
     assert_eq!(ended.code(), 78);
@@ -233,7 +233,7 @@ fn a_configuration_of_uplinks_that_is_wrong_starts_nothing() {
     story.run(["config", "check", "a.toml"]).is(0, "`a.toml` is right: settings: 1\n", "");
     let explained = story.run(["config", "explain", "--config", "a.toml"]).stdout();
     assert!(
-        explained.contains("uplink plant") && explained.contains("127.0.0.1:1 (events press/#), both"),
+        explained.contains("uplink plant") && explained.contains("127.0.0.1:9 (events press/#), both"),
         "{explained}"
     );
 }

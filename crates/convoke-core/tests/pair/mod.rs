@@ -155,8 +155,8 @@ impl World {
 
     /// Changes the last byte of a row that the foundation keeps: so many rows of this table lie before it.
     pub(crate) fn flip(&mut self, table: u8, place: usize) {
-        let rows = self.rows.iter_mut().filter(|(key, _)| key.table == table);
-        let (_, row) = rows.skip(place).next().expect("there is such a row");
+        let mut rows = self.rows.iter_mut().filter(|(key, _)| key.table == table);
+        let (_, row) = rows.nth(place).expect("there is such a row");
         let mut bytes = row.to_vec();
         *bytes.last_mut().expect("it has bytes") ^= 1;
         *row = bytes.into();

@@ -211,7 +211,9 @@ impl Sorting<'_, '_> {
         })?;
         let reach = reach_in(&meta, history)?;
         let mut lengths: BTreeMap<Vec<u8>, Range<u64>> = BTreeMap::new();
-        pages.each("pieces of rows", &mut |_, found| drop(lengths.insert(found.key, found.value)))?;
+        pages.each("pieces of rows", &mut |_, found| {
+            lengths.insert(found.key, found.value);
+        })?;
         let (mut failed, mut broken) = (None, 0_u64);
         self.audit = Audit::new(reach.unwrap_or(u64::MAX));
         self.audit.rows_are_missing();

@@ -25,9 +25,9 @@ const TRIES_MAX: usize = 8;
 const READ_BYTES: usize = 256 << 10;
 
 impl StoreFolder {
-    /// Writes a backup of all that is kept into a file that is not there yet: what
-    /// [`verify`](StoreFolder::verify) looks through, as of the last operation. It is there, whole and durable, when this returns, and not at all after an error. Only its
-    /// owner can read it, since keys of tokens are in it; the admin token and what is in the folder `tls` are not.
+    /// Writes a backup of all that is kept into a file that is not there yet: what [`verify`](StoreFolder::verify) looks
+    /// through, as of the last operation. It is there, whole and durable, when this returns, and not at all after an error.
+    /// Only its owner can read it, since keys of tokens are in it; the admin token and what is in the folder `tls` are not.
     ///
     /// # Errors
     ///

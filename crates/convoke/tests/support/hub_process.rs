@@ -42,7 +42,7 @@ pub async fn hub() {
     };
     say(&hub.addresses()[0].to_string());
     let why = hub.failed().await;
-    say(&why.code.word());
+    say(why.code.word());
     std::future::pending().await
 }
 
