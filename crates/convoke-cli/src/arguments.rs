@@ -29,7 +29,7 @@ pub(crate) use journals::{
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
-pub(crate) use store::{BackupArguments, StoreArguments, StoreVerb};
+pub(crate) use store::{BackupArguments, StoreArguments, StoreVerb, VerifyArguments as VerifyStoreArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
 pub(crate) use tokens::{
     ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,

@@ -174,11 +174,15 @@ pub enum Bug {
     FasterFollowerCounts,
     /// What became of something is told before all is ordered that was on its way.
     StatusNotFenced,
+    /// Entries go for which no snapshot stands.
+    CompactsBeyondSnapshot,
+    /// A snapshot is told to be of another place.
+    SnapshotOfAnotherPlace,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 85] = [
+    pub const ALL: [Bug; 87] = [
         Bug::LaggedOffByOne,
         Bug::LossNotAnnounced,
         Bug::GapForgotten,
@@ -264,6 +268,8 @@ impl Bug {
         Bug::ReturnNotAwaited,
         Bug::FasterFollowerCounts,
         Bug::StatusNotFenced,
+        Bug::CompactsBeyondSnapshot,
+        Bug::SnapshotOfAnotherPlace,
     ];
 }
 

@@ -12,12 +12,12 @@
 //! Journals have worlds of their own beside the mixed one, in which most of what happens has to do with them: what they promise
 //! goes wrong only where several rare things meet. In some of these an older copy of all that is kept is put back.
 //!
-//! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens
-//! next), `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher`
-//! and `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them),
-//! `values` and `watcher` (what a program must be told of them), `journals`, `chronicle`, `ledger`, `follower` and `asking`
-//! (the same of journals), `calls` (the same of services), `members` (what the hub must think of them), `rights` (who may do
-//! some things only), `faults` (what goes wrong), `ending` (what must hold in the end).
+//! The parts: `dice` (randomness), `pipe` (one direction of a link), `trace`, `world` (who is there, and what happens next),
+//! `hub_shell` and `node_shell` (what a program does around the state machines), `oracle` (the truth), `publisher` and
+//! `subscriber` (what a program must be told), `foundation` (what keeps values), `truth` (what is true of them), `values`
+//! and `watcher` (what a program must be told of them), `journals`, `chronicle`, `ledger`, `follower`, `asking` and
+//! `snapshots` (the same of journals), `calls` (the same of services), `members` (what the hub must think of them), `rights`
+//! (who may do some things only), `faults` (what goes wrong), `ending` (what must hold in the end).
 
 mod asking;
 mod calls;
@@ -37,6 +37,7 @@ mod oracle;
 mod pipe;
 mod publisher;
 mod rights;
+mod snapshots;
 mod subscriber;
 mod trace;
 mod truth;
@@ -211,6 +212,12 @@ pub struct Report {
     pub waits_over: u64,
     /// Times that it was told what became of what a program that is gone had sent.
     pub statuses: u64,
+    /// Pieces of snapshots that were taken, and compactions.
+    pub snapshots: u64,
+    /// Followers that were told a snapshot.
+    pub based: u64,
+    /// Followers that were told that entries are gone.
+    pub compacted: u64,
     /// Entries that followers were told.
     pub followed: u64,
     /// Times that a replica was compared with the journal without what is undone.

@@ -321,6 +321,8 @@ fn of_two_followers_of_a_node_that_comes_back_the_one_that_lags_counts() {
     assert_eq!(member(&mut world).applied, 0);
     world.restart_hub();
     assert_eq!(member(&mut world).applied, 0, "it has not applied more than before");
+    lose(&mut world, 1);
+    assert_eq!((member(&mut world).applied, member(&mut world).here), (0, false), "nor when its link is lost");
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub struct StoreFolder {
 }
 
 impl StoreFolder {
-    /// Takes hold of a folder, without a change in it.
+    /// Takes hold of a folder, without a change in it. Others may look at it at the same time.
     ///
     /// # Errors
     ///
@@ -108,6 +108,15 @@ impl StoreFolder {
         let remedy = "stop it first; `convoke store backup` works while it runs";
         let lock = folder::lock_unchanged(&path, ("a hub", remedy))?;
         Ok(StoreFolder { path, lock })
+    }
+
+    /// Takes hold of it to change it, until what is given goes: nobody else looks at it then.
+    fn alone(&self) -> Result<Option<File>, Error> {
+        let said = ("a hub", "stop it first");
+        match &self.lock {
+            Some(lock) => folder::lock_alone(&self.path, lock, said).map(|()| None),
+            None => folder::lock(&self.path, said).map(Some),
+        }
     }
 
     /// Whether a hub runs on a folder now. A folder that is not there has none.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use convoke::{
-    AppendOptions, Code, Deed, Effect, Entry, Failure, Follower, Node, NotKept, Payload, PositionFiles, State, Strategy,
+    AppendOptions, Code, Deed, Effect, Entry, Executors, Failure, Follower, Node, NotKept, Payload, PositionFiles,
+    Progress, State, Strategy,
 };
 use serde::{Deserialize, Serialize};
 use support::*;
@@ -78,6 +79,20 @@ async fn switched(node: &Node, lamp: &Follower<Lamp>, times: u64) {
     if seq < times {
         soon(lamp.changed(times - 1)).await.unwrap();
     }
+}
+
+/// Does what there is to do, all of which may not have come yet.
+async fn all_done<S>(effects: &mut Executors<S>) -> Progress
+where
+    S: State + Send + 'static,
+    S::Command: Send,
+    S::Output: Send,
+{
+    while effects.progress().left > 0 {
+        soon(effects.due()).await;
+        effects.poll(100);
+    }
+    effects.progress()
 }
 
 on_every_transport! {
@@ -225,9 +240,15 @@ async fn what_was_handled_without_its_position_is_done_again() {
                 Ok(())
             })
             .unwrap();
-        let crashed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| effects.poll(100)));
-        assert_eq!(crashed.is_err(), crashes_at.is_some());
-        if crashed.is_err() {
+        let crashed = loop {
+            soon(effects.due()).await;
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| effects.poll(100))) {
+                Ok(progress) if progress.left > 0 => {}
+                ended => break ended.is_err(),
+            }
+        };
+        assert_eq!(crashed, crashes_at.is_some());
+        if crashed {
             let stopped = &effects.poll(100).stopped[0];
             assert_eq!((stopped.seq, stopped.why.kind.as_str()), (3, "Panicked"), "it is not called with the next");
         }
@@ -244,7 +265,7 @@ async fn a_position_in_another_journal_is_told() {
     switched(&ann, &lamp, 4).await;
     let mut effects = lamp.executors(PositionFiles::new(positions.path())).unwrap();
     effects.executor("light", 0, |_| Ok(())).unwrap();
-    assert_eq!(effects.poll(100).seq, 4);
+    assert_eq!(all_done(&mut effects).await.seq, 4);
     drop(effects);
     // A hub with another journal of this name: first a shorter one, then one that is as long.
     let other = Stage::new(Transport::Mem).await;
@@ -259,7 +280,7 @@ async fn a_position_in_another_journal_is_told() {
     let world = World::default();
     let mut effects = lamp.executors(PositionFiles::new(positions.path())).unwrap();
     effects.executor("light", 0, world.executor("light")).unwrap();
-    let [stopped] = &effects.poll(100).stopped[..] else { panic!("it goes on with what it does not know") };
+    let [stopped] = &all_done(&mut effects).await.stopped[..] else { panic!("it goes on with what it does not know") };
     assert_eq!((stopped.seq, stopped.why.kind.as_str()), (4, "Diverged"), "{}", stopped.why);
     assert_eq!(world.take(), [""; 0]);
 }
@@ -294,7 +315,7 @@ async fn where_the_past_changes_the_state_is_all_that_there_is_to_show() {
         soon(board.execute(&stroke)).await.unwrap();
     }
     soon(board.undo()).await.unwrap();
-    assert_eq!(effects.poll(100).left, 0);
+    all_done(&mut effects).await;
     let drawn = drawn.lock().unwrap().clone();
     let of = |first| Deed::Do { first };
     assert_eq!(drawn, [(of(1), 1, vec![1]), (of(2), 1, vec![1, 2]), (Deed::Undo(2), 0, vec![1])]);

@@ -1,5 +1,6 @@
 //! Story: hubs that are linked to each other pass on what was chosen, each thing once, however they are linked.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod support;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 
 use super::hub::folder;
 use super::status::told;
-use crate::arguments::{BackupArguments, NodeArguments, StoreArguments, StoreVerb};
+use crate::arguments::{BackupArguments, NodeArguments, StoreArguments, StoreVerb, VerifyStoreArguments};
 use crate::exit::{Exit, Failure};
 use crate::join::with_node;
 use crate::output;
@@ -32,15 +32,13 @@ pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals
     take_long_files_as_errors()?;
     match arguments.what {
         StoreVerb::Backup(arguments) => backup(arguments, json, signals).await,
-        // Who names a backup as if it were a folder means that.
-        StoreVerb::Verify(arguments) => match arguments.backup.or(arguments.data.clone().filter(|data| data.is_file()))
-        {
-            Some(file) => {
+        StoreVerb::Verify(arguments) => match what_to_verify(arguments) {
+            (Some(file), _) => {
                 let what = format!("looking through `{}`", file.display());
                 done(what, signals, json, move |progress| StoreReport::of_backup_file(&file, progress)).await
             }
-            None => {
-                let data = folder(arguments.data)?;
+            (None, data) => {
+                let data = folder(data)?;
                 let what = format!("looking through `{}`", data.display());
                 let verified = done(what, signals, json, move |progress| StoreFolder::open(data)?.verify(progress));
                 verified.await.map_err(with_remedy)
@@ -74,8 +72,25 @@ pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals
     }
 }
 
+/// A backup, or a folder: who names the one as if it were the other means what is there.
+fn what_to_verify(
+    VerifyStoreArguments { backup, data, .. }: VerifyStoreArguments,
+) -> (Option<PathBuf>, Option<PathBuf>) {
+    match (backup, data) {
+        (Some(folder), None) if folder.is_dir() => (None, Some(folder)),
+        (None, Some(file)) if file.is_file() => (Some(file), None),
+        as_named => as_named,
+    }
+}
+
 async fn backup(arguments: BackupArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let BackupArguments { file, data, node } = arguments;
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        let why = format!("there is no folder `{}`; make it first", parent.display());
+        let message = format!("writing backup `{}`: {why}", file.display());
+        return Err(Failure::new(Exit::CannotCreate, "CannotCreate", message));
+    }
     let is_named = data.is_some();
     // Who names a hub by its address means that one.
     let at = match is_named || node.address == ADDRESS {

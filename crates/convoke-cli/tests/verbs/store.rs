@@ -173,10 +173,14 @@ fn a_backup_never_takes_the_place_of_anything() {
         ),
     );
     assert_eq!(fs::read(&there).unwrap(), b"something");
-    assert_eq!(story.run(["store", "backup", "no/folder", "--data", "data"]).code(), 69);
+    story.run(["store", "backup", "no/folder", "--data", "data"]).is(
+        73,
+        "",
+        "convoke: writing backup `no/folder`: there is no folder `no`; make it first\n",
+    );
     assert_eq!(story.run(["store", "backup", "x", "--data", "nothing"]).code(), 69);
     story.run(["store", "backup", "x"]).is(69, "", "convoke: no hub answers at HUB; start one with `convoke hub`\n");
-    let left: Vec<String> = files(&story.path("")).into_keys().filter(|name| name.contains(".part")).collect();
+    let left: Vec<String> = files(&story.path("")).into_keys().filter(|name| name.contains(".unfinished")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -347,6 +351,23 @@ fn where_there_is_no_store_that_is_said() {
 }
 
 #[test]
+fn a_folder_where_a_backup_is_wanted_is_looked_through_and_not_restored() {
+    let story = kept();
+    assert_eq!(amounts(&story.run(["store", "verify", "data"])), ALL);
+    let said = "convoke: opening backup `data`: it is a folder, and a backup is one file\n";
+    story.run(["store", "restore", "data", "--data", "again"]).is(74, "", said);
+}
+
+#[test]
+fn who_it_is_that_no_text_says_any_more_is_repaired() {
+    let story = kept();
+    fs::write(story.path("data/hub.json"), [0xff; 40]).unwrap();
+    assert_eq!(verify(&story, "data").code(), 65);
+    assert_eq!(story.run(["store", "repair", "--data", "data", "--accept-loss"]).code(), 0);
+    assert_eq!(amounts(&verify(&story, "data")), ALL);
+}
+
+#[test]
 fn a_store_that_is_whole_is_not_repaired() {
     let mut story = kept();
     let before = files(&story.path("data"));
@@ -432,7 +453,9 @@ fn a_damaged_page_takes_its_rows_and_nothing_else() {
     assert_eq!(story.run(["journal", "show", "plan"]).stdout().lines().count() as u64, entries + 1);
     assert_eq!(story.run(["journal", "undo", "plan"]).stdout(), format!("{}\n", entries + 2));
     // What was before is there, and stays.
-    story.run(["journal", "undo", "plan"]).is(65, "", "convoke: undo in `plan`: `ann` has nothing left to undo\n");
+    let refused = story.run(["journal", "undo", "plan"]);
+    assert_eq!(refused.code(), 65);
+    assert!(refused.stderr().starts_with("convoke: undo in `plan`: `ann` has nothing left to undo; --scope everyone "));
 }
 
 #[test]
@@ -505,11 +528,26 @@ fn a_restore_that_is_killed_is_done_again() {
 }
 
 #[test]
+fn where_a_restore_was_killed_before_its_first_file_no_hub_begins_anew() {
+    let story = kept();
+    assert_eq!(story.run(["store", "backup", "b", "--data", "data"]).code(), 0);
+    fs::create_dir(story.path("again")).unwrap();
+    // The mark that it has begun, as long as it is written.
+    story.file("again/unfinished.4711", b"");
+    let hub = story.run(["hub", "--data", "again", "--listen", "127.0.0.1:0"]);
+    assert_eq!(hub.code(), 65, "{}", hub.stderr());
+    assert!(hub.stderr().contains("`convoke store restore` did not come to its end here"), "{}", hub.stderr());
+    assert_eq!(story.run(["store", "restore", "b", "--data", "again"]).code(), 0);
+    assert_eq!(amounts(&verify(&story, "again")), ALL);
+}
+
+#[test]
 fn a_backup_that_is_killed_is_not_there() {
     let story = kept();
+    let names = || fs::read_dir(story.path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_begun = || names().any(|name| name.starts_with("b."));
     for _ in 0..3 {
         let backup = story.start(["store", "backup", "b", "--data", "data"]);
-        let is_begun = || files(&story.path("")).keys().any(|name| name.starts_with("b."));
         while !is_begun() && !story.path("b").exists() {
             std::thread::yield_now();
         }
@@ -520,6 +558,39 @@ fn a_backup_that_is_killed_is_not_there() {
         }
     }
     assert_eq!(story.run(["store", "backup", "b", "--data", "data"]).code(), 0);
+    // What one has left that was killed went with the next.
+    assert!(!files(&story.path("")).keys().any(|name| name.starts_with("b.")));
+}
+
+#[test]
+fn of_two_backups_of_one_name_one_is_made_and_of_two_names_both() {
+    let story = kept();
+    for round in 0..4 {
+        let (one, names) = (format!("{round}"), [format!("{round}-a"), format!("{round}-b")]);
+        let codes = |names: [&str; 2]| {
+            let started = names.map(|name| story.start(["store", "backup", name, "--data", "data"]));
+            let mut codes = started.map(|backup| backup.ended().code());
+            codes.sort_unstable();
+            codes
+        };
+        assert!(matches!(codes([&one, &one]), [0, 73 | 75]), "round {round}");
+        assert_eq!(codes([&names[0], &names[1]]), [0, 0], "round {round}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_backup_is_not_written_where_a_link_leads() {
+    let story = kept();
+    let other = story.file("other", b"mine");
+    std::os::unix::fs::symlink(&other, story.path("b.unfinished")).unwrap();
+    story.run(["store", "backup", "b", "--data", "data"]).is(
+        73,
+        "",
+        "convoke: writing backup `b`: `b.unfinished` is in the way, which no backup has left; move it away, or give \
+         another name\n",
+    );
+    assert_eq!(fs::read(&other).unwrap(), b"mine");
 }
 
 #[test]

@@ -201,6 +201,35 @@ fn uplinks_are_listed_with_what_they_have_passed_on() {
 }
 
 #[test]
+fn what_is_in_the_way_of_a_journal_is_logged_once_and_not_at_every_try() {
+    let story = Story::without_hub();
+    let far = start(&story, "b", "nowhere", "");
+    let log = "[log]\nfile = 'near.log'\n";
+    for (hub, strategy) in [("a", "refuse"), ("b", "compensate")] {
+        let alone = (hub == "a").then(|| start(&story, "a", "nowhere", log));
+        let (hub, strategy) = (address(&story, hub), ["--strategy", strategy]);
+        let append = ["journal", "append", "todo", "wash up", "--address", &hub].into_iter().chain(strategy);
+        assert_eq!(story.run(append).code(), 0);
+        drop(alone);
+    }
+    let _near = start(&story, "a", "b", log);
+    let logged = || {
+        let text = std::fs::read_to_string(story.path("near.log")).unwrap();
+        ["in", "out"].map(|way| text.matches(&format!("journal `todo` {way}: append to `todo`: it undoes by")).count())
+    };
+    for _ in 0..1500 {
+        if logged().iter().all(|count| *count > 0) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // It tries every other second.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(logged(), [1, 1]);
+    drop(far);
+}
+
+#[test]
 fn a_configuration_of_uplinks_that_is_wrong_starts_nothing() {
     let story = Story::without_hub();
     let right = "[[uplink]]\nname = 'plant'\naddress = '127.0.0.1:9'\nevents = ['press/#']\n";

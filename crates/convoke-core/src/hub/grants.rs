@@ -121,6 +121,12 @@ impl HubState {
             for link in concerned {
                 self.shut_out(link, name);
             }
+            // Of links that were being closed already it is not known any more whose they were.
+            for link in self.links.ids() {
+                if self.links.get(link).is_some_and(|link| link.is_closing()) {
+                    self.ends_soon(link);
+                }
+            }
             self.recant_away(name);
         }
         let Some((link, number)) = asked else { return };
@@ -137,7 +143,14 @@ impl HubState {
     /// Closes a link, with all that waits on it. What its shell has taken to write already leaves, if the node takes it soon.
     fn shut_out(&mut self, link: LinkId, name: &Name) {
         self.close(link, changed(name));
-        self.timers.set(self.now + RIGHTS_TIME_MAX, Timer::Stuck(link));
+        self.ends_soon(link);
+    }
+
+    fn ends_soon(&mut self, link: LinkId) {
+        let (due, timer) = (self.now + RIGHTS_TIME_MAX, Timer::Stuck(link));
+        if self.timers.due(timer).is_none_or(|before| before > due) {
+            self.timers.set(due, timer);
+        }
     }
 
     /// Tells what a principal may do, under `$hub/tokens/`.

@@ -11,7 +11,7 @@ use super::snapshots::{Snapshot, piece_from_key};
 use super::{Kept, Values, entry_key};
 use crate::foundation::{READ_ONLY, RowKey};
 use crate::frame::{Expect, Frame, FrameError, Incarnation, Told};
-use crate::journal::{Deed, chained};
+use crate::journal::{Deed, Origin, chained};
 use crate::name::Name;
 use crate::operation::Operation;
 
@@ -42,6 +42,8 @@ struct Chain {
     good_hash: [u8; 16],
     /// Members, as its good entries say.
     present: BTreeSet<Name>,
+    /// The last that each other hub has in its good entries; `None` where entries are not all there from the first on.
+    known: Option<BTreeMap<[u8; 16], u64>>,
     /// Why no entry behind the last good one counts.
     broken: Option<&'static str>,
 }
@@ -111,7 +113,7 @@ impl Audit {
             }
             self.highest = self.highest.max(value.place.0);
         }
-        if let rows::UNITS | rows::PRESENT = key.table {
+        if let rows::UNITS | rows::PRESENT | rows::PASTS | rows::COME | rows::FOREIGN = key.table {
             let id = key.key.first_chunk().map(|id| JournalId::from_be_bytes(*id));
             if !id.is_some_and(|id| self.chains.contains_key(&id)) {
                 return Err(format!("a row of {} belongs to a journal that is not there", table(key.table)));
@@ -127,6 +129,7 @@ impl Audit {
                 if let (Some(past), Some(chain)) = (self.kept.journals.past_of(id), self.chains.get_mut(&id)) {
                     (chain.good, chain.good_hash) = (past.first() - 1, *past.before());
                     if past.first() > 1 {
+                        chain.known = None;
                         // Of those who joined before that, only these rows tell. Entries say who left since.
                         let of_it = self.present.iter().filter(|key| key.starts_with(&id.to_be_bytes()));
                         chain.present.extend(of_it.filter_map(|key| Name::from_bytes(&key[4..]).ok()));
@@ -138,8 +141,16 @@ impl Audit {
                 let Some(id) = self.kept.journals.find(&name) else { return Ok(false) };
                 let journal = self.kept.journals.get(id);
                 let (last, hash) = (journal.last(), journal.hash());
-                let chain =
-                    Chain { name, last, hash, good: 0, good_hash: [0; 16], present: BTreeSet::new(), broken: None };
+                let chain = Chain {
+                    name,
+                    last,
+                    hash,
+                    good: 0,
+                    good_hash: [0; 16],
+                    present: BTreeSet::new(),
+                    known: Some(BTreeMap::new()),
+                    broken: None,
+                };
                 self.chains.insert(id, chain);
             }
             rows::WINDOWS => {
@@ -283,6 +294,9 @@ impl Audit {
             if chain.broken.is_some() {
                 let units = self.units.iter().filter(of_it);
                 deletes.extend(units.map(|key| RowKey { table: rows::UNITS, key: key.clone() }));
+                let (come, foreign) = self.kept.journals.cut_origins(*id, chain.known.as_ref());
+                puts.extend(come);
+                deletes.extend(foreign);
                 let row = self.kept.journals.cut(*id, chain.good, chain.good_hash);
                 let key = Bytes::copy_from_slice(chain.name.as_str().as_bytes());
                 puts.push((RowKey { table: rows::JOURNALS, key }, row));
@@ -324,7 +338,7 @@ impl Audit {
             if let Some(snapshot) = stands {
                 let gone = (past.first()..=chain.good).map(|seq| RowKey { table: ENTRIES, key: entry_key(*id, seq) });
                 deletes.extend(gone);
-                (chain.good, chain.good_hash) = (snapshot.seq, snapshot.hash);
+                (chain.good, chain.good_hash, chain.known) = (snapshot.seq, snapshot.hash, None);
             }
             let others = self.pieces.range((*id, 0)..=(*id, u64::MAX));
             let others = others.filter(|((_, number), _)| whole.is_none_or(|snapshot| snapshot.number != *number));
@@ -374,7 +388,11 @@ impl Chain {
         if chained(&self.good_hash, &hashed) != hash {
             return Err(wrong);
         }
-        match deed(frames).ok_or(wrong)? {
+        let (deed, node, origin) = deed(frames).ok_or(wrong)?;
+        if let (Some(known), Some(Origin { hub, seq })) = (&mut self.known, origin) {
+            known.insert(hub, seq);
+        }
+        match (deed, node) {
             (Deed::Join, node) => drop(self.present.insert(node)),
             (Deed::Leave, node) => drop(self.present.remove(&node)),
             _ => {}
@@ -389,17 +407,15 @@ fn present_key(id: JournalId, node: &Name) -> Bytes {
     [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into()
 }
 
-/// What an entry says, and who is answerable for it.
-fn deed(frames: &[u8]) -> Option<(Deed, Name)> {
-    match Frame::decode(frames) {
-        Ok(Some((Frame::Entry(told), _))) => Some((told.deed, Name::from_bytes(told.author).ok()?)),
+/// What an entry says, who is answerable for it, and where it was first if that was not here.
+fn deed(frames: &[u8]) -> Option<(Deed, Name, Option<Origin>)> {
+    let told = match Frame::decode(frames) {
+        Ok(Some((Frame::Entry(told), _))) => told,
         // Its first fragment begins with the same fields.
-        Ok(Some((Frame::Part(head, body), _))) => {
-            let told = Told::read_first(head.encoding, body)?;
-            Some((told.deed, Name::from_bytes(told.author).ok()?))
-        }
-        _ => None,
-    }
+        Ok(Some((Frame::Part(head, body), _))) => Told::read_first(head.encoding, body)?,
+        _ => return None,
+    };
+    Some((told.deed, Name::from_bytes(told.author).ok()?, told.provenance.origin))
 }
 
 /// A table in words.
@@ -416,6 +432,8 @@ fn table(number: u8) -> &'static str {
         rows::UNITS => "what can be undone",
         rows::PRESENT => "members of journals",
         rows::PASTS => "old entries of journals",
+        rows::COME => "what has come of other hubs",
+        rows::FOREIGN => "where commands were first",
         _ if number >= READ_ONLY => "entries",
         _ => "a table that this version does not know",
     }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::journals::{JournalId, Journals, other_strategy};
-use super::rows::Rows;
+use super::rows::{COME, FOREIGN, Rows, entry_key};
+use crate::foundation::RowKey;
 use crate::frame::{Brought, Carried, FrameError, Reader};
 use crate::journal::{Deed, Origin, Provenance, Scope, Strategy, UndoRefused};
 use crate::limits::{COMMAND_BYTES_MAX, JOURNAL_ORIGINS_MAX, JOURNALS_MAX};
@@ -218,6 +219,25 @@ impl Journals {
                 Ok(Ok(Done { journal: Some(id), seq: self.get(id).last(), count: 1 }))
             }
         }
+    }
+
+    /// Entries at the end of a journal are gone, and nothing in it can be undone any more. What other hubs have had in it may
+    /// come again from where it is `known`, if it is. Gives the rows that are others now, and those that go.
+    pub(super) fn cut_origins(
+        &mut self,
+        id: JournalId,
+        known: Option<&BTreeMap<[u8; 16], u64>>,
+    ) -> (Vec<(RowKey, Bytes)>, Vec<RowKey>) {
+        let Some(origins) = self.origins.get_mut(&id) else { return (Vec::new(), Vec::new()) };
+        origins.here.clear();
+        let foreign = std::mem::take(&mut origins.first).into_keys();
+        let foreign = foreign.map(|first| RowKey { table: FOREIGN, key: entry_key(id, first) });
+        let come = origins.come.iter_mut().filter_map(|(hub, come)| {
+            *come = Come { known: known?.get(hub).copied().unwrap_or(0), carried: (0, [0; 16]) };
+            let key = [&id.to_be_bytes()[..], hub].concat().into();
+            Some((RowKey { table: COME, key }, come.to_row()))
+        });
+        (come.collect(), foreign.collect())
     }
 
     /// Takes back what has come of another hub.

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::Checker;
+use super::journals::Wanted;
 use super::world::{Asked, Request, Tag, World};
 use crate::journal::{AppliedBy, Attendance, Who};
 use crate::name::Name;
@@ -260,10 +261,10 @@ impl World {
     /// All that a program that ends without a word has no answer for.
     pub(super) fn leaves_open(&mut self, tag: Tag) {
         let Some(program) = self.programs.get(&tag) else { return };
-        let open =
-            program.journals.wishes.iter().filter_map(|(id, wish): (&WriteId, _)| {
-                Some((wish.number, wish.journal.clone(), program.node.op(*id)?))
-            });
+        let open = program.journals.wishes.iter().filter_map(|(id, wish): (&WriteId, _)| {
+            let past = matches!(wish.wanted, Wanted::Past);
+            Some((wish.number, wish.journal.clone(), program.node.op(*id).filter(|_| !past)?))
+        });
         for (number, journal, op) in open.collect::<Vec<_>>() {
             self.is_open(tag, (number, &journal), op);
         }

@@ -132,11 +132,22 @@ pub(super) struct Book {
     pub(super) strategy: Strategy,
     /// Nodes of which its entries say that they are members.
     pub(super) present: BTreeSet<String>,
+    /// Snapshots that were begun, by whom and at which place, and what each maker knew.
+    pub(super) begun: BTreeMap<(Incarnation, u64), u64>,
+    /// Places of which there may be a snapshot, and the most that a maker of one knew.
+    pub(super) snapshots: BTreeMap<u64, u64>,
 }
 
 impl Book {
     fn new(units_max: usize, strategy: Strategy) -> Book {
-        Book { entries: Vec::new(), ledger: Ledger::new(units_max), strategy, present: BTreeSet::new() }
+        Book {
+            entries: Vec::new(),
+            ledger: Ledger::new(units_max),
+            strategy,
+            present: BTreeSet::new(),
+            begun: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+        }
     }
 
     /// The next entry.
@@ -305,7 +316,7 @@ impl World {
                 let Some(first) = book.and_then(|book| book.ledger.taken(undo, &author, back)) else { return };
                 vec![(if undo { Deed::Undo(first) } else { Deed::Redo(first) }, None)]
             }
-            Appended::Snapshot(_) | Appended::Compact(_) => return,
+            Appended::Snapshot(_) | Appended::Compact(_) => return self.past_recorded(*incarnation, &name, appended),
             Appended::Carried(_) => unreachable!("no node of the simulator is a link of another hub"),
         };
         let who = self.chronicle.who.get(incarnation).cloned();

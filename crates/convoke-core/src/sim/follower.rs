@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::Checker;
 use super::chronicle::{Command, Recorded, Saved, Tally, ToldEntry, chained, command_print};
 use super::journals::Mode;
@@ -21,10 +23,10 @@ const COMPARED_ONCE_IN: u64 = 8;
 pub(super) struct Follower {
     pub(super) journal: String,
     /// The last entry that it was told.
-    seq: u64,
+    pub(super) seq: u64,
     /// Of what it was told; unknown before the first, if it does not begin with the first of all.
-    chain: Option<u64>,
-    copy: Option<Copy>,
+    pub(super) chain: Option<u64>,
+    pub(super) copy: Option<Copy>,
     /// Entries are to say that its node is a member.
     pub(super) announced: bool,
     /// Its node is a member by it, and it has said that it has applied so much.
@@ -34,7 +36,9 @@ pub(super) struct Follower {
 }
 
 /// A replica, and the simple copy that it is held against.
-struct Copy {
+pub(super) struct Copy {
+    /// It began with a snapshot of this place, whose maker knew entries up to that one.
+    based: (u64, u64),
     entries: Vec<ToldEntry>,
     commands: Vec<Option<Command>>,
     ledger: Ledger,
@@ -45,6 +49,8 @@ struct Copy {
 trait AnyReplica {
     fn apply(&mut self, entry: &Entry, payload: Option<&Payload>) -> Result<(), Stuck>;
     fn list(&self) -> &UndoList;
+    /// A snapshot, and its place.
+    fn snapshot(&self) -> Option<(u64, Bytes)>;
     /// What is wrong with the state; `is_done` tells of each place whether what begins there counts as done.
     fn wrong(&self, entries: &[(&Entry, Option<&Command>)], is_done: &dyn Fn(u64) -> bool) -> Option<String>;
 }
@@ -56,6 +62,10 @@ impl<const STRATEGY: usize> AnyReplica for Replica<Tally<STRATEGY>> {
 
     fn list(&self) -> &UndoList {
         self.undo_list()
+    }
+
+    fn snapshot(&self) -> Option<(u64, Bytes)> {
+        Some((self.snapshot_seq(), Replica::snapshot(self).ok()?))
     }
 
     fn wrong(&self, entries: &[(&Entry, Option<&Command>)], is_done: &dyn Fn(u64) -> bool) -> Option<String> {
@@ -138,7 +148,35 @@ impl Copy {
             Strategy::Refuse => replica::<1>(mode),
             Strategy::Compensate => replica::<2>(mode),
         };
-        Copy { entries: Vec::new(), commands: Vec::new(), ledger: Ledger::new(units), replica }
+        Copy { based: (0, 0), entries: Vec::new(), commands: Vec::new(), ledger: Ledger::new(units), replica }
+    }
+
+    /// What comes of a snapshot, held against all entries up to it.
+    pub(super) fn based(
+        mode: Mode,
+        strategy: Strategy,
+        before: Vec<(Entry, Option<Command>)>,
+        known: u64,
+        state: Vec<u8>,
+    ) -> Result<Copy, String> {
+        fn replica<const STRATEGY: usize>(seq: u64, state: Bytes, units: usize) -> Result<Box<dyn AnyReplica>, String> {
+            let replica = Replica::<Tally<STRATEGY>>::from_snapshot_within(seq, state, units);
+            Ok(Box::new(replica.map_err(|error| format!("was told a snapshot at {seq} that is none: {error}"))?))
+        }
+        let (seq, units, state) = (before.len() as u64, mode.bounds.units, Bytes::from(state));
+        let replica = match strategy {
+            Strategy::Replay => replica::<0>(seq, state, units)?,
+            Strategy::Refuse => replica::<1>(seq, state, units)?,
+            Strategy::Compensate => replica::<2>(seq, state, units)?,
+        };
+        let mut ledger = Ledger::new(units);
+        let (mut entries, mut commands) = (Vec::new(), Vec::new());
+        for (entry, command) in before {
+            ledger.apply(entry.seq, entry.author.as_str(), entry.deed);
+            entries.push((entry, None));
+            commands.push(command);
+        }
+        Ok(Copy { based: (seq, known), entries, commands, ledger, replica })
     }
 
     /// Takes the next entry in. True if the replica goes on.
@@ -161,13 +199,18 @@ impl Copy {
 
     /// What is wrong with the replica.
     fn wrong(&self) -> Option<String> {
+        let (based, known) = self.based;
+        if (self.entries.len() as u64) < known {
+            // What was undone up to there is undone in the snapshot already.
+            return None;
+        }
         let entries = self.entries.iter().zip(&self.commands);
         let entries: Vec<_> = entries.map(|((entry, _), command)| (entry, command.as_ref())).collect();
         if let Some(wrong) = self.replica.wrong(&entries, &|first| self.ledger.is_done(first)) {
             return Some(wrong);
         }
         let list = self.replica.list();
-        if list.horizon() != self.ledger.horizon() {
+        if list.horizon().max(based + 1) != self.ledger.horizon().max(based + 1) {
             return Some(format!(
                 "its replica can undo from {} on, and not from {}",
                 list.horizon(),
@@ -187,7 +230,8 @@ impl Copy {
                 }
             }
         }
-        let unit = self.ledger.units().find(|(first, done)| list.is_done(*first) != Some(*done))?;
+        let mut units = self.ledger.units().filter(|(first, _)| *first > based);
+        let unit = units.find(|(first, done)| list.is_done(*first) != Some(*done))?;
         Some(format!(
             "its replica says of {} that it is done: {:?}, and right is {}",
             unit.0,
@@ -258,7 +302,13 @@ impl Follower {
 
     /// What it could keep.
     pub(super) fn saved(&self) -> Option<(u64, Vec<ToldEntry>)> {
-        Some((self.chain.filter(|_| !self.ended)?, self.copy.as_ref()?.entries.clone()))
+        let copy = self.copy.as_ref().filter(|copy| copy.based.0 == 0)?;
+        Some((self.chain.filter(|_| !self.ended)?, copy.entries.clone()))
+    }
+
+    /// A snapshot of its replica, and its place.
+    pub(super) fn snapshot(&self) -> Option<(u64, Bytes)> {
+        self.copy.as_ref()?.replica.snapshot()
     }
 }
 
@@ -305,8 +355,18 @@ impl World {
                     self.fail(Checker::Journals, format!("{what} {wrong}"));
                 }
             }
-            Followed::Base { .. } | Followed::Compacted { .. } => {
-                self.fail(Checker::Journals, format!("{what} was told that entries are gone"));
+            Followed::Base { .. } | Followed::Compacted { .. } if self.hostile.contains(&tag) => {}
+            Followed::Base { seq, state } => {
+                self.trace.line(self.now, format_args!("{what}: a snapshot at {seq} of {} bytes", state.len()));
+                if let Err(wrong) = self.told_base(tag, id, seq, state) {
+                    self.fail(Checker::Journals, format!("{what} {wrong}"));
+                }
+            }
+            Followed::Compacted { first } => {
+                self.trace.line(self.now, format_args!("{what}: the first is {first}"));
+                if let Err(wrong) = self.told_compacted(tag, id, first) {
+                    self.fail(Checker::Journals, format!("{what} {wrong}"));
+                }
             }
             Followed::Ended(why) => {
                 self.trace.line(self.now, format_args!("{what}: ended, {why}"));

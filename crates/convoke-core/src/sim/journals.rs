@@ -43,6 +43,8 @@ pub(super) struct Mode {
     pub(super) dense: bool,
     /// Now and then an older copy of everything is put back.
     pub(super) restores: bool,
+    /// Replicas upload snapshots, and old entries go.
+    pub(super) snapshots: bool,
     /// Nobody sends nonsense.
     pub(super) honest: bool,
     journals: usize,
@@ -58,7 +60,7 @@ pub(super) struct Mode {
 /// What one program does with journals, beside its node.
 #[derive(Debug, Default)]
 pub(super) struct Scribe {
-    number: u64,
+    pub(super) number: u64,
     pub(super) wishes: BTreeMap<WriteId, Wish>,
     pub(super) follows: BTreeMap<RequestId, Follower>,
     pub(super) waits: BTreeMap<RequestId, Wait>,
@@ -74,17 +76,27 @@ pub(super) struct Scribe {
 pub(super) struct Wish {
     pub(super) journal: String,
     pub(super) number: u64,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     /// The last entry that anybody had been told of before.
-    seen: u64,
+    pub(super) seen: u64,
     /// How often an older copy had been put back before.
-    restored: u32,
+    pub(super) restored: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Wanted {
-    Commands { count: u32, expect_last: Option<u64>, lasting: bool, strategy: Option<Strategy> },
-    Back { undo: bool, back: Back },
+pub(super) enum Wanted {
+    /// A piece of a snapshot, or that old entries go.
+    Past,
+    Commands {
+        count: u32,
+        expect_last: Option<u64>,
+        lasting: bool,
+        strategy: Option<Strategy>,
+    },
+    Back {
+        undo: bool,
+        back: Back,
+    },
 }
 
 impl World {
@@ -93,9 +105,14 @@ impl World {
         let dense = self.seed & (SEEDS | rights::SEEDS) == SEEDS;
         let dice = &mut self.dice;
         let units = dice.pick(&[3, 12, 100_000]);
+        let restores = dense && dice.once_in(3);
+        let snapshots = dense && !restores && dice.once_in(2);
+        // Of what can be undone for ever there is no snapshot.
+        let units = if snapshots { units.min(12) } else { units };
         Mode {
             dense,
-            restores: dense && dice.once_in(3),
+            restores,
+            snapshots,
             honest: dense && !dice.once_in(4),
             journals: dice.pick(&[1, 2, 3]),
             strategies: [(); JOURNALS.len()].map(|()| dice.pick(&Strategy::ALL)),
@@ -183,6 +200,9 @@ impl World {
     pub(super) fn journals_step(&mut self, tag: Tag) {
         if self.mode.dense && self.dice.once_in(7) {
             return self.asks_step(tag);
+        }
+        if self.mode.snapshots && self.dice.once_in(6) {
+            return self.snapshots_step(tag);
         }
         match self.dice.below(100) {
             // Who has ended is refused everything.
@@ -319,7 +339,9 @@ impl World {
         let Some(program) = self.programs.get_mut(&tag) else { return };
         let name = Name::parse(&follower.journal).expect("a name");
         let after = follower.seq();
-        let wish = FollowWish { after, hash, follow_as, strategy: Some(strategy), ..FollowWish::default() };
+        let snapshot_max = if self.dice.once_in(3) { 0 } else { u64::MAX };
+        let verify = self.dice.once_in(2);
+        let wish = FollowWish { after, hash, follow_as, strategy: Some(strategy), snapshot_max, verify };
         if let Ok(id) = program.node.follow(name, wish) {
             self.trace.line(
                 self.now,
@@ -376,6 +398,14 @@ impl World {
             return true;
         }
         let number = wish.number;
+        if let Wanted::Past = wish.wanted {
+            match result {
+                Err(NotWritten { certain: false, .. }) => {}
+                Err(NotWritten { why, .. }) => self.note_past(tag, Some(why)),
+                Ok(_) => self.note_past(tag, None),
+            }
+            return true;
+        }
         match result {
             Err(NotWritten { certain: false, why, op, .. }) => {
                 if let Some(op) = op {
@@ -413,6 +443,7 @@ impl World {
                 expect_last.is_some() && why.code == Code::Conflict
                     || (other || lasting && right != Strategy::Compensate) && why.code == Code::BadRequest
             }
+            Wanted::Past => true,
             Wanted::Back { back, .. } => match why.code {
                 Code::Conflict => back.target.is_some(),
                 Code::BadRequest => true,
@@ -438,6 +469,7 @@ impl World {
             let who = self.chronicle.who.get(&entry.by.0).map(|who| who.tag);
             who == Some(tag)
                 && match wish.wanted {
+                    Wanted::Past => false,
                     Wanted::Commands { expect_last, lasting, .. } => {
                         entry.mark == Some((tag, *number, index))
                             && entry.deed == Deed::Do { first: if lasting { 0 } else { first } }

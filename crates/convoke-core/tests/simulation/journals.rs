@@ -46,6 +46,9 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
             (&mut all.waits_reached, report.waits_reached),
             (&mut all.waits_over, report.waits_over),
             (&mut all.statuses, report.statuses),
+            (&mut all.snapshots, report.snapshots),
+            (&mut all.based, report.based),
+            (&mut all.compacted, report.compacted),
         ] {
             *sum += more;
         }
@@ -57,6 +60,7 @@ fn every_promise_of_journals_holds_in_every_fixed_world() {
     assert!(all.hub_starts > 2 * SEEDS && all.resumed > 2 * SEEDS && all.fenced > SEEDS / 4, "{all:?}");
     assert!(all.not_kept > 5 * SEEDS && all.uncertain > 5 * SEEDS && all.unknown_writes > 5 * SEEDS, "{all:?}");
     assert!(all.waits_reached > SEEDS && all.waits_over > SEEDS / 2 && all.statuses > SEEDS / 40, "{all:?}");
+    assert!(all.snapshots > SEEDS / 20 && all.based > SEEDS / 60 && all.compacted > SEEDS / 300, "{all:?}");
     assert!(all.restores > SEEDS / 10 && all.diverged > SEEDS / 20 && all.presence > SEEDS, "{all:?}");
 }
 
@@ -79,7 +83,7 @@ fn a_seed_decides_everything_about_journals() {
 }
 
 /// Each with the checker that must catch it.
-pub(crate) const BUGS: [(Bug, Checker); 32] = [
+pub(crate) const BUGS: [(Bug, Checker); 34] = [
     (Bug::AppendAcknowledgedTooEarly, Checker::Journals),
     (Bug::AppendAppliedTooEarly, Checker::Journals),
     (Bug::AppendsForgotten, Checker::Journals),
@@ -112,6 +116,8 @@ pub(crate) const BUGS: [(Bug, Checker); 32] = [
     (Bug::ReturnNotAwaited, Checker::Journals),
     (Bug::FasterFollowerCounts, Checker::Journals),
     (Bug::StatusNotFenced, Checker::Journals),
+    (Bug::CompactsBeyondSnapshot, Checker::Journals),
+    (Bug::SnapshotOfAnotherPlace, Checker::Journals),
 ];
 
 #[test]

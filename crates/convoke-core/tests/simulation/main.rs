@@ -21,7 +21,7 @@ use convoke_core::sim::{Checker, Failure, Report, Sim};
 const STEPS: u32 = 450;
 
 /// The same, where most has to do with journals.
-const STEPS_JOURNALS: u32 = 250;
+const STEPS_JOURNALS: u32 = 280;
 
 /// Seeds that every run tries: some ten seconds of one core.
 const SEEDS: u64 = 400;

@@ -122,25 +122,38 @@ pub(crate) fn lock(path: &Path, said: (&str, &str)) -> Result<File, Error> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut lock = options.open(path.join(LOCK)).map_err(|error| Error::io(at(LOCK), error))?;
-    hold(path, &mut lock, said)?;
+    hold(path, &lock, lock.try_lock(), said)?;
     // For whoever finds it locked; that it is there matters to nobody else.
     drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())));
     Ok(lock)
 }
 
-/// The same without any change of the folder; `None` where no hub has ever been.
+/// The same without any change of the folder, and beside others that only read it; `None` where no hub has ever been.
 pub(crate) fn lock_unchanged(path: &Path, said: (&str, &str)) -> Result<Option<File>, Error> {
     match File::open(path.join(LOCK)) {
-        Ok(mut lock) => hold(path, &mut lock, said).map(|()| Some(lock)),
+        Ok(lock) => hold(path, &lock, lock.try_lock_shared(), said).map(|()| Some(lock)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io(at(path, LOCK), error)),
     }
 }
 
-/// Takes the lock. Who does not get it is told who has it, and what to do.
-fn hold(path: &Path, lock: &mut File, (who, remedy): (&str, &str)) -> Result<(), Error> {
-    match lock.try_lock() {
+/// Holds what was locked to read a folder, to change it: nobody else reads it any more.
+pub(crate) fn lock_alone(path: &Path, lock: &File, said: (&str, &str)) -> Result<(), Error> {
+    hold(path, lock, lock.try_lock(), said)
+}
+
+/// Looks whether the lock was taken. Who does not get it is told who has it, and what to do.
+fn hold(
+    path: &Path,
+    mut lock: &File,
+    tried: Result<(), TryLockError>,
+    (who, remedy): (&str, &str),
+) -> Result<(), Error> {
+    match tried {
         Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) if lock.try_lock_shared().is_ok() => {
+            Err(Error::in_use(at(path, "`convoke store` reads it; try again when that is done")))
+        }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let process = match lock.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok()) {
@@ -169,8 +182,9 @@ fn read(path: &Path, has_store: bool) -> Result<Option<Stored>, Error> {
     if let Some(verb) = unfinished_verb(path).map_err(unfinished)? {
         return Err(incomplete(at(&format!("`convoke store {verb}` did not come to its end here; run it again"))));
     }
-    let stored = match fs::read_to_string(path.join(FILE)) {
-        Ok(text) => serde_json::from_str::<Stored>(&text).map_err(|error| {
+    // As bytes: what is no text is damaged like any other.
+    let stored = match fs::read(path.join(FILE)) {
+        Ok(text) => serde_json::from_slice::<Stored>(&text).map_err(|error| {
             incomplete(at(&format!("hub.json is not what a hub has written, put a copy back: {error}")))
         })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_store => {
@@ -263,11 +277,27 @@ pub(crate) fn sync(folder: &Path) -> std::io::Result<()> {
 
 /// What is not done to its end: the first word of what was said.
 pub(crate) fn unfinished_verb(path: &Path) -> std::io::Result<Option<String>> {
-    match fs::read_to_string(path.join(UNFINISHED)) {
-        Ok(text) => Ok(Some(text.split_whitespace().next().unwrap_or("repair").to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+    match fs::read(path.join(UNFINISHED)) {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            Ok(Some(text.split_whitespace().next().unwrap_or("repair").to_owned()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(begun_to_restore(path).then(|| "restore".into()))
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Whether what was to become the mark stands in a folder without a store: nothing but a restore says so before there is one.
+/// It was interrupted while it wrote that, and whoever restores counts on it that no hub begins anew here.
+fn begun_to_restore(path: &Path) -> bool {
+    let is_there = |file| path.join(file).try_exists().unwrap_or(true);
+    if is_there(FILE) || is_there(crate::store::FILE) {
+        return false;
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(is_unfinished))
 }
 
 /// There is a store now, and is to be there at every later start.

@@ -155,8 +155,8 @@ where
 
     /// Calls the executors with what is due, with so many entries at most, and tells how much is left. Does not wait: for the
     /// loop of a window, or whatever calls often. Costs what the executors cost, and what it takes to apply the entries; at
-    /// first these are all that there are, or all behind the journal's snapshot, with which no executor is called that has handled
-    /// them.
+    /// first these are all that there are, or all behind the journal's snapshot, with which no executor is called that has
+    /// handled them.
     ///
     /// If an executor panics, so does this; called again, it has stopped at that entry.
     pub fn poll(&mut self, entries_max: usize) -> Progress {

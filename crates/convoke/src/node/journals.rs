@@ -44,8 +44,8 @@ pub struct EntriesOptions {
     /// kept like the rest. A link that is cut, and a start of the hub, are neither: a node that does not come back has left
     /// when the hub removes it, half a minute later unless the hub is set otherwise. Needs the right to execute.
     pub presence: bool,
-    /// The hash of each entry, which is of all before it too, is computed anew, and the entries end where it is another one than
-    /// the hub tells. Otherwise only that of the first on each link. Costs a few µs an entry.
+    /// The hash of each entry, which is of all before it too, is computed anew, and the entries end where it is another one
+    /// than the hub tells. Otherwise only that of the first on each link. Costs a few µs an entry.
     pub verify: bool,
 }
 
@@ -110,8 +110,9 @@ impl Entries {
     ///
     /// # Errors
     ///
-    /// [`Missed::Compacted`]: entries are missing here, since they are not kept any more; it goes on. [`Missed::Ended`]: the node
-    /// has left, or the hub has another journal of this name than the program knows, or an entry is not what its hash says.
+    /// [`Missed::Compacted`]: entries are missing here, since they are not kept any more; it goes on. [`Missed::Ended`]: the
+    /// node has left, or the hub has another journal of this name than the program knows, or an entry is not what its hash
+    /// says.
     ///
     /// Cancel safe: nothing is lost by dropping the future.
     pub async fn next(&mut self) -> Option<Next> {
@@ -351,10 +352,10 @@ impl Node {
         self.change_journal(|state| state.redo(&journal, back(options))).await
     }
 
-    /// Lets entries of a journal go that its [snapshot](super::Follower::snapshot) stands for, all but the last `keep` of these:
-    /// 10,000 at most, so it is to be called again until nothing is gone any more. Who follows with a state is not
-    /// concerned. Who reads entries from further back is told with [`Missed::Compacted`] where they are missing, and an executor
-    /// that has not come so far [stops](super::Stopped). Needs the right `snapshot`.
+    /// Lets entries of a journal go that its [snapshot](super::Follower::snapshot) stands for, all but the last `keep` of
+    /// these: 10,000 at most, so it is to be called again until nothing is gone any more. Who follows with a state is not
+    /// concerned. Who reads entries from further back is told with [`Missed::Compacted`] where they are missing, and an
+    /// executor that has not come so far [stops](super::Stopped). Needs the right `snapshot`.
     ///
     /// # Errors
     ///

@@ -2,7 +2,6 @@
 
 use super::StoreFolder;
 use crate::error::Error;
-use crate::hub::folder;
 use crate::store::whole;
 
 impl StoreFolder {
@@ -17,10 +16,7 @@ impl StoreFolder {
     /// file may be longer for a moment.
     pub fn compact(&self) -> Result<(u64, u64), Error> {
         let identity = self.identity()?;
-        let _lock = match self.lock {
-            Some(_) => None,
-            None => Some(folder::lock(&self.path, ("a hub", "stop it first"))?),
-        };
+        let _lock = self.alone()?;
         whole::compact(&self.path, identity)
     }
 }

@@ -63,15 +63,13 @@ impl StoreFolder {
     pub fn repair(&self, progress: &mut StoreProgress<'_>) -> Result<Option<StoreRepair>, Error> {
         let failed = |error| self.failed(error);
         if folder::unfinished_verb(&self.path).map_err(failed)?.is_some_and(|verb| verb == VERB) {
+            let _lock = self.alone()?;
             let to = self.put_in_place()?;
             let kept = self.verify(progress)?;
             return Ok(Some(StoreRepair { kept, losses: Vec::new(), moved_to: Some(to) }));
         }
         let Some(identity) = self.is_damaged(progress)? else { return Ok(None) };
-        let _lock = match self.lock {
-            Some(_) => None,
-            None => Some(folder::lock(&self.path, ("a hub", "stop it first"))?),
-        };
+        let _lock = self.alone()?;
         let repair = self.make_new(identity, progress)?;
         self.put_in_place()?;
         Ok(Some(repair))

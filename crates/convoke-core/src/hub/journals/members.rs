@@ -179,10 +179,14 @@ impl HubState {
         };
         let Some(member) = audience.members.get_mut(node) else { return };
         member.follows.remove(&(applied, key));
+        if stays {
+            // All that it follows with goes with its link, one after the other: none has come further by that.
+            return;
+        }
         if let Some((least, _)) = member.follows.first() {
             let least = *least;
             self.member_applied(journal, node, least);
-        } else if !stays {
+        } else {
             self.end_membership(journal, node);
         }
     }

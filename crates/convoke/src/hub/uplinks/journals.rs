@@ -253,9 +253,6 @@ impl<'a> Carrying<'a> {
             Ok(entries) => entries,
             Err(error) => return Some(self.noticed(error.code(), error.to_string())),
         };
-        if !self.is_diverged() {
-            goes();
-        }
         let mut look = tokio::time::interval(LOOK);
         let mut group: VecDeque<(Entry, Payload)> = VecDeque::new();
         loop {
@@ -265,6 +262,8 @@ impl<'a> Carrying<'a> {
                     if let Err(why) = self.answered(answer) {
                         return Some(why);
                     }
+                    // Not before: what was in the way is perhaps still there, and would be told anew with each try.
+                    self.goes(&goes);
                 }
                 next = entries.next(), if !full => {
                     let (entry, command, hash) = match next {
@@ -291,10 +290,20 @@ impl<'a> Carrying<'a> {
                 }
                 _ = look.tick() => {
                     let is_over = self.answers.is_empty() && entries.is_synced();
+                    if is_over {
+                        self.goes(&goes);
+                    }
                     let last = if is_over { None } else { last_of(from, self.journal).await };
                     self.behind(last.map_or(0, |last| last.saturating_sub(self.answered)));
                 }
             }
+        }
+    }
+
+    /// Nothing is in its way, unless the two hubs know different histories.
+    fn goes(&self, goes: impl Fn()) {
+        if !self.is_diverged() {
+            goes();
         }
     }
 

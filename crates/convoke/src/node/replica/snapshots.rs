@@ -70,10 +70,10 @@ where
     S::Command: Send,
     S::Output: Send,
 {
-    /// Makes a snapshot of the state and uploads it to the hub, and gives its place: that of the last entry that cannot be undone
-    /// any more, or with [`Strategy::Compensate`](crate::Strategy::Compensate) that of the last that was applied. Who follows
-    /// from then on begins with it and applies only what came behind it; the entries before it stay until somebody lets them
-    /// go ([`Node::compact`]). The newest snapshot takes the place of the one before.
+    /// Makes a snapshot of the state and uploads it to the hub, and gives its place: that of the last entry that cannot be
+    /// undone any more, or with [`Strategy::Compensate`](crate::Strategy::Compensate) that of the last that was applied. Who
+    /// follows from then on begins with it and applies only what came behind it; the entries before it stay until somebody
+    /// lets them go ([`Node::compact`]). The newest snapshot takes the place of the one before.
     ///
     /// A snapshot is the state as MessagePack with named fields: programs that share the journal must be able to read each
     /// other's. One that cannot applies every entry as long as they are kept, and is [stuck](crate::Missed::Stuck) then.
@@ -81,9 +81,9 @@ where
     ///
     /// # Errors
     ///
-    /// As [`append`](Node::append). [`Error::Refused`] if all commands of the journal can still be undone (the last 100,000 can,
-    /// or fewer if they are long), or at the limit; [`Error::Conflict`] if there is a newer one, or somebody is uploading one;
-    /// [`Error::BadPayload`] if the state cannot be written as MessagePack, or not be read again.
+    /// As [`append`](Node::append). [`Error::Refused`] if all commands of the journal can still be undone (the last 100,000
+    /// can, or fewer if they are long), or at the limit; [`Error::Conflict`] if there is a newer one, or somebody is
+    /// uploading one; [`Error::BadPayload`] if the state cannot be written as MessagePack, or not be read again.
     ///
     /// Dropping the future leaves half an upload at the hub, which goes with the next one.
     pub async fn snapshot(&self) -> Result<u64, Error> {
