@@ -192,7 +192,11 @@ impl Memory {
                 tell(Told::Committed { pos: self.pos, ticket: Some(ticket), operation });
             }
             Ask::Tables { puts, deletes, .. } => {
-                self.rows.extend(puts);
+                for (RowKey { table, key }, row) in puts {
+                    // What comes may be a piece of memory that holds others, of which most are soon gone.
+                    let row = if table < READ_ONLY { Bytes::copy_from_slice(&row) } else { row };
+                    self.rows.insert(RowKey { table, key: Bytes::copy_from_slice(&key) }, row);
+                }
                 for key in deletes {
                     self.rows.remove(&key);
                 }

@@ -145,7 +145,7 @@ impl Kept {
 
     /// Rows that have changed since the last call, with the position that they reach.
     pub(crate) fn take_rows(&mut self) -> Option<(u64, BTreeMap<RowKey, Option<Bytes>>)> {
-        let rows = self.rows.take();
+        let rows = self.rows.take(&self.journals, &self.windows);
         (!rows.is_empty()).then_some((self.pos, rows))
     }
 
@@ -221,13 +221,13 @@ impl Kept {
                 let window = self.windows.open(incarnation);
                 window.began(node, principal);
                 window.secret = Some(secret);
-                self.rows.put_window(incarnation, window);
+                self.rows.put_window(incarnation);
             }
             Operation::Fence { incarnation, node, principal } => {
                 let window = self.windows.open(incarnation);
                 window.began(node, principal);
                 window.fenced = true;
-                self.rows.put_window(incarnation, window);
+                self.rows.put_window(incarnation);
             }
             Operation::Forget { incarnation, unsettled } => {
                 if let Some(window) = self.windows.remove(incarnation) {
@@ -353,7 +353,7 @@ impl Kept {
         self.rows.put_result(incarnation, cseq, &outcome);
         self.windows.answered(incarnation, cseq, outcome.clone());
         if is_new || is_settled {
-            self.rows.put_window(incarnation, self.windows.open(incarnation));
+            self.rows.put_window(incarnation);
         }
         Some(outcome)
     }

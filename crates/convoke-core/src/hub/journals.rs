@@ -376,7 +376,7 @@ impl HubState {
                 } else if let Some(base) = &follower.base {
                     if follower.has_room(&link.lanes.values) {
                         let from = piece_key(journal, base.piece());
-                        follower.reading = Some(conversation.read(Reads::Follow(key), PIECES, from, 1));
+                        follower.reading = Some(conversation.read(Reads::Follow(key), PIECES, &from, 1));
                     } else {
                         stop = Stop::Full;
                     }
@@ -386,7 +386,7 @@ impl HubState {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
                         follower.reading =
-                            Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
+                            Some(conversation.read(Reads::Follow(key), ENTRIES, &from, kept.journals.bounds.read));
                     } else {
                         stop = Stop::Full;
                     }

@@ -3,6 +3,7 @@
 //! There is one list for all authors. A unit is a command or a group of commands. Undone is what was done last, and done
 //! again what was undone last, as in any editor; with [`Scope::Mine`] among one's own, with [`Scope::Everyone`] among all.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Deed, Touches};
@@ -436,7 +437,12 @@ impl UndoList {
     }
 
     fn find(&self, first: u64) -> Option<usize> {
-        self.units.binary_search_by_key(&first, |unit| unit.first).ok()
+        // Mostly it is about the last one, or one that is to come.
+        match first.cmp(&self.units.back()?.first) {
+            Ordering::Less => self.units.binary_search_by_key(&first, |unit| unit.first).ok(),
+            Ordering::Equal => Some(self.units.len() - 1),
+            Ordering::Greater => None,
+        }
     }
 
     fn author(&mut self, name: &Name) -> AuthorId {

@@ -336,7 +336,8 @@ impl Audit {
                 continue;
             }
             if let Some(snapshot) = stands {
-                let gone = (past.first()..=chain.good).map(|seq| RowKey { table: ENTRIES, key: entry_key(*id, seq) });
+                let gone = (past.first()..=chain.good)
+                    .map(|seq| RowKey { table: ENTRIES, key: Bytes::copy_from_slice(&entry_key(*id, seq)) });
                 deletes.extend(gone);
                 (chain.good, chain.good_hash, chain.known) = (snapshot.seq, snapshot.hash, None);
             }

@@ -10,6 +10,7 @@ use super::origins::Origins;
 use super::rows::Rows;
 use super::snapshots::Past;
 use crate::bug::{Bug, planted};
+use crate::copies::Copies;
 use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
 use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
 use crate::limits::{
@@ -72,6 +73,8 @@ pub(crate) struct Journals {
     /// Of which journals the entries in memory are, in the order in which they came.
     recent: VecDeque<JournalId>,
     recent_bytes: usize,
+    /// Where entries are put.
+    copies: Copies,
     /// What of all journals can be undone.
     units: usize,
     /// Rows that came before those of their journals.
@@ -252,7 +255,7 @@ impl Journals {
             let provenance = self.provenance(id, deed, place < count);
             self.push(id, (&author, provenance), wall_ms, (deed, touches.take()), (encoding, payload), rows);
         }
-        rows.put_journal(id, &self.all[&id]);
+        rows.put_journal(id);
         Ok((id, last + 1, count))
     }
 
@@ -280,7 +283,7 @@ impl Journals {
         rows.put_present(id, node, joined);
         let deed = if joined { Deed::Join } else { Deed::Leave };
         self.push(id, (node, Provenance::default()), wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
-        rows.put_journal(id, &self.all[&id]);
+        rows.put_journal(id);
         Some(id)
     }
 
@@ -322,11 +325,12 @@ impl Journals {
         let seq = journal.last;
         let author_bytes = author.as_str().as_bytes();
         let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author_bytes, provenance, payload };
-        let mut frames = Vec::with_capacity(told.frame_bytes());
-        told.write(&mut frames);
-        journal.hash = chained(&journal.hash, &frames);
-        Told::set_hash(&mut frames, &journal.hash);
-        let frames = Bytes::from(frames);
+        let frames = self.copies.written(|frames| {
+            frames.reserve(told.frame_bytes());
+            told.write(frames);
+            journal.hash = chained(&journal.hash, frames);
+            Told::set_hash(frames, &journal.hash);
+        });
         rows.put_entry(id, seq, &frames);
         let before = journal.undo.weight();
         journal.undo.apply(seq, author, deed);
@@ -440,10 +444,6 @@ impl Journals {
 }
 
 impl Journal {
-    pub(super) fn key(&self) -> Bytes {
-        Bytes::copy_from_slice(self.name.as_str().as_bytes())
-    }
-
     pub(super) fn to_row(&self, id: JournalId) -> Bytes {
         let mut row = id.to_le_bytes().to_vec();
         row.extend_from_slice(&self.last.to_le_bytes());
@@ -455,16 +455,16 @@ impl Journal {
 }
 
 impl Unit {
-    pub(super) fn to_row(&self) -> Bytes {
+    pub(super) fn write_row(&self, row: &mut Vec<u8>) {
         let (what, place, by) = match &self.undone {
             None => (0, self.place, ""),
             Some(Some(by)) => (1, self.place, by.as_str()),
             Some(None) => (2, self.place, ""),
         };
-        let mut row = vec![what];
+        row.push(what);
         row.extend_from_slice(&place.to_le_bytes());
-        put_short(&mut row, self.author.as_str().as_bytes());
-        put_short(&mut row, by.as_bytes());
+        put_short(row, self.author.as_str().as_bytes());
+        put_short(row, by.as_bytes());
         row.extend_from_slice(&self.bytes.to_le_bytes());
         if let Some(touches) = &self.touches {
             // Nothing behind the mark for everything.
@@ -473,7 +473,6 @@ impl Unit {
                 row.extend_from_slice(&hash.to_le_bytes());
             }
         }
-        row.into()
     }
 
     fn from_row(row: &[u8]) -> Result<Unit, FrameError> {

@@ -184,7 +184,7 @@ impl Journals {
                     let deed = Deed::Do { first: if terms.lasting { 0 } else { first } };
                     self.push(id, (&author, provenance), wall_ms, (deed, touches.take()), command, rows);
                 }
-                rows.put_journal(id, self.get(id));
+                rows.put_journal(id);
                 Ok(Ok(Done { journal: Some(id), seq: first, count: count as u32 }))
             }
             Brought::Back { origin, author: by, undoes, target } => {
@@ -215,7 +215,7 @@ impl Journals {
                 };
                 let deed = if undoes { Deed::Undo(first) } else { Deed::Redo(first) };
                 self.push(id, (&author, provenance), wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
-                rows.put_journal(id, self.get(id));
+                rows.put_journal(id);
                 Ok(Ok(Done { journal: Some(id), seq: self.get(id).last(), count: 1 }))
             }
         }
@@ -231,7 +231,8 @@ impl Journals {
         let Some(origins) = self.origins.get_mut(&id) else { return (Vec::new(), Vec::new()) };
         origins.here.clear();
         let foreign = std::mem::take(&mut origins.first).into_keys();
-        let foreign = foreign.map(|first| RowKey { table: FOREIGN, key: entry_key(id, first) });
+        let foreign =
+            foreign.map(|first| RowKey { table: FOREIGN, key: Bytes::copy_from_slice(&entry_key(id, first)) });
         let come = origins.come.iter_mut().filter_map(|(hub, come)| {
             *come = Come { known: known?.get(hub).copied().unwrap_or(0), carried: (0, [0; 16]) };
             let key = [&id.to_be_bytes()[..], hub].concat().into();

@@ -323,8 +323,8 @@ impl Journals {
 }
 
 /// Orders as journals, their uploads, and the pieces of these.
-pub(crate) fn piece_key(id: JournalId, (number, piece): (u64, u32)) -> Bytes {
-    [&id.to_be_bytes()[..], &number.to_be_bytes(), &piece.to_be_bytes()].concat().into()
+pub(crate) fn piece_key(id: JournalId, (number, piece): (u64, u32)) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &number.to_be_bytes(), &piece.to_be_bytes()].concat()
 }
 
 /// The journal, the upload and which piece of it.

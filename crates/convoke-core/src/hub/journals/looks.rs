@@ -120,7 +120,7 @@ impl HubState {
                     return refused(Code::Backpressure, "too much of that waits for the hub's disk; try again".into());
                 }
                 let from = entry_key(journal.expect("it has an entry"), look.at);
-                self.conversation.read(Reads::Look(key), ENTRIES, from, 1);
+                self.conversation.read(Reads::Look(key), ENTRIES, &from, 1);
                 looks.insert(key, look);
                 return Ok(());
             };
