@@ -20,11 +20,9 @@ mod tests;
 mod values;
 mod windows;
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
-pub use audit::{Amount, Audit, RowChanges};
+pub use audit::{Amount, Audit};
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
@@ -36,7 +34,7 @@ pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
 
 use crate::bug::{Bug, planted};
-use crate::foundation::RowKey;
+use crate::foundation::{RowChange, RowKey};
 use crate::frame::{Appended, Change, Expect, FrameError, Incarnation, Item, Items};
 use crate::limits::{EVERY_BYTES_MAX, EVERY_KEYS_MAX, VALUE_BYTES_MAX};
 use crate::name::{Name, Pattern};
@@ -143,8 +141,8 @@ impl Kept {
         incarnation > self.forgotten && self.windows.get(incarnation).is_none()
     }
 
-    /// Rows that have changed since the last call, with the position that they reach.
-    pub(crate) fn take_rows(&mut self) -> Option<(u64, BTreeMap<RowKey, Option<Bytes>>)> {
+    /// Rows that have changed since the last call, in the order in which they did, with the position that they reach.
+    pub(crate) fn take_rows(&mut self) -> Option<(u64, Vec<(RowKey, RowChange)>)> {
         let rows = self.rows.take(&self.journals, &self.windows);
         (!rows.is_empty()).then_some((self.pos, rows))
     }

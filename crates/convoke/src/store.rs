@@ -446,9 +446,9 @@ impl Store {
                     self.answers.push(Answer::Appended);
                 }
             },
-            Ask::Tables { pos, puts, deletes } => {
+            Ask::Tables { pos, rows } => {
                 assert!(pos <= self.log.last(), "rows come of operations that were told to be committed");
-                self.gathering.add(pos, puts, deletes);
+                self.gathering.add(pos, rows);
                 self.gathering_since.get_or_insert_with(Instant::now);
                 let was_full = self.full.is_full() || self.refill.is_some();
                 self.rows_are_urgent |= was_full && self.makes_room.is_some_and(|(first, _)| first <= pos);

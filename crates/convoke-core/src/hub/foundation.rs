@@ -231,16 +231,9 @@ impl HubState {
         }
         let mut asks = Vec::with_capacity(1 + self.conversation.asks.len());
         if let Some((pos, rows)) = rows {
-            let (mut puts, mut deletes) = (Vec::with_capacity(rows.len()), Vec::new());
-            for (key, row) in rows {
-                match row {
-                    Some(row) => puts.push((key, row)),
-                    None => deletes.push(key),
-                }
-            }
             // Before the reads of the same turn: a watch reads up to where the changes are in memory, and these are among
             // them as soon as they are applied.
-            asks.push(Ask::Tables { pos, puts, deletes });
+            asks.push(Ask::Tables { pos, rows });
         }
         asks.append(&mut self.conversation.asks);
         asks

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::journals::{JournalId, Journals, other_strategy};
 use super::rows::{COME, FOREIGN, Rows, entry_key};
-use crate::foundation::RowKey;
+use crate::foundation::{RowChange, RowKey};
 use crate::frame::{Brought, Carried, FrameError, Reader};
 use crate::journal::{Deed, Origin, Provenance, Scope, Strategy, UndoRefused};
 use crate::limits::{COMMAND_BYTES_MAX, JOURNAL_ORIGINS_MAX, JOURNALS_MAX};
@@ -227,8 +227,8 @@ impl Journals {
         &mut self,
         id: JournalId,
         known: Option<&BTreeMap<[u8; 16], u64>>,
-    ) -> (Vec<(RowKey, Bytes)>, Vec<RowKey>) {
-        let Some(origins) = self.origins.get_mut(&id) else { return (Vec::new(), Vec::new()) };
+    ) -> Vec<(RowKey, RowChange)> {
+        let Some(origins) = self.origins.get_mut(&id) else { return Vec::new() };
         origins.here.clear();
         let foreign = std::mem::take(&mut origins.first).into_keys();
         let foreign =
@@ -236,9 +236,9 @@ impl Journals {
         let come = origins.come.iter_mut().filter_map(|(hub, come)| {
             *come = Come { known: known?.get(hub).copied().unwrap_or(0), carried: (0, [0; 16]) };
             let key = [&id.to_be_bytes()[..], hub].concat().into();
-            Some((RowKey { table: COME, key }, come.to_row()))
+            Some((RowKey { table: COME, key }, RowChange::Put(come.to_row())))
         });
-        (come.collect(), foreign.collect())
+        come.chain(foreign.map(|key| (key, RowChange::Gone))).collect()
     }
 
     /// Takes back what has come of another hub.

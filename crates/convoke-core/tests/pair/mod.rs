@@ -183,11 +183,13 @@ impl World {
                 self.tell(Told::Ready);
             }
             Ask::Append { ticket, operation } => self.commit(Some(ticket), operation),
-            Ask::Tables { pos, puts, deletes } => {
+            Ask::Tables { pos, rows } => {
                 self.reached = pos;
-                self.rows.extend(puts);
-                for key in deletes {
-                    self.rows.remove(&key);
+                for (key, change) in rows {
+                    match change.row() {
+                        Some(row) => self.rows.insert(key, row.clone()),
+                        None => self.rows.remove(&key),
+                    };
                 }
             }
             Ask::Read { ticket, table, from, .. } => {

@@ -62,10 +62,9 @@ pub(crate) fn look(
         goes_on(operation.len() as u64);
     });
     operations.map_err(|why| refuse(&format!("the log in `{}`", folder.display()), why))?;
-    let (_, (puts, deletes)) = audit.changes();
     let pos = store.log.last();
     let mut behind = Pending::default();
-    behind.add(pos, puts, deletes);
+    behind.add(pos, audit.changes());
     let image = Image::new(file.moment().map_err(of_file)?, None, behind, pos).of_file(file);
     Ok(Looked { audit, image, pos, wrong })
 }

@@ -8,8 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use convoke_core::foundation::RowKey;
+use convoke_core::foundation::{RowChange, RowKey};
 use convoke_core::{Code, HubIdentity};
 
 use super::{StoreFolder, StoreProgress, StoreReport, damaged, is_of_a_store, stopped};
@@ -128,8 +127,9 @@ impl StoreFolder {
     fn sort_out(&self, identity: HubIdentity, progress: &mut StoreProgress<'_>) -> Result<StoreRepair, Error> {
         let shown = format!("the store in `{}`", self.path.display());
         let mut goes_on = true;
-        let mut count = |puts: Vec<(RowKey, Bytes)>, _: Vec<RowKey>| {
-            goes_on = goes_on && progress(puts.iter().map(|(_, row)| row.len() as u64).sum());
+        let mut count = |rows: Vec<(RowKey, RowChange)>| {
+            let bytes = rows.iter().filter_map(|(_, change)| change.row()).map(|row| row.len() as u64).sum();
+            goes_on = goes_on && progress(bytes);
             if goes_on { Ok(()) } else { Err(Unusable::Corrupt("it was stopped".into())) }
         };
         let salvaged = salvage::salvage(&self.path, identity, &mut count);

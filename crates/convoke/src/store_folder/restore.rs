@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use convoke_core::foundation::RowChange;
+
 use super::verify::look_at_backup;
 use super::{StoreProgress, StoreReport, file, is_of_a_store, stopped};
 use crate::error::Error;
@@ -50,11 +52,11 @@ impl StoreReport {
             let mut failed = None;
             let read = file::read(backup, |_, key, row| {
                 bytes += key.key.len() + row.len();
-                rows.push((key, row));
+                rows.push((key, RowChange::Put(row)));
                 if bytes >= ROWS_BYTES {
                     goes_on = progress(bytes as u64);
                     bytes = 0;
-                    failed = feed(std::mem::take(&mut rows), Vec::new()).err();
+                    failed = feed(std::mem::take(&mut rows)).err();
                 }
                 goes_on && failed.is_none()
             });
@@ -62,7 +64,7 @@ impl StoreReport {
                 (Some(why), _) => Err(why),
                 // It was whole a moment ago.
                 (None, Err(error)) => Err(Unusable::Corrupt(format!("the backup cannot be read any more: {error}"))),
-                (None, Ok(_)) => feed(rows, Vec::new()),
+                (None, Ok(_)) => feed(rows),
             }
         })
         .map_err(|error| if goes_on { error } else { stopped() })?;

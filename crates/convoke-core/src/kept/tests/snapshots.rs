@@ -53,9 +53,7 @@ fn mended(held: &Held) -> (Vec<String>, Held) {
         }
     }
     wrong.extend(audit.end());
-    let (puts, deletes) = audit.mend();
-    deletes.iter().for_each(|key| drop(good.remove(key)));
-    good.extend(puts);
+    change(&mut good, audit.mend());
     (wrong, good)
 }
 
