@@ -437,8 +437,9 @@ impl UndoList {
     }
 
     fn find(&self, first: u64) -> Option<usize> {
-        // Mostly it is about the last one, or one that is to come.
+        // Mostly it is about the last one, one that is to come, or one that was just forgotten.
         match first.cmp(&self.units.back()?.first) {
+            Ordering::Less if first < self.units.front()?.first => None,
             Ordering::Less => self.units.binary_search_by_key(&first, |unit| unit.first).ok(),
             Ordering::Equal => Some(self.units.len() - 1),
             Ordering::Greater => None,
