@@ -278,7 +278,7 @@ fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::foundation::Room;
-    use crate::frame::{Expect, Item, Set};
+    use crate::frame::{Back, Expect, Item, Set};
     use crate::payload::Encoding;
 
     #[test]
@@ -287,7 +287,17 @@ mod tests {
         let items = Items::encode(&[Item { name: b"a/b", every: false, expect: Expect::Present, set: None }]);
         let items = Items::encoded(&items);
         let by = GrantId { hub: [5; 16], epoch: 3, number: 1 << 40 };
+        let appended = Appended::Undo(Back { everyone: true, target: None, expect_top: Some(9) });
         for operation in [
+            Operation::Append {
+                incarnation,
+                cseq: 8,
+                settled: 5,
+                author: b"ann",
+                wall_ms: 1 << 41,
+                journal: b"room",
+                appended,
+            },
             Operation::Begin {
                 incarnation,
                 node: b"press/1",

@@ -349,7 +349,7 @@ impl Audit {
         Amount {
             values: self.kept.values.len() as u64,
             journals: journals().count() as u64,
-            entries: journals().map(|(_, journal)| journal.last() + 1 - journal.past().first()).sum(),
+            entries: journals().map(|(_, journal)| (journal.last() + 1).saturating_sub(journal.past().first())).sum(),
             tokens: self.kept.principals.len() as u64,
         }
     }

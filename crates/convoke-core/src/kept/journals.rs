@@ -11,7 +11,7 @@ use super::rows::Rows;
 use super::snapshots::Past;
 use crate::bug::{Bug, planted};
 use crate::copies::Copies;
-use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
+use crate::frame::{Appended, Back, Commands, FrameError, Reader, Terms, Told, put_short};
 use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
@@ -199,33 +199,11 @@ impl Journals {
         let mut touches = None;
         let deeds: Vec<(Deed, Encoding, &[u8])> = match appended {
             Appended::Commands { commands, expect_last, terms } => {
-                let has = known.map(|id| self.get(id).strategy);
-                strategy = has.or(terms.strategy).unwrap_or_default();
-                if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
-                    return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
-                }
-                if terms.lasting && strategy != Strategy::Compensate {
-                    let text = format!(
-                        "append to `{name}`: it undoes by {strategy}, and only where it is by compensate can a command be \
-                         one that is never undone"
-                    );
-                    return Err(Refusal::new(Code::BadRequest, text));
-                }
+                strategy = self.check_commands(&name, terms, *commands)?;
                 touches = (strategy == Strategy::Refuse).then(|| terms.touches());
                 if expect_last.is_some_and(|expected| expected != last) && !planted(Bug::ExpectedLastIgnored) {
                     let text = format!("append to `{name}`: expected {}, and {}", is_last(*expect_last), is_now(last));
                     return Err(Refusal::new(Code::Conflict, text));
-                }
-                if let Some((_, payload)) = commands.iter().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
-                    let len = payload.len();
-                    let text =
-                        format!("append to `{name}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
-                    return Err(Refusal::new(Code::TooLarge, text));
-                }
-                if known.is_none() && self.all.len() >= JOURNALS_MAX {
-                    let text =
-                        format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
-                    return Err(Refusal::new(Code::Limit, text));
                 }
                 let deed = Deed::Do { first: if terms.lasting { 0 } else { last + 1 } };
                 commands.iter().map(|(encoding, payload)| (deed, encoding, payload)).collect()
@@ -257,6 +235,38 @@ impl Journals {
         }
         rows.put_journal(id);
         Ok((id, last + 1, count))
+    }
+
+    /// Whether a journal takes these commands, whoever brings them. Gives how it undoes.
+    pub(super) fn check_commands(
+        &self,
+        name: &Name,
+        terms: &Terms<'_>,
+        commands: Commands<'_>,
+    ) -> Result<Strategy, Refusal> {
+        let known = self.find(name);
+        let has = known.map(|id| self.get(id).strategy);
+        let strategy = has.or(terms.strategy).unwrap_or_default();
+        if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
+            return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
+        }
+        if terms.lasting && strategy != Strategy::Compensate {
+            let text = format!(
+                "append to `{name}`: it undoes by {strategy}, and only where it is by compensate can a command be one that \
+                 is never undone"
+            );
+            return Err(Refusal::new(Code::BadRequest, text));
+        }
+        if let Some((_, payload)) = commands.iter().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
+            let len = payload.len();
+            let text = format!("append to `{name}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
+            return Err(Refusal::new(Code::TooLarge, text));
+        }
+        if known.is_none() && self.all.len() >= JOURNALS_MAX {
+            let text = format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        Ok(strategy)
     }
 
     /// A node has become a member, or is one no more: an entry says so, unless the journal does already. `None` if there is
@@ -552,7 +562,6 @@ fn refused(what: &str, (journal, author): (&Name, &Name), why: UndoRefused, back
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Commands, Terms};
 
     #[test]
     fn of_what_can_be_undone_the_last_is_known() {

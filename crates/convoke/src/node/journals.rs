@@ -330,12 +330,13 @@ impl Node {
     }
 
     /// Undoes what was done last in a journal, or what the options say, and gives the place of the entry that says so. For
-    /// all who follow it is then as if it had never been done.
+    /// all who follow it is then as if it had never been done. What is next is decided when the hub comes to it: of two that
+    /// undo at the same time each takes one, unless they say which they mean or expect.
     ///
     /// # Errors
     ///
-    /// As [`append`](Node::append); [`Error::Conflict`] if there is nothing, or another is next;
-    /// [`Error::Refused`] if it is too far back.
+    /// As [`append`](Node::append); [`Error::Conflict`] if another is next than is expected, or what is meant is undone already;
+    /// [`Error::Refused`] if there is nothing to undo, or it is too far back.
     pub async fn undo(&self, journal: impl AsRef<str>, options: UndoOptions) -> Result<u64, Error> {
         let journal = Name::parse(journal.as_ref())?;
         self.change_journal(|state| state.undo(&journal, back(options))).await
