@@ -83,6 +83,11 @@ pub(crate) fn make(
     StoreFile::make_of(&disk, identity.history, pos, feed).map_err(|why| refuse(&shown(FILE), why))
 }
 
+/// The last start of a hub of which the log in its folder knows; zero where that cannot be told, and then no hub starts on it.
+pub(crate) fn last_start(folder: &Path, identity: HubIdentity) -> u64 {
+    log::last_start(&WatchedDisk::new(Box::new(View::of(folder))), &Own::of(identity))
+}
+
 /// Whether a file of a hub's folder is a segment of its log.
 pub(crate) fn is_segment(name: &str) -> bool {
     log::first_of(name).is_some()
