@@ -23,13 +23,13 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub(crate) use chat::{ChatArguments, History};
 pub(crate) use config::{ConfigArguments, ConfigVerb};
 pub(crate) use journals::{
-    AppendArguments, BackArguments, CompactArguments, ExportArguments, FollowArguments, FollowersArguments,
-    JournalArguments, JournalVerb, ScopeArgument, ShowArguments, StrategyArgument, VerifyArguments,
+    AppendArguments, BackArguments, CompactArguments, FollowArguments, JournalArguments, JournalVerb,
+    OneJournalArguments, ScopeArgument, ShowArguments, StrategyArgument,
 };
 pub(crate) use reports::{ListArguments, Listed, LocateArguments, MetricsArguments, StatusArguments};
 pub(crate) use services::{CallArguments, ServeArguments};
 pub(crate) use shell::{CompletionsArguments, ManArguments};
-pub(crate) use store::{BackupArguments, StoreArguments, StoreVerb, VerifyArguments as VerifyStoreArguments};
+pub(crate) use store::{BackupArguments, StoreArguments, StoreVerb, VerifyArguments};
 pub(crate) use tls::{InitTlsArguments, IssueTlsArguments, TlsArguments, TlsVerb};
 pub(crate) use tokens::{
     ChangeTokenArguments, CreateTokenArguments, ExplainAllowArguments, ExplainArguments, ExplainVerb,
@@ -123,7 +123,7 @@ pub(crate) enum Verb {
     Journal(JournalArguments),
     /// Talk with others in rooms
     Chat(ChatArguments),
-    /// List nodes, services, values, links or topics
+    /// List nodes, services, journals, values, links, topics or uplinks
     List(ListArguments),
     /// Print how the hub is
     Status(StatusArguments),
@@ -188,6 +188,14 @@ pub(crate) struct NodeArguments {
     /// How long to wait for the hub and its answers before giving up [default: 10s]
     #[arg(long, value_name = "TIME", env = "CONVOKE_TIMEOUT", value_parser = duration::parse_some)]
     pub(crate) timeout: Option<Duration>,
+}
+
+/// What every verb takes that looks at the files of a hub.
+#[derive(Args, Debug)]
+pub(crate) struct FolderArguments {
+    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
+    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

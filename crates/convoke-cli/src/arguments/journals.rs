@@ -32,11 +32,14 @@ pub(crate) enum JournalVerb {
     /// Print the entries that there are
     Show(ShowArguments),
     /// Print who are its members, and what each has applied
-    Followers(FollowersArguments),
+    #[command(after_help = FOLLOWERS_HELP)]
+    Followers(OneJournalArguments),
     /// Print all entries as JSON, one a line, to keep them elsewhere
-    Export(ExportArguments),
+    #[command(after_help = EXPORT_HELP)]
+    Export(OneJournalArguments),
     /// Look whether the entries are those that were appended
-    Verify(VerifyArguments),
+    #[command(after_help = VERIFY_HELP)]
+    Verify(OneJournalArguments),
     /// Let old entries go that a snapshot stands for
     Compact(CompactArguments),
     /// Undo what was done last, and print the place of the entry that says so
@@ -137,8 +140,8 @@ pub(crate) enum StrategyArgument {
 #[command(after_help = "\
 Each entry is one line `SEQ AUTHOR COMMAND`, or `SEQ AUTHOR undo SEQ` and `SEQ AUTHOR redo SEQ`; where a member comes and \
 goes that wants it said, `SEQ NODE joins` and `SEQ NODE leaves`. Nothing is missing and \
-nothing comes twice, also when the hub is started again. With --json each entry is an object with seq, author, kind, \
-command, time.
+nothing comes twice, also when the hub is started again. With --json each entry is an object, as `convoke journal export` \
+prints it.
 
 Examples:
   convoke journal follow todo                   from the first entry on
@@ -196,8 +199,18 @@ pub(crate) struct ShowArguments {
     pub(crate) node: NodeArguments,
 }
 
+/// What a verb takes that needs nothing but a journal.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+pub(crate) struct OneJournalArguments {
+    /// The journal
+    #[arg(value_name = "JOURNAL")]
+    pub(crate) journal: String,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+const FOLLOWERS_HELP: &str = "\
 A line `NODE APPLIED LAG SINCE HERE` for each member: up to which entry it has applied all, how many there are behind that, \
 since when that is so, and whether it is `here`, `away`, or `stuck`, with the reason why it cannot apply the next. One that \
 is away has lost its link, and is a member no more if it does not come back; one that only reads is none. With --json each \
@@ -206,48 +219,23 @@ line is an object. The same is the value \
 
 Examples:
   convoke journal followers todo
-  convoke watch '$hub/journals/todo/followers'  the same, live")]
-pub(crate) struct FollowersArguments {
-    /// The journal
-    #[arg(value_name = "JOURNAL")]
-    pub(crate) journal: String,
+  convoke watch '$hub/journals/todo/followers'  the same, live";
 
-    #[command(flatten)]
-    pub(crate) node: NodeArguments,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Each line is an object with seq, author, kind (`do`, `undo`, `redo`, `join` or `leave`), command or target, and time. \
-Commands that were done as one have the same `group`.
+const EXPORT_HELP: &str = "\
+Each line is an object with seq, author, kind (`do`, `undo`, `redo`, `join` or `leave`), encoding and command, or target, and \
+time_ms, the milliseconds since 1970. Behind the first command of a group the others have its place as `group`; what was at \
+another hub first has an `origin`, with hub and seq.
 
 Examples:
-  convoke journal export todo > todo.jsonl")]
-pub(crate) struct ExportArguments {
-    /// The journal
-    #[arg(value_name = "JOURNAL")]
-    pub(crate) journal: String,
+  convoke journal export todo > todo.jsonl";
 
-    #[command(flatten)]
-    pub(crate) node: NodeArguments,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "\
+const VERIFY_HELP: &str = "\
 Each entry has a hash of itself and of all before it. `verify` reads all that are kept, computes each hash anew, and prints \
 how many there are and the last hash, which is the same wherever the same entries are. Where an entry is another one than its \
 hash says, that is exit code 65.
 
 Examples:
-  convoke journal verify todo")]
-pub(crate) struct VerifyArguments {
-    /// The journal
-    #[arg(value_name = "JOURNAL")]
-    pub(crate) journal: String,
-
-    #[command(flatten)]
-    pub(crate) node: NodeArguments,
-}
+  convoke journal verify todo";
 
 #[derive(Args, Debug)]
 #[command(after_help = "\

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{CommonArguments, NodeArguments};
+use super::{CommonArguments, FolderArguments, NodeArguments};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -53,9 +53,8 @@ pub(crate) struct BackupArguments {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) node: NodeArguments,
@@ -73,13 +72,12 @@ Examples:
   convoke store verify --data /srv/convoke
   convoke store verify monday.backup")]
 pub(crate) struct VerifyArguments {
-    /// A backup to look through, instead of a hub's folder
-    #[arg(value_name = "FILE", conflicts_with = "data")]
+    /// A backup to look through, instead of a hub's folder, whatever --data says
+    #[arg(value_name = "FILE")]
     pub(crate) backup: Option<PathBuf>,
 
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
@@ -101,9 +99,8 @@ pub(crate) struct RestoreArguments {
     #[arg(value_name = "FILE")]
     pub(crate) backup: PathBuf,
 
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
@@ -126,9 +123,8 @@ pub(crate) struct RepairArguments {
     #[arg(long)]
     pub(crate) accept_loss: bool,
 
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
@@ -143,9 +139,8 @@ Examples:
   convoke store compact
   convoke store compact --data /srv/convoke")]
 pub(crate) struct CompactArguments {
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::CommonArguments;
+use super::{CommonArguments, FolderArguments};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -49,9 +49,8 @@ pub(crate) struct InitTlsArguments {
     #[arg(long)]
     pub(crate) renew: bool,
 
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,
@@ -75,9 +74,8 @@ pub(crate) struct IssueTlsArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// The folder of the hub [default: $XDG_STATE_HOME/convoke, or ~/.local/state/convoke]
-    #[arg(long, value_name = "DIR", env = "CONVOKE_DATA")]
-    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArguments,
 
     #[command(flatten)]
     pub(crate) _common: CommonArguments,

@@ -177,13 +177,10 @@ impl Found<'_> {
                 let what = format!("`{name}` is a section: write `[{name}]`, once");
                 self.wrong(section.span(), what);
             }
-            DeValue::Table(_) => {
-                let sections = SECTIONS.iter().map(|(known, _)| *known);
-                let near = nearest(name, sections.clone()).map(|near| format!("did you mean `[{near}]`?"));
-                let known: Vec<String> = sections.map(|known| format!("`[{known}]`")).collect();
-                let hint = near.unwrap_or_else(|| format!("there are {}", known.join(", ")));
-                self.wrong(section.span(), format!("there is no section `[{name}]`; {hint}"));
+            DeValue::Array(array) if matches!(array.first().map(Spanned::get_ref), Some(DeValue::Table(_))) => {
+                self.no_section(section.span(), name, &format!("[[{name}]]"));
             }
+            DeValue::Table(_) => self.no_section(section.span(), name, &format!("[{name}]")),
             _ => {
                 let belongs = SETTINGS.iter().find(|setting| setting.word() == name || setting.section() == name);
                 let hint = match belongs {
@@ -194,6 +191,20 @@ impl Found<'_> {
                 self.wrong(section.span(), format!("`{name}` stands in no section{hint}"));
             }
         }
+    }
+
+    fn no_section(&mut self, bytes: Range<usize>, name: &str, shown: &str) {
+        let sections = SECTIONS.iter().map(|(known, _)| (*known, format!("`[{known}]`")));
+        let sections: Vec<(&str, String)> = sections.chain([(UPLINK, format!("`[[{UPLINK}]]`"))]).collect();
+        let near = nearest(name, sections.iter().map(|(known, _)| *known));
+        let hint = match sections.iter().find(|(known, _)| Some(*known) == near) {
+            Some((_, near)) => format!("did you mean {near}?"),
+            None => {
+                let known: Vec<&str> = sections.iter().map(|(_, known)| known.as_str()).collect();
+                format!("there are {}", known.join(", "))
+            }
+        };
+        self.wrong(bytes, format!("there is no section `{shown}`; {hint}"));
     }
 
     fn key(&mut self, section: &str, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
@@ -213,9 +224,7 @@ impl Found<'_> {
         };
         match setting.kind.take(value) {
             Ok(Value::Path(path)) => {
-                // What a file says does not depend on where a hub is started.
-                let folder = self.path.parent().unwrap_or(Path::new(""));
-                let path = std::path::absolute(folder.join(&path)).unwrap_or(path);
+                let path = beside(self.path.parent().unwrap_or(Path::new("")), path);
                 self.entries.push(Entry { setting, value: Value::Path(path), bytes: value.span() });
             }
             Ok(found) => self.entries.push(Entry { setting, value: found, bytes: value.span() }),
@@ -224,6 +233,11 @@ impl Found<'_> {
             }
         }
     }
+}
+
+/// A path that a file in this folder says: what it says does not depend on where a hub is started.
+pub(super) fn beside(folder: &Path, path: PathBuf) -> PathBuf {
+    std::path::absolute(folder.join(&path)).unwrap_or(path)
 }
 
 /// Where this key stands last before that place, in whatever table.

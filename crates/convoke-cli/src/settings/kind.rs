@@ -75,7 +75,7 @@ impl Kind {
     /// Reads what the environment or a flag says.
     pub(crate) fn read(&self, given: &OsStr) -> Result<Value, String> {
         if let Kind::Path = self {
-            return path(given.into());
+            return path(given.into()).map(Value::Path);
         }
         let Some(text) = given.to_str() else {
             return Err(format!(" is no text: it must be {}", self.allowed()));
@@ -98,10 +98,7 @@ impl Kind {
                 }
                 _ => wrong(""),
             },
-            Kind::Word(words) => match words.iter().find(|word| **word == text) {
-                Some(word) => Ok(Value::Text((*word).to_owned())),
-                None => wrong(&meant(super::nearest(text, words.iter().copied()))),
-            },
+            Kind::Word(words) => word(text, words).map(|at| Value::Text(words[at].to_owned())),
             Kind::Addresses => addresses(&commas(text)).map_err(|(_, wrong)| wrong),
             Kind::Memory => match text {
                 "true" => Ok(Value::Memory(Memory::All)),
@@ -112,7 +109,7 @@ impl Kind {
                 Ok(_) => Ok(Value::Text(text.to_owned())),
                 Err(hint) => wrong(&hint),
             },
-            Kind::Path => path(given.into()),
+            Kind::Path => path(given.into()).map(Value::Path),
         }
     }
 
@@ -226,9 +223,11 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn a(kind: &str) -> &str {
+/// A kind of things in the file, as they are called here.
+pub(super) fn a(kind: &str) -> &str {
     match kind {
         "string" => "a text",
+        "integer" | "float" => "a number",
         "boolean" => "a yes or no",
         "datetime" => "a date",
         "array" => "a list",
@@ -244,8 +243,13 @@ fn short(text: &str) -> String {
     }
 }
 
-fn meant(near: Option<&str>) -> String {
-    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+/// Which one of these words it is.
+pub(super) fn word(text: &str, words: &[&str]) -> Result<usize, String> {
+    words.iter().position(|word| *word == text).ok_or_else(|| {
+        let near = super::nearest(text, words.iter().copied());
+        let meant = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        format!(" is `{}`: it must be {}{meant}", short(text), list(words))
+    })
 }
 
 /// `a`, `b` or `c`.
@@ -258,7 +262,7 @@ fn list(words: &[&str]) -> String {
     }
 }
 
-fn path(path: PathBuf) -> Result<Value, String> {
+pub(super) fn path(path: PathBuf) -> Result<PathBuf, String> {
     if path.as_os_str().is_empty() {
         return Err(" is empty: it must be the path of a file or folder".to_owned());
     }
@@ -272,7 +276,7 @@ fn path(path: PathBuf) -> Result<Value, String> {
     if path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(" has a NUL in it: it must be the path of a file or folder".to_owned());
     }
-    Ok(Value::Path(path))
+    Ok(path)
 }
 
 /// Which one of several is wrong, and what.
@@ -309,7 +313,7 @@ fn commas(text: &str) -> Vec<&str> {
 }
 
 /// The texts of a list in the file; or which one is none.
-fn texts<'a>(array: &'a [Spanned<DeValue<'_>>], must: &str) -> Result<Vec<&'a str>, Wrong> {
+pub(super) fn texts<'a>(array: &'a [Spanned<DeValue<'_>>], must: &str) -> Result<Vec<&'a str>, Wrong> {
     let text = |value: &'a Spanned<DeValue<'_>>| match value.get_ref() {
         DeValue::String(text) => Ok(text.as_ref()),
         other => Err((Some(value.span()), format!(" has {} in it: it must be {must}", a(other.type_str())))),

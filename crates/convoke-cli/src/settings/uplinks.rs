@@ -9,6 +9,8 @@ use convoke::{Address, Authority, Certificate, Direction, Error, Name, Pattern, 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::beside;
+use super::kind::{self, a};
 use super::mistake::Place;
 use super::nearest;
 
@@ -29,7 +31,7 @@ const KEYS: &[&str] = &[
     "direction",
 ];
 
-const DIRECTIONS: &[(&str, Direction)] = &[("both", Direction::Both), ("in", Direction::In), ("out", Direction::Out)];
+const DIRECTIONS: [(&str, Direction); 3] = [("both", Direction::Both), ("in", Direction::In), ("out", Direction::Out)];
 
 /// One link to another hub, as the file says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,16 +150,11 @@ fn one(keys: &DeTable<'_>, table: Range<usize>, folder: &Path) -> (Uplink, Vec<W
     (uplink, wrong)
 }
 
-/// What is wrong about a value, and where, if that is less than the whole.
-type WrongValue = (Option<Range<usize>>, String);
-
 impl Uplink {
-    fn set(&mut self, word: &str, value: &Spanned<DeValue<'_>>, folder: &Path) -> Result<(), WrongValue> {
-        // What a file says does not depend on where a hub is started.
+    fn set(&mut self, word: &str, value: &Spanned<DeValue<'_>>, folder: &Path) -> Result<(), kind::Wrong> {
         let path = |value: &Spanned<DeValue<'_>>| {
-            let text = text(value, "the path of a file")?;
-            let joined = folder.join(text);
-            Ok(Some(std::path::absolute(&joined).unwrap_or(joined)))
+            let path = kind::path(text(value, "the path of a file")?.into()).map_err(|why| (None, why))?;
+            Ok(Some(beside(folder, path)))
         };
         match word {
             "name" | "node" => {
@@ -177,46 +174,36 @@ impl Uplink {
             "events" => self.events = patterns(value)?,
             "journals" => self.journals = patterns(value)?,
             _ => {
-                let given = text(value, "both, in or out")?;
-                let Some((_, way)) = DIRECTIONS.iter().find(|(word, _)| *word == given) else {
-                    let words = DIRECTIONS.iter().map(|(word, _)| *word);
-                    let hint =
-                        nearest(given, words).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                    return Err((None, format!(" is `{}`: it must be both, in or out{hint}", short(given))));
-                };
-                self.direction = *way;
+                let given = text(value, "`both`, `in` or `out`")?;
+                let at = kind::word(given, &DIRECTIONS.map(|(word, _)| word)).map_err(|why| (None, why))?;
+                self.direction = DIRECTIONS[at].1;
             }
         }
         Ok(())
     }
 }
 
-fn text<'a>(value: &'a Spanned<DeValue<'_>>, must: &str) -> Result<&'a str, WrongValue> {
+fn text<'a>(value: &'a Spanned<DeValue<'_>>, must: &str) -> Result<&'a str, kind::Wrong> {
     match value.get_ref() {
         DeValue::String(text) if !text.is_empty() => Ok(text),
-        other => Err((None, format!(" is no text but of the kind {}: it must be {must}", other.type_str()))),
+        DeValue::String(_) => Err((None, format!(" is empty: it must be {must}"))),
+        other => Err((None, format!(" is {}: it must be {must}", a(other.type_str())))),
     }
 }
 
-fn patterns(value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, WrongValue> {
+fn patterns(value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, kind::Wrong> {
     let must = r#"a list of names and patterns, as in ["press/#", "line/state"]"#;
     let DeValue::Array(array) = value.get_ref() else { return Err((None, format!(" must be {must}"))) };
     let mut patterns = Vec::new();
-    for item in array {
+    for (item, given) in array.iter().zip(kind::texts(array, must)?) {
         let wrong = |why: String| (Some(item.span()), why);
-        let given = text(item, must).map_err(|(_, why)| wrong(why))?;
         let pattern = Pattern::parse(given).map_err(|error| wrong(format!(": {error}")))?;
-        if given.starts_with('$') {
-            return Err(wrong(format!(": `{}`: names that begin with `$` are each hub's own", short(given))));
+        if pattern.is_reserved() {
+            return Err(wrong(format!(": `{pattern}`: names that begin with `$` are each hub's own")));
         }
         patterns.push(pattern.to_string());
     }
     Ok(patterns)
-}
-
-/// So much of what is wrong is shown, in characters.
-fn short(text: &str) -> String {
-    text.chars().take(60).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -272,7 +259,7 @@ node = "hub/line-3"
             ),
             (
                 &format!("{right}direction = \"inn\"\n"),
-                "/etc/a.toml:5:13: `uplink.direction` is `inn`: it must be both, in or out; did you mean `in`?",
+                "/etc/a.toml:5:13: `uplink.direction` is `inn`: it must be `both`, `in` or `out`; did you mean `in`?",
             ),
             (
                 &format!("{right}event = 1\n"),
@@ -282,6 +269,28 @@ node = "hub/line-3"
                 &format!("{right}journals = [\"$hub/x\"]\n"),
                 "/etc/a.toml:5:13: `uplink.journals`: `$hub/x`: names that begin with `$` are each hub's own",
             ),
+            (
+                &format!("{right}journals = [\"convoke:%24hub/x\"]\n"),
+                "/etc/a.toml:5:13: `uplink.journals`: `$hub/x`: names that begin with `$` are each hub's own",
+            ),
+            (
+                &format!("{right}authority = \"~/plant.pem\"\n"),
+                "/etc/a.toml:5:13: `uplink.authority` is `~/plant.pem`: it must be a whole path; only a shell knows what `~` is",
+            ),
+            (
+                &format!("{right}journals = [\"todo\", 1]\n"),
+                "/etc/a.toml:5:21: `uplink.journals` has a number in it: it must be a list of names and patterns, as in \
+                 [\"press/#\", \"line/state\"]",
+            ),
+            (
+                "[[uplinks]]\nname = \"a\"\n",
+                "/etc/a.toml:1:3: there is no section `[[uplinks]]`; did you mean `[[uplink]]`?",
+            ),
+            (
+                "[uplinks]\nname = \"a\"\n",
+                "/etc/a.toml:1:2: there is no section `[uplinks]`; did you mean `[[uplink]]`?",
+            ),
+            (&format!("{right}node = \"\"\n"), "/etc/a.toml:5:8: `uplink.node` is empty: it must be a name"),
             (&format!("{right}{right}"), "/etc/a.toml:5:1: there are two uplinks `a`; the first begins in line 1"),
             (
                 &format!("{right}key-file = \"k\"\n"),

@@ -25,13 +25,10 @@ use crate::exit::{Exit, Failure};
 use crate::join::{ended, patience, with_person, within};
 use crate::screen::can_draw;
 use crate::signals::{Signals, terminals};
+use crate::verbs::list::{FOLLOWERS, JOURNALS};
 
 /// What the journals of rooms begin with.
 const ROOMS: &str = "chat/";
-
-/// Where the hub tells about journals, and how the names there end.
-const JOURNALS: &str = "$hub/journals/";
-const FOLLOWERS: &str = "/followers";
 
 /// How long is waited until the room says that one has come, so that one's own coming is no news.
 const ANNOUNCE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -52,11 +49,14 @@ enum Wish {
     Undo,
     Redo,
     Go(String),
+    Rooms,
 }
 
 /// What came of it, if there is anything to tell.
 enum Told {
     Entered(Seat),
+    /// The rooms that there are.
+    Rooms(BTreeSet<String>),
     /// It is not so, or nobody can tell.
     Refused(Failure),
 }
@@ -66,10 +66,9 @@ pub(crate) async fn run(
     (json, verbose): (bool, u8),
     signals: &Signals,
 ) -> Result<ExitCode, Failure> {
-    journal_of(&arguments.room)?;
+    let room = room_of(&arguments.room)?;
     with_person(&arguments.node, signals, async |node| {
-        let seat =
-            within(&arguments.node, &format!("enter `{}`", arguments.room), enter(node, &arguments.room)).await?;
+        let seat = within(&arguments.node, &format!("enter `{room}`"), enter(node, &room)).await?;
         let (wishes, wished) = mpsc::channel(WISHES_MAX);
         let (tell, told) = mpsc::channel(WISHES_MAX);
         tokio::spawn(fulfil(node.clone(), seat.clone(), wished, tell));
@@ -104,19 +103,21 @@ impl Seat {
     }
 }
 
-fn journal_of(room: &str) -> Result<Name, NameError> {
+/// The room that was typed. Its journal, whose name is longer, can have one too.
+fn room_of(typed: &str) -> Result<String, NameError> {
     // What is wrong with it is said of what was typed.
-    let room = Name::parse(room)?;
-    Name::parse(&format!("{ROOMS}{room}"))
+    let room = Name::parse(typed)?;
+    Name::parse(&format!("{ROOMS}{room}"))?;
+    Ok(room.to_string())
 }
 
 async fn enter(node: &Node, name: &str) -> Result<Seat, Error> {
-    let journal = journal_of(name)?;
+    let journal = format!("{ROOMS}{name}");
     let announced =
-        node.follow_with::<Room>(journal.as_str(), FollowOptions { presence: true, ..FollowOptions::default() }).await;
+        node.follow_with::<Room>(&journal, FollowOptions { presence: true, ..FollowOptions::default() }).await;
     let room = match announced {
         // Who may only listen does so unannounced.
-        Err(Error::Unauthorized(_)) => node.follow::<Room>(journal.as_str()).await?,
+        Err(Error::Unauthorized(_)) => node.follow::<Room>(&journal).await?,
         announced => {
             let room = announced?;
             // If it takes longer one is in the room all the same.
@@ -145,14 +146,19 @@ async fn fulfil(node: Node, mut seat: Seat, mut wishes: mpsc::Receiver<Wish>, to
             Wish::Undo => seat.room.undo().await.map(|_| None),
             Wish::Redo => seat.room.redo().await.map(|_| None),
             Wish::Go(room) if room == seat.name => Ok(None),
-            Wish::Go(room) => enter(&node, &room).await.map(Some),
+            Wish::Go(room) => enter(&node, &room).await.map(|entered| {
+                seat = entered.clone();
+                Some(Told::Entered(entered))
+            }),
+            Wish::Rooms => {
+                let mut rooms = Rooms::known_to(&node).await.names;
+                rooms.insert(seat.name.clone());
+                Ok(Some(Told::Rooms(rooms)))
+            }
         };
         let tell = match done {
             Ok(None) => continue,
-            Ok(Some(entered)) => {
-                seat = entered.clone();
-                Told::Entered(entered)
-            }
+            Ok(Some(tell)) => tell,
             Err(error) => Told::Refused(error.into()),
         };
         if told.send(tell).await.is_err() {

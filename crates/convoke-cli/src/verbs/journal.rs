@@ -16,7 +16,7 @@ use convoke::{
 use serde::Serialize;
 
 use crate::arguments::{
-    AppendArguments, BackArguments, ExportArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments,
+    AppendArguments, BackArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments, OneJournalArguments,
     ScopeArgument, ShowArguments, StrategyArgument,
 };
 use crate::duration;
@@ -192,8 +192,8 @@ async fn show(arguments: ShowArguments, json: bool, signals: &Signals) -> Result
     .await
 }
 
-async fn export(arguments: ExportArguments, signals: &Signals) -> Result<ExitCode, Failure> {
-    let ExportArguments { journal, node } = arguments;
+async fn export(arguments: OneJournalArguments, signals: &Signals) -> Result<ExitCode, Failure> {
+    let OneJournalArguments { journal, node } = arguments;
     show(ShowArguments { journal, from: 1, last: None, node }, true, signals).await
 }
 

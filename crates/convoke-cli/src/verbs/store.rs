@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 
 use super::hub::folder;
 use super::status::told;
-use crate::arguments::{BackupArguments, NodeArguments, StoreArguments, StoreVerb, VerifyStoreArguments};
+use crate::arguments::{BackupArguments, FolderArguments, NodeArguments, StoreArguments, StoreVerb, VerifyArguments};
 use crate::exit::{Exit, Failure};
 use crate::join::with_node;
 use crate::output;
@@ -45,12 +45,12 @@ pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals
             }
         },
         StoreVerb::Restore(arguments) => {
-            let data = folder(arguments.data)?;
+            let data = folder(arguments.folder.data)?;
             let what = format!("restoring into `{}`", data.display());
             done(what, signals, json, move |progress| StoreReport::restore(&arguments.backup, &data, progress)).await
         }
         StoreVerb::Repair(arguments) => {
-            let (data, does) = (folder(arguments.data)?, arguments.accept_loss);
+            let (data, does) = (folder(arguments.folder.data)?, arguments.accept_loss);
             let what = format!("repairing `{}`", data.display());
             let repair = on_a_thread(what, signals, move |progress| {
                 let store = StoreFolder::open(data)?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals
             }
         }
         StoreVerb::Compact(arguments) => {
-            let data = folder(arguments.data)?;
+            let data = folder(arguments.folder.data)?;
             let what = format!("compacting `{}`", data.display());
             match on_a_thread(what, signals, move |_| StoreFolder::open(data)?.compact()).await? {
                 Ok((before, after)) => show([("before", before.into()), ("after", after.into())], json),
@@ -73,18 +73,16 @@ pub(crate) async fn run(arguments: StoreArguments, json: bool, signals: &Signals
 }
 
 /// A backup, or a folder: who names the one as if it were the other means what is there.
-fn what_to_verify(
-    VerifyStoreArguments { backup, data, .. }: VerifyStoreArguments,
-) -> (Option<PathBuf>, Option<PathBuf>) {
-    match (backup, data) {
-        (Some(folder), None) if folder.is_dir() => (None, Some(folder)),
+fn what_to_verify(VerifyArguments { backup, folder, .. }: VerifyArguments) -> (Option<PathBuf>, Option<PathBuf>) {
+    match (backup, folder.data) {
+        (Some(folder), _) if folder.is_dir() => (None, Some(folder)),
         (None, Some(file)) if file.is_file() => (Some(file), None),
         as_named => as_named,
     }
 }
 
 async fn backup(arguments: BackupArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
-    let BackupArguments { file, data, node } = arguments;
+    let BackupArguments { file, folder: FolderArguments { data }, node } = arguments;
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         let why = format!("there is no folder `{}`; make it first", parent.display());

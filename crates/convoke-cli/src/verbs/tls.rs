@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: TlsArguments, json: bool) -> Result<ExitCode, Failu
 fn init(arguments: InitTlsArguments, json: bool) -> Result<ExitCode, Failure> {
     // Before anything is made: half an authority would be in the way of the next try.
     OwnAuthority::check_hosts(&arguments.hosts).map_err(|error| Failure::usage(format!("--host: {error}")))?;
-    let data = folder(arguments.data)?;
+    let data = folder(arguments.folder.data)?;
     let there = data.join("tls/authority.pem");
     let own = match (arguments.renew, there.exists()) {
         (true, true) => OwnAuthority::open(&data),
@@ -85,7 +85,7 @@ fn init(arguments: InitTlsArguments, json: bool) -> Result<ExitCode, Failure> {
 fn issue(arguments: IssueTlsArguments, json: bool) -> Result<ExitCode, Failure> {
     let name = Name::parse(&arguments.principal)
         .map_err(|error| Failure::from(error).about("the name of the program that the certificate is for"))?;
-    let data = folder(arguments.data)?;
+    let data = folder(arguments.folder.data)?;
     let own = OwnAuthority::open(&data).map_err(|error| {
         let failure = not_started(error);
         let message = format!("{}; `convoke tls init` makes an authority", failure.message);

@@ -1,5 +1,7 @@
 //! `convoke chat`.
 
+use std::process::Stdio;
+
 use rustix::process::Signal;
 
 use crate::story::{Running, Story};
@@ -92,14 +94,14 @@ fn who_comes_late_sees_what_was_said() {
 #[test]
 fn a_room_is_left_for_another() {
     let story = Story::with_hub();
-    let (ann, bob) = (story.chat("ann", []), story.chat("bob", ["--room", "kitchen"]));
-    bob.types("soup").prints("bob: soup");
+    let (ann, bob) = (story.chat("ann", []), story.chat("bob", ["--room", "convoke:kitchen"]));
+    bob.types("soup").prints("bob: soup").types("/rooms").prints("rooms: kitchen, lobby");
     ann.types("hungry").types("/join kitchen").types("is there any left?");
     bob.prints("ann: is there any left?");
     bob.types("/join kitchen").types("/join lobby").prints("ann: hungry");
     let (ann, bob) = (ann.ended(), bob.ended());
     assert_eq!(said(&ann.stdout()), "ann: hungry\nbob: soup\nann: is there any left?\n");
-    assert_eq!(said(&bob.stdout()), "bob: soup\nann: is there any left?\nann: hungry\n");
+    assert_eq!(said(&bob.stdout()), "bob: soup\nrooms: kitchen, lobby\nann: is there any left?\nann: hungry\n");
     let notes = (ann.stderr(), bob.stderr());
     assert_eq!(notes, ("convoke: you are in kitchen now\n".to_owned(), "convoke: you are in lobby now\n".to_owned()));
 }
@@ -187,6 +189,11 @@ fn what_cannot_be_done_is_told() {
          convoke: `/undo` stands alone\n\
          convoke: a line of 5000 bytes is too long, the limit is 4096\n",
     );
+    story.run_with_input(b"/foo\n", ["chat", "--json", "--history", "0"]).is(
+        65,
+        "",
+        "{\"error\":{\"kind\":\"BadLine\",\"message\":\"there is no `/foo`; `/help` says what there is\"}}\n",
+    );
     let help = story.run_with_input(b"/help\n", ["chat"]).stderr();
     assert!(help.contains("/undo ") && help.contains("/join ROOM "), "{help}");
     story.run(["chat", "--room", "#"]).is(
@@ -202,6 +209,38 @@ fn what_cannot_be_done_is_told() {
         "",
         "convoke: no hub answers at HUB; start one with `convoke hub`\n",
     );
+}
+
+#[test]
+fn who_asks_for_the_rooms_while_the_hub_is_away_is_told_when_it_is_back() {
+    let mut story = Story::with_hub();
+    let (ann, bob) = (story.chat("ann", []), story.chat("bob", ["--timeout", "1s"]));
+    let address = story.address().to_owned();
+    story.kill_hub();
+    ann.says("connection lost");
+    bob.says("connection lost");
+    ann.types("/rooms").types("/who").prints("here: ann, bob");
+    bob.types("/rooms");
+    let bob = bob.ended();
+    assert_eq!((bob.code(), said(&bob.stdout())), (69, String::new()), "{}", bob.stderr());
+    story.start_hub(&address);
+    ann.prints("rooms: lobby");
+}
+
+#[test]
+fn what_a_program_says_is_said_whether_or_not_anybody_reads_what_is_printed() {
+    let story = Story::with_hub();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut ann = story.convoke(["chat", "--name", "ann"]);
+    ann.stdin(Stdio::piped()).stdout(writer);
+    let ann = story.start_command(ann);
+    for number in 0..PASTED_LINES {
+        ann.types(&number.to_string());
+    }
+    ann.ended().is(0, "", "");
+    let all: String = (0..PASTED_LINES).map(|number| format!("ann: {number}\n")).collect();
+    story.run(["chat", "--name", "bob", "--history", "all"]).is(0, &all, "");
 }
 
 #[test]
@@ -234,6 +273,8 @@ fn who_may_only_listen_is_told_so() {
     story.run_with_input(b"hello\n", ["chat", "--name", "ann"]).is(0, "ann: hello\n", "");
     let cam = story.run_with_input(b"may I?\n", ["chat", "--name", "cam", "--token-file", "cam.token"]);
     assert_eq!((cam.code(), cam.stdout()), (77, "ann: hello\n".to_owned()), "scripts see that it was not said");
+    let json = story.run_with_input(b"may I?\n", ["chat", "--token-file", "cam.token", "--json"]).stderr();
+    assert!(json.starts_with("{\"error\":{\"kind\":\"Forbidden\",\"message\":\""), "{json}");
     assert!(cam.stderr().starts_with("convoke: ") && cam.stderr().contains("`chat/lobby`"), "{}", cam.stderr());
     let dan =
         story.run_with_input(b"hi\n/undo\n/join kitchen\n", ["chat", "--name", "dan", "--token-file", "dan.token"]);
@@ -242,16 +283,22 @@ fn who_may_only_listen_is_told_so() {
     assert_eq!(story.run(["chat", "--room", "kitchen", "--token-file", "dan.token"]).code(), 77);
 }
 
-#[test]
-fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
-    let mut story = Story::with_hub();
-    let bob = story.chat("bob", []);
+/// `ann` at a terminal of 80 columns and 24 rows, once she is in the lobby.
+fn ann_at_a_terminal(story: &Story) -> (Terminal, Running) {
     let mut terminal = Terminal::new();
     let mut ann = story.convoke(["chat", "--name", "ann"]);
     terminal.resize(80, 24);
     ann.env("TERM", "xterm-256color").stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end());
     let ann = story.start_command(ann);
     terminal.shows("/help says what can be done");
+    (terminal, ann)
+}
+
+#[test]
+fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
+    let mut story = Story::with_hub();
+    let bob = story.chat("bob", []);
+    let (mut terminal, ann) = ann_at_a_terminal(&story);
     terminal.types("hello\r");
     bob.prints("ann: hello");
     bob.types("a\u{1b}[2Jb");
@@ -280,12 +327,7 @@ fn on_a_terminal_it_has_a_screen_and_leaves_it_as_it_was() {
 /// `ann` at a terminal, in a room in which `bob` is too, while the hub is away.
 fn ann_at_a_terminal_without_a_hub(story: &mut Story) -> (Terminal, Running, Running, String) {
     let bob = story.chat("bob", []);
-    let mut terminal = Terminal::new();
-    let mut ann = story.convoke(["chat", "--name", "ann"]);
-    terminal.resize(80, 24);
-    ann.env("TERM", "xterm-256color").stdin(terminal.end()).stdout(terminal.end()).stderr(terminal.end());
-    let ann = story.start_command(ann);
-    terminal.shows("/help says what can be done");
+    let (mut terminal, ann) = ann_at_a_terminal(story);
     let address = story.address().to_owned();
     story.kill_hub();
     terminal.shows("connection lost, trying again");

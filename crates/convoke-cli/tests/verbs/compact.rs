@@ -1,5 +1,8 @@
 //! `convoke journal compact` and `convoke journal verify`.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
 use convoke::{Entry, Follower, Node, NodeOptions, State, Strategy, Token};
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +91,57 @@ fn the_hash_is_the_same_wherever_the_entries_are() {
     assert!(json.starts_with("{\"journal\":\"machine\",\"entries\":1,\"first\":5,\"last\":5,\"hash\":\""), "{json}");
     story.run(["journal", "compact", "machine"]);
     story.run(["journal", "verify", "machine"]).is(0, &format!("no entries are kept of 5, hash {hash}\n"), "");
+}
+
+/// A link to the hub on whose way back the text of an entry becomes another, as it may on a disk; its address.
+fn way_that_changes(story: &Story, text: &'static [u8], into: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, hub) = (listener.local_addr().unwrap().to_string(), story.address().to_owned());
+    std::thread::spawn(move || {
+        for node in listener.incoming() {
+            let (mut node, mut hub) = (node.unwrap(), TcpStream::connect(&hub).unwrap());
+            let (mut from_node, mut to_hub) = (node.try_clone().unwrap(), hub.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from_node, &mut to_hub);
+                let _ = to_hub.shutdown(Shutdown::Both);
+            });
+            // What has come so far begins with what was passed on already.
+            let (mut all, mut passed, mut buffer) = (Vec::new(), 0, [0; 4096]);
+            while let Ok(read @ 1..) = hub.read(&mut buffer) {
+                all.extend_from_slice(&buffer[..read]);
+                while let Some(at) = all.windows(text.len()).position(|found| found == text) {
+                    all[at..at + text.len()].copy_from_slice(into);
+                }
+                if node.write_all(&all[passed..]).is_err() {
+                    break;
+                }
+                passed = all.len();
+            }
+            let _ = node.shutdown(Shutdown::Both);
+        }
+    });
+    address
+}
+
+#[test]
+fn an_entry_that_is_another_than_was_appended_is_found() {
+    let story = Story::with_hub();
+    for command in ["one", "two", "three", "four"] {
+        assert_eq!(story.run(["journal", "append", "plan", command]).code(), 0);
+    }
+    let way = way_that_changes(&story, b"three", b"threw");
+    let over_it = |verb: &str, more: &[&str]| {
+        let arguments = ["journal", verb, "plan", "--address", &way, "--token-file", "state/convoke/admin.token"];
+        story.run(arguments.iter().chain(more))
+    };
+    let said = "follow `plan`: entry 3 is not what its hash says, or not what followed entry 2: it was changed on the way, or \
+                where it is kept";
+    over_it("verify", &[]).is(65, "", &format!("convoke: {said}\n"));
+    let json = format!("{{\"error\":{{\"kind\":\"Corrupt\",\"message\":\"{said}\"}}}}\n");
+    over_it("verify", &["--json"]).is(65, "", &json);
+    // Who does not ask does not find out.
+    over_it("show", &[]).is(0, "1 ann one\n2 ann two\n3 ann threw\n4 ann four\n", "");
+    assert!(story.run(["journal", "verify", "plan"]).stdout().starts_with("4 entries, 1 to 4, hash "));
 }
 
 #[test]

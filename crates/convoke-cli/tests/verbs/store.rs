@@ -306,6 +306,7 @@ fn a_store_is_looked_through_without_a_change() {
         ended.stderr()
     };
     spoilt("store.redb", &|file| spoil(file, last(file, b"press/2")..last(file, b"press/2") + 1));
+    spoilt("store.redb", &|file| spoil(file, last(file, b"4 xxx")..last(file, b"4 xxx") + 1));
     spoilt("store.redb", &|file| fs::write(file, "").unwrap());
     spoilt("store.redb", &|file| fs::remove_file(file).unwrap());
     spoilt("hub.json", &|file| spoil(file, 0..1));
@@ -354,6 +355,12 @@ fn where_there_is_no_store_that_is_said() {
 fn a_folder_where_a_backup_is_wanted_is_looked_through_and_not_restored() {
     let story = kept();
     assert_eq!(amounts(&story.run(["store", "verify", "data"])), ALL);
+    assert_eq!(story.run(["store", "backup", "b", "--data", "data"]).code(), 0);
+    for (named, file) in [("data", "b"), ("b", "data"), ("nothing", "b"), ("nothing", "data")] {
+        let mut verify = story.convoke(["store", "verify", file]);
+        verify.env("CONVOKE_DATA", named);
+        assert_eq!(amounts(&story.start_command(verify).ended()), ALL, "{file} beside {named}");
+    }
     let said = "convoke: opening backup `data`: it is a folder, and a backup is one file\n";
     story.run(["store", "restore", "data", "--data", "again"]).is(74, "", said);
 }

@@ -155,7 +155,7 @@ fn an_unknown_key_is_told_with_what_was_meant() {
         ("[limit]\nlinks = 5", "1:2: there is no section `[limit]`; did you mean `[limits]`?"),
         (
             "[quux]",
-            "1:2: there is no section `[quux]`; there are `[hub]`, `[tls]`, `[limits]`, `[membership]`, `[log]`",
+            "1:2: there is no section `[quux]`; there are `[hub]`, `[tls]`, `[limits]`, `[membership]`, `[log]`, `[[uplink]]`",
         ),
         ("listen = 'a'", "1:1: `listen` stands in no section; it belongs into `[hub]`"),
         ("hub = 1", "1:1: `hub` stands in no section; `hub` is a section: write `[hub]`"),
@@ -225,7 +225,7 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
                                 `unix:///run/convoke/hub.sock`"
                 .into(),
         ),
-        ("[hub]\nlisten = ['127.0.0.1:0', 7]", "2:26: `hub.listen` has integer in it: it must be addresses".into()),
+        ("[hub]\nlisten = ['127.0.0.1:0', 7]", "2:26: `hub.listen` has a number in it: it must be addresses".into()),
         (
             "[hub]\nlisten = ['127.0.0.1:65536']",
             "2:11: `hub.listen`: `127.0.0.1:65536` is not an address: a port is a \

@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 use super::news::{Happened, News, What};
 use super::room::{Kind, Line};
 use super::typed::{HELP, Typed};
-use super::{Leaving, Link, Rooms, Seat, Told, Wish};
+use super::{Leaving, Link, Seat, Told, Wish};
 use crate::arguments::{ChatArguments, History};
 use crate::exit::{Exit, Failure, who};
 use crate::output::{Output, Reader, reader_gone};
 use crate::render;
 use crate::screen::progress::beside;
 use crate::screen::{On, Part, coloured};
+use crate::signals::terminals;
 
 /// The longest line that is read from stdin, in bytes; what is longer has no line ends, and is no text.
 const READ_BYTES_MAX: u64 = 64 << 10;
@@ -37,20 +38,20 @@ pub(super) async fn run(
     let (mut typed, mut link, mut is_there) = (stdin_lines(), Link::of(node), true);
     // Until stdin ends.
     let (mut wishes, mut leaving) = (Some(wishes), Leaving(None));
-    let mut gone = pin!(reader_gone());
+    let (mut gone, mut is_read, [is_person, ..]) = (pin!(reader_gone()), true, terminals());
     // What becomes of a line is known only when others were read; of several that are not said the last counts.
     let mut code = ExitCode::SUCCESS;
     loop {
-        if printer.output.flush()? == Reader::Gone {
+        is_read &= printer.output.flush()? == Reader::Reading;
+        if !is_read && is_person {
             return Ok(code);
         }
+        // What a program has to say is said, whether or not anybody reads what is printed.
         tokio::select! {
             next = printer.news.next() => printer.all_at_hand(next.map_err(|why| seat.stuck(why))?)?,
             next = told.recv() => match next {
-                Some(Told::Refused(failure)) => {
-                    note(&failure.message);
-                    code = ExitCode::from(failure.exit as u8);
-                }
+                Some(Told::Refused(failure)) => code = failure.tell(json),
+                Some(Told::Rooms(rooms)) => printer.answer("rooms", &rooms)?,
                 Some(Told::Entered(entered)) => {
                     printer.up_to(&seat).await?;
                     let _ = printer.output.flush()?;
@@ -65,23 +66,15 @@ pub(super) async fn run(
             },
             next = next_typed(&mut typed, wishes.as_ref()), if wishes.is_some() => {
                 let line = next.transpose().map_err(|error| Failure::read("standard input", &error))?;
+                // There is room.
+                let wish = async |wish| drop(wishes.as_ref().expect("asked before").send(wish).await);
                 match line.map_or(Typed::Quit, |line| Typed::read(&line)) {
                     Typed::Nothing => {}
-                    Typed::Wish(wish) => {
-                        // There is room.
-                        let _ = wishes.as_ref().expect("asked before").send(wish).await;
-                    }
+                    Typed::Wish(wanted) => wish(wanted).await,
                     Typed::Who => printer.answer("here", &seat.here())?,
-                    Typed::Rooms => {
-                        let mut rooms = Rooms::known_to(node).await.names;
-                        rooms.insert(seat.name.clone());
-                        printer.answer("rooms", &rooms)?;
-                    }
+                    Typed::Rooms => wish(Wish::Rooms).await,
                     Typed::Help => HELP.lines().for_each(note),
-                    Typed::Wrong(why) => {
-                        note(&why);
-                        code = ExitCode::from(Exit::Data as u8);
-                    }
+                    Typed::Wrong(why) => code = Failure::new(Exit::Data, "BadLine", why).tell(json),
                     Typed::Quit => {
                         wishes = None;
                         leaving.begin(arguments);
@@ -90,7 +83,7 @@ pub(super) async fn run(
             }
             text = link.changed(&mut is_there) => note(text),
             failure = leaving.over(arguments) => return Err(failure),
-            () = &mut gone => return Ok(code),
+            () = &mut gone, if is_read => is_read = false,
         }
     }
 }

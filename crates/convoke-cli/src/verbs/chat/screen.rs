@@ -59,6 +59,7 @@ pub(super) async fn run(
                     Obeyed::Done => {}
                     Obeyed::Waits(wish) => ahead.wish = Some(wish),
                     Obeyed::Leaves => {
+                        view.note(seq, "you are leaving as soon as all that you have typed is said");
                         wishes = None;
                         leaving.begin(arguments);
                     }
@@ -86,6 +87,8 @@ pub(super) async fn run(
             () = rooms.changed() => {}
             next = told.recv() => match next {
                 Some(Told::Refused(failure)) => view.note(seq, failure.message),
+                // Here it is known all the time.
+                Some(Told::Rooms(_)) => {}
                 Some(Told::Entered(entered)) => {
                     seat = entered;
                     news = News::of(&seat)?;

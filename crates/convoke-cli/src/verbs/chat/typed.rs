@@ -1,7 +1,7 @@
 //! What is typed: a line to be said, or with a slash something to be done.
 
 use super::room::{Command, LINE_BYTES_MAX};
-use super::{Wish, journal_of};
+use super::{Wish, room_of};
 
 /// What a line means.
 pub(crate) enum Typed {
@@ -45,8 +45,8 @@ impl Typed {
             ("me", "") => Typed::Wrong("say what you do, as in `/me waves`".to_owned()),
             ("me", does) => Typed::Wish(Wish::Execute(Command::Does { does: does.to_owned() })),
             ("join", "") => Typed::Wrong("say which room, as in `/join kitchen`".to_owned()),
-            ("join", room) => match journal_of(room) {
-                Ok(_) => Typed::Wish(Wish::Go(room.to_owned())),
+            ("join", room) => match room_of(room) {
+                Ok(room) => Typed::Wish(Wish::Go(room)),
                 Err(error) => Typed::Wrong(error.to_string()),
             },
             ("undo", "") => Typed::Wish(Wish::Undo),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use convoke::Name;
 use serde::{Deserialize, Serialize};
 
-use crate::arguments::FollowersArguments;
+use crate::arguments::OneJournalArguments;
 use crate::exit::Failure;
 use crate::join::{with_node, within};
 use crate::render;
@@ -36,7 +36,7 @@ struct Member {
     stuck: Option<String>,
 }
 
-pub(super) async fn run(arguments: FollowersArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: OneJournalArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
         let what = format!("followers of `{journal}`");

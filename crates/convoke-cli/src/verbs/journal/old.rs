@@ -6,7 +6,7 @@ use convoke::{Code, Compacted, EntriesOptions, Missed, Name};
 use serde::Serialize;
 
 use super::entries;
-use crate::arguments::{CompactArguments, VerifyArguments};
+use crate::arguments::{CompactArguments, OneJournalArguments};
 use crate::exit::{Exit, Failure};
 use crate::join::{done_within, with_node};
 use crate::output;
@@ -32,7 +32,7 @@ struct Gone<'a> {
     first: u64,
 }
 
-pub(super) async fn verify(arguments: VerifyArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
+pub(super) async fn verify(arguments: OneJournalArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
         let options = EntriesOptions { verify: true, ..EntriesOptions::default() };

@@ -9,12 +9,11 @@ use serde::Serialize;
 
 use super::say_appended;
 use crate::arguments::NodeArguments;
-use crate::exit::{Exit, Failure, who};
+use crate::exit::{Exit, Failure};
 use crate::join::{absence, patience, shut_out, with_outbox, with_remedy};
 use crate::output;
 use crate::render;
-use crate::screen::Part;
-use crate::screen::progress::{Progress, Unit, beside};
+use crate::screen::progress::{Progress, Unit};
 use crate::signals::Signals;
 
 /// What is safe here, and not yet in its journal.
@@ -60,7 +59,8 @@ pub(super) async fn append(
             let _ = output::say(if json { &waiting } else { WAITING })?;
         }
         match (why, refused) {
-            (Some(why), _) if left > 0 => {
+            (Some(why), refused) if left > 0 => {
+                refused.map(|refused| refused.tell(json));
                 let these = if left == 1 { "one command waits".to_owned() } else { format!("{left} commands wait") };
                 let message = format!(
                     "outbox `{}`: {these} there, and the next run with it sends what is left: {}",
@@ -110,10 +110,9 @@ impl Run<'_> {
         match outcome {
             Ok(seq) => say_appended(&journal, seq, self.json).map(drop),
             Err(error) => {
-                let failure = Failure::from(error);
-                // Said at once: it may not be the last.
-                if let Some(before) = self.refused.replace(failure) {
-                    beside(|| eprintln!("{}{}", who(Part::Error), render::escaped(&before.message)));
+                // The last one says how the program ends.
+                if let Some(before) = self.refused.replace(Failure::from(error)) {
+                    before.tell(self.json);
                 }
                 Ok(())
             }

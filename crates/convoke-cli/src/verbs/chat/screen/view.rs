@@ -50,6 +50,8 @@ pub(super) struct View {
     below: usize,
     /// The last line that was drawn.
     newest: u64,
+    /// How many of the notes were not drawn yet.
+    new_notes: usize,
     /// How many rows of lines were seen.
     height: usize,
 }
@@ -68,6 +70,7 @@ impl View {
             first,
             below: 0,
             newest: 0,
+            new_notes: 0,
             height: 0,
         }
     }
@@ -97,6 +100,7 @@ impl View {
 
     fn remember(&mut self, seq: u64, text: String) {
         self.notes.push_back((seq, text));
+        self.new_notes += 1;
         if self.notes.len() > NOTES_MAX {
             self.notes.pop_front();
         }
@@ -114,7 +118,7 @@ impl View {
 
     fn take_key(&mut self, key: KeyEvent) -> Taken {
         let page = self.height.saturating_sub(1).max(1);
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        let [control, alt] = [KeyModifiers::CONTROL, KeyModifiers::ALT].map(|with| key.modifiers.contains(with));
         match key.code {
             _ if is_ctrl_c(&Event::Key(key)) => return Taken::CtrlC,
             KeyCode::Char('d') if control && self.input.is_empty() => return Taken::Line("/quit".to_owned()),
@@ -123,7 +127,7 @@ impl View {
             KeyCode::Char('e') if control => self.input.end(),
             KeyCode::Char('u') if control => self.input.delete_line(),
             KeyCode::Char('w') if control => self.input.delete_word(),
-            KeyCode::Char(typed) if !control => drop(self.input.insert(typed.encode_utf8(&mut [0; 4]))),
+            KeyCode::Char(typed) if !control && !alt => drop(self.input.insert(typed.encode_utf8(&mut [0; 4]))),
             KeyCode::Backspace => self.input.delete_back(),
             KeyCode::Delete => self.input.delete(),
             KeyCode::Left => self.input.left(),
@@ -169,17 +173,22 @@ impl View {
     fn rows(&mut self, room: &Room, width: usize, height: usize) -> Vec<Row<'static>> {
         let mut lines = room.lines.iter().rev().take_while(|line| line.seq >= self.first).peekable();
         let mut notes = self.notes.iter().rev().peekable();
-        let (newest, mut rows) = (self.newest, VecDeque::new());
+        let (newest, mut new_notes) = (self.newest, std::mem::take(&mut self.new_notes));
+        let mut rows = VecDeque::new();
         self.newest = lines.peek().map_or(newest, |line| line.seq);
         while rows.len() < self.below + height {
             let line = lines.next_if(|line| notes.peek().is_none_or(|(behind, _)| *behind < line.seq));
-            let row = match (line, line.is_none().then(|| notes.next()).flatten()) {
-                (Some(line), _) => row_of(line),
-                (None, Some((_, note))) => Row::styled(render::escaped(note).into_owned(), Style::new().dim()),
+            let (row, is_new) = match (line, line.is_none().then(|| notes.next()).flatten()) {
+                (Some(line), _) => (row_of(line), line.seq > newest),
+                (None, Some((_, note))) => {
+                    let is_new = new_notes > 0;
+                    new_notes = new_notes.saturating_sub(1);
+                    (Row::styled(render::escaped(note).into_owned(), Style::new().dim()), is_new)
+                }
                 (None, None) => break,
             };
             let wrapped = wrapped(&row, width);
-            if self.below > 0 && line.is_some_and(|line| line.seq > newest) {
+            if self.below > 0 && is_new {
                 // Who looks at what was said before goes on looking at it.
                 self.below += wrapped.len();
             }

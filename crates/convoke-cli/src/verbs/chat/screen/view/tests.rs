@@ -134,6 +134,9 @@ fn who_scrolls_back_sees_what_was_said_before() {
     assert_eq!(seen(&mut view, &room, size)[1], "ann: 95");
     // What is said meanwhile does not move it.
     assert_eq!(seen(&mut view, &counted(103), size)[1..5], ["ann: 95", "ann: 96", "ann: 97", "6 more below: PgDn"]);
+    view.tell(Happened { seq: 103, author: "bob".to_owned(), what: What::Joins });
+    assert_eq!(seen(&mut view, &counted(103), size)[1..5], ["ann: 95", "ann: 96", "ann: 97", "7 more below: PgDn"]);
+    assert_eq!(seen(&mut view, &counted(103), size)[4], "7 more below: PgDn", "once");
     assert_eq!(seen(&mut view, &counted(103), (20, 8))[1..4], ["ann: 93", "ann: 94", "ann: 95"], "a larger terminal");
     for _ in 0..100 {
         press(&mut view, KeyCode::PageUp);
@@ -143,7 +146,11 @@ fn who_scrolls_back_sees_what_was_said_before() {
     press(&mut view, KeyCode::Down);
     assert_eq!(seen(&mut view, &counted(103), size)[1], "ann: 4");
     press(&mut view, KeyCode::Enter);
-    assert_eq!(seen(&mut view, &counted(103), size)[3], "ann: 103", "who says something is at the end again");
+    assert_eq!(
+        seen(&mut view, &counted(103), size)[2..4],
+        ["ann: 103", "* bob joins"],
+        "who says something is at the end again"
+    );
 }
 
 #[test]
@@ -192,6 +199,9 @@ fn what_is_typed_can_be_edited() {
     control(&mut view, 'u');
     press(&mut view, KeyCode::Delete);
     assert_eq!(control(&mut view, 'x'), Taken::Nothing);
+    let alt = KeyEvent::new(KeyCode::Char('x'), KeyModifiers::ALT);
+    assert_eq!(view.take(&Event::Key(alt)), Taken::Nothing);
+    assert!(view.input.is_empty(), "with Ctrl or Alt nothing is typed");
     assert_eq!(control(&mut view, 'd'), Taken::Line("/quit".to_owned()), "the end of what is typed");
     assert_eq!(control(&mut view, 'c'), Taken::CtrlC);
     let release = KeyEvent { kind: KeyEventKind::Release, ..KeyEvent::new(KeyCode::Char('x'), KeyModifiers::NONE) };
