@@ -339,7 +339,7 @@ fn undo_goes_by_whose_it_is_and_what_is_expected() {
 /// What came of one undo of each of four nodes, which write as one author: all were asked for before the hub had seen any, and
 /// on the way the links of some are cut, and the hub is killed.
 fn race(world: &mut World, round: u64, back: Back, redoes: bool) -> Vec<Result<u64, Code>> {
-    world.hold = round % 3 == 0;
+    world.hold = round.is_multiple_of(3);
     let mut asked = Vec::new();
     for place in 0..4 {
         let who = (place + round as usize) % 4;

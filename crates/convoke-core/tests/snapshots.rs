@@ -337,8 +337,13 @@ fn what_can_still_be_undone_is_in_no_snapshot() {
     assert_eq!(upload(&mut world, 0, "todo", 3, b"state"), Ok((3, 1)));
     assert_eq!(upload(&mut world, 0, "todo", 8, b"state"), Err(Code::BadRequest));
     let target = Back { everyone: true, target: Some(1), expect_top: None };
-    let id = world.nodes[0].state.undo(&name("todo"), target).unwrap();
-    assert_eq!(answer(&mut world, 0, id), Err(Code::UndoHorizon));
+    for restarts in [false, true] {
+        if restarts {
+            world.restart_hub();
+        }
+        let id = world.nodes[0].state.undo(&name("todo"), target).unwrap();
+        assert_eq!(answer(&mut world, 0, id), Err(Code::UndoHorizon), "after a start: {restarts}");
+    }
 }
 
 #[test]
@@ -385,8 +390,18 @@ fn an_upload_that_nobody_goes_on_with_gives_way() {
     let first = Piece { seq: 10, known: 10, hash: [0; 16], total: 600_000, offset: 0, bytes: &bytes[..step] };
     push(&mut world, 0, "press", first).unwrap();
     assert_eq!(begin(&mut world, 1, "press", 10, 600_000), Err(Code::Conflict), "somebody is uploading that");
-    // A newer one goes before it, and the older one's maker hears of that.
-    assert_eq!(upload(&mut world, 1, "press", 11, b"newer"), Ok((11, 1)));
+    assert_eq!(
+        begin(&mut world, 1, "press", 11, 600_000),
+        Err(Code::Conflict),
+        "and a newer one would keep it from its end"
+    );
+    // When its maker is not there a newer one goes before it, and the older one's maker hears of that.
+    let (known, hash) = known(&mut world, 1, "press");
+    world.detach(0);
+    let newer = Piece { seq: 11, known, hash, total: 5, offset: 0, bytes: &[] };
+    world.nodes[1].state.upload(&name("press"), newer).unwrap();
+    world.pass(1);
+    assert_eq!(go_on(&mut world, 1, "press", 11, b"newer"), Ok((11, 1)));
     assert_eq!(push(&mut world, 0, "press", Piece { offset: step as u64, ..first }), Err(Code::Conflict));
     assert_eq!(world.rows_kept(PIECES), 1, "the half is gone");
     begin(&mut world, 0, "press", 15, 600_000).unwrap();
@@ -401,6 +416,30 @@ fn an_upload_that_nobody_goes_on_with_gives_way() {
     world.hub.tick(world.now);
     assert_eq!(upload(&mut world, 2, "press", 12, b"other"), Ok((12, 1)));
     assert_eq!(world.rows_kept(PIECES), 1);
+}
+
+#[test]
+fn of_several_that_upload_one_after_the_other_comes_to_an_end() {
+    let mut world = World::new(3);
+    append(&mut world, 0, "press", 20);
+    let bytes = state(600_000);
+    let step = world.nodes[0].state.snapshot_piece_bytes();
+    for who in [0, 1, 0] {
+        let seq = append(&mut world, 2, "press", 5);
+        assert_eq!(begin(&mut world, who, "press", seq, bytes.len()), Ok((seq, 0)));
+        for (place, piece) in bytes.chunks(step).enumerate() {
+            let newer = append(&mut world, 2, "press", 5);
+            assert_eq!(
+                begin(&mut world, 1 - who, "press", newer, 5),
+                Err(Code::Conflict),
+                "{who} has not come to its end"
+            );
+            let (total, offset) = (bytes.len() as u64, (place * step) as u64);
+            let piece = Piece { seq, known: seq, hash: [0; 16], total, offset, bytes: piece };
+            let ends = u32::from(offset + step as u64 >= total);
+            assert_eq!(push(&mut world, who, "press", piece), Ok((seq, ends)));
+        }
+    }
 }
 
 #[test]
@@ -494,6 +533,22 @@ fn entries_that_a_snapshot_stands_for_go_when_that_is_asked_for() {
         assert_eq!(taken(&mut world, 2, id), [begins, Got::Entries(16, 21)]);
     }
     assert_eq!(upload(&mut world, 0, "press", 14, b"older"), Err(Code::Compacted));
+}
+
+#[test]
+fn who_has_made_a_snapshot_where_entries_are_gone_is_told_why_it_is_not_taken() {
+    let mut world = World::new(1);
+    append(&mut world, 0, "press", 10);
+    let (known, hash) = known(&mut world, 0, "press");
+    append(&mut world, 0, "press", 10);
+    upload(&mut world, 0, "press", 15, b"state").unwrap();
+    assert_eq!(compact(&mut world, 0, "press", 5), Ok((11, 10)));
+    // What is in memory is known beyond that.
+    world.restart_hub();
+    let piece = Piece { seq: known, known, hash, total: 5, offset: 0, bytes: &[] };
+    assert_eq!(push(&mut world, 0, "press", piece), Err(Code::Conflict), "there is a newer one");
+    assert_eq!(push(&mut world, 0, "press", Piece { hash: [9; 16], ..piece }), Err(Code::Diverged));
+    assert_eq!(push(&mut world, 0, "press", Piece { seq: 9, known: 9, ..piece }), Err(Code::Compacted));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 mod pair;
 
 use convoke_core::foundation::{Ask, Told};
-use convoke_core::frame::{Expect, Incarnation, Item, Set};
+use convoke_core::frame::{Change, Expect, Incarnation, Item, Set};
 use convoke_core::node::{Became, Note};
-use convoke_core::{Code, Encoding, HubConfig, Name, NodeConfig, OpId, Peer, Refusal, Rev, Standing};
+use convoke_core::{Code, Encoding, HubConfig, Name, NodeConfig, OpId, Peer, Refusal, Rev, Standing, TokenKey};
 use pair::World;
 
 /// The table of values.
@@ -203,6 +203,15 @@ fn only_the_same_name_and_principal_is_told() {
     let other = unknown(ask(&mut world, 1, op(former, 1)));
     let nobody = Incarnation { epoch: former.epoch, counter: 1 << 40 };
     assert_eq!(unknown(ask(&mut world, 1, op(nobody, 1))), other, "nobody learns whether there is such a program");
+    let key = || TokenKey::derive(b"eve");
+    let create = Change::Create { key: Some(key()), rules: vec!["join #"] };
+    world.nodes[1].state.grant(&Name::parse("eve").unwrap(), &create).unwrap();
+    world.settle();
+    let eve = NodeConfig { token: Some((Name::parse("eve").unwrap(), key())), ..config() };
+    let eve = world.join(eve, Peer::Stranger);
+    assert!(world.nodes[eve].refused.is_none(), "the name is free");
+    assert_eq!(unknown(ask(&mut world, eve, op(former, 1))), other, "it is another's program of that name");
+    crash(&mut world, eve);
     let again = next(&mut world);
     assert_eq!(ask(&mut world, again, op(former, 1)), done(2), "it was not fenced by who may not ask");
     assert!(unknown(ask(&mut world, again, OpId { history: [9; 16], ..op(former, 1) })).contains("another hub"));

@@ -5,7 +5,8 @@
 //!
 //! The parts, each a file: `carried` takes what links of other hubs append, `members` knows who is a member and what each has
 //! applied, `waits` who waits for them, `presence` makes journals say who is one, `looks` looks at entries before what
-//! concerns them is ordered, `bases` tells followers the snapshot that they begin with.
+//! concerns them is ordered, `bases` tells followers the snapshot that they begin with, and says when a newer one may
+//! be uploaded.
 
 mod bases;
 mod carried;

@@ -354,6 +354,8 @@ mod tests {
         assert_eq!(hub.command(A, (1, 2), (A, 2)), Ok(0));
         assert_eq!(hub.hand_over(A, (2, 9), Brought::Nothing), Ok(0));
         assert_eq!((hub.come(A), hub.come(B)), ((2, 9), (0, 5)));
+        assert_eq!(hub.command(A, (0, 1), (A, 1)), Ok(0), "very late");
+        assert_eq!(hub.come(A), (2, 9), "it goes on from where it was");
     }
 
     #[test]
@@ -397,6 +399,20 @@ mod tests {
         };
         let expected = Provenance { origin: None, target: Some(Origin { hub: A, seq: 1 }), more: false };
         assert_eq!(told.provenance, expected);
+    }
+
+    #[test]
+    fn where_commands_were_first_is_kept_as_long_as_they_can_be_undone() {
+        let mut hub = Hub { journals: Journals::default(), rows: Rows::new(true) };
+        hub.journals.bounds.units = 2;
+        for seq in 1..=5 {
+            assert_eq!(hub.command(A, (seq - 1, seq), (A, seq)), Ok(seq));
+        }
+        let rows = hub.rows.take();
+        let kept = rows.iter().filter(|(key, row)| key.table == FOREIGN && row.is_some());
+        assert_eq!(kept.map(|(key, _)| key.key.clone()).collect::<Vec<_>>(), [entry_key(1, 4), entry_key(1, 5)]);
+        assert_eq!(hub.back((5, 6), true, (6, (A, 3))), Err(Code::UndoHorizon));
+        assert_eq!(hub.back((6, 7), true, (7, (A, 4))), Ok(6));
     }
 
     #[test]

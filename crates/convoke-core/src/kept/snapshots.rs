@@ -108,6 +108,11 @@ impl Past {
         self.upload.as_ref().map(|upload| (upload.of.number, upload.received))
     }
 
+    /// The place of the snapshot that is being uploaded, by whom, and when something of it came last.
+    pub(crate) fn uploaded_by(&self) -> Option<(u64, Incarnation, u64)> {
+        self.upload.as_ref().map(|upload| (upload.of.seq, upload.by, upload.wall_ms))
+    }
+
     /// Whether a piece, behind so many bytes of its upload, is one that is known.
     pub(super) fn is_next_piece(&self, number: u64, piece: u32, came: u64, len: usize) -> bool {
         let snapshot = self.snapshot.as_ref().map(|snapshot| (snapshot, snapshot.total));

@@ -172,6 +172,13 @@ impl World {
         self.tell(Told::Committed { pos: self.pos, ticket, operation });
     }
 
+    /// The foundation loses a row: so many rows of this table lie before it.
+    pub(crate) fn lose(&mut self, table: u8, place: usize) {
+        let mut keys = self.rows.keys().filter(|key| key.table == table);
+        let key = keys.nth(place).expect("there is such a row").clone();
+        self.rows.remove(&key);
+    }
+
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Snapshot => {
@@ -237,6 +244,26 @@ impl World {
             if !moved {
                 return;
             }
+        }
+    }
+
+    /// Carries everything once, and no further: a hub that has failed may go on for ever.
+    pub(crate) fn settle_once(&mut self) {
+        for _ in 0..2 {
+            for place in 0..self.nodes.len() {
+                self.carry(place);
+            }
+            for ask in self.hub.asks() {
+                self.answer(ask);
+            }
+        }
+    }
+
+    /// What a node has for the hub goes there, and what that asks of the foundation is answered; no other link is made meanwhile.
+    pub(crate) fn pass(&mut self, place: usize) {
+        self.carry(place);
+        for ask in self.hub.asks() {
+            self.answer(ask);
         }
     }
 

@@ -38,7 +38,7 @@ pub struct FollowOptions {
     /// [`EntriesOptions::presence`].
     pub presence: bool,
     /// After so many entries a [snapshot](Follower::snapshot) is made and uploaded by itself, beside all else. Where many
-    /// programs do that, the hub takes those that are newest, one after the other; that it does not take one, or cannot, is
+    /// programs do that, the hub takes one after the other; that it does not take one, or cannot, is
     /// no error. Needs the right `snapshot`.
     pub snapshot_every: Option<u64>,
 }

@@ -1,15 +1,15 @@
 //! Where a follower begins that knows nothing yet, or lacks entries that are not kept any more: with the journal's snapshot, if
-//! it can take one, else with the first entry that there is.
+//! it can take one, else with the first entry that there is. And when the upload of a newer snapshot may begin.
 
 use bytes::Bytes;
 
 use super::{Audience, Follower};
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
-use crate::frame::{self, Frame};
+use crate::frame::{self, Frame, Incarnation};
 use crate::hub::HubState;
 use crate::kept::{JournalId, Past, Snapshot, piece_in};
-use crate::limits::{BASE_BYTES_MAX, SNAPSHOT_TOLD_TIME_MAX};
+use crate::limits::{BASE_BYTES_MAX, SNAPSHOT_TOLD_TIME_MAX, UPLOAD_IDLE_TIME_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
@@ -25,10 +25,26 @@ pub(super) struct Base {
 pub(super) type Held = (u64, Time);
 
 impl HubState {
+    /// Whether this incarnation may begin to upload a snapshot. What would take the place of the upload of another that is
+    /// there and goes on would have to give way to the next, and none come to an end.
+    pub(super) fn may_upload(&mut self, by: Incarnation, journal: &Name) -> Result<(), Refusal> {
+        let known = self.kept.journals.find(journal).map(|id| self.kept.journals.get(id).past());
+        if let Some((seq, other, wall_ms)) = known.and_then(Past::uploaded_by)
+            && other != by
+            && u128::from(self.wall_ms().saturating_sub(wall_ms)) < UPLOAD_IDLE_TIME_MAX.as_millis()
+            && self.live_link(other).is_some()
+        {
+            let text =
+                format!("upload a snapshot of `{journal}`: somebody else is uploading one at {seq}; try again later");
+            return Err(Refusal::new(Code::Conflict, text));
+        }
+        self.may_be_replaced(journal)
+    }
+
     /// Whether the upload of a newer snapshot may begin. Who is being told the one that there is would begin anew with it, and
     /// never come to an end if that happens often enough. An upload that was under way before is taken all the same; so
     /// each begins anew twice at most, if it can take a snapshot in [`SNAPSHOT_TOLD_TIME_MAX`].
-    pub(super) fn may_be_replaced(&mut self, journal: &Name) -> Result<(), Refusal> {
+    fn may_be_replaced(&mut self, journal: &Name) -> Result<(), Refusal> {
         let (now, all) = (self.now, &self.followers.all);
         let Some(Audience { follows, held, .. }) = self.followers.by_journal.get_mut(journal) else { return Ok(()) };
         let told = follows.iter().filter_map(|key| all[*key].base.as_ref()).map(|base| base.snapshot);

@@ -45,7 +45,9 @@ impl HubState {
     pub(super) fn look_first(&mut self, id: LinkId, append: &Append<'_>, journal: &Name) -> Result<bool, Refusal> {
         let (wants, at) = match append.appended {
             Appended::Snapshot(Piece { seq, known, hash, total, bytes: [], .. }) => {
-                self.may_be_replaced(journal)?;
+                let Some(joined) = self.links.joined(id) else { return Ok(true) };
+                let by = joined.incarnation;
+                self.may_upload(by, journal)?;
                 (Wants::Same(hash, (seq, total)), known)
             }
             Appended::Compact(compact) => (Wants::Compact, self.may_go(journal, &compact)?),

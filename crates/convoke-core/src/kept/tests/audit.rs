@@ -16,6 +16,36 @@ fn audited(held: &Held, pos: u64) -> (Audit, Vec<String>, Held) {
     (audit, wrong, good)
 }
 
+/// What was lost of another hub's may come again, and nothing else of it.
+#[test]
+fn what_other_hubs_have_brought_and_is_lost_can_come_again() {
+    const A: [u8; 16] = [0xa; 16];
+    let (mut kept, mut held) = (Kept::new(0, 1), Held::new());
+    let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+    let bring = |kept: &mut Kept, seq: u64| {
+        let (origin, commands) = (Origin { hub: A, seq }, Commands::encoded(&commands));
+        let brought = Brought::Commands { origin, author: b"ann", terms: Terms::default(), commands };
+        let appended = Appended::Carried(Carried { carrier: A, place: seq, hash: [7; 16], after: 0, brought });
+        let (cseq, journal) = (kept.pos() + 1, &b"press"[..]);
+        let incarnation = incarnation(1);
+        let append = Operation::Append { incarnation, cseq, settled: 0, author: b"ann", wall_ms: 7, journal, appended };
+        done(kept, &append.encode())
+    };
+    for seq in 1..=5 {
+        assert_eq!(bring(&mut kept, seq), Ok((seq, 1)));
+        hold(&mut held, &mut kept);
+    }
+    let fourth = held.keys().filter(|key| key.table == ENTRIES).nth(3).unwrap().clone();
+    held.remove(&fourth);
+    let (mut audit, wrong, mut good) = audited(&held, 5);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    change(&mut good, audit.mend());
+    let mut mended = restored(&good, 5);
+    for (seq, expected) in [(3, (0, 0)), (4, (4, 1)), (5, (5, 1)), (5, (0, 0))] {
+        assert_eq!(bring(&mut mended, seq), Ok(expected), "{seq}");
+    }
+}
+
 /// A row that was damaged where it is kept may say anything; what counts then hangs together again.
 #[test]
 fn rows_of_journals_that_say_nonsense_hurt_nobody() {

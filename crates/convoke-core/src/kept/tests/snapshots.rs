@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::kept::audit::Audit;
-use crate::kept::rows::{ENTRIES, PIECES};
-use crate::limits::SNAPSHOT_PIECE_BYTES_MIN;
+use crate::kept::rows::{ENTRIES, PIECES, Rows};
+use crate::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MIN};
 
 const PIECE: usize = SNAPSHOT_PIECE_BYTES_MIN;
 
@@ -92,10 +92,16 @@ fn a_piece_that_is_gone_or_too_long_is_found_and_its_snapshot_goes() {
     for place in 0..4 {
         let held = kept();
         let key = of(&held, PIECES, place);
-        let (mut without, mut longer) = (held.clone(), held);
+        let (mut without, mut longer, mut shifted) = (held.clone(), held.clone(), held);
         without.remove(&key);
-        longer.insert(key, Bytes::from(vec![7; PIECE + 1]));
-        for damaged in [without, longer] {
+        longer.insert(key.clone(), Bytes::from(vec![7; PIECE + 1]));
+        // Together they are as long as they were.
+        let other = of(&shifted, PIECES, if place == 0 { 1 } else { 0 });
+        shifted.insert(key, Bytes::from(vec![7; PIECE + 1]));
+        if place < 3 {
+            shifted.insert(other, Bytes::from(vec![7; PIECE - 1]));
+        }
+        for damaged in [without, longer, shifted] {
             let (wrong, good) = mended(&damaged);
             assert!(wrong.last().unwrap().contains("not all of its snapshot is there"), "{wrong:?}");
             // The last one is of half an upload, which goes alone.
@@ -116,5 +122,38 @@ fn a_journal_that_breaks_before_its_snapshot_ends_with_that() {
         assert!(!wrong.is_empty());
         let (first, last, snapshot) = left(&held);
         assert_eq!(((first, last), snapshot), (expected, Some(10)), "without entry {}", place + 6);
+        let kept = restored(&mended(&held).1, 100);
+        assert_eq!(kept.journals.get(1).horizon(), last + 1, "nothing of it can be undone");
     }
+}
+
+#[test]
+fn whoever_asks_no_more_entries_go_than_may() {
+    let last = 2 * ENTRIES_COMPACTED_MAX as u64;
+    let mut journals = Journals::default();
+    let mut rows = Rows::new(true);
+    let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+    for _ in 0..last {
+        let terms = Terms::new(Some(crate::journal::Strategy::Compensate), false, None);
+        let commands = Commands::encoded(&commands);
+        let appended = Appended::Commands { commands, expect_last: None, terms };
+        journals.append(b"press", b"ann", 7, &appended, &mut rows).unwrap();
+    }
+    let push = |journals: &mut Journals, rows: &mut Rows, bytes: &'static [u8]| {
+        let seq = last - 1;
+        let piece = Piece { seq, known: seq, hash: [7; 16], total: 5, offset: 0, bytes };
+        journals.piece(b"press", incarnation(1), 7, &piece, rows).unwrap()
+    };
+    push(&mut journals, &mut rows, b"");
+    push(&mut journals, &mut rows, b"state");
+    let mut compact = |up_to| {
+        let done = journals.compact(b"press", &Compact { up_to, keep: 0, hash: [9; 16] }, &mut rows);
+        done.map_err(|why| why.code)
+    };
+    let most = ENTRIES_COMPACTED_MAX as u64;
+    assert_eq!(compact(most + 1), Err(Code::BadRequest));
+    assert_eq!(compact(most), Ok((most + 1, most as u32)));
+    assert_eq!(compact(most), Ok((most + 1, 0)));
+    assert_eq!(compact(last), Err(Code::BadRequest), "the snapshot does not stand for that");
+    assert_eq!(compact(last - 1), Ok((last, most as u32 - 1)));
 }
