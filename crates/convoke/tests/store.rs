@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use convoke::{Code, Error, Hub, HubOptions, Node, StoreFolder};
+use convoke::{Code, Error, Hub, HubOptions, Node, StoreFolder, StoreReport};
 use support::*;
 
 fn options(listen: &str, data: &Path) -> HubOptions {
@@ -233,4 +233,56 @@ async fn of_a_bit_of_the_log_that_has_changed_since_a_hub_was_stopped_nothing_co
         }
     }
     assert!(refused > 20, "{refused} were refused, and {started} were not");
+}
+
+#[tokio::test]
+async fn what_is_stopped_half_way_leaves_nothing_or_what_can_be_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let hub = Hub::start(options("mem://stopped-half-way", &path("data"))).await.unwrap();
+    let node = Node::connect("mem://stopped-half-way", "press").await.unwrap();
+    for n in 0..12 {
+        soon(node.set(format!("press/{n}"), &"x".repeat(250_000))).await.unwrap();
+    }
+    soon(node.leave()).await;
+    hub.stop().await;
+    let store = StoreFolder::open(path("data")).unwrap();
+    let stopped = |error: Error| assert_eq!(error.code(), Code::Cancelled, "{error}");
+    stopped(store.verify(&mut |_| false).unwrap_err());
+    let mut left = 20;
+    let until_none_is_left = &mut |_| {
+        left -= 1;
+        left > 0
+    };
+    stopped(store.back_up(path("backup"), until_none_is_left).unwrap_err());
+    assert!(!path("backup").exists() && !path("backup.unfinished").exists());
+    store.back_up(path("backup"), &mut |_| true).unwrap();
+    let mut steps = 0;
+    StoreReport::of_backup_file(path("backup"), &mut |_| {
+        steps += 1;
+        true
+    })
+    .unwrap();
+    // It is looked through first, and then there is something in the folder.
+    for more in [0, 1] {
+        let mut left = steps + more;
+        let error = StoreReport::restore(path("backup"), path("again"), &mut |_| {
+            left -= 1;
+            left > 0
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.to_string().contains("do it again there"), more > 0, "{error}");
+        stopped(error);
+        assert_eq!(path("again").exists(), more > 0);
+    }
+    let refused = Hub::start(options("mem://stopped-half-way", &path("again"))).await.unwrap_err();
+    assert!(
+        refused.to_string().ends_with("`convoke store restore` did not come to its end here; run it again"),
+        "{refused}"
+    );
+    StoreReport::restore(path("backup"), path("again"), &mut |_| true).unwrap();
+    let hub = Hub::start(options("mem://stopped-half-way", &path("again"))).await.unwrap();
+    let node = Node::connect("mem://stopped-half-way", "press").await.unwrap();
+    assert_eq!(soon(node.values("press/+")).await.unwrap().len(), 12);
+    hub.stop().await;
 }

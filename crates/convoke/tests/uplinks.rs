@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use convoke::{Deed, Direction, Hub, HubOptions, Missed, Node, Scope, Subscription, UndoOptions, UplinkOptions};
+use support::linked::{all_linked, linked};
 use support::*;
 
 /// Events that each of three hubs passes on.
@@ -16,6 +17,9 @@ const EVENTS: u32 = 10_000;
 
 /// Commands that all hubs pass on together.
 const COMMANDS: u32 = 10_000;
+
+/// Below this it is tried whether hubs are linked.
+const LINKED: &str = "plant/linked";
 
 /// A hub in a folder that all share, under a name.
 fn hub(folder: &Path, name: &str) -> HubOptions {
@@ -44,46 +48,21 @@ async fn node(folder: &Path, hub: &str, name: &str) -> Node {
     Node::connect(address(folder, hub), name).await.unwrap()
 }
 
-/// Waits until an event that is published at one gets to the other.
-async fn linked(from: &Node, to: &Node) {
-    let name = format!("plant/linked/{}", from.name());
-    let mut comes = to.subscribe(&name).await.unwrap();
-    soon(async {
-        loop {
-            from.publish(&name, &0).await.unwrap();
-            if tokio::time::timeout(Duration::from_millis(50), comes.next()).await.is_ok() {
-                break;
-            }
-        }
-    })
-    .await;
+const HUBS: [&str; 3] = ["a", "b", "c"];
+
+async fn start_in_the_ring(folder: &Path, name: &str) -> Hub {
+    let place = HUBS.iter().position(|other| *other == name).unwrap();
+    start(folder, name, vec![uplink(folder, HUBS[(place + 1) % 3])]).await
 }
 
-/// Waits until every uplink of every hub has joined, and passes events on: in a ring there is another way at first.
-async fn all_linked(nodes: &[Node], uplinks: &[usize]) {
-    for (node, count) in nodes.iter().zip(uplinks) {
-        soon(async {
-            loop {
-                let uplinks = node.values("$hub/uplinks/#").await.unwrap();
-                let reports = uplinks.iter().map(|uplink| uplink.payload.decode::<serde_json::Value>().unwrap());
-                let ready = |report: &serde_json::Value| {
-                    report["joined"] == true && report["in"]["ready"] == true && report["out"]["ready"] == true
-                };
-                if reports.filter(ready).count() == *count {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+/// Three hubs in a ring, and a node at each.
+async fn ring(folder: &Path) -> (BTreeMap<&'static str, Hub>, Vec<Node>) {
+    let (mut hubs, mut nodes) = (BTreeMap::new(), Vec::new());
+    for name in HUBS {
+        hubs.insert(name, start_in_the_ring(folder, name).await);
+        nodes.push(node(folder, name, &format!("node-{name}")).await);
     }
-    for from in nodes {
-        for to in nodes {
-            if from.name() != to.name() {
-                linked(from, to).await;
-            }
-        }
-    }
+    (hubs, nodes)
 }
 
 /// Takes events until so many have come of each that publishes, which must be all of them and in order, then `end`.
@@ -100,16 +79,8 @@ async fn each_once(subscription: &mut Subscription, publishers: u32, each: u32) 
 async fn three_hubs_in_a_ring_pass_each_event_once_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let names = ["a", "b", "c"];
-    let mut hubs = Vec::new();
-    for (place, name) in names.iter().enumerate() {
-        hubs.push(start(folder, name, vec![uplink(folder, names[(place + 1) % 3])]).await);
-    }
-    let mut nodes = Vec::new();
-    for name in names {
-        nodes.push(node(folder, name, &format!("node-{name}")).await);
-    }
-    all_linked(&nodes, &[1, 1, 1]).await;
+    let (hubs, nodes) = ring(folder).await;
+    all_linked(&nodes, &[1, 1, 1], LINKED).await;
     let mut subscriptions = Vec::new();
     for node in &nodes {
         subscriptions.push(node.subscribe("plant/press/#").await.unwrap());
@@ -134,11 +105,11 @@ async fn three_hubs_in_a_ring_pass_each_event_once_everywhere() {
         task.await.unwrap();
     }
     // Whatever may still be on a longer way comes before this.
-    all_linked(&nodes, &[1, 1, 1]).await;
+    all_linked(&nodes, &[1, 1, 1], LINKED).await;
     for subscription in &mut subscriptions {
         assert!(subscription.try_next().is_none(), "none comes twice");
     }
-    for hub in hubs {
+    for hub in hubs.into_values() {
         hub.stop().await;
     }
 }
@@ -177,7 +148,7 @@ fn check_commands(found: &[((u32, u32), String)], hubs: u32, each: u32) {
     let mut next: BTreeMap<u32, u32> = (0..hubs).map(|hub| (hub, 0)).collect();
     for ((hub, n), author) in found {
         assert_eq!(next.insert(*hub, n + 1), Some(*n), "of hub {hub}");
-        assert_eq!(author, &format!("node-{}", ["a", "b", "c"][*hub as usize]));
+        assert_eq!(author, &format!("node-{}", HUBS[*hub as usize]));
     }
     assert!(next.values().all(|next| *next == each), "{next:?}");
 }
@@ -195,15 +166,7 @@ async fn nothing_more(nodes: &[Node], journal: &str, last: u64) {
 async fn three_hubs_in_a_ring_have_each_command_once_in_the_order_of_its_hub() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let names = ["a", "b", "c"];
-    let mut hubs = Vec::new();
-    for (place, name) in names.iter().enumerate() {
-        hubs.push(start(folder, name, vec![uplink(folder, names[(place + 1) % 3])]).await);
-    }
-    let mut nodes = Vec::new();
-    for name in names {
-        nodes.push(node(folder, name, &format!("node-{name}")).await);
-    }
+    let (hubs, nodes) = ring(folder).await;
     let each = COMMANDS / 3;
     let appending = nodes.iter().zip(0..).map(|(node, hub)| {
         let node = node.clone();
@@ -248,7 +211,7 @@ async fn three_hubs_in_a_ring_have_each_command_once_in_the_order_of_its_hub() {
     }
     nothing_more(&nodes, "todo", u64::from(each) * 3 + 1).await;
     nothing_more(&nodes, "room/lobby", 3).await;
-    for hub in hubs {
+    for hub in hubs.into_values() {
         hub.stop().await;
     }
 }
@@ -262,7 +225,7 @@ async fn two_uplinks_between_the_same_hubs_and_one_that_leads_back_pass_each_eve
     twice.push(UplinkOptions { name: "again".into(), ..uplink(folder, "a") });
     let there = start(folder, "b", twice).await;
     let nodes = [node(folder, "a", "node-a").await, node(folder, "b", "node-b").await];
-    all_linked(&nodes, &[0, 3]).await;
+    all_linked(&nodes, &[0, 3], LINKED).await;
     let mut comes = Vec::new();
     for node in &nodes {
         comes.push(node.subscribe("plant/press").await.unwrap());
@@ -275,7 +238,7 @@ async fn two_uplinks_between_the_same_hubs_and_one_that_leads_back_pass_each_eve
     for subscription in &mut comes {
         each_once(subscription, 2, 500).await;
     }
-    all_linked(&nodes, &[0, 3]).await;
+    all_linked(&nodes, &[0, 3], LINKED).await;
     assert!(comes.iter_mut().all(|subscription| subscription.try_next().is_none()));
     for (node, hub) in nodes.iter().zip(0..) {
         append(node, "todo", hub, 0..300).await;
@@ -310,7 +273,7 @@ async fn an_uplink_passes_on_only_what_was_chosen_and_only_that_way() {
     let into = UplinkOptions { direction: Direction::In, events: vec!["news".into()], ..uplink(folder, "far") };
     let near = start(folder, "near", vec![out, UplinkOptions { name: "news".into(), ..into }]).await;
     let (here, there) = (node(folder, "near", "here").await, node(folder, "far", "there").await);
-    linked(&here, &there).await;
+    linked(&here, &there, LINKED).await;
     let master: serde_json::Value = here.get("$hub/master").await.unwrap().unwrap();
     assert_eq!(master["node"], "here", "an uplink is never master, although it was there first");
     let (mut at_near, mut at_far) = (here.subscribe("#").await.unwrap(), there.subscribe("#").await.unwrap());
@@ -347,8 +310,8 @@ async fn an_uplink_comes_back_when_the_other_hub_does_and_says_what_was_lost() {
     let near = start(folder, "near", vec![uplink(folder, "far")]).await;
     let here = node(folder, "near", "here").await;
     let there = node(folder, "far", "there").await;
-    linked(&here, &there).await;
-    linked(&there, &here).await;
+    linked(&here, &there, LINKED).await;
+    linked(&there, &here, LINKED).await;
     far.stop().await;
     let mut down = here.watch("$hub/uplinks/to-far").await.unwrap();
     let mut report = async |joined: bool, lost: u64| {
@@ -375,8 +338,8 @@ async fn an_uplink_comes_back_when_the_other_hub_does_and_says_what_was_lost() {
     }
     report(false, 10).await;
     let far = start(folder, "far", Vec::new()).await;
-    linked(&here, &there).await;
-    linked(&there, &here).await;
+    linked(&here, &there, LINKED).await;
+    linked(&there, &here, LINKED).await;
     near.stop().await;
     far.stop().await;
 }
@@ -385,14 +348,7 @@ async fn an_uplink_comes_back_when_the_other_hub_does_and_says_what_was_lost() {
 async fn hubs_that_are_started_again_in_the_middle_miss_no_command_and_have_none_twice() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let names = ["a", "b", "c"];
-    let to = |name: &str| names[(names.iter().position(|other| *other == name).unwrap() + 1) % 3];
-    let mut hubs = BTreeMap::new();
-    let mut nodes = Vec::new();
-    for name in names {
-        hubs.insert(name, start(folder, name, vec![uplink(folder, to(name))]).await);
-        nodes.push(node(folder, name, &format!("node-{name}")).await);
-    }
+    let (mut hubs, nodes) = ring(folder).await;
     let each = 1500;
     let appending = nodes.iter().zip(0..).map(|(node, hub)| {
         let node = node.clone();
@@ -406,7 +362,7 @@ async fn hubs_that_are_started_again_in_the_middle_miss_no_command_and_have_none
     for name in ["b", "c", "a", "b"] {
         tokio::time::sleep(Duration::from_millis(100)).await;
         hubs.remove(name).unwrap().stop().await;
-        hubs.insert(name, start(folder, name, vec![uplink(folder, to(name))]).await);
+        hubs.insert(name, start_in_the_ring(folder, name).await);
     }
     for appending in appending {
         appending.await.unwrap();
@@ -512,7 +468,7 @@ async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
     let near = start(folder, "near", vec![linked_by("stranger", stranger), linked_by("some", some)]).await;
     let here = node(folder, "near", "here").await;
     says(&here, "stranger", "may not join as a link of another hub").await;
-    linked(&here, &there).await;
+    linked(&here, &there, LINKED).await;
     here.append("todo", &(0, 0)).await.unwrap();
     commands(&there, "todo", 1).await;
     let options = convoke::NodeOptions { author: Some("mallory".into()), ..convoke::NodeOptions::new("m") };

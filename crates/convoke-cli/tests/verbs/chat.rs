@@ -204,7 +204,7 @@ fn what_cannot_be_done_is_told() {
     assert_eq!(story.run(["chat", "--history", "some"]).code(), 64);
     let endless = story.run_with_input(&[b'x'; 70 << 10], ["chat", "--history", "0"]);
     assert_eq!((endless.code(), endless.stdout()), (74, String::new()), "{}", endless.stderr());
-    Story::without_hub().run(["chat", "--timeout", "1ms"]).is(
+    Story::without_hub().run(["chat", "--timeout", "5s"]).is(
         69,
         "",
         "convoke: no hub answers at HUB; start one with `convoke hub`\n",

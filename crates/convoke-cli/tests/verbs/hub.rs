@@ -93,7 +93,8 @@ fn a_folder_that_cannot_be_made_is_told() {
     let story = Story::without_hub();
     let file = story.file("file", b"");
     let ended = story.run(["hub", "--listen", "127.0.0.1:0", "--data", &format!("{file}/data")]);
-    ended.is(73, "", &format!("convoke: data folder `{file}/data`: cannot be made: Not a directory\n"));
+    let advice = "something else has the name; name another place";
+    ended.is(73, "", &format!("convoke: data folder `{file}/data`: cannot be made: Not a directory; {advice}\n"));
 }
 
 #[test]

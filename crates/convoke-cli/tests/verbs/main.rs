@@ -19,6 +19,9 @@ mod get;
 mod hub;
 mod journal;
 mod kept;
+#[path = "../../../convoke/tests/support/linked.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+mod linked;
 mod list;
 mod locate;
 mod man;

@@ -193,7 +193,8 @@ fn a_backup_that_finds_no_room_is_told_and_leaves_nothing() {
     limited.args(["-c", "ulimit -f 2; exec \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
     limited.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     limited.current_dir(story.path("")).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    story.start_command(limited).ended().is(74, "", "convoke: writing backup `b`: File too large\n");
+    let told = "convoke: writing backup `b`: File too large; raise the limit (`ulimit -f`), and try again\n";
+    story.start_command(limited).ended().is(74, "", told);
     let left: Vec<String> = files(&story.path("")).into_keys().filter(|name| name.starts_with('b')).collect();
     assert!(left.is_empty(), "{left:?}");
 }

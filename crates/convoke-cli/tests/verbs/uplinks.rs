@@ -6,6 +6,7 @@ use std::time::Duration;
 use convoke::{Node, Subscription};
 use rustix::process::Signal;
 
+use crate::linked::all_linked;
 use crate::story::{Running, Story};
 
 const HUBS: [&str; 3] = ["a", "b", "c"];
@@ -46,35 +47,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Waits until every uplink has joined, and what one publishes gets to all others: in a ring there is another way at first.
-async fn linked(nodes: &[Node]) {
-    for node in nodes {
-        for _ in 0..1000 {
-            let uplinks = node.values("$hub/uplinks/#").await.unwrap();
-            let reports = uplinks.iter().map(|uplink| uplink.payload.decode::<serde_json::Value>().unwrap());
-            let ready = |report: &serde_json::Value| {
-                report["joined"] == true && report["in"]["ready"] == true && report["out"]["ready"] == true
-            };
-            if reports.filter(ready).count() == 1 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    for from in nodes {
-        for to in nodes.iter().filter(|to| to.name() != from.name()) {
-            let name = format!("press/linked/{}", from.name());
-            let mut comes = to.subscribe(&name).await.unwrap();
-            for _ in 0..1000 {
-                from.publish(&name, &0).await.unwrap();
-                if tokio::time::timeout(Duration::from_millis(30), comes.next()).await.is_ok() {
-                    break;
-                }
-            }
-        }
-    }
-}
-
 /// Takes what all three have published: each once, and in order.
 async fn take_events(events: &mut Subscription) {
     let mut next = [0; 3];
@@ -107,7 +79,7 @@ fn three_hubs_in_a_ring_pass_ten_thousand_events_and_commands_once_each_also_whe
     let runtime = runtime();
     let nodes = runtime.block_on(join(&story));
     runtime.block_on(async {
-        linked(&nodes).await;
+        all_linked(&nodes, &[1; 3], "press/linked").await;
         let mut subscriptions = Vec::new();
         for node in &nodes {
             subscriptions.push(node.subscribe("press/1").await.unwrap());
@@ -122,7 +94,7 @@ fn three_hubs_in_a_ring_pass_ten_thousand_events_and_commands_once_each_also_whe
         for subscription in &mut subscriptions {
             take_events(subscription).await;
         }
-        linked(&nodes).await;
+        all_linked(&nodes, &[1; 3], "press/linked").await;
         assert!(subscriptions.iter_mut().all(|subscription| subscription.try_next().is_none()));
     });
     let appending: Vec<_> = nodes

@@ -334,8 +334,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// As [`append`](Node::append); [`Error::Conflict`] if another is next than is expected, or what is meant is undone already;
-    /// [`Error::Refused`] if there is nothing to undo, or it is too far back.
+    /// As [`append`](Node::append); [`Error::Conflict`] if another is next than is expected, or what is meant is undone
+    /// already; [`Error::Refused`] if there is nothing to undo, or it is too far back.
     pub async fn undo(&self, journal: impl AsRef<str>, options: UndoOptions) -> Result<u64, Error> {
         let journal = Name::parse(journal.as_ref())?;
         self.change_journal(|state| state.undo(&journal, back(options))).await

@@ -132,11 +132,13 @@ impl Pages {
     /// Where a page is.
     fn place(&self, page: u64) -> Option<Range<u64>> {
         let order = page >> 59;
-        let index = page & (0x000f_ffff >> order);
+        let index = page & (0x000f_ffff_u64 >> order);
         let region = (page >> 20) & 0x000f_ffff;
         let bytes = self.page_bytes.checked_shl(order as u32).filter(|bytes| *bytes <= PAGE_BYTES_MAX && *bytes > 0)?;
-        let start = self.page_bytes + region * self.region_bytes + self.region_head_bytes + index * bytes;
-        Some(start..start + bytes)
+        // How long a region is stands where no checksum covers it.
+        let region = region.checked_mul(self.region_bytes)?.checked_add(self.page_bytes + self.region_head_bytes)?;
+        let start = region.checked_add(index.checked_mul(bytes)?)?;
+        Some(start..start.checked_add(bytes)?)
     }
 
     fn walk(&mut self, link: Link, depth: u32, each: &mut dyn FnMut(&LogFile, Found)) -> Result<(), Failed> {

@@ -40,13 +40,13 @@ impl Contents {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if offset + out.len() as u64 > self.bytes {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        // Where a damaged file leads may be anywhere.
+        let end = offset.checked_add(out.len() as u64).filter(|end| *end <= self.bytes);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
         // Most reads are of what was never written.
-        let pages = offset / PAGE as u64..=(offset + out.len() as u64) / PAGE as u64;
+        let pages = offset / PAGE as u64..=end / PAGE as u64;
         if self.pages.range(pages).next().is_none()
-            && offset + out.len() as u64 <= self.below_bytes
+            && end <= self.below_bytes
             && let Some(below) = &self.below
         {
             return read_at(below, offset, out);
@@ -251,6 +251,7 @@ mod tests {
         file.read(0, &mut found).unwrap();
         assert_eq!(found, expected);
         assert!(file.read(9_000, &mut [0; 501]).is_err());
+        assert!(file.read(u64::MAX - 1, &mut [0; 501]).is_err(), "where a damaged file leads");
         view.rename("a", "b").unwrap();
         view.create("c").unwrap();
         assert_eq!(view.names().unwrap(), ["b", "c"]);

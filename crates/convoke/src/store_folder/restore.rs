@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 
 use convoke_core::foundation::RowChange;
+use convoke_core::{Code, Refusal};
 
 use super::verify::look_at_backup;
-use super::{StoreProgress, StoreReport, file, is_of_a_store, stopped};
+use super::{StoreProgress, StoreReport, file, is_of_a_store};
 use crate::error::Error;
 use crate::files::{advised, make_folder, sync_names};
 use crate::hub::folder;
@@ -69,7 +70,11 @@ impl StoreReport {
                 (None, Ok(_)) => feed(rows),
             }
         })
-        .map_err(|error| if goes_on { error } else { stopped() })?;
+        .map_err(|error| {
+            // The mark stays: no hub starts on half of it.
+            let stopped = || format!("{}: the restore was stopped; do it again there, or use another folder", shown());
+            if goes_on { error } else { Error::Refused(Refusal::new(Code::Cancelled, stopped())) }
+        })?;
         folder::set_identity(to, identity)?;
         folder::set_unfinished(to, None)?;
         Ok(StoreReport { history: folder::hex(&identity.history), ..report })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::support::disk::{Leaves, SmallDisk, TrickyDisk, copy_while_nobody_writes, folder_for_images};
+use super::support::disk::{ImageDisk, Leaves, TrickyDisk};
 use super::support::hub_process::HubProcess;
 use super::support::*;
 use super::writer::{Common, Writer};
@@ -21,20 +21,14 @@ const IMAGE_MIB: u64 = 96;
 /// How many commands are acknowledged at the end, at least.
 const COMMANDS: u64 = 10_000;
 
-/// What of that which was not synced is there again.
-fn leaves(cut: u64) -> Leaves {
-    match cut % 3 {
-        0 => Leaves::Nothing,
-        1 => Leaves::Some(cut),
-        _ => Leaves::All,
-    }
-}
-
 #[tokio::test]
 async fn what_eight_writers_appended_is_there_although_the_disk_forgot_what_was_not_synced() {
     let Some(disk) = TrickyDisk::new() else { return };
     let hub = HubProcess::start_on(&disk).await;
-    eight_and_eight(hub, CUTS, COMMANDS, async |hub, cut, _| hub.restart_after(|| disk.cut(leaves(cut))).await).await;
+    eight_and_eight(hub, CUTS, COMMANDS, async |hub, cut, _| {
+        hub.restart_after(|| disk.cut(Leaves::in_turn(cut))).await
+    })
+    .await;
 }
 
 /// A hub that cannot write or sync acknowledges nothing more, and ends. One whose disk has no room refuses, and goes on.
@@ -54,7 +48,7 @@ async fn what_eight_writers_appended_is_there_although_the_disk_failed_and_was_f
         assert_eq!(hub.process.says().await, "StorageFailed");
         hub.restart_after(|| {
             disk.fails("");
-            disk.cut(leaves(cut / 3));
+            disk.cut(Leaves::in_turn(cut / 3));
         })
         .await
     })
@@ -92,29 +86,7 @@ async fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
 /// With a file system beneath that has a journal and a will of its own.
 #[tokio::test]
 async fn what_eight_writers_appended_is_there_on_copies_of_the_image_of_their_hubs_disk() {
-    let folder = folder_for_images();
-    let image = |n: u64| folder.path().join(format!("{n}.img"));
-    let Some(disk) = SmallDisk::image(&image(0), IMAGE_MIB) else { return };
-    // The one that the hub uses now.
-    let data = folder.path().join("disk");
-    let change = |disk: &SmallDisk| {
-        let _ = std::fs::remove_file(&data);
-        std::os::unix::fs::symlink(disk.path(), &data).unwrap();
-    };
-    change(&disk);
-    let hub = HubProcess::start(&[("DATA", &data.join("data").display().to_string())]).await;
-    let mut disk = Some(disk);
-    eight_and_eight(hub, IMAGE_CUTS, COMMANDS, async |hub, cut, _| {
-        hub.process.stop().await;
-        copy_while_nobody_writes(&image(cut), &image(cut + 1));
-        hub.restart_after(|| {
-            drop(disk.take());
-            std::fs::remove_file(image(cut)).unwrap();
-            let next = SmallDisk::mount_image(&image(cut + 1)).expect("it can be mounted, as the one before");
-            change(&next);
-            disk = Some(next);
-        })
-        .await
-    })
-    .await;
+    let Some(mut disk) = ImageDisk::new(IMAGE_MIB) else { return };
+    let hub = HubProcess::start(&[("DATA", &disk.data().display().to_string())]).await;
+    eight_and_eight(hub, IMAGE_CUTS, COMMANDS, async |hub, _, _| hub.restart_on_copy(&mut disk).await).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checker;
-use super::support::disk::{Leaves, SmallDisk, TrickyDisk, copy_while_nobody_writes, folder_for_images};
+use super::support::disk::{ImageDisk, Leaves, TrickyDisk};
 use super::support::hub_process::HubProcess;
 use super::support::*;
 use super::writer::{self, Writer};
@@ -22,12 +22,7 @@ const IMAGE_MIB: u64 = 64;
 async fn what_eight_writers_were_told_is_so_although_the_disk_forgot_what_was_not_synced() {
     let Some(disk) = TrickyDisk::new() else { return };
     eight_writers(HubProcess::start_on(&disk).await, CUTS, async |hub, cut| {
-        let leaves = match cut % 3 {
-            0 => Leaves::Nothing,
-            1 => Leaves::Some(cut),
-            _ => Leaves::All,
-        };
-        hub.restart_after(|| disk.cut(leaves)).await
+        hub.restart_after(|| disk.cut(Leaves::in_turn(cut))).await
     })
     .await;
 }
@@ -73,29 +68,7 @@ async fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
 /// only in memory.
 #[tokio::test]
 async fn what_eight_writers_were_told_is_so_on_copies_of_the_image_of_their_hubs_disk() {
-    let folder = folder_for_images();
-    let image = |n: u64| folder.path().join(format!("{n}.img"));
-    let Some(disk) = SmallDisk::image(&image(0), IMAGE_MIB) else { return };
-    // The one that the hub uses now.
-    let data = folder.path().join("disk");
-    let change = |disk: &SmallDisk| {
-        let _ = std::fs::remove_file(&data);
-        std::os::unix::fs::symlink(disk.path(), &data).unwrap();
-    };
-    change(&disk);
-    let hub = HubProcess::start(&[("DATA", &data.join("data").display().to_string())]).await;
-    let mut disk = Some(disk);
-    eight_writers(hub, IMAGE_CUTS, async |hub, cut| {
-        hub.process.stop().await;
-        copy_while_nobody_writes(&image(cut), &image(cut + 1));
-        hub.restart_after(|| {
-            drop(disk.take());
-            std::fs::remove_file(image(cut)).unwrap();
-            let next = SmallDisk::mount_image(&image(cut + 1)).expect("it can be mounted, as the one before");
-            change(&next);
-            disk = Some(next);
-        })
-        .await
-    })
-    .await;
+    let Some(mut disk) = ImageDisk::new(IMAGE_MIB) else { return };
+    let hub = HubProcess::start(&[("DATA", &disk.data().display().to_string())]).await;
+    eight_writers(hub, IMAGE_CUTS, async |hub, _| hub.restart_on_copy(&mut disk).await).await;
 }

@@ -31,6 +31,17 @@ pub enum Leaves {
     All,
 }
 
+impl Leaves {
+    /// At each cut another.
+    pub fn in_turn(cut: u64) -> Leaves {
+        match cut % 3 {
+            0 => Leaves::Nothing,
+            1 => Leaves::Some(cut),
+            _ => Leaves::All,
+        }
+    }
+}
+
 impl TrickyDisk {
     /// None where the library cannot be made.
     pub fn new() -> Option<TrickyDisk> {
@@ -148,7 +159,7 @@ pub fn folder_for_images() -> TempDir {
 }
 
 /// All programs stand still, but the system might just be writing: then the image changes.
-pub fn copy_while_nobody_writes(from: &Path, to: &Path) {
+fn copy_while_nobody_writes(from: &Path, to: &Path) {
     for _ in 0..100 {
         fs::copy(from, to).unwrap();
         if fs::read(from).unwrap() == fs::read(to).unwrap() {
@@ -156,6 +167,54 @@ pub fn copy_while_nobody_writes(from: &Path, to: &Path) {
         }
     }
     panic!("the image does not come to rest");
+}
+
+/// A disk of which an image is copied while its hub stands still, and then taken in its place: what the file system has not
+/// handed to its device, a file, is only in memory, and gone.
+pub struct ImageDisk {
+    disk: Option<SmallDisk>,
+    folder: TempDir,
+    /// Which of the images is used now.
+    number: u64,
+}
+
+impl ImageDisk {
+    /// None where a test may not mount one.
+    pub fn new(mib: u64) -> Option<ImageDisk> {
+        let mut disk = ImageDisk { disk: None, folder: folder_for_images(), number: 0 };
+        let first = SmallDisk::image(&disk.image(0), mib)?;
+        disk.change(first);
+        Some(disk)
+    }
+
+    /// The folder of the hub, whichever image is used.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("disk/data")
+    }
+
+    /// Copies the image as it is now.
+    pub fn copy(&self) {
+        copy_while_nobody_writes(&self.image(self.number), &self.image(self.number + 1));
+    }
+
+    /// Takes the copy in its place. The hub must have ended.
+    pub fn take_copy(&mut self) {
+        drop(self.disk.take());
+        fs::remove_file(self.image(self.number)).unwrap();
+        self.number += 1;
+        self.change(SmallDisk::mount_image(&self.image(self.number)).expect("it can be mounted, as the one before"));
+    }
+
+    fn image(&self, number: u64) -> PathBuf {
+        self.folder.path().join(format!("{number}.img"))
+    }
+
+    fn change(&mut self, disk: SmallDisk) {
+        let link = self.folder.path().join("disk");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(disk.path(), &link).unwrap();
+        self.disk = Some(disk);
+    }
 }
 
 /// A file system of its own, that ends with this. Other programs see it by its [`path`](SmallDisk::path).

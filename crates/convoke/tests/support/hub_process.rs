@@ -7,7 +7,7 @@ use convoke::{Error, Hub, HubOptions, Membership, Node, NodeOptions, Subscriptio
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::PATIENCE;
-use super::disk::TrickyDisk;
+use super::disk::{ImageDisk, TrickyDisk};
 use super::process::{Process, given, say};
 
 /// Runs a hub at `LISTEN` in the folder `DATA`, with at most `FILES` open, none of them longer than `FILE_BYTES`, with
@@ -105,6 +105,13 @@ impl HubProcess {
         let (process, again) = HubProcess::run(&folder, &variables, &address).await;
         assert_eq!(again, address);
         HubProcess { process, address, folder, variables }
+    }
+
+    /// Stops it in the middle of its work, and starts it again at the same address on what the image of its disk had then.
+    pub async fn restart_on_copy(self, disk: &mut ImageDisk) -> HubProcess {
+        self.process.stop().await;
+        disk.copy();
+        self.restart_after(|| disk.take_copy()).await
     }
 
     pub fn token(&self) -> PathBuf {

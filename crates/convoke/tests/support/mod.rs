@@ -6,6 +6,7 @@
 pub mod disk;
 #[cfg(target_os = "linux")]
 pub mod hub_process;
+pub mod linked;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod proxy;

@@ -88,7 +88,8 @@ where
     ///
     /// As [`append`](Node::append). [`Error::Refused`] if all commands of the journal can still be undone (the last 100,000
     /// can, or fewer if they are long), or at the limit; [`Error::Conflict`] if there is a newer one, somebody is
-    /// uploading one, or somebody who follows is being told the one that there is, which it then stays for, ten minutes at most; [`Error::BadPayload`] if the state cannot be written as MessagePack, or not be read again.
+    /// uploading one, or somebody who follows is being told the one that there is, for which it stays, ten minutes at most;
+    /// [`Error::BadPayload`] if the state cannot be written as MessagePack, or not be read again.
     ///
     /// Dropping the future leaves half an upload at the hub, which goes with the next one.
     pub async fn snapshot(&self) -> Result<u64, Error> {
