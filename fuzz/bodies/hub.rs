@@ -612,9 +612,13 @@ impl Foundation {
                 self.pos += 1;
                 hub.told(Told::Committed { pos: self.pos, ticket: Some(ticket), operation }, now);
             }
-            Ask::Tables { puts, deletes, .. } => {
-                self.rows.extend(puts);
-                deletes.iter().for_each(|key| drop(self.rows.remove(key)));
+            Ask::Tables { rows, .. } => {
+                for (key, change) in rows {
+                    match change.row() {
+                        Some(row) => self.rows.insert(key, row.clone()),
+                        None => self.rows.remove(&key),
+                    };
+                }
             }
             Ask::Read { ticket, table, from, bytes_max } => {
                 let mut bytes = 0;

@@ -21,7 +21,7 @@
 
 use bytes::Bytes;
 
-pub use crate::kept::{Amount, Audit, RowChanges};
+pub use crate::kept::{Amount, Audit};
 
 use crate::frame::{Appended, Change};
 use crate::operation::Operation;
@@ -46,6 +46,27 @@ pub struct RowKey {
     pub table: u8,
     /// The key in it.
     pub key: Bytes,
+}
+
+/// What has become of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowChange {
+    /// It is there now, and none of its key ever was: one that goes before it is kept need not be.
+    New(Bytes),
+    /// It is this now.
+    Put(Bytes),
+    /// It is gone.
+    Gone,
+}
+
+impl RowChange {
+    /// The row, unless it is gone.
+    pub fn row(&self) -> Option<&Bytes> {
+        match self {
+            RowChange::New(row) | RowChange::Put(row) => Some(row),
+            RowChange::Gone => None,
+        }
+    }
 }
 
 /// What an operation does to the room on a disk that is full.
@@ -98,10 +119,8 @@ pub enum Ask {
     Tables {
         /// The position.
         pos: u64,
-        /// Rows that are new or changed.
-        puts: Vec<(RowKey, Bytes)>,
-        /// Rows that are gone.
-        deletes: Vec<RowKey>,
+        /// Rows that have changed, in the order in which they did: of one that is there twice the later counts.
+        rows: Vec<(RowKey, RowChange)>,
     },
     /// Tell rows of a table whose keys are in a range, from the first on.
     Read {
@@ -191,10 +210,16 @@ impl Memory {
                 self.pos += 1;
                 tell(Told::Committed { pos: self.pos, ticket: Some(ticket), operation });
             }
-            Ask::Tables { puts, deletes, .. } => {
-                self.rows.extend(puts);
-                for key in deletes {
-                    self.rows.remove(&key);
+            Ask::Tables { rows, .. } => {
+                for (key, change) in rows {
+                    let Some(row) = change.row() else {
+                        self.rows.remove(&key);
+                        continue;
+                    };
+                    // What comes may be a piece of memory that holds others, of which most are soon gone.
+                    let RowKey { table, key } = key;
+                    let row = if table < READ_ONLY { Bytes::copy_from_slice(row) } else { row.clone() };
+                    self.rows.insert(RowKey { table, key: Bytes::copy_from_slice(&key) }, row);
                 }
             }
             Ask::Read { ticket, table, from, bytes_max } => {

@@ -20,11 +20,9 @@ mod tests;
 mod values;
 mod windows;
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
-pub use audit::{Amount, Audit, RowChanges};
+pub use audit::{Amount, Audit};
 pub(crate) use changes::Reach;
 #[cfg(feature = "sim")]
 pub(crate) use journals::JournalBounds;
@@ -36,7 +34,7 @@ pub(crate) use values::{Place, Slot, Values, name_in};
 pub(crate) use windows::{Outcome, Window, answer_bytes, answer_bytes_for};
 
 use crate::bug::{Bug, planted};
-use crate::foundation::RowKey;
+use crate::foundation::{RowChange, RowKey};
 use crate::frame::{Appended, Change, Expect, FrameError, Incarnation, Item, Items};
 use crate::limits::{EVERY_BYTES_MAX, EVERY_KEYS_MAX, VALUE_BYTES_MAX};
 use crate::name::{Name, Pattern};
@@ -143,9 +141,9 @@ impl Kept {
         incarnation > self.forgotten && self.windows.get(incarnation).is_none()
     }
 
-    /// Rows that have changed since the last call, with the position that they reach.
-    pub(crate) fn take_rows(&mut self) -> Option<(u64, BTreeMap<RowKey, Option<Bytes>>)> {
-        let rows = self.rows.take();
+    /// Rows that have changed since the last call, in the order in which they did, with the position that they reach.
+    pub(crate) fn take_rows(&mut self) -> Option<(u64, Vec<(RowKey, RowChange)>)> {
+        let rows = self.rows.take(&self.journals, &self.windows);
         (!rows.is_empty()).then_some((self.pos, rows))
     }
 
@@ -221,13 +219,13 @@ impl Kept {
                 let window = self.windows.open(incarnation);
                 window.began(node, principal);
                 window.secret = Some(secret);
-                self.rows.put_window(incarnation, window);
+                self.rows.put_window(incarnation);
             }
             Operation::Fence { incarnation, node, principal } => {
                 let window = self.windows.open(incarnation);
                 window.began(node, principal);
                 window.fenced = true;
-                self.rows.put_window(incarnation, window);
+                self.rows.put_window(incarnation);
             }
             Operation::Forget { incarnation, unsettled } => {
                 if let Some(window) = self.windows.remove(incarnation) {
@@ -353,7 +351,7 @@ impl Kept {
         self.rows.put_result(incarnation, cseq, &outcome);
         self.windows.answered(incarnation, cseq, outcome.clone());
         if is_new || is_settled {
-            self.rows.put_window(incarnation, self.windows.open(incarnation));
+            self.rows.put_window(incarnation);
         }
         Some(outcome)
     }

@@ -19,6 +19,7 @@
 #![deny(clippy::iter_over_hash_type)]
 
 pub mod bug;
+mod copies;
 pub mod foundation;
 pub mod frame;
 pub mod hub;

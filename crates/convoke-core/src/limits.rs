@@ -380,6 +380,10 @@ pub const BASE_BYTES_MAX: usize = 32 << 10;
 /// After so long without a piece, by the hub's clock, an upload gives way to another one of no newer snapshot.
 pub const UPLOAD_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long a snapshot stays for those who are being told it, from when a newer one was first turned away for that: in this time
+/// the longest comes over a link of 1 Mbit/s.
+pub const SNAPSHOT_TOLD_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// Uploads and compactions of one link that wait until an entry was looked at: more than one program does at a time.
 pub const LOOKS_PER_LINK_MAX: usize = 16;
 

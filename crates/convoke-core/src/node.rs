@@ -6,12 +6,11 @@
 //!
 //! The parts, each a file: `join` is the handshake, `alive` shows that the node lives, `publish` is what leaves,
 //! `requests` what is asked for, `awaits` who is waited for, `deliver` what arrives, `inbox` what waits for one subscription,
-//! `copies` where small payloads are put, `values` what is written and watched, `services` what is called, `journals` what is
+//! `values` what is written and watched, `services` what is called, `journals` what is
 //! appended and followed.
 
 mod alive;
 mod awaits;
-mod copies;
 mod deliver;
 mod inbox;
 mod join;
@@ -39,6 +38,7 @@ use values::Values;
 pub use values::{Change, NotWritten, Note, Watched, WriteId, Wrote};
 
 use crate::bug::{Bug, planted};
+use crate::copies::Copies;
 use crate::frame::{Frame, Head, Incarnation, InfoOwned, Kind, Parts, Welcome};
 use crate::limits;
 use crate::name::Name;
@@ -189,7 +189,7 @@ pub struct NodeState {
     /// The first event that the hub has refused since a confirmation was answered.
     unconfirmed: Option<(u64, Refusal)>,
 
-    copies: copies::Copies,
+    copies: Copies,
 
     // What the shell takes out.
     answers: Vec<(RequestId, Result<u64, Refusal>)>,
@@ -253,7 +253,7 @@ impl NodeState {
             parts: Parts::default(),
             requests: BTreeMap::new(),
             unconfirmed: None,
-            copies: copies::Copies::default(),
+            copies: Copies::default(),
             answers: Vec::new(),
             woken: Vec::new(),
             losses: Vec::new(),

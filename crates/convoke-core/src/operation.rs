@@ -112,7 +112,13 @@ pub(crate) enum Operation<'a> {
 
 impl<'a> Operation<'a> {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = vec![FORMAT];
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out.into()
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
         let put_incarnation = |out: &mut Vec<u8>, incarnation: &Incarnation| {
             out.extend_from_slice(&incarnation.epoch.to_le_bytes());
             out.extend_from_slice(&incarnation.counter.to_le_bytes());
@@ -120,55 +126,54 @@ impl<'a> Operation<'a> {
         match self {
             Operation::Begin { incarnation, node, principal, secret } => {
                 out.push(BEGIN);
-                put_incarnation(&mut out, incarnation);
+                put_incarnation(out, incarnation);
                 out.extend_from_slice(&secret.to_bytes());
-                put_short(&mut out, principal);
+                put_short(out, principal);
                 out.extend_from_slice(node);
             }
             Operation::Write { incarnation, cseq, settled, author, wall_ms, items } => {
-                out.reserve(64 + author.len() + items.bytes().len());
                 out.push(WRITE);
-                put_incarnation(&mut out, incarnation);
+                put_incarnation(out, incarnation);
                 for number in [cseq, settled, wall_ms] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
-                put_short(&mut out, author);
+                put_short(out, author);
                 out.extend_from_slice(items.bytes());
             }
             Operation::Append { incarnation, cseq, settled, author, wall_ms, journal, appended } => {
                 out.push(APPEND);
-                put_incarnation(&mut out, incarnation);
+                put_incarnation(out, incarnation);
                 for number in [cseq, settled, wall_ms] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
-                put_short(&mut out, author);
-                put_short(&mut out, journal);
-                appended.write(&mut out);
+                put_short(out, author);
+                put_short(out, journal);
+                appended.write(out);
             }
             Operation::Presence { wall_ms, journal, node, joined, strategy } => {
                 out.push(PRESENCE);
                 out.extend_from_slice(&wall_ms.to_le_bytes());
-                put_short(&mut out, journal);
-                put_short(&mut out, node);
+                put_short(out, journal);
+                put_short(out, node);
                 out.extend_from_slice(&[u8::from(*joined), strategy.number()]);
             }
             Operation::Expire { keys, wall_ms } => {
                 out.push(EXPIRE);
                 out.extend_from_slice(&wall_ms.to_le_bytes());
                 for (name, rev) in keys {
-                    put_short(&mut out, name);
+                    put_short(out, name);
                     out.extend_from_slice(&rev.to_le_bytes());
                 }
             }
             Operation::Forget { incarnation, unsettled } => {
                 out.push(FORGET);
-                put_incarnation(&mut out, incarnation);
+                put_incarnation(out, incarnation);
                 out.push(u8::from(*unsettled));
             }
             Operation::Fence { incarnation, node, principal } => {
                 out.push(FENCE);
-                put_incarnation(&mut out, incarnation);
-                put_short(&mut out, principal);
+                put_incarnation(out, incarnation);
+                put_short(out, principal);
                 out.extend_from_slice(node);
             }
             Operation::Grant { by, name, wall_ms, change } => {
@@ -177,11 +182,10 @@ impl<'a> Operation<'a> {
                 out.extend_from_slice(&by.epoch.to_le_bytes());
                 out.extend_from_slice(&by.number.to_le_bytes());
                 out.extend_from_slice(&wall_ms.to_le_bytes());
-                put_short(&mut out, name);
-                change.write(&mut out);
+                put_short(out, name);
+                change.write(out);
             }
         }
-        out.into()
     }
 
     /// Reads an operation that came back from a foundation.
@@ -274,7 +278,7 @@ fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::foundation::Room;
-    use crate::frame::{Expect, Item, Set};
+    use crate::frame::{Back, Expect, Item, Set};
     use crate::payload::Encoding;
 
     #[test]
@@ -283,7 +287,17 @@ mod tests {
         let items = Items::encode(&[Item { name: b"a/b", every: false, expect: Expect::Present, set: None }]);
         let items = Items::encoded(&items);
         let by = GrantId { hub: [5; 16], epoch: 3, number: 1 << 40 };
+        let appended = Appended::Undo(Back { everyone: true, target: None, expect_top: Some(9) });
         for operation in [
+            Operation::Append {
+                incarnation,
+                cseq: 8,
+                settled: 5,
+                author: b"ann",
+                wall_ms: 1 << 41,
+                journal: b"room",
+                appended,
+            },
             Operation::Begin {
                 incarnation,
                 node: b"press/1",

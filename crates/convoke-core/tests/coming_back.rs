@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use convoke_core::frame::{Frame, Hello, Incarnation, Preface, Welcome};
-use convoke_core::{Code, HubConfig, HubIdentity, HubState, Peer, SlowPolicy, Time, Transmit};
+use convoke_core::{Code, HubConfig, HubIdentity, HubState, Peer, Time, Transmit};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -25,17 +25,8 @@ fn hub() -> HubState {
 fn join(hub: &mut HubState, resume: Option<(Incarnation, Bytes32)>) -> (Result<Welcome, Code>, Bytes32) {
     let link = hub.open(Peer::Owner, Time::START).expect("room for a link");
     let mut hello = Vec::new();
-    Frame::Hello(Hello {
-        name: b"ann",
-        author: b"",
-        nonce: [7; 32],
-        token: b"",
-        resume: resume.map(|(incarnation, _)| incarnation),
-        takeover: false,
-        uplink: false,
-        slow: SlowPolicy::default(),
-    })
-    .encode(&mut hello);
+    let resumed = resume.map(|(incarnation, _)| incarnation);
+    Frame::Hello(Hello { name: b"ann", nonce: [7; 32], resume: resumed, ..Hello::default() }).encode(&mut hello);
     let preface = Preface::OURS.encode();
     let heard = say(hub, link, &[&preface[..], &hello].concat());
     let Ok(Some((Frame::Challenge { nonce, .. }, _))) = Frame::decode(&heard[Preface::BYTES..]) else {

@@ -122,6 +122,8 @@ fn all_who_follow_get_all_in_one_order() {
     assert_eq!(world.nodes[3].state.follows_up_to(late), Some(20));
     let from = follow(&mut world, 3, "todo", 15);
     assert_eq!(numbers(&mut world, 3, from), counted(16..21));
+    let never = follow(&mut world, 3, "todo", u64::MAX);
+    assert_eq!((numbers(&mut world, 3, never), world.nodes[3].state.follows_up_to(never)), (vec![], Some(20)));
     assert_eq!(append(&mut world, 0, "other", 1..2), 1, "each journal counts its own");
     assert_eq!(numbers(&mut world, 2, early), []);
 }
@@ -332,6 +334,85 @@ fn undo_goes_by_whose_it_is_and_what_is_expected() {
     let follower = follow(&mut world, 1, "todo", 3);
     let deeds: Vec<Deed> = taken(&mut world, 1, follower).into_iter().map(|(entry, _)| entry.deed).collect();
     assert_eq!(deeds, [Deed::Undo(1), Deed::Undo(3), Deed::Redo(3)]);
+}
+
+/// What came of one undo of each of four nodes, which write as one author: all were asked for before the hub had seen any, and
+/// on the way the links of some are cut, and the hub is killed.
+fn race(world: &mut World, round: u64, back: Back, redoes: bool) -> Vec<Result<u64, Code>> {
+    world.hold = round % 3 == 0;
+    let mut asked = Vec::new();
+    for place in 0..4 {
+        let who = (place + round as usize) % 4;
+        let state = &mut world.nodes[who].state;
+        let id = if redoes { state.redo(&name("todo"), back) } else { state.undo(&name("todo"), back) };
+        asked.push((who, id.unwrap()));
+    }
+    match round % 7 {
+        0 => world.cut((round % 4) as usize),
+        1 => world.kill_after = Some((round % 10) as usize),
+        2 => {
+            world.settle();
+            world.cut((round % 4) as usize);
+            world.cut((round % 3) as usize);
+        }
+        _ => {}
+    }
+    world.hold = false;
+    world.settle();
+    world.kill_after = None;
+    asked.into_iter().map(|(who, id)| answer(world, who, id)).collect()
+}
+
+/// Four nodes that write as one author.
+fn team() -> World {
+    let mut world = World::new(0);
+    for place in 0..4 {
+        let mut config = NodeConfig::new(name(&format!("node/{place}")));
+        config.author = Some(name("team"));
+        world.join(config, Peer::Owner);
+    }
+    world
+}
+
+#[test]
+fn of_undos_that_race_one_wins_if_each_says_what_it_expects() {
+    let mut world = team();
+    append(&mut world, 0, "todo", 0..1);
+    let mut last = 1;
+    for round in 0..300 {
+        let command = append(&mut world, (round % 4) as usize, "todo", 1..2);
+        assert_eq!(command, last + 1, "round {round}: nothing was undone twice");
+        let everyone = round % 2 == 0;
+        let by_top = Back { everyone, target: None, expect_top: Some(command) };
+        let by_place = Back { everyone, target: Some(command), expect_top: None };
+        for (back, redoes) in [(by_top, false), (by_top, true), (by_place, false), (by_place, true)] {
+            let ends = race(&mut world, round, back, redoes);
+            let lost = if back.expect_top.is_some() { Code::UndoConflict } else { Code::Conflict };
+            let won: Vec<u64> = ends.iter().filter_map(|end| end.ok()).collect();
+            assert_eq!(won, [won[0]], "round {round}: {back:?}: {ends:?}");
+            assert!(ends.iter().all(|end| end.is_ok() || *end == Err(lost)), "round {round}: {back:?}: {ends:?}");
+        }
+        last = command + 4;
+    }
+}
+
+#[test]
+fn of_undos_that_race_each_takes_the_next_if_none_says_what_it_expects() {
+    let mut world = team();
+    for round in 0..100 {
+        let first = append(&mut world, 0, "todo", 0..1);
+        (1..4).for_each(|who| assert_eq!(append(&mut world, who, "todo", 1..2), first + who as u64));
+        let mut ends = race(&mut world, round, MINE, false);
+        ends.sort_by_key(|end| *end.as_ref().unwrap());
+        assert_eq!(ends, (4..8).map(|place| Ok(first + place)).collect::<Vec<_>>(), "round {round}");
+        assert_eq!(redo(&mut world, 0, "todo", MINE), Ok(first + 8));
+        assert_eq!(redo(&mut world, 0, "todo", MINE), Ok(first + 9));
+        // Who has seen that another was faster expects the one before: that is no race, and both win.
+        let mut expect = |who, top| undo(&mut world, who, "todo", Back { expect_top: Some(top), ..MINE });
+        assert_eq!(expect(0, first + 1), Ok(first + 10));
+        assert_eq!(expect(1, first + 1), Err(Code::UndoConflict));
+        assert_eq!(expect(1, first), Ok(first + 11));
+    }
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use convoke_core::frame::{Back, Change, FollowAs, Piece, Terms};
 use convoke_core::journal::Strategy;
-use convoke_core::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_BYTES_MAX, UPLOAD_IDLE_TIME_MAX};
+use convoke_core::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_TOLD_TIME_MAX, UPLOAD_IDLE_TIME_MAX};
 use convoke_core::node::{FollowWish, Followed, WriteId};
 use convoke_core::report::JournalReport;
-use convoke_core::{Code, Encoding, Name, NodeConfig, Pattern, Peer, TokenKey};
+use convoke_core::{Code, Encoding, HubConfig, Membership, Name, NodeConfig, Pattern, Peer, TokenKey};
 use pair::World;
 
 /// The tables of entries and of pieces.
@@ -205,15 +205,100 @@ fn who_is_told_a_snapshot_when_a_newer_one_comes_begins_anew_with_that() {
     let mut world = World::new(2);
     append(&mut world, 0, "press", 20);
     upload(&mut world, 0, "press", 10, &state(4 << 20)).unwrap();
+    // It was under way before.
+    begin(&mut world, 0, "press", 15, 5).unwrap();
     world.nodes[1].deaf = true;
     let replica = follow(&mut world, 1, "press", ANY);
     waiting(&mut world, 1);
     let waiting = waiting(&mut world, 1);
     assert!((1 << 16..2 << 20).contains(&waiting), "{waiting} bytes of a snapshot wait at once");
-    upload(&mut world, 0, "press", 15, b"newer").unwrap();
+    assert_eq!(go_on(&mut world, 0, "press", 15, b"newer"), Ok((15, 1)));
     world.nodes[1].deaf = false;
     world.settle();
     assert_eq!(taken(&mut world, 1, replica), [base(15, b"newer"), Got::Entries(16, 20)]);
+}
+
+/// Somebody slow is told a snapshot while another node tries, after whatever it takes, to upload a newer one. Gives what it
+/// got, and how often a newer one was refused.
+fn told_slowly(world: &mut World, bytes: &[u8], mut step: impl FnMut(&mut World, usize)) -> (Vec<Got>, usize) {
+    world.nodes[1].deaf = true;
+    let (replica, mut refused) = (follow(world, 1, "press", ANY), 0);
+    for steps in 1..1000 {
+        world.reads_once(1);
+        let got = taken(world, 1, replica);
+        if !got.is_empty() {
+            return (got, refused);
+        }
+        let seq = append(world, 0, "press", 1);
+        // The last of it is on its way when the hub has told it all.
+        match upload(world, 0, "press", seq, bytes) {
+            Ok(_) => {}
+            Err(why) => refused += usize::from(why == Code::Conflict),
+        }
+        step(world, steps);
+    }
+    panic!("it is never told the whole");
+}
+
+#[test]
+fn who_is_slow_comes_to_an_end_with_a_snapshot_whatever_is_uploaded_meanwhile() {
+    for (restarts, halves) in [(false, false), (true, false), (false, true)] {
+        let mut world = World::new(3);
+        append(&mut world, 0, "press", 20);
+        let bytes = state(4 << 20);
+        upload(&mut world, 0, "press", 20, &bytes).unwrap();
+        if halves {
+            append(&mut world, 0, "press", 1);
+            begin(&mut world, 2, "press", 21, bytes.len()).unwrap();
+        }
+        let seq = if halves { 21 } else { 20 };
+        let (got, refused) = told_slowly(&mut world, &bytes, |world, step| {
+            if restarts && step == 3 {
+                world.restart_hub();
+            }
+            if halves && step == 5 {
+                // It was under way before, and nothing else can be from then on.
+                assert_eq!(go_on(world, 2, "press", 21, &bytes), Ok((21, 1)));
+            }
+        });
+        match &got[0] {
+            // Until it has asked again, newer ones are taken.
+            Got::Base(seq, state) if restarts => assert!((20..30).contains(seq) && state.0 == bytes, "{got:?}"),
+            first => assert_eq!(*first, base(seq, &bytes)),
+        }
+        assert!((8..60).contains(&refused), "{refused} were refused");
+        // And then a newer one is taken again.
+        world.nodes[1].deaf = false;
+        let seq = append(&mut world, 0, "press", 1);
+        assert_eq!(upload(&mut world, 0, "press", seq, b"newer"), Ok((seq, 1)));
+        let late = follow(&mut world, 2, "press", ANY);
+        assert_eq!(taken(&mut world, 2, late), [base(seq, b"newer")]);
+    }
+}
+
+#[test]
+fn who_takes_nothing_of_a_snapshot_does_not_keep_newer_ones_away_for_ever() {
+    let membership = Membership { beat: Duration::ZERO, beat_attentive: Duration::ZERO, ..Membership::default() };
+    let mut world = World::with(2, HubConfig { membership, ..HubConfig::default() });
+    append(&mut world, 0, "press", 20);
+    upload(&mut world, 0, "press", 10, &state(4 << 20)).unwrap();
+    world.nodes[1].deaf = true;
+    let replica = follow(&mut world, 1, "press", ANY);
+    waiting(&mut world, 1);
+    for seq in 11..20 {
+        assert_eq!(upload(&mut world, 0, "press", seq, b"newer"), Err(Code::Conflict));
+        world.now = world.now + SNAPSHOT_TOLD_TIME_MAX / 10;
+        world.hub.tick(world.now);
+        world.takes(1, true);
+    }
+    world.now = world.now + SNAPSHOT_TOLD_TIME_MAX / 10;
+    assert_eq!(upload(&mut world, 0, "press", 15, &state(4 << 20)), Ok((15, 1)));
+    (0..2).for_each(|_| world.reads_once(1));
+    assert_eq!(upload(&mut world, 0, "press", 16, b"newer"), Err(Code::Conflict), "it has time for that one too");
+    world.nodes[1].deaf = false;
+    world.settle();
+    assert_eq!(taken(&mut world, 1, replica), [base(15, &state(4 << 20)), Got::Entries(16, 20)]);
+    assert_eq!(upload(&mut world, 0, "press", 16, b"newer"), Ok((16, 1)));
 }
 
 #[test]
@@ -523,8 +608,10 @@ fn what_was_changed_where_it_is_kept_is_told_to_who_verifies() {
     append(&mut world, 0, "press", 5);
     world.restart_hub();
     world.flip(ENTRIES, 2);
+    let links = world.nodes[1].links;
     let id = follow(&mut world, 1, "press", RAW);
     assert_eq!(taken(&mut world, 1, id), [Got::Entries(1, 2), Got::Ended(Code::StorageFailed)]);
+    assert_eq!(world.nodes[1].links, links, "what is on its way behind it hurts nobody");
     // The first on each link is looked at in any case.
     let trusting = FollowWish { verify: false, ..RAW };
     let id = follow(&mut world, 1, "press", FollowWish { after: 2, ..trusting });

@@ -53,6 +53,7 @@ mod clock;
 #[cfg(doctest)]
 mod documents;
 mod error;
+mod files;
 #[cfg(feature = "hub")]
 mod hub;
 mod json;

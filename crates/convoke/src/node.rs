@@ -408,12 +408,21 @@ impl Node {
     }
 
     async fn request(&self, ask: impl FnOnce(&mut NodeState) -> Result<u32, Refusal>) -> Result<u64, Error> {
-        let shared = &self.handle.shared;
-        let (id, answer) = shared.ask(ask)?;
-        let mut waiting = Abandon { shared, id: Some(id) };
+        let (id, answer) = self.handle.shared.ask(ask)?;
+        Ok(self.answered(id, answer, Inner::abandon).await??)
+    }
+
+    /// Waits for the answer to what has this number. It is given up if nobody waits for it any more.
+    async fn answered<T>(
+        &self,
+        id: u32,
+        answer: oneshot::Receiver<T>,
+        give_up: fn(&mut Inner, u32),
+    ) -> Result<T, Error> {
+        let mut waiting = Waiting { shared: &self.handle.shared, id: Some(id), give_up };
         let answer = answer.await.map_err(|_| left(self.name()))?;
         waiting.id = None;
-        Ok(answer?)
+        Ok(answer)
     }
 
     /// Leaves the hub, after what was published is written, and returns when the hub has read it; a second at most. A hub
@@ -431,18 +440,21 @@ impl Node {
     }
 }
 
-/// Gives an answer up if nobody waits for it any more.
-struct Abandon<'a> {
+/// Somebody waits for the answer to what has this number.
+struct Waiting<'a> {
     shared: &'a NodeShared,
+    /// `None` when it has come.
     id: Option<u32>,
+    give_up: fn(&mut Inner, u32),
 }
 
-impl Drop for Abandon<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             let mut inner = self.shared.lock();
-            inner.answers.remove(&id);
-            inner.state.abandon(id);
+            (self.give_up)(&mut inner, id);
+            // The hub may be told that, too.
+            self.shared.flush(inner);
         }
     }
 }
@@ -597,6 +609,12 @@ impl NodeShared {
 }
 
 impl Inner {
+    /// Nobody waits for the answer to a question any more.
+    fn abandon(&mut self, id: u32) {
+        self.answers.remove(&id);
+        self.state.abandon(id);
+    }
+
     /// Writes what waits, as far as the socket takes it. False if something is left, which is then the link task's: it
     /// waits until the socket takes more, or finds that the connection is gone.
     fn write(&mut self, shared: &NodeShared) -> bool {

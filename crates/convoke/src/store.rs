@@ -446,9 +446,9 @@ impl Store {
                     self.answers.push(Answer::Appended);
                 }
             },
-            Ask::Tables { pos, puts, deletes } => {
+            Ask::Tables { pos, rows } => {
                 assert!(pos <= self.log.last(), "rows come of operations that were told to be committed");
-                self.gathering.add(pos, puts, deletes);
+                self.gathering.add(pos, rows);
                 self.gathering_since.get_or_insert_with(Instant::now);
                 let was_full = self.full.is_full() || self.refill.is_some();
                 self.rows_are_urgent |= was_full && self.makes_room.is_some_and(|(first, _)| first <= pos);
@@ -570,7 +570,8 @@ impl Store {
         let mut operations = mem::take(&mut self.operations).into_iter();
         let mut pos = self.log.last() - if done { operations.len() as u64 } else { 0 };
         let answers = mem::take(&mut self.answers);
-        let told = answers.into_iter().map(|answer| match answer {
+        let mut told = Vec::with_capacity(answers.len());
+        told.extend(answers.into_iter().map(|answer| match answer {
             Answer::Told(told) => told,
             Answer::Appended => {
                 let (ticket, operation) = operations.next().expect("there is one for each answer");
@@ -581,8 +582,7 @@ impl Store {
                     Told::NotDone { ticket, why: self.full.refuse(&operation, Instant::now()) }
                 }
             }
-        });
-        let told = told.collect();
+        }));
         (self.answers_bytes, self.operations_bytes) = (0, 0);
         tell(told);
     }

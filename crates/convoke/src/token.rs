@@ -8,6 +8,7 @@ use std::path::Path;
 use convoke_core::{Name, TokenKey};
 
 use crate::error::Error;
+use crate::files::for_its_owner;
 
 /// The name of the token that is made with a hub, and of its owner.
 pub(crate) const OWNER: &str = "admin";
@@ -101,11 +102,7 @@ impl Token {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let at = |error| Error::io(format!("token file `{}`", path.display()), error);
-        let mut options = fs::File::options();
-        options.create_new(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path).map_err(at)?;
+        let mut file = for_its_owner().create_new(true).open(path).map_err(at)?;
         let written = file.write_all(format!("{}\n", self.reveal()).as_bytes()).and_then(|()| file.sync_all());
         written.map_err(|error| {
             let _ = fs::remove_file(path);

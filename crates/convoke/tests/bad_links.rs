@@ -8,7 +8,7 @@ mod support;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use convoke::{Code, Encoding, SlowPolicy};
+use convoke::{Code, Encoding};
 use convoke_core::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, Hello, NAMED, Preface};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -49,17 +49,7 @@ fn encoded(frame: &Frame<'_>) -> Vec<u8> {
 }
 
 fn hello() -> Vec<u8> {
-    let (name, slow) = (&b"bad"[..], SlowPolicy::default());
-    encoded(&Frame::Hello(Hello {
-        name,
-        author: b"",
-        nonce: [1; 32],
-        token: b"",
-        resume: None,
-        takeover: false,
-        uplink: false,
-        slow,
-    }))
+    encoded(&Frame::Hello(Hello { name: b"bad", nonce: [1; 32], ..Hello::default() }))
 }
 
 fn greeting() -> Vec<u8> {

@@ -44,18 +44,7 @@ fn may_open(files: u64) -> Result<(), String> {
 /// What a node says first, until the hub asks for its proof.
 fn greeting() -> Vec<u8> {
     let mut said = Preface::OURS.encode().to_vec();
-    let slow = convoke::SlowPolicy::default();
-    let hello = Hello {
-        name: b"slow",
-        author: b"",
-        nonce: [1; 32],
-        token: b"",
-        resume: None,
-        takeover: false,
-        uplink: false,
-        slow,
-    };
-    Frame::Hello(hello).encode(&mut said);
+    Frame::Hello(Hello { name: b"slow", nonce: [1; 32], ..Hello::default() }).encode(&mut said);
     said
 }
 

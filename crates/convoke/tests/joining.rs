@@ -346,19 +346,7 @@ async fn who_has_said_everything_still_gets_the_answers() {
     for _ in 0..20 {
         let mut stream = tokio::net::UnixStream::connect(path).await.unwrap();
         let mut hello = Preface::OURS.encode().to_vec();
-        let (author, token, nonce) = (&b""[..], &b""[..], [1; 32]);
-        let slow = convoke::SlowPolicy::default();
-        Frame::Hello(Hello {
-            name: b"brief",
-            author,
-            nonce,
-            token,
-            resume: None,
-            takeover: false,
-            uplink: false,
-            slow,
-        })
-        .encode(&mut hello);
+        Frame::Hello(Hello { name: b"brief", nonce: [1; 32], ..Hello::default() }).encode(&mut hello);
         stream.write_all(&hello).await.unwrap();
         let mut rest = Vec::new();
         // Proof, where the uid is one, is a formality; what follows it needs no more of the hub than what came.

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use convoke::{Code, Deed, Entry, Error, Payload, Scope, State, UndoOptions, Who};
+use convoke::{Code, Deed, Entry, Error, Outcome, Payload, Scope, State, UndoOptions, Who};
 use serde::{Deserialize, Serialize};
 use support::*;
 
@@ -33,6 +33,19 @@ impl State for Board {
             Edit::Clear => self.strokes.clear(),
         }
         Ok(self.strokes.len())
+    }
+}
+
+/// A state with a mistake in it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Fragile;
+
+impl State for Fragile {
+    type Command = String;
+    type Output = ();
+
+    fn apply(&mut self, command: &String, _: &Entry) {
+        assert_ne!(command, "hammer", "it breaks");
     }
 }
 
@@ -73,7 +86,7 @@ on_every_transport! {
         soon(his.undo_with(Scope::Everyone)).await.unwrap();
         assert_eq!(his.read(|board| board.strokes.len()), 2);
         let error = soon(his.undo()).await.unwrap_err();
-        assert_eq!((error.code(), error.outcome()), (Code::BadRequest, convoke::Outcome::NotDone), "{error}");
+        assert_eq!((error.code(), error.outcome()), (Code::BadRequest, Outcome::NotDone), "{error}");
         soon(his.redo()).await.unwrap();
         soon(hers.changed(8)).await.unwrap();
         assert_eq!(hers.read(|board| board.strokes.keys().copied().collect::<Vec<_>>()), [1, 2, 3]);
@@ -152,4 +165,26 @@ on_every_transport! {
         let error = bob.follow::<Board>("room").await.unwrap_err();
         assert!(error.to_string().contains("the command at 2"), "{error}");
     }
+}
+
+/// Who waited for such an entry once waited for ever: what tells that more is applied was in its own hands.
+#[tokio::test]
+async fn who_waits_for_a_state_that_panics_is_told() {
+    let stage = Stage::new(Transport::Mem).await;
+    let ann = stage.node("ann").await;
+    let vase = ann.follow::<Fragile>("vase").await.unwrap();
+    soon(vase.execute("feather".to_owned())).await.unwrap();
+    let waits = tokio::spawn({
+        let vase = vase.clone();
+        async move { vase.changed(1).await }
+    });
+    let error = soon(vase.execute("hammer".to_owned())).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Indeterminate);
+    assert!(error.to_string().starts_with("entry 2 of `vase` is kept, but not applied here: "), "{error}");
+    assert!(error.to_string().contains("the program panicked when it applied entry 2"), "{error}");
+    soon(waits).await.unwrap().unwrap_err();
+    // Nothing more is sent by it, and nothing waits for what it could still do.
+    let error = soon(vase.execute("feather".to_owned())).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotDone, "{error}");
+    soon(vase.snapshot()).await.unwrap_err();
 }

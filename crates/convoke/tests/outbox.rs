@@ -245,9 +245,11 @@ async fn a_program_learns_what_became_of_what_its_former_self_was_not_told() {
 async fn nobody_waits_for_ever_for_the_outcomes_of_a_node_that_leaves() {
     let stage = Stage::new(Transport::Unix).await;
     let node = soon(Node::connect_with(&stage.address, options(&stage, "ann", "outbox"))).await.unwrap();
-    let outbox = node.outbox().unwrap();
-    let waits = tokio::spawn(async move { outbox.next().await.is_none() });
+    let waits = [node.outbox().unwrap(), node.outbox().unwrap()]
+        .map(|outbox| tokio::spawn(async move { outbox.next().await.is_none() }));
     tokio::task::yield_now().await;
     soon(node.leave()).await;
-    assert!(soon(waits).await.unwrap());
+    for waits in waits {
+        assert!(soon(waits).await.unwrap());
+    }
 }

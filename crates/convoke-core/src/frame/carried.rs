@@ -89,12 +89,18 @@ impl<'a> Carried<'a> {
         }
         let offset = fields.offset();
         let brought = match fields.u8("what is carried")? {
-            COMMANDS => Brought::Commands {
-                origin: Origin::read(fields)?,
-                author: fields.short_bytes("a name")?,
-                terms: Terms::read(fields)?,
-                commands: Commands::read(fields)?,
-            },
+            COMMANDS => {
+                let offset = fields.offset();
+                let origin = Origin::read(fields)?;
+                let author = fields.short_bytes("a name")?;
+                let terms = Terms::read(fields)?;
+                let commands = Commands::read(fields)?;
+                // The others of a group follow the first.
+                if origin.seq.checked_add(commands.len() as u64).is_none() {
+                    return Err(FrameError { offset, expected: "a place that the whole group can have" });
+                }
+                Brought::Commands { origin, author, terms, commands }
+            }
             what @ (UNDO | REDO) => Brought::Back {
                 origin: Origin::read(fields)?,
                 author: fields.short_bytes("a name")?,

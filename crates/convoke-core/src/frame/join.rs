@@ -15,7 +15,7 @@ pub struct Incarnation {
 }
 
 /// What a node says first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello<'a> {
     /// Its name, not yet validated.
     pub name: &'a [u8],
@@ -48,16 +48,7 @@ const HELLO_UPLINK: u8 = 8;
 
 impl<'a> Hello<'a> {
     pub(super) fn read(mut fields: Reader<'a>) -> Result<Hello<'a>, FrameError> {
-        let mut hello = Hello {
-            name: &[],
-            author: &[],
-            nonce: [0; 32],
-            token: &[],
-            resume: None,
-            takeover: false,
-            uplink: false,
-            slow: SlowPolicy::default(),
-        };
+        let mut hello = Hello::default();
         let mut seen = Seen::default();
         while !fields.is_empty() {
             let (tag, mut value) = seen.field(&mut fields)?;

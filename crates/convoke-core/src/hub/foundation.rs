@@ -9,6 +9,7 @@ use super::sessions::Session;
 use super::watches::{GetKey, WatchKey};
 use super::{HubState, LinkId, Notice, Timer};
 use crate::bug::{Bug, planted};
+use crate::copies::Copies;
 use crate::foundation::{Ask, Ticket, Told};
 use crate::frame::Incarnation;
 use crate::kept::{self, Applied, Granted, Outcome, Window};
@@ -26,6 +27,8 @@ pub(super) struct Conversation {
     /// Operations that are on their way; appended again if the foundation does not know what became of them.
     appending: BTreeMap<Ticket, Bytes>,
     appending_bytes: usize,
+    /// Where operations are put.
+    copies: Copies,
     /// Writes among them: one that is sent again meanwhile is not appended twice.
     writes: BTreeSet<(Incarnation, u64)>,
     /// What of each incarnation is on its way.
@@ -91,7 +94,7 @@ impl Conversation {
                 self.writes.insert((incarnation, *cseq));
             }
         }
-        let operation = operation.encode();
+        let operation = self.copies.written(|out| operation.write(out));
         self.appending_bytes += operation.len();
         self.appending.insert(ticket, operation.clone());
         self.asks.push(Ask::Append { ticket, operation });
@@ -117,9 +120,10 @@ impl Conversation {
         Some((link, number))
     }
 
-    pub(super) fn read(&mut self, who: Reads, table: u8, from: Bytes, bytes_max: usize) -> Ticket {
+    pub(super) fn read(&mut self, who: Reads, table: u8, from: &[u8], bytes_max: usize) -> Ticket {
         let ticket = self.ticket();
         self.reads.insert(ticket, who);
+        let from = Bytes::copy_from_slice(from);
         self.asks.push(Ask::Read { ticket, table, from, bytes_max });
         ticket
     }
@@ -225,18 +229,11 @@ impl HubState {
         if self.conversation.asks.is_empty() && rows.is_none() {
             return Vec::new();
         }
-        let mut asks = Vec::new();
+        let mut asks = Vec::with_capacity(1 + self.conversation.asks.len());
         if let Some((pos, rows)) = rows {
-            let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-            for (key, row) in rows {
-                match row {
-                    Some(row) => puts.push((key, row)),
-                    None => deletes.push(key),
-                }
-            }
             // Before the reads of the same turn: a watch reads up to where the changes are in memory, and these are among
             // them as soon as they are applied.
-            asks.push(Ask::Tables { pos, puts, deletes });
+            asks.push(Ask::Tables { pos, rows });
         }
         asks.append(&mut self.conversation.asks);
         asks
@@ -581,7 +578,7 @@ mod tests {
         let begin =
             Operation::Begin { incarnation, node: b"press", principal: b"cam", secret: TokenKey::from_bytes([7; 32]) };
         hub.conversation.append(&begin);
-        hub.conversation.read(Reads::Watch(0), 2, Bytes::new(), 100);
+        hub.conversation.read(Reads::Watch(0), 2, &[], 100);
         hub.told(Told::Committed { pos: 1, ticket: None, operation: begin.encode() }, Time::START);
         let asks = hub.asks();
         assert!(matches!(asks[..], [Ask::Tables { pos: 1, .. }, Ask::Append { .. }, Ask::Read { .. }]), "{asks:?}");

@@ -47,6 +47,9 @@ use waits::{Returning, Wait};
 /// The number of a follower in the hub. Used again, and so never kept beyond the follower.
 pub(super) type FollowKey = u32;
 
+/// No journal gets as far as behind this place.
+const NEVER: u64 = u64::MAX - 2;
+
 /// All followers of a hub.
 pub(super) struct Followers {
     all: Slab<Follower>,
@@ -254,7 +257,7 @@ impl HubState {
             journal,
             member,
             // The one that it has is looked at again, to see whether it is the same.
-            next: if checks { follow.after } else { follow.after + 1 },
+            next: if checks { follow.after } else { follow.after.min(NEVER) + 1 },
             check: checks.then_some(follow.hash),
             strategy: follow.strategy,
             snapshot_max: follow.snapshot,
@@ -376,7 +379,7 @@ impl HubState {
                 } else if let Some(base) = &follower.base {
                     if follower.has_room(&link.lanes.values) {
                         let from = piece_key(journal, base.piece());
-                        follower.reading = Some(conversation.read(Reads::Follow(key), PIECES, from, 1));
+                        follower.reading = Some(conversation.read(Reads::Follow(key), PIECES, &from, 1));
                     } else {
                         stop = Stop::Full;
                     }
@@ -386,7 +389,7 @@ impl HubState {
                     if follower.has_room(&link.lanes.values) {
                         let from = entry_key(journal, follower.next);
                         follower.reading =
-                            Some(conversation.read(Reads::Follow(key), ENTRIES, from, kept.journals.bounds.read));
+                            Some(conversation.read(Reads::Follow(key), ENTRIES, &from, kept.journals.bounds.read));
                     } else {
                         stop = Stop::Full;
                     }

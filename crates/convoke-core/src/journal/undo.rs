@@ -3,6 +3,7 @@
 //! There is one list for all authors. A unit is a command or a group of commands. Undone is what was done last, and done
 //! again what was undone last, as in any editor; with [`Scope::Mine`] among one's own, with [`Scope::Everyone`] among all.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Deed, Touches};
@@ -54,6 +55,9 @@ const KEYS_PER_UNIT: usize = 4;
 
 /// What a replica holds of somebody who has come or gone behind a unit that can be undone.
 const PRESENCE_BYTES: u64 = 128;
+
+/// Authors of whom nothing is known any more may stay, so many and three for each unit, until all are looked through.
+const AUTHORS_SPARE: usize = 1024;
 
 /// An author, by its place in the list of authors.
 type AuthorId = u32;
@@ -345,6 +349,7 @@ impl UndoList {
     /// Takes the next entry in, whatever it says. An undo or redo of what cannot be undone or done again changes nothing; no
     /// hub gives a place to such an entry.
     pub fn apply(&mut self, seq: u64, author: &Name, deed: Deed) {
+        self.forget_authors();
         match deed {
             // Of a group the others say nothing new.
             Deed::Do { first } if first != seq && first != 0 => {}
@@ -436,7 +441,13 @@ impl UndoList {
     }
 
     fn find(&self, first: u64) -> Option<usize> {
-        self.units.binary_search_by_key(&first, |unit| unit.first).ok()
+        // Mostly it is about the last one, one that is to come, or one that was just forgotten.
+        match first.cmp(&self.units.back()?.first) {
+            Ordering::Less if first < self.units.front()?.first => None,
+            Ordering::Less => self.units.binary_search_by_key(&first, |unit| unit.first).ok(),
+            Ordering::Equal => Some(self.units.len() - 1),
+            Ordering::Greater => None,
+        }
     }
 
     fn author(&mut self, name: &Name) -> AuthorId {
@@ -447,6 +458,22 @@ impl UndoList {
         self.authors.push(name.clone());
         self.by_name.insert(name.clone(), id);
         id
+    }
+
+    /// Forgets authors of whom nothing is known any more, when they are many: who has written once need not be known for ever.
+    fn forget_authors(&mut self) {
+        // Of each unit two are known at most: its own author, and who has undone it.
+        if self.authors.len() <= 5 * self.units.len() + AUTHORS_SPARE {
+            return;
+        }
+        let mut anew = UndoList { horizon: self.horizon, ..UndoList::new(self.units_max) };
+        for first in self.firsts() {
+            if let Some(unit) = self.unit(first) {
+                anew.restore(first, &unit);
+            }
+        }
+        anew.changed = self.changed.take();
+        *self = anew;
     }
 
     fn note(&mut self, first: u64) {

@@ -9,7 +9,7 @@ use super::journals::JournalId;
 use super::rows::{self, ENTRIES, PIECES, value_from_row};
 use super::snapshots::{Snapshot, piece_from_key};
 use super::{Kept, Values, entry_key};
-use crate::foundation::{READ_ONLY, RowKey};
+use crate::foundation::{READ_ONLY, RowChange, RowKey};
 use crate::frame::{Expect, Frame, FrameError, Incarnation, Told};
 use crate::journal::{Deed, Origin, chained};
 use crate::name::Name;
@@ -27,9 +27,6 @@ pub struct Amount {
     /// Tokens, and others that may join.
     pub tokens: u64,
 }
-
-/// Rows that are to be put and to be taken away.
-pub type RowChanges = (Vec<(RowKey, Bytes)>, Vec<RowKey>);
 
 /// A journal as far as its entries were looked at.
 struct Chain {
@@ -264,42 +261,34 @@ impl Audit {
         applied.map(|_| true).map_err(|error| format!("the operation at position {pos} is none: {error}"))
     }
 
-    /// What operations have changed since the last call, with the position that it reaches.
-    pub fn changes(&mut self) -> (u64, RowChanges) {
-        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        for (key, row) in self.kept.take_rows().map(|(_, rows)| rows).unwrap_or_default() {
-            match row {
-                Some(row) => puts.push((key, row)),
-                None => deletes.push(key),
-            }
-        }
-        (self.pos, (puts, deletes))
+    /// What operations have changed since the last call, in the order in which they did.
+    pub fn changes(&mut self) -> Vec<(RowKey, RowChange)> {
+        self.kept.take_rows().map(|(_, rows)| rows).unwrap_or_default()
     }
 
     /// To be called behind [`end`](Audit::end) and before operations: what is to be changed in the rows that were good so that
     /// nothing speaks of what is gone. Journals that break end with their last good entry, and what is in them can be undone
     /// no more; who watches every change begins anew; and no program is told that nothing was kept of it.
-    pub fn mend(&mut self) -> RowChanges {
-        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        self.mend_snapshots(&mut puts, &mut deletes);
+    pub fn mend(&mut self) -> Vec<(RowKey, RowChange)> {
+        let mut rows = self.mend_snapshots();
+        let gone = |table: u8| move |key: &Bytes| (RowKey { table, key: key.clone() }, RowChange::Gone);
         for (id, chain) in &self.chains {
             let of_it = |key: &&Bytes| key.starts_with(&id.to_be_bytes());
             if chain.broken.is_some() || *self.kept.journals.get(*id).present() != chain.present {
                 let members: Vec<Bytes> = chain.present.iter().map(|node| present_key(*id, node)).collect();
                 let others = self.present.iter().filter(|key| !members.contains(key)).filter(of_it);
-                deletes.extend(others.map(|key| RowKey { table: rows::PRESENT, key: key.clone() }));
-                puts.extend(members.into_iter().map(|key| (RowKey { table: rows::PRESENT, key }, Bytes::new())));
+                rows.extend(others.map(gone(rows::PRESENT)));
+                let here = |key| (RowKey { table: rows::PRESENT, key }, RowChange::Put(Bytes::new()));
+                rows.extend(members.into_iter().map(here));
                 self.kept.journals.set_present(*id, chain.present.clone());
             }
             if chain.broken.is_some() {
                 let units = self.units.iter().filter(of_it);
-                deletes.extend(units.map(|key| RowKey { table: rows::UNITS, key: key.clone() }));
-                let (come, foreign) = self.kept.journals.cut_origins(*id, chain.known.as_ref());
-                puts.extend(come);
-                deletes.extend(foreign);
+                rows.extend(units.map(gone(rows::UNITS)));
+                rows.extend(self.kept.journals.cut_origins(*id, chain.known.as_ref()));
                 let row = self.kept.journals.cut(*id, chain.good, chain.good_hash);
                 let key = Bytes::copy_from_slice(chain.name.as_str().as_bytes());
-                puts.push((RowKey { table: rows::JOURNALS, key }, row));
+                rows.push((RowKey { table: rows::JOURNALS, key }, RowChange::Put(row)));
             }
         }
         if self.lossy {
@@ -308,9 +297,10 @@ impl Audit {
             self.kept.values.set_floor(pos);
             self.kept.changes.set_gone(pos);
             self.kept.forgotten = forgotten;
-            puts.push(rows::marks_row(rows::Marks { floor: pos, gone: pos, forgotten }));
+            let (key, row) = rows::marks_row(rows::Marks { floor: pos, gone: pos, forgotten });
+            rows.push((key, RowChange::Put(row)));
         }
-        (puts, deletes)
+        rows
     }
 
     /// The last start of the hub of which a row of a program speaks.
@@ -325,7 +315,8 @@ impl Audit {
 
     /// A snapshot that is not whole goes. One that is whole stands for what breaks before its place: then the journal ends
     /// there.
-    fn mend_snapshots(&mut self, puts: &mut Vec<(RowKey, Bytes)>, deletes: &mut Vec<RowKey>) {
+    fn mend_snapshots(&mut self) -> Vec<(RowKey, RowChange)> {
+        let mut rows = Vec::new();
         for (id, chain) in &mut self.chains {
             let past = self.kept.journals.get(*id).past();
             let came = |number| self.pieces.get(&(*id, number)).map_or(0, |(bytes, _)| *bytes);
@@ -336,17 +327,20 @@ impl Audit {
                 continue;
             }
             if let Some(snapshot) = stands {
-                let gone = (past.first()..=chain.good).map(|seq| RowKey { table: ENTRIES, key: entry_key(*id, seq) });
-                deletes.extend(gone);
+                let gone = (past.first()..=chain.good)
+                    .map(|seq| RowKey { table: ENTRIES, key: Bytes::copy_from_slice(&entry_key(*id, seq)) });
+                rows.extend(gone.map(|key| (key, RowChange::Gone)));
                 (chain.good, chain.good_hash, chain.known) = (snapshot.seq, snapshot.hash, None);
             }
             let others = self.pieces.range((*id, 0)..=(*id, u64::MAX));
             let others = others.filter(|((_, number), _)| whole.is_none_or(|snapshot| snapshot.number != *number));
             let keys = others.flat_map(|(_, (_, keys))| keys);
-            deletes.extend(keys.map(|key| RowKey { table: PIECES, key: key.clone() }));
+            rows.extend(keys.map(|key| (RowKey { table: PIECES, key: key.clone() }, RowChange::Gone)));
             let past = self.kept.journals.mend_past(*id, whole, stands);
-            puts.push((RowKey { table: rows::PASTS, key: Bytes::copy_from_slice(&id.to_be_bytes()) }, past));
+            let key = RowKey { table: rows::PASTS, key: Bytes::copy_from_slice(&id.to_be_bytes()) };
+            rows.push((key, RowChange::Put(past)));
         }
+        rows
     }
 
     /// How much there is of what was good so far.
@@ -355,7 +349,7 @@ impl Audit {
         Amount {
             values: self.kept.values.len() as u64,
             journals: journals().count() as u64,
-            entries: journals().map(|(_, journal)| journal.last() + 1 - journal.past().first()).sum(),
+            entries: journals().map(|(_, journal)| (journal.last() + 1).saturating_sub(journal.past().first())).sum(),
             tokens: self.kept.principals.len() as u64,
         }
     }

@@ -10,7 +10,8 @@ use super::origins::Origins;
 use super::rows::Rows;
 use super::snapshots::Past;
 use crate::bug::{Bug, planted};
-use crate::frame::{Appended, Back, FrameError, Reader, Told, put_short};
+use crate::copies::Copies;
+use crate::frame::{Appended, Back, Commands, FrameError, Reader, Terms, Told, put_short};
 use crate::journal::{Deed, Provenance, Scope, Strategy, Touches, UndoList, UndoRefused, Unit, chained};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRIES_RECENT_BYTES_MAX, IN_THE_WAY_MAX, JOURNALS_MAX, UNDO_UNITS_ALL_MAX, UNDO_UNITS_MAX,
@@ -72,6 +73,8 @@ pub(crate) struct Journals {
     /// Of which journals the entries in memory are, in the order in which they came.
     recent: VecDeque<JournalId>,
     recent_bytes: usize,
+    /// Where entries are put.
+    copies: Copies,
     /// What of all journals can be undone.
     units: usize,
     /// Rows that came before those of their journals.
@@ -196,33 +199,11 @@ impl Journals {
         let mut touches = None;
         let deeds: Vec<(Deed, Encoding, &[u8])> = match appended {
             Appended::Commands { commands, expect_last, terms } => {
-                let has = known.map(|id| self.get(id).strategy);
-                strategy = has.or(terms.strategy).unwrap_or_default();
-                if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
-                    return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
-                }
-                if terms.lasting && strategy != Strategy::Compensate {
-                    let text = format!(
-                        "append to `{name}`: it undoes by {strategy}, and only where it is by compensate can a command be \
-                         one that is never undone"
-                    );
-                    return Err(Refusal::new(Code::BadRequest, text));
-                }
+                strategy = self.check_commands(&name, terms, *commands)?;
                 touches = (strategy == Strategy::Refuse).then(|| terms.touches());
                 if expect_last.is_some_and(|expected| expected != last) && !planted(Bug::ExpectedLastIgnored) {
                     let text = format!("append to `{name}`: expected {}, and {}", is_last(*expect_last), is_now(last));
                     return Err(Refusal::new(Code::Conflict, text));
-                }
-                if let Some((_, payload)) = commands.iter().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
-                    let len = payload.len();
-                    let text =
-                        format!("append to `{name}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
-                    return Err(Refusal::new(Code::TooLarge, text));
-                }
-                if known.is_none() && self.all.len() >= JOURNALS_MAX {
-                    let text =
-                        format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
-                    return Err(Refusal::new(Code::Limit, text));
                 }
                 let deed = Deed::Do { first: if terms.lasting { 0 } else { last + 1 } };
                 commands.iter().map(|(encoding, payload)| (deed, encoding, payload)).collect()
@@ -252,8 +233,40 @@ impl Journals {
             let provenance = self.provenance(id, deed, place < count);
             self.push(id, (&author, provenance), wall_ms, (deed, touches.take()), (encoding, payload), rows);
         }
-        rows.put_journal(id, &self.all[&id]);
+        rows.put_journal(id);
         Ok((id, last + 1, count))
+    }
+
+    /// Whether a journal takes these commands, whoever brings them. Gives how it undoes.
+    pub(super) fn check_commands(
+        &self,
+        name: &Name,
+        terms: &Terms<'_>,
+        commands: Commands<'_>,
+    ) -> Result<Strategy, Refusal> {
+        let known = self.find(name);
+        let has = known.map(|id| self.get(id).strategy);
+        let strategy = has.or(terms.strategy).unwrap_or_default();
+        if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
+            return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
+        }
+        if terms.lasting && strategy != Strategy::Compensate {
+            let text = format!(
+                "append to `{name}`: it undoes by {strategy}, and only where it is by compensate can a command be one that \
+                 is never undone"
+            );
+            return Err(Refusal::new(Code::BadRequest, text));
+        }
+        if let Some((_, payload)) = commands.iter().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
+            let len = payload.len();
+            let text = format!("append to `{name}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");
+            return Err(Refusal::new(Code::TooLarge, text));
+        }
+        if known.is_none() && self.all.len() >= JOURNALS_MAX {
+            let text = format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
+            return Err(Refusal::new(Code::Limit, text));
+        }
+        Ok(strategy)
     }
 
     /// A node has become a member, or is one no more: an entry says so, unless the journal does already. `None` if there is
@@ -280,7 +293,7 @@ impl Journals {
         rows.put_present(id, node, joined);
         let deed = if joined { Deed::Join } else { Deed::Leave };
         self.push(id, (node, Provenance::default()), wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
-        rows.put_journal(id, &self.all[&id]);
+        rows.put_journal(id);
         Some(id)
     }
 
@@ -322,11 +335,12 @@ impl Journals {
         let seq = journal.last;
         let author_bytes = author.as_str().as_bytes();
         let told = Told { id: 0, seq, wall_ms, hash: [0; 16], deed, author: author_bytes, provenance, payload };
-        let mut frames = Vec::with_capacity(told.frame_bytes());
-        told.write(&mut frames);
-        journal.hash = chained(&journal.hash, &frames);
-        Told::set_hash(&mut frames, &journal.hash);
-        let frames = Bytes::from(frames);
+        let frames = self.copies.written(|frames| {
+            frames.reserve(told.frame_bytes());
+            told.write(frames);
+            journal.hash = chained(&journal.hash, frames);
+            Told::set_hash(frames, &journal.hash);
+        });
         rows.put_entry(id, seq, &frames);
         let before = journal.undo.weight();
         journal.undo.apply(seq, author, deed);
@@ -440,10 +454,6 @@ impl Journals {
 }
 
 impl Journal {
-    pub(super) fn key(&self) -> Bytes {
-        Bytes::copy_from_slice(self.name.as_str().as_bytes())
-    }
-
     pub(super) fn to_row(&self, id: JournalId) -> Bytes {
         let mut row = id.to_le_bytes().to_vec();
         row.extend_from_slice(&self.last.to_le_bytes());
@@ -455,16 +465,16 @@ impl Journal {
 }
 
 impl Unit {
-    pub(super) fn to_row(&self) -> Bytes {
+    pub(super) fn write_row(&self, row: &mut Vec<u8>) {
         let (what, place, by) = match &self.undone {
             None => (0, self.place, ""),
             Some(Some(by)) => (1, self.place, by.as_str()),
             Some(None) => (2, self.place, ""),
         };
-        let mut row = vec![what];
+        row.push(what);
         row.extend_from_slice(&place.to_le_bytes());
-        put_short(&mut row, self.author.as_str().as_bytes());
-        put_short(&mut row, by.as_bytes());
+        put_short(row, self.author.as_str().as_bytes());
+        put_short(row, by.as_bytes());
         row.extend_from_slice(&self.bytes.to_le_bytes());
         if let Some(touches) = &self.touches {
             // Nothing behind the mark for everything.
@@ -473,7 +483,6 @@ impl Unit {
                 row.extend_from_slice(&hash.to_le_bytes());
             }
         }
-        row.into()
     }
 
     fn from_row(row: &[u8]) -> Result<Unit, FrameError> {
@@ -553,7 +562,6 @@ fn refused(what: &str, (journal, author): (&Name, &Name), why: UndoRefused, back
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Commands, Terms};
 
     #[test]
     fn of_what_can_be_undone_the_last_is_known() {

@@ -4,16 +4,16 @@
 //! higher than all that have come from that hub; so it is there once, whatever ways it has come. What a hub hands over it
 //! hands over in its order and without a hole, so nothing is ever missing before something that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::journals::{JournalId, Journals, other_strategy};
+use super::journals::{JournalId, Journals};
 use super::rows::{COME, FOREIGN, Rows, entry_key};
-use crate::foundation::RowKey;
+use crate::foundation::{RowChange, RowKey};
 use crate::frame::{Brought, Carried, FrameError, Reader};
 use crate::journal::{Deed, Origin, Provenance, Scope, Strategy, UndoRefused};
-use crate::limits::{COMMAND_BYTES_MAX, JOURNAL_ORIGINS_MAX, JOURNALS_MAX};
+use crate::limits::JOURNAL_ORIGINS_MAX;
 use crate::name::Name;
 use crate::payload::Encoding;
 use crate::refusal::{Code, Refusal};
@@ -56,8 +56,10 @@ impl Origins {
         self.here.insert(origin, first);
     }
 
-    fn has_room(&self, hub: &[u8; 16]) -> bool {
-        self.come.contains_key(hub) || self.come.len() < JOURNAL_ORIGINS_MAX
+    /// Whether something can be known of all these hubs, each other than this one.
+    fn has_room(&self, hubs: impl Iterator<Item = [u8; 16]>) -> bool {
+        let new: BTreeSet<[u8; 16]> = hubs.filter(|hub| !self.come.contains_key(hub)).collect();
+        self.come.len() + new.len() <= JOURNAL_ORIGINS_MAX
     }
 }
 
@@ -102,7 +104,7 @@ impl Journals {
             return Err(Refusal::new(Code::Conflict, text));
         }
         let hubs = [Some(carried.carrier), carried.brought.from().map(|(origin, _)| origin.hub)];
-        if hubs.iter().flatten().any(|hub| *hub != HERE && !origins.has_room(hub)) || carried.carrier == HERE {
+        if !origins.has_room(hubs.into_iter().flatten().filter(|hub| *hub != HERE)) {
             let text = format!(
                 "append to `{name}`: it has entries of {} other hubs, which is all it may have",
                 origins.come.len()
@@ -155,20 +157,7 @@ impl Journals {
             Brought::Nothing => Ok(Ok(KNOWN)),
             Brought::Commands { origin, author: by, terms, commands } => {
                 let author = author(by)?;
-                let has = found.map(|id| self.get(id).strategy());
-                let strategy = has.or(terms.strategy).unwrap_or_default();
-                if let Some(wanted) = terms.strategy.filter(|wanted| *wanted != strategy) {
-                    return Err(other_strategy(&format!("append to `{name}`"), wanted, strategy));
-                }
-                if commands.iter().any(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
-                    let text = format!("append to `{name}`: a command is longer than {COMMAND_BYTES_MAX} bytes");
-                    return Err(Refusal::new(Code::TooLarge, text));
-                }
-                if found.is_none() && self.len() >= JOURNALS_MAX {
-                    let text =
-                        format!("append to `{name}`: the hub has {JOURNALS_MAX} journals, which is all it may have");
-                    return Err(Refusal::new(Code::Limit, text));
-                }
+                let strategy = self.check_commands(name, &terms, commands)?;
                 let id = found.unwrap_or_else(|| self.make(name.clone(), strategy));
                 let first = self.get(id).last() + 1;
                 if !terms.lasting {
@@ -184,7 +173,7 @@ impl Journals {
                     let deed = Deed::Do { first: if terms.lasting { 0 } else { first } };
                     self.push(id, (&author, provenance), wall_ms, (deed, touches.take()), command, rows);
                 }
-                rows.put_journal(id, self.get(id));
+                rows.put_journal(id);
                 Ok(Ok(Done { journal: Some(id), seq: first, count: count as u32 }))
             }
             Brought::Back { origin, author: by, undoes, target } => {
@@ -215,7 +204,7 @@ impl Journals {
                 };
                 let deed = if undoes { Deed::Undo(first) } else { Deed::Redo(first) };
                 self.push(id, (&author, provenance), wall_ms, (deed, None), (Encoding::Raw, &[]), rows);
-                rows.put_journal(id, self.get(id));
+                rows.put_journal(id);
                 Ok(Ok(Done { journal: Some(id), seq: self.get(id).last(), count: 1 }))
             }
         }
@@ -227,17 +216,18 @@ impl Journals {
         &mut self,
         id: JournalId,
         known: Option<&BTreeMap<[u8; 16], u64>>,
-    ) -> (Vec<(RowKey, Bytes)>, Vec<RowKey>) {
-        let Some(origins) = self.origins.get_mut(&id) else { return (Vec::new(), Vec::new()) };
+    ) -> Vec<(RowKey, RowChange)> {
+        let Some(origins) = self.origins.get_mut(&id) else { return Vec::new() };
         origins.here.clear();
         let foreign = std::mem::take(&mut origins.first).into_keys();
-        let foreign = foreign.map(|first| RowKey { table: FOREIGN, key: entry_key(id, first) });
+        let foreign =
+            foreign.map(|first| RowKey { table: FOREIGN, key: Bytes::copy_from_slice(&entry_key(id, first)) });
         let come = origins.come.iter_mut().filter_map(|(hub, come)| {
             *come = Come { known: known?.get(hub).copied().unwrap_or(0), carried: (0, [0; 16]) };
             let key = [&id.to_be_bytes()[..], hub].concat().into();
-            Some((RowKey { table: COME, key }, come.to_row()))
+            Some((RowKey { table: COME, key }, RowChange::Put(come.to_row())))
         });
-        (come.collect(), foreign.collect())
+        come.chain(foreign.map(|key| (key, RowChange::Gone))).collect()
     }
 
     /// Takes back what has come of another hub.
@@ -410,6 +400,23 @@ mod tests {
     }
 
     #[test]
+    fn what_no_program_could_append_no_hub_brings() {
+        let mut hub = Hub::new();
+        hub.append_command();
+        let commands = |payload: &[u8]| Commands::encode([(Encoding::Raw, payload)].into_iter());
+        let mut bring = |strategy, lasting, payload: &[u8]| {
+            let (commands, origin) = (commands(payload), Origin { hub: A, seq: 1 });
+            let (terms, commands) = (Terms::new(strategy, lasting, None), Commands::encoded(&commands));
+            hub.hand_over(A, (0, 1), Brought::Commands { origin, author: b"ann", terms, commands })
+        };
+        // Replicas that replay could not undo what is before it.
+        assert_eq!(bring(None, true, b"a"), Err(Code::BadRequest));
+        assert_eq!(bring(Some(Strategy::Refuse), false, b"a"), Err(Code::BadRequest));
+        assert_eq!(bring(None, false, &vec![0; crate::limits::COMMAND_BYTES_MAX + 1]), Err(Code::TooLarge));
+        assert_eq!(bring(Some(Strategy::Replay), false, b"a"), Ok(2));
+    }
+
+    #[test]
     fn what_journals_know_of_other_hubs_has_a_bound() {
         let mut hub = Hub::new();
         for number in 1..=JOURNAL_ORIGINS_MAX as u128 {
@@ -418,6 +425,13 @@ mod tests {
         }
         assert_eq!(hub.command(A, (0, 1), (A, 1)), Err(Code::Limit));
         let first = 1u128.to_le_bytes();
+        let mut almost = Hub::new();
+        for number in 1..JOURNAL_ORIGINS_MAX as u128 {
+            let other = number.to_le_bytes();
+            assert!(almost.command(other, (0, 1), (other, 1)).is_ok());
+        }
+        assert_eq!(almost.command(A, (0, 1), (B, 1)), Err(Code::Limit), "of two that are new there is room for one");
+        assert!(almost.command(A, (0, 1), (A, 1)).is_ok());
         assert!(hub.command(first, (1, 2), (first, 2)).is_ok());
     }
 }

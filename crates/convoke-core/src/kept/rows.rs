@@ -1,17 +1,19 @@
 //! The form in which the state is kept: rows in tables, each found by its key.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::mem;
 
 use bytes::Bytes;
 
-use super::journals::{Journal, JournalId};
+use super::journals::{JournalId, Journals};
 use super::origins::Come;
 use super::principals::{Granted, LastGrant};
 use super::snapshots::{Past, piece_key};
 use super::values::{Row, author_in, encode, name_in};
-use super::windows::{self, Outcome, Window};
+use super::windows::{self, Outcome, Window, Windows};
 use super::{Place, Slot, Values};
-use crate::foundation::RowKey;
+use crate::copies::Copies;
+use crate::foundation::{RowChange, RowKey};
 use crate::frame::{Frame, FrameError, Incarnation, Reader};
 use crate::journal::{Origin, Unit};
 use crate::name::Name;
@@ -77,26 +79,67 @@ const ROW_BYTES: usize = 64;
 /// The rows that have changed and were not yet handed to the foundation.
 pub(crate) struct Rows {
     noted: bool,
-    changed: BTreeMap<RowKey, Option<Bytes>>,
+    changed: Vec<(RowKey, RowChange)>,
+    /// Journals and incarnations whose rows have changed: each operation changes them again, so they are put once all are
+    /// applied.
+    journals: BTreeSet<JournalId>,
+    windows: BTreeSet<Incarnation>,
+    /// Where keys and short rows are put.
+    copies: Copies,
 }
 
 impl Rows {
     pub(super) fn new(noted: bool) -> Rows {
-        Rows { noted, changed: BTreeMap::new() }
-    }
-
-    pub(super) fn take(&mut self) -> BTreeMap<RowKey, Option<Bytes>> {
-        std::mem::take(&mut self.changed)
-    }
-
-    fn put(&mut self, table: u8, key: impl FnOnce() -> Bytes, row: impl FnOnce() -> Option<Bytes>) {
-        if self.noted {
-            self.changed.insert(RowKey { table, key: key() }, row());
+        Rows {
+            noted,
+            changed: Vec::new(),
+            journals: BTreeSet::new(),
+            windows: BTreeSet::new(),
+            copies: Copies::default(),
         }
     }
 
+    pub(super) fn take(&mut self, journals: &Journals, windows: &Windows) -> Vec<(RowKey, RowChange)> {
+        while let Some(id) = self.journals.pop_first() {
+            let journal = journals.get(id);
+            self.put(JOURNALS, journal.name().as_str().as_bytes(), journal.to_row(id));
+        }
+        while let Some(incarnation) = self.windows.pop_first() {
+            match windows.get(incarnation) {
+                Some(window) => self.put(WINDOWS, &windows::incarnation_key(incarnation), window.to_row()),
+                None => self.delete(WINDOWS, &windows::incarnation_key(incarnation)),
+            }
+        }
+        // The next are likely as many.
+        let room = Vec::with_capacity(self.changed.len());
+        mem::replace(&mut self.changed, room)
+    }
+
+    fn change(&mut self, table: u8, key: &[u8], change: RowChange) {
+        if self.noted {
+            self.changed.push((RowKey { table, key: self.copies.copy(key) }, change));
+        }
+    }
+
+    fn put(&mut self, table: u8, key: &[u8], row: Bytes) {
+        self.change(table, key, RowChange::Put(row));
+    }
+
+    /// Puts a row of a key that never had one.
+    fn put_new(&mut self, table: u8, key: &[u8], row: Bytes) {
+        self.change(table, key, RowChange::New(row));
+    }
+
+    fn delete(&mut self, table: u8, key: &[u8]) {
+        self.change(table, key, RowChange::Gone);
+    }
+
+    fn put_or_delete(&mut self, table: u8, key: &[u8], row: Option<Bytes>) {
+        self.change(table, key, row.map_or(RowChange::Gone, RowChange::Put));
+    }
+
     pub(super) fn delete_value(&mut self, name: &str) {
-        self.put(VALUES, || Bytes::copy_from_slice(name.as_bytes()), || None);
+        self.delete(VALUES, name.as_bytes());
     }
 
     /// Puts what a key has now, and that this was its change at this place. Gives how many bytes the change takes.
@@ -109,90 +152,103 @@ impl Rows {
         append_value(values, slot, &mut row);
         let bytes = row.len() as u32;
         if self.noted {
-            // The change holds the name and the row of the value, so these are pieces of it.
+            // The change holds the row of the value, so this is a piece of it.
             let row = Bytes::from(row);
-            self.put(VALUES, || row.slice(size_of::<u16>()..head), || Some(row.slice(head..)));
-            self.put(CHANGES, || place_key(place), || Some(row));
+            self.put(VALUES, name.as_bytes(), row.slice(head..));
+            self.put_new(CHANGES, &place_key(place), row);
         }
         bytes
     }
 
     pub(super) fn delete_change(&mut self, place: Place) {
-        self.put(CHANGES, || place_key(place), || None);
+        self.delete(CHANGES, &place_key(place));
     }
 
-    pub(super) fn put_window(&mut self, incarnation: Incarnation, window: &Window) {
-        self.put(WINDOWS, || windows::incarnation_key(incarnation).into(), || Some(window.to_row()));
+    /// What is known of an incarnation has changed.
+    pub(super) fn put_window(&mut self, incarnation: Incarnation) {
+        if self.noted {
+            self.windows.insert(incarnation);
+        }
     }
 
+    /// An incarnation was forgotten.
     pub(super) fn delete_window(&mut self, incarnation: Incarnation, window: &Window) {
-        self.put(WINDOWS, || windows::incarnation_key(incarnation).into(), || None);
+        self.put_window(incarnation);
         for cseq in window.results.keys() {
             self.delete_result(incarnation, *cseq);
         }
     }
 
     pub(super) fn put_result(&mut self, incarnation: Incarnation, cseq: u64, outcome: &Outcome) {
-        self.put(RESULTS, || windows::result_key(incarnation, cseq), || Some(windows::result_row(outcome)));
+        if self.noted {
+            let row = self.copies.written(|row| windows::write_result(outcome, row));
+            self.put_new(RESULTS, &windows::result_key(incarnation, cseq), row);
+        }
     }
 
     pub(super) fn delete_result(&mut self, incarnation: Incarnation, cseq: u64) {
-        self.put(RESULTS, || windows::result_key(incarnation, cseq), || None);
+        self.delete(RESULTS, &windows::result_key(incarnation, cseq));
     }
 
     /// Puts what a principal may do, or that there is none.
     pub(super) fn put_principal(&mut self, name: &Name, granted: Option<&Granted>) {
-        self.put(PRINCIPALS, || Bytes::copy_from_slice(name.as_str().as_bytes()), || granted.map(Granted::to_row));
+        self.put_or_delete(PRINCIPALS, name.as_str().as_bytes(), granted.map(Granted::to_row));
     }
 
     /// Puts which change of rights a hub has asked for last, or that it is not known any more.
     pub(super) fn put_granter(&mut self, hub: [u8; 16], last: Option<&LastGrant>) {
-        self.put(GRANTERS, || Bytes::copy_from_slice(&hub), || last.map(LastGrant::to_row));
+        self.put_or_delete(GRANTERS, &hub, last.map(LastGrant::to_row));
     }
 
-    pub(super) fn put_journal(&mut self, id: JournalId, journal: &Journal) {
-        self.put(JOURNALS, || journal.key(), || Some(journal.to_row(id)));
+    /// The end of a journal has changed, or what of it can be undone.
+    pub(super) fn put_journal(&mut self, id: JournalId) {
+        if self.noted {
+            self.journals.insert(id);
+        }
     }
 
     pub(super) fn put_unit(&mut self, id: JournalId, first: u64, unit: Option<Unit>) {
-        self.put(UNITS, || entry_key(id, first), || unit.map(|unit| unit.to_row()));
+        if self.noted {
+            let row = unit.map(|unit| self.copies.written(|row| unit.write_row(row)));
+            self.put_or_delete(UNITS, &entry_key(id, first), row);
+        }
     }
 
     /// Puts that a node is a member that the journal says to be one, or takes it away.
     pub(super) fn put_present(&mut self, id: JournalId, node: &Name, present: bool) {
-        let key = || [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat().into();
-        self.put(PRESENT, key, || present.then(Bytes::new));
+        let key = [&id.to_be_bytes()[..], node.as_str().as_bytes()].concat();
+        self.put_or_delete(PRESENT, &key, present.then(Bytes::new));
     }
 
     pub(super) fn put_come(&mut self, id: JournalId, hub: [u8; 16], come: &Come) {
-        self.put(COME, || [&id.to_be_bytes()[..], &hub].concat().into(), || Some(come.to_row()));
+        self.put(COME, &[&id.to_be_bytes()[..], &hub].concat(), come.to_row());
     }
 
     /// Puts where a unit was first, or that it cannot be undone any more.
     pub(super) fn put_foreign(&mut self, id: JournalId, first: u64, origin: Option<Origin>) {
         let row = |origin: Origin| [&origin.hub[..], &origin.seq.to_le_bytes()].concat().into();
-        self.put(FOREIGN, || entry_key(id, first), || origin.map(row));
+        self.put_or_delete(FOREIGN, &entry_key(id, first), origin.map(row));
     }
 
     pub(super) fn put_entry(&mut self, id: JournalId, seq: u64, frames: &Bytes) {
-        self.put(ENTRIES, || entry_key(id, seq), || Some(frames.clone()));
+        self.put_new(ENTRIES, &entry_key(id, seq), frames.clone());
     }
 
     pub(super) fn delete_entry(&mut self, id: JournalId, seq: u64) {
-        self.put(ENTRIES, || entry_key(id, seq), || None);
+        self.delete(ENTRIES, &entry_key(id, seq));
     }
 
     pub(super) fn put_past(&mut self, id: JournalId, past: &Past) {
-        self.put(PASTS, || Bytes::copy_from_slice(&id.to_be_bytes()), || Some(past.to_row()));
+        self.put(PASTS, &id.to_be_bytes(), past.to_row());
     }
 
     /// Puts a piece of the upload of this number, or takes it away.
     pub(super) fn put_piece(&mut self, id: JournalId, number: (u64, u32), piece: Option<Bytes>) {
-        self.put(PIECES, || piece_key(id, number), || piece);
+        self.put_or_delete(PIECES, &piece_key(id, number), piece);
     }
 
     pub(super) fn put_marks(&mut self, marks: Marks) {
-        self.put(MARKS, Bytes::new, || Some(marks_row(marks).1));
+        self.put(MARKS, &[], marks_row(marks).1);
     }
 }
 
@@ -202,8 +258,11 @@ pub(super) fn marks_row(marks: Marks) -> (RowKey, Bytes) {
 }
 
 /// Orders as journals and the places in them.
-pub(crate) fn entry_key(id: JournalId, seq: u64) -> Bytes {
-    [&id.to_be_bytes()[..], &seq.to_be_bytes()].concat().into()
+pub(crate) fn entry_key(id: JournalId, seq: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&id.to_be_bytes());
+    key[4..].copy_from_slice(&seq.to_be_bytes());
+    key
 }
 
 /// The place of an entry that was kept, if it is one of this journal.
@@ -213,8 +272,11 @@ pub(crate) fn seq_from_key(id: JournalId, key: &[u8]) -> Option<u64> {
 }
 
 /// Orders as places do.
-pub(crate) fn place_key((pos, index): Place) -> Bytes {
-    [&pos.to_be_bytes()[..], &index.to_be_bytes()].concat().into()
+pub(crate) fn place_key((pos, index): Place) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..8].copy_from_slice(&pos.to_be_bytes());
+    key[8..].copy_from_slice(&index.to_be_bytes());
+    key
 }
 
 fn place_from_key(key: &[u8]) -> Result<Place, FrameError> {

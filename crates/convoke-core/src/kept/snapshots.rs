@@ -114,7 +114,7 @@ impl Past {
         let uploads = snapshot.into_iter().chain(self.upload.as_ref().map(|upload| (&upload.of, upload.received)));
         uploads.into_iter().filter(|(of, _)| of.number == number).any(|(of, bytes)| {
             let expected = of.piece.min(bytes.saturating_sub(came));
-            u64::from(piece) * of.piece == came && len as u64 == expected && expected > 0
+            u64::from(piece).checked_mul(of.piece) == Some(came) && len as u64 == expected && expected > 0
         })
     }
 
@@ -138,6 +138,9 @@ impl Past {
     fn from_row(row: &[u8]) -> Result<Past, FrameError> {
         let mut fields = Reader::new(row, 0);
         let (first, before) = (fields.u64("a place")?, fields.array("a hash of 16 bytes")?);
+        if first == 0 {
+            return Err(FrameError { offset: 0, expected: "a place from 1" });
+        }
         let (uploads, has) = (fields.u64("how many uploads there were")?, fields.u8("what there is")?);
         let snapshot = if has & 1 != 0 { Some(Snapshot::read(&mut fields)?) } else { None };
         let mut upload = None;
@@ -323,8 +326,8 @@ impl Journals {
 }
 
 /// Orders as journals, their uploads, and the pieces of these.
-pub(crate) fn piece_key(id: JournalId, (number, piece): (u64, u32)) -> Bytes {
-    [&id.to_be_bytes()[..], &number.to_be_bytes(), &piece.to_be_bytes()].concat().into()
+pub(crate) fn piece_key(id: JournalId, (number, piece): (u64, u32)) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &number.to_be_bytes(), &piece.to_be_bytes()].concat()
 }
 
 /// The journal, the upload and which piece of it.

@@ -19,11 +19,16 @@ type Held = BTreeMap<RowKey, Bytes>;
 
 fn hold(held: &mut Held, kept: &mut Kept) {
     if let Some((_, rows)) = kept.take_rows() {
-        for (key, row) in rows {
-            match row {
-                Some(row) => held.insert(key, row),
-                None => held.remove(&key),
-            };
+        change(held, rows);
+    }
+}
+
+fn change(held: &mut Held, rows: Vec<(RowKey, RowChange)>) {
+    for (key, change) in rows {
+        match change {
+            RowChange::New(row) => assert!(held.insert(key, row).is_none(), "there was none"),
+            RowChange::Put(row) => drop(held.insert(key, row)),
+            RowChange::Gone => drop(held.remove(&key)),
         }
     }
 }

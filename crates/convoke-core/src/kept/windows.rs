@@ -170,8 +170,8 @@ impl Window {
 }
 
 /// Orders as incarnations do.
-pub(super) fn incarnation_key(incarnation: Incarnation) -> Vec<u8> {
-    [incarnation.epoch.to_be_bytes(), incarnation.counter.to_be_bytes()].concat()
+pub(super) fn incarnation_key(incarnation: Incarnation) -> [u8; 16] {
+    (u128::from(incarnation.epoch) << 64 | u128::from(incarnation.counter)).to_be_bytes()
 }
 
 fn incarnation_from_key(fields: &mut Reader<'_>) -> Result<Incarnation, FrameError> {
@@ -179,16 +179,25 @@ fn incarnation_from_key(fields: &mut Reader<'_>) -> Result<Incarnation, FrameErr
     Ok(Incarnation { epoch, counter: u64::from_be_bytes(fields.array("a counter")?) })
 }
 
-pub(super) fn result_key(incarnation: Incarnation, cseq: u64) -> Bytes {
-    let mut key = incarnation_key(incarnation);
-    key.extend_from_slice(&cseq.to_be_bytes());
-    key.into()
+pub(super) fn result_key(incarnation: Incarnation, cseq: u64) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&incarnation_key(incarnation));
+    key[16..].copy_from_slice(&cseq.to_be_bytes());
+    key
 }
 
-pub(super) fn result_row(outcome: &Outcome) -> Bytes {
+pub(super) fn write_result(outcome: &Outcome, row: &mut Vec<u8>) {
     match outcome {
-        Outcome::Done { rev, count } => [&[0][..], &rev.to_le_bytes(), &count.to_le_bytes()].concat().into(),
-        Outcome::Refused { code, text } => [&[1][..], &(*code as u16).to_le_bytes(), text.as_bytes()].concat().into(),
+        Outcome::Done { rev, count } => {
+            row.push(0);
+            row.extend_from_slice(&rev.to_le_bytes());
+            row.extend_from_slice(&count.to_le_bytes());
+        }
+        Outcome::Refused { code, text } => {
+            row.push(1);
+            row.extend_from_slice(&(*code as u16).to_le_bytes());
+            row.extend_from_slice(text.as_bytes());
+        }
     }
 }
 

@@ -136,6 +136,11 @@ impl Following {
         Frame::Follow(follow).encode(&mut lanes.control);
     }
 
+    /// Whether what the hub tells for it is still for it.
+    fn listens(&self) -> bool {
+        self.asked && !self.ended
+    }
+
     fn tell_applied(&mut self, id: RequestId, lanes: &mut Lanes) {
         let (applied, told) = self.applied;
         let stuck_told = self.stuck.as_ref().is_none_or(|(_, told)| *told);
@@ -351,7 +356,7 @@ impl NodeState {
 
     pub(super) fn entry(&mut self, told: &Told<'_>) -> Result<(), Refusal> {
         // Otherwise it was on its way when it was ended.
-        let Some(following) = self.followings.get_mut(&told.id).filter(|following| following.asked) else {
+        let Some(following) = self.followings.get_mut(&told.id).filter(|following| following.listens()) else {
             return Ok(());
         };
         if told.seq != following.received + 1 {
@@ -395,7 +400,7 @@ impl NodeState {
     /// The hub is done with telling what there is, or refuses. False if it is no follower.
     pub(super) fn answer_follow(&mut self, id: RequestId, result: &Result<u64, Refusal>) -> bool {
         let Some(following) = self.followings.get_mut(&id) else { return false };
-        if !following.asked || following.ended {
+        if !following.listens() {
             return true;
         }
         match result {

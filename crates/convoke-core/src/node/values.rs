@@ -8,6 +8,7 @@ mod writes;
 
 use std::collections::BTreeMap;
 
+use crate::copies::Copies;
 use crate::frame::{Appended, Frame, Incarnation, Item, Items, Value, WatchMode};
 use crate::limits;
 use crate::name::{Name, Pattern};
@@ -16,7 +17,6 @@ use crate::payload::Payload;
 use crate::refusal::{Code, Refusal};
 use crate::rev::Rev;
 
-use super::copies::Copies;
 use super::{NodeState, Phase, RequestId, named};
 use watch::Watch;
 pub use watch::{Change, Watched};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::Checker;
 use super::truth::Truth;
 use super::world::{What, World};
-use crate::foundation::{Ask, READ_ONLY, RowKey, Told};
+use crate::foundation::{Ask, READ_ONLY, RowChange, RowKey, Told};
 use crate::refusal::{Code, Refusal};
 use crate::time::Time;
 
@@ -34,8 +34,7 @@ enum Job {
 #[derive(Debug)]
 struct Tables {
     pos: u64,
-    puts: Vec<(RowKey, Bytes)>,
-    deletes: Vec<RowKey>,
+    rows: Vec<(RowKey, RowChange)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -47,9 +46,11 @@ struct Rows {
 impl Rows {
     fn take(&mut self, tables: &Tables) {
         self.pos = tables.pos;
-        self.rows.extend(tables.puts.iter().cloned());
-        for key in &tables.deletes {
-            self.rows.remove(key);
+        for (key, change) in &tables.rows {
+            match change.row() {
+                Some(row) => self.rows.insert(key.clone(), row.clone()),
+                None => self.rows.remove(key),
+            };
         }
     }
 }
@@ -175,8 +176,8 @@ impl World {
                 let pos = self.keeps(&operation);
                 self.tell(Told::Committed { pos, ticket: Some(ticket), operation });
             }
-            Ask::Tables { pos, puts, deletes } => {
-                let tables = Tables { pos, puts, deletes };
+            Ask::Tables { pos, rows } => {
+                let tables = Tables { pos, rows };
                 self.foundation.rows.take(&tables);
                 self.foundation.unsynced.push_back(tables);
                 if self.dice.once_in(8) {

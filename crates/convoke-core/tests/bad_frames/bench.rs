@@ -6,9 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use convoke_core::foundation::Memory;
 use convoke_core::frame::{About, EVENT_HEAD_BYTES, EventHead, Frame, Hello, Incarnation, NAMED, Preface};
-use convoke_core::{
-    Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Peer, ProtocolError, SlowPolicy, Time, Transmit,
-};
+use convoke_core::{Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Peer, ProtocolError, Time, Transmit};
 
 /// A hub with a witness that is joined, and the link that misbehaves.
 pub(crate) struct Bench {
@@ -62,17 +60,7 @@ pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
 }
 
 pub(crate) fn hello(name: &[u8], resume: Option<Incarnation>) -> Vec<u8> {
-    let slow = SlowPolicy::default();
-    encoded(&Frame::Hello(Hello {
-        name,
-        author: b"",
-        nonce: [1; 32],
-        token: b"",
-        resume,
-        takeover: false,
-        uplink: false,
-        slow,
-    }))
+    encoded(&Frame::Hello(Hello { name, nonce: [1; 32], resume, ..Hello::default() }))
 }
 
 pub(crate) const PROOF: Frame<'static> = Frame::Proof { token: [0; 32], resume: [0; 32] };

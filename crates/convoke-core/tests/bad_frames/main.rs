@@ -471,17 +471,7 @@ fn only_a_link_of_another_hub_says_where_something_was_first() {
 #[test]
 fn after_close_nothing_comes() {
     let mut bench = Bench::at(Stage::Greeted);
-    let slow = SlowPolicy::Disconnect;
-    let hello = Hello {
-        name: b"bad",
-        author: b"",
-        nonce: [1; 32],
-        token: b"",
-        resume: None,
-        takeover: false,
-        uplink: false,
-        slow,
-    };
+    let hello = Hello { name: b"bad", nonce: [1; 32], slow: SlowPolicy::Disconnect, ..Hello::default() };
     bench.say(&encoded(&Frame::Hello(hello)));
     bench.say(&encoded(&PROOF));
     bench.say(&encoded(&Frame::Subscribe { id: 1, pattern: b"flood", group: b"" }));

@@ -5,8 +5,7 @@ use convoke_core::frame::{
     About, Call, Content, End, Expect, Frame, Hello, Item, Items, Kind, Preface, Reply, Select, Set, WatchMode,
 };
 use convoke_core::{
-    Census, Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Name, Notice, Peer, Rev, SlowPolicy, Time,
-    TokenKey, Transmit,
+    Census, Code, Encoding, HubConfig, HubIdentity, HubState, LinkId, Name, Notice, Peer, Rev, Time, TokenKey, Transmit,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -83,17 +82,8 @@ fn mac(key: &[u8], message: &[&[u8]]) -> [u8; 32] {
 
 /// What `ann` says from the first byte to the last, and how much of it comes before she has joined.
 fn session() -> (Vec<u8>, usize) {
-    let slow = SlowPolicy::default();
-    let hello = encoded(&Frame::Hello(Hello {
-        name: b"ann",
-        author: b"eve",
-        nonce: [1; 32],
-        token: b"admin",
-        resume: None,
-        takeover: false,
-        uplink: false,
-        slow,
-    }));
+    let hello = Hello { name: b"ann", author: b"eve", nonce: [1; 32], token: b"admin", ..Hello::default() };
+    let hello = encoded(&Frame::Hello(hello));
     let preface = Preface::OURS.encode();
     let mut door = Door::new();
     let mut said = [&preface[..], &hello].concat();

@@ -14,6 +14,8 @@ use convoke_core::{
 pub(crate) struct Node {
     pub(crate) state: NodeState,
     link: Option<LinkId>,
+    /// How many it has had.
+    pub(crate) links: usize,
     /// It reads nothing.
     pub(crate) deaf: bool,
     /// What the hub has written and it has not read.
@@ -79,6 +81,7 @@ impl World {
                 Time::START,
             ),
             link: None,
+            links: 0,
             deaf: false,
             unread: Vec::new(),
             peer: Peer::Owner,
@@ -106,7 +109,7 @@ impl World {
     /// One more node, which joins.
     pub(crate) fn join(&mut self, config: NodeConfig, peer: Peer) -> usize {
         let state = NodeState::new(config, [self.nodes.len() as u8; 32], self.now);
-        self.nodes.push(Node { state, link: None, deaf: false, unread: Vec::new(), peer, refused: None });
+        self.nodes.push(Node { state, link: None, links: 0, deaf: false, unread: Vec::new(), peer, refused: None });
         self.settle();
         self.nodes.len() - 1
     }
@@ -183,11 +186,13 @@ impl World {
                 self.tell(Told::Ready);
             }
             Ask::Append { ticket, operation } => self.commit(Some(ticket), operation),
-            Ask::Tables { pos, puts, deletes } => {
+            Ask::Tables { pos, rows } => {
                 self.reached = pos;
-                self.rows.extend(puts);
-                for key in deletes {
-                    self.rows.remove(&key);
+                for (key, change) in rows {
+                    match change.row() {
+                        Some(row) => self.rows.insert(key, row.clone()),
+                        None => self.rows.remove(&key),
+                    };
                 }
             }
             Ask::Read { ticket, table, from, .. } => {
@@ -235,6 +240,14 @@ impl World {
         }
     }
 
+    /// A node that reads nothing reads what the hub has for it now, and then nothing again.
+    pub(crate) fn reads_once(&mut self, place: usize) {
+        self.nodes[place].deaf = false;
+        self.carry(place);
+        self.nodes[place].deaf = true;
+        self.settle();
+    }
+
     fn carry(&mut self, place: usize) -> bool {
         let node = &mut self.nodes[place];
         let has_ended = node.link.is_none() && matches!(node.state.standing(), Standing::Ended(_));
@@ -251,6 +264,7 @@ impl World {
                 return false;
             }
             node.link = Some(self.hub.open(node.peer.clone(), self.now).unwrap());
+            node.links += 1;
             node.state.connected(node.peer != Peer::Stranger, self.now);
         }
         let link = node.link.expect("it was made above");

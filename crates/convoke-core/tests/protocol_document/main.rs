@@ -435,6 +435,7 @@ fn limits_are_those_of_the_document() {
         ("AWAIT_TIME_MAX", seconds(limits::AWAIT_TIME_MAX)),
         ("BACKUP_PAUSE_MAX", seconds(limits::BACKUP_PAUSE_MAX)),
         ("UPLOAD_IDLE_TIME_MAX", seconds(limits::UPLOAD_IDLE_TIME_MAX)),
+        ("SNAPSHOT_TOLD_TIME_MAX", seconds(limits::SNAPSHOT_TOLD_TIME_MAX)),
         ("FRAME_TIME_MAX", seconds(limits::FRAME_TIME_MAX)),
         ("INCARNATION_AWAY_TIME_MAX", seconds(limits::INCARNATION_AWAY_TIME_MAX)),
         ("RIGHTS_TIME_MAX", seconds(limits::RIGHTS_TIME_MAX)),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder;
 use crate::announced::{self, Stored, file};
+use crate::files::make_folder;
 use crate::token::Token;
 
 /// A file that is taken away when this is dropped.
@@ -20,7 +21,7 @@ pub(super) fn announce(address: SocketAddr, unix: Option<&Path>, token: &Token) 
     let path = file(&folder, address);
     let stored = Stored { unix: unix.map(Path::to_owned), token: token.reveal() };
     let text = serde_json::to_string(&stored).ok()?;
-    let written = folder::make(&folder).and_then(|()| folder::replace(&path, text.as_bytes()));
+    let written = make_folder(&folder).and_then(|()| folder::replace(&path, text.as_bytes()));
     match written {
         Ok(()) => Some(Announcement(path, text)),
         Err(error) => {

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::admin;
 use crate::error::Error;
+use crate::files::{advised, for_its_owner, make_folder, sync_names};
+use crate::store::whole::last_start;
 use crate::store::{RESERVE_STEP, Reserve, has_no_room};
 use crate::token::Token;
 
 /// The format of the folder. A hub does not start on one that it does not know.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The file that says which hub it is.
 pub(crate) const FILE: &str = "hub.json";
@@ -48,9 +50,26 @@ struct Stored {
     /// There was a store at an earlier start: without it this is not the folder that it was.
     #[serde(default)]
     store: bool,
+    /// Of all the rest: a digit that is another one would be another hub, or a start that was counted before.
+    #[serde(default)]
+    check: u32,
 }
 
 impl Stored {
+    fn new(identity: HubIdentity, store: bool) -> Stored {
+        let HubIdentity { hub, history, epoch } = identity;
+        Stored { format: FORMAT, hub: hex(&hub), history: hex(&history), epoch, store, check: 0 }.checked()
+    }
+
+    fn checked(self) -> Stored {
+        Stored { check: self.checksum(), ..self }
+    }
+
+    fn checksum(&self) -> u32 {
+        let Stored { format, hub, history, epoch, store, .. } = self;
+        crc32c::crc32c(format!("{format} {hub} {history} {epoch} {store}").as_bytes())
+    }
+
     fn identity(&self, path: &Path) -> Result<HubIdentity, Error> {
         let id = |text: &str| {
             unhex(text).ok_or_else(|| incomplete(at(path, "hub.json has an id that is none; put a copy back")))
@@ -67,7 +86,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         return Ok(Folder { identity, token: Token::generate(admin())?, kept: None });
     };
     let at = |what: &str| at(path, what);
-    make(path).map_err(|error| Error::io(at("cannot be made"), error))?;
+    make_folder(path).map_err(|error| Error::io(at("cannot be made"), advised(error)))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -80,17 +99,12 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
     let remedy = "stop that one, or give this one a folder of its own with --data";
     let lock = lock(path, ("another hub", remedy))?;
     let has_store = has_store(path)?;
-    let mut stored = match read(path, has_store)? {
-        Some(stored) => stored,
-        None => {
-            let (hub, history) = (hex(&random::<16>()?), hex(&random::<16>()?));
-            Stored { format: FORMAT, hub, history, epoch: first_epoch()?, store: false }
-        }
+    let before = match read(path, has_store)? {
+        Some(stored) => stored.identity(path)?,
+        None => HubIdentity { hub: random()?, history: random()?, epoch: first_epoch()? },
     };
-    let HubIdentity { hub, history, .. } = stored.identity(path)?;
-    stored.store = has_store;
-    stored.epoch = next_epoch(stored.epoch)?;
-    write(path, &stored)?;
+    let identity = HubIdentity { epoch: next_epoch(before.epoch)?, ..before };
+    write(path, &Stored::new(identity, has_store))?;
 
     let token_file = path.join("admin.token");
     let token = match Token::read(&token_file) {
@@ -102,11 +116,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         }
         other => other?,
     };
-    Ok(Folder {
-        identity: HubIdentity { hub, history, epoch: stored.epoch },
-        token,
-        kept: Some((path.to_owned(), lock)),
-    })
+    Ok(Folder { identity, token, kept: Some((path.to_owned(), lock)) })
 }
 
 /// Takes the lock of a folder that is there: until it is dropped no hub runs on it, nor anything else that changes it. Who does
@@ -117,11 +127,8 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
 /// [`Error::InUse`] if somebody has it; [`Error::Io`].
 pub(crate) fn lock(path: &Path, said: (&str, &str)) -> Result<File, Error> {
     let at = |what: &str| at(path, what);
-    let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut lock = options.open(path.join(LOCK)).map_err(|error| Error::io(at(LOCK), error))?;
+    let opened = for_its_owner().create(true).read(true).truncate(false).open(path.join(LOCK));
+    let mut lock = opened.map_err(|error| Error::io(at(LOCK), advised(error)))?;
     hold(path, &lock, lock.try_lock(), said)?;
     // For whoever finds it locked; that it is there matters to nobody else.
     drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())));
@@ -198,7 +205,18 @@ fn read(path: &Path, has_store: bool) -> Result<Option<Stored>, Error> {
             format!("its format is {}, and this program knows {FORMAT}; use the program that wrote it", stored.format);
         return Err(Error::Configuration(at(&text)));
     }
-    stored.identity(path)?;
+    if stored.check != stored.checksum() {
+        return Err(incomplete(at("hub.json is not what a hub has written, put a copy back: it was changed")));
+    }
+    let identity = stored.identity(path)?;
+    let last = if has_store { last_start(path, identity) } else { 0 };
+    if identity.epoch < last {
+        let text = format!(
+            "hub.json knows of the hub's start {}, and its log of start {last}: it is an older copy; put the newest back",
+            identity.epoch
+        );
+        return Err(incomplete(at(&text)));
+    }
     if stored.store && !has_store {
         let text =
             format!("{} is gone, and with it all that was kept; put it back, or use a new folder", crate::store::FILE);
@@ -222,26 +240,25 @@ pub(crate) fn identity(path: &Path) -> Result<Option<HubIdentity>, Error> {
 
 /// Whose store it is that hub.json with these bytes speaks of.
 pub(crate) fn identity_in(bytes: &[u8]) -> Option<HubIdentity> {
-    serde_json::from_slice::<Stored>(bytes).ok()?.identity(Path::new("")).ok()
+    let stored = serde_json::from_slice::<Stored>(bytes).ok().filter(|stored| stored.check == stored.checksum());
+    stored?.identity(Path::new("")).ok()
 }
 
 /// Says durably whose store is in a folder from now on.
 pub(crate) fn set_identity(path: &Path, identity: HubIdentity) -> Result<(), Error> {
-    let HubIdentity { hub, history, epoch } = identity;
-    write(path, &Stored { format: FORMAT, hub: hex(&hub), history: hex(&history), epoch, store: true })
+    write(path, &Stored::new(identity, true))
 }
 
 /// The identity of a hub that goes on with what it had at another time, in a history of its own. Its starts are counted from
 /// far beyond all that there can have been since then.
 pub(crate) fn in_another_history(identity: HubIdentity) -> Result<HubIdentity, Error> {
     let starts = random().map(|bytes| u64::from(u32::from_le_bytes(bytes)))?;
-    let epoch = identity.epoch.wrapping_add(STARTS_PASSED_OVER).wrapping_add(starts);
-    Ok(HubIdentity { history: random()?, epoch, ..identity })
+    Ok(HubIdentity { history: random()?, epoch: later(identity.epoch, STARTS_PASSED_OVER + starts)?, ..identity })
 }
 
 /// Says durably that something is done in a folder after which no hub may start until it is done to its end; or that it is.
 pub(crate) fn set_unfinished(path: &Path, what: Option<&[u8]>) -> Result<(), Error> {
-    let failed = |error| Error::io(at(path, UNFINISHED), error);
+    let failed = |error| Error::io(at(path, UNFINISHED), advised(error));
     match what {
         Some(what) => replace(&path.join(UNFINISHED), what).map_err(failed),
         None => remove_unfinished(path).map_err(failed),
@@ -256,23 +273,12 @@ fn remove_unfinished(path: &Path) -> std::io::Result<()> {
             fs::remove_file(path.join(name))?;
         }
     }
-    sync(path)
+    sync_names(path)
 }
 
 /// Whether a file is the mark, or was to become it.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     name.strip_prefix(UNFINISHED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync(folder: &Path) -> std::io::Result<()> {
-    // A name alone is one in the current folder.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 /// What is not done to its end: the first word of what was said.
@@ -305,7 +311,7 @@ pub(super) fn store_is_there(path: &Path) -> Result<(), Error> {
     let file = path.join(FILE);
     let text = fs::read_to_string(&file).map_err(|error| Error::io(file.display().to_string(), error))?;
     match serde_json::from_str::<Stored>(&text) {
-        Ok(stored) if !stored.store => write(path, &Stored { store: true, ..stored }),
+        Ok(stored) if !stored.store => write(path, &Stored { store: true, ..stored }.checked()),
         _ => Ok(()),
     }
 }
@@ -340,31 +346,18 @@ fn incomplete(text: String) -> Error {
     Error::Refused(Refusal::new(Code::StorageFailed, text))
 }
 
-/// Makes a folder that only this user can look into, and the folders above it.
-pub(crate) fn make(path: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 /// Writes a file that only this user can read, whole or not at all, and durably.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = PathBuf::from(path);
     beside.as_mut_os_string().push(format!(".{}", std::process::id()));
-    let mut options = File::options();
-    options.create(true).write(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
+    let mut file = for_its_owner().create(true).truncate(true).open(&beside)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
     if let Err(error) = written {
         // Each start has another process id: on a full disk they would pile up.
         let _ = fs::remove_file(&beside);
         return Err(error);
     }
-    path.parent().map_or(Ok(()), sync)
+    path.parent().map_or(Ok(()), sync_names)
 }
 
 /// Where a new hub begins to count its starts: anywhere. Incarnations are (epoch, counter), and a node takes its own to
@@ -376,7 +369,13 @@ fn first_epoch() -> Result<u64, Error> {
 /// Where a hub that was there before goes on. Not at the next number: if this is an older copy of its folder that was put
 /// back, that is one that it had already, and its nodes come back with it.
 fn next_epoch(epoch: u64) -> Result<u64, Error> {
-    random().map(|bytes| epoch.wrapping_add(1 + u64::from(u16::from_le_bytes(bytes))))
+    random().and_then(|bytes| later(epoch, 1 + u64::from(u16::from_le_bytes(bytes))))
+}
+
+/// A start that is counted so much higher: never from the beginning again.
+fn later(epoch: u64, by: u64) -> Result<u64, Error> {
+    let text = || format!("the hub's start {epoch} is one that no hub comes to; put a copy of hub.json back");
+    epoch.checked_add(by).ok_or_else(|| incomplete(text()))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {
@@ -431,8 +430,8 @@ mod tests {
         for (text, is_format) in [
             ("{}", false),
             ("not json", false),
-            (r#"{"format":2,"hub":"","history":"","epoch":1}"#, true),
-            (r#"{"format":1,"hub":"x","history":"","epoch":1}"#, false),
+            (r#"{"format":9,"hub":"","history":"","epoch":1}"#, true),
+            (r#"{"format":2,"hub":"x","history":"","epoch":1}"#, false),
         ] {
             fs::write(folder.path().join("hub.json"), text).unwrap();
             let error = open(Some(folder.path())).err().unwrap();
@@ -491,6 +490,33 @@ mod tests {
             assert!(error.to_string().contains("put a copy back"), "{error}");
             assert_eq!(fs::read_to_string(&hub).unwrap(), damaged);
         }
+    }
+
+    /// A digit of `epoch` once made a hub count starts that it had counted before.
+    #[test]
+    fn a_hub_json_with_any_bit_changed_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = folder.path().join("hub.json");
+        drop(open(Some(folder.path())).unwrap());
+        let whole = fs::read(&hub).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&hub, &damaged).unwrap();
+            let text = String::from_utf8_lossy(&damaged);
+            // Another format is that of another program.
+            let error = open(Some(folder.path())).err().unwrap_or_else(|| panic!("a hub starts on {text}"));
+            let is_format = matches!(&error, Error::Configuration(why) if why.contains("its format is"));
+            assert!(error.code() == Code::StorageFailed || is_format, "{text}: {error}");
+            assert_eq!(fs::read(&hub).unwrap(), damaged);
+        }
+    }
+
+    #[test]
+    fn starts_are_never_counted_from_the_beginning_again() {
+        assert!(next_epoch(7).unwrap() > 7);
+        let error = next_epoch(u64::MAX).unwrap_err();
+        assert_eq!(error.code(), Code::StorageFailed, "{error}");
     }
 
     #[test]

@@ -218,7 +218,7 @@ async fn open_all(
                 if given.is_empty()
                     && let Some(folder) = path.parent()
                 {
-                    super::folder::make(folder).map_err(failed)?;
+                    crate::files::make_folder(folder).map_err(failed)?;
                 }
                 listeners.push((crate::transport::unix::listen(path).await.map_err(failed)?, Door::Plain));
                 presence.sockets.push(path.clone());

@@ -7,7 +7,7 @@ use convoke_core::journal::{AppliedBy, Who};
 use convoke_core::{Name, NodeState, Refusal};
 use tokio::sync::oneshot;
 
-use super::{Node, NodeShared, left};
+use super::{Inner, Node};
 use crate::clock::now;
 use crate::error::Error;
 
@@ -22,23 +22,6 @@ impl Waiting {
             if let Some(sender) = self.0.remove(&id) {
                 let _ = sender.send(answer);
             }
-        }
-    }
-}
-
-/// Gives a wait up if nobody waits for its answer any more.
-struct Abandon<'a> {
-    shared: &'a NodeShared,
-    id: Option<u32>,
-}
-
-impl Drop for Abandon<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            let mut inner = self.shared.lock();
-            inner.awaits.0.remove(&id);
-            inner.state.forget_await(id);
-            self.shared.flush(inner);
         }
     }
 }
@@ -79,9 +62,10 @@ impl Node {
             shared.flush(inner);
             (id, receiver)
         };
-        let mut waiting = Abandon { shared, id: Some(id) };
-        let answer = answer.await.map_err(|_| left(self.name()))?;
-        waiting.id = None;
-        Ok(answer?)
+        let give_up = |inner: &mut Inner, id| {
+            inner.awaits.0.remove(&id);
+            inner.state.forget_await(id);
+        };
+        Ok(self.answered(id, answer, give_up).await??)
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use convoke_core::journal::{Applied, Entry, Replica, State};
 use convoke_core::{Code, Payload, Refusal, Standing};
 use tokio::sync::watch as watched;
-use tokio::task::AbortHandle;
 
 use super::journals::Told;
+use super::replica::Task;
 use super::{Entries, ExecutorId, Follower, Missed, Position, Positions};
 use crate::error::{Error, Failure};
+use crate::files::advised;
 
 /// What an executor is called with: an entry, what it did to the state, and the state behind it.
 pub struct Effect<'a, S: State> {
@@ -132,7 +133,7 @@ where
         if self.executors.iter().any(|other| other.id == id) {
             return Err(Error::InUse(Refusal::new(Code::BadRequest, format!("{id} was added already"))));
         }
-        let kept = self.positions.load(&id).map_err(|error| Error::io(format!("position of {id}"), error))?;
+        let kept = self.positions.load(&id).map_err(|error| Error::io(format!("position of {id}"), advised(error)))?;
         let position = kept.unwrap_or(Position { seq: begin, hash: [0; 16] });
         let last = self.follower.seq();
         if position.seq > last {
@@ -144,7 +145,9 @@ where
             return Err(Error::Refused(Refusal::new(Code::Diverged, text)));
         }
         if kept.is_none() {
-            self.positions.keep(&id, position).map_err(|error| Error::io(format!("position of {id}"), error))?;
+            self.positions
+                .keep(&id, position)
+                .map_err(|error| Error::io(format!("position of {id}"), advised(error)))?;
         }
         if position.seq < self.replica.seq() || matches!(self.ended, Some(Missed::Compacted { .. })) {
             self.rewind();
@@ -391,15 +394,6 @@ impl<S: State> fmt::Debug for Executors<S> {
 pub struct Running {
     progress: watched::Receiver<Progress>,
     _task: Arc<Task>,
-}
-
-#[derive(Debug)]
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Running {

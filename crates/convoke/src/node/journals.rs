@@ -325,17 +325,17 @@ impl Node {
         expect_last: Option<u64>,
         terms: Terms<'_>,
     ) -> Result<u64, Error> {
-        let commands = commands.iter().map(|command| (command.encoding, &command.bytes[..]));
-        self.change_journal(|state| state.append_on(journal, commands, expect_last, terms)).await
+        self.change_journal(appending(journal, commands, expect_last, terms)).await
     }
 
     /// Undoes what was done last in a journal, or what the options say, and gives the place of the entry that says so. For
-    /// all who follow it is then as if it had never been done.
+    /// all who follow it is then as if it had never been done. What is next is decided when the hub comes to it: of two that
+    /// undo at the same time each takes one, unless they say which they mean or expect.
     ///
     /// # Errors
     ///
-    /// As [`append`](Node::append); [`Error::Conflict`] if there is nothing, or another is next;
-    /// [`Error::Refused`] if it is too far back.
+    /// As [`append`](Node::append); [`Error::Conflict`] if another is next than is expected, or what is meant is undone already;
+    /// [`Error::Refused`] if there is nothing to undo, or it is too far back.
     pub async fn undo(&self, journal: impl AsRef<str>, options: UndoOptions) -> Result<u64, Error> {
         let journal = Name::parse(journal.as_ref())?;
         self.change_journal(|state| state.undo(&journal, back(options))).await
@@ -379,9 +379,7 @@ impl Node {
         &self,
         change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
     ) -> Result<Wrote, Error> {
-        let shared = &self.handle.shared;
-        shared.lock().check_outbox()?;
-        let answer = shared.keep(change)?;
+        let answer = self.handle.shared.keep(|inner| inner.post(change))?;
         ended_write(self, answer).await
     }
 
@@ -423,9 +421,16 @@ impl Node {
     ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
         let EntriesOptions { after, verify, .. } = options;
         let (follow_as, hash) = (options.follow_as(), [0; 16]);
-        let wish = FollowWish { after, hash, follow_as, strategy, snapshot_max, verify };
-        let ask = |state: &mut NodeState| state.follow(journal.clone(), wish);
-        let (id, begun) = self.handle.shared.ask(ask)?;
+        self.entries_by(journal, FollowWish { after, hash, follow_as, strategy, snapshot_max, verify })
+    }
+
+    fn entries_by(
+        &self,
+        journal: &Name,
+        wish: FollowWish,
+    ) -> Result<(Entries, oneshot::Receiver<Result<u64, Refusal>>), Error> {
+        let after = wish.after;
+        let (id, begun) = self.handle.shared.ask(|state| state.follow(journal.clone(), wish))?;
         Ok((Entries { node: self.clone(), id, after, ended: false }, begun))
     }
 }
@@ -434,10 +439,7 @@ impl Node {
 impl Node {
     /// The entries of a journal behind the entry of this place and hash, zeros for the first.
     pub(super) async fn entries_behind(&self, journal: &Name, after: u64, hash: [u8; 16]) -> Result<Entries, Error> {
-        let wish = FollowWish { after, hash, ..FollowWish::default() };
-        let ask = |state: &mut NodeState| state.follow(journal.clone(), wish);
-        let (id, begun) = self.handle.shared.ask(ask)?;
-        let entries = Entries { node: self.clone(), id, after, ended: false };
+        let (entries, begun) = self.entries_by(journal, FollowWish { after, hash, ..FollowWish::default() })?;
         begun.await.map_err(|_| left(self.name()))??;
         Ok(entries)
     }
@@ -448,9 +450,22 @@ impl Node {
         journal: &Name,
         carried: Carried<'_>,
     ) -> Result<impl Future<Output = Result<u64, Error>> + Send + use<>, Error> {
-        let answer = self.handle.shared.keep(|state| state.carry(journal, carried))?;
+        let answer = self.handle.shared.keep(|inner| inner.post(|state| state.carry(journal, carried)))?;
         let node = self.clone();
         Ok(async move { Ok(ended_write(&node, answer).await?.rev.n) })
+    }
+}
+
+/// Appends commands: what a node and its outbox do alike.
+pub(super) fn appending(
+    journal: &Name,
+    commands: &[Payload],
+    expect_last: Option<u64>,
+    terms: Terms<'_>,
+) -> impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal> {
+    move |state| {
+        let commands = commands.iter().map(|command| (command.encoding, &command.bytes[..]));
+        state.append_on(journal, commands, expect_last, terms)
     }
 }
 

@@ -16,6 +16,7 @@ use convoke_core::{Code, Name, NodeState, Payload, Refusal};
 use serde::Serialize;
 use tokio::sync::{Notify, oneshot, watch as watched};
 
+use super::journals::appending;
 use super::{Inner, Node, NodeShared, left};
 use crate::error::Error;
 use file::{End, OutboxFile, Record};
@@ -49,7 +50,7 @@ pub(super) struct Posting {
     bytes: usize,
     last: u64,
     /// Who waits until it is safe here.
-    puts: HashMap<WriteId, oneshot::Sender<Result<(), Refusal>>>,
+    puts: HashMap<WriteId, oneshot::Sender<Result<(), Error>>>,
     ending: HashMap<WriteId, Ending>,
     /// What the program was not told, in the order in which it was known.
     ends: VecDeque<(u64, Name, End)>,
@@ -92,7 +93,7 @@ impl Posting {
     }
 
     /// Whether there is room for one more.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), Refusal> {
         if let Some(why) = &self.failed {
             return Err(why.clone());
         }
@@ -111,7 +112,7 @@ impl Posting {
     }
 
     /// The state has taken something.
-    pub(super) fn put(&mut self, id: WriteId, state: &NodeState) {
+    fn put(&mut self, id: WriteId, state: &NodeState) {
         let Some((journal, appended)) = state.appended(id) else { return };
         self.last += 1;
         let posted = Posted { number: self.last, journal: journal.clone(), bytes: appended.len() };
@@ -223,7 +224,8 @@ impl NodeShared {
                 posting.bytes -= posted.bytes;
             }
             if let Some(put) = posting.puts.remove(&id) {
-                let _ = put.send(Err(why.clone()));
+                let error = if certain { Error::not_done(why.clone()) } else { Error::uncertain(why.clone(), None) };
+                let _ = put.send(Err(error));
             }
             state.give_up_write(id, certain, why);
         }
@@ -233,6 +235,10 @@ impl NodeShared {
                 posting.finish(ending, Some(&why));
             }
             posting.recording.send_replace(0);
+            // What was put when the thread had ended already.
+            for (_, put) in std::mem::take(&mut posting.puts) {
+                let _ = put.send(Err(Error::uncertain(why.clone(), None)));
+            }
             // What was not put on a link waits in the file, as far as is known, and nobody can note that it goes.
             for id in posting.open.keys() {
                 state.give_up_write(*id, false, why.clone());
@@ -262,17 +268,13 @@ impl NodeShared {
 }
 
 impl Inner {
-    /// Whether one more append can be taken.
-    pub(super) fn check_outbox(&self) -> Result<(), Refusal> {
-        self.posting.as_ref().map_or(Ok(()), Posting::check)
-    }
-
-    /// Asks for something to be kept: what is appended to a journal by way of the outbox, if there is one.
+    /// Asks for something to be kept in a journal: by way of the outbox, if there is one.
     pub(super) fn post(
         &mut self,
         ask: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
     ) -> Result<WriteId, Refusal> {
         let Inner { state, posting, .. } = self;
+        posting.as_ref().map_or(Ok(()), Posting::check)?;
         let id = ask(state)?;
         if let Some(posting) = posting {
             posting.put(id, state);
@@ -357,12 +359,10 @@ impl Outbox {
         expect_last: Option<u64>,
         terms: Terms<'_>,
     ) -> Result<u64, Error> {
-        let commands = commands.iter().map(|command| (command.encoding, &command.bytes[..]));
         let shared = &self.node.handle.shared;
         let (number, safe) = {
             let mut inner = shared.lock();
-            inner.check_outbox()?;
-            let id = inner.post(|state| state.append_on(journal, commands, expect_last, terms))?;
+            let id = inner.post(appending(journal, commands, expect_last, terms))?;
             let Some(posting) = &mut inner.posting else { return Err(left(inner.state.name().clone())) };
             let number = posting.open.get(&id).map_or(0, |posted| posted.number);
             let (sender, safe) = oneshot::channel();
@@ -370,9 +370,7 @@ impl Outbox {
             (number, safe)
         };
         match safe.await {
-            Ok(Ok(())) => Ok(number),
-            Ok(Err(why)) if why.code == Code::StorageFull => Err(Error::not_done(why)),
-            Ok(Err(why)) => Err(Error::uncertain(why, None)),
+            Ok(result) => result.map(|()| number),
             Err(_) => {
                 let text = format!("append to `{journal}`: the node has left while it was put into the outbox");
                 Err(Error::uncertain(Refusal::new(Code::Left, text), None))
@@ -386,10 +384,15 @@ impl Outbox {
     ///
     /// Cancel safe.
     pub async fn next(&self) -> Option<OutboxEnd> {
+        let mut woken: Option<Arc<Notify>> = None;
         loop {
             let news = {
                 let mut inner = self.node.handle.shared.lock();
-                let posting = inner.posting.as_mut()?;
+                let Some(posting) = inner.posting.as_mut() else {
+                    // Others wait perhaps.
+                    woken.inspect(|news| news.notify_one());
+                    return None;
+                };
                 if let Some(end) = posting.take() {
                     if !posting.ends.is_empty() {
                         posting.news.notify_one();
@@ -399,6 +402,7 @@ impl Outbox {
                 posting.news.clone()
             };
             news.notified().await;
+            woken = Some(news);
         }
     }
 
@@ -412,5 +416,39 @@ impl Outbox {
     /// Whether nothing waits for an answer, or for it to be safe.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::NodeOptions;
+
+    /// It was told only what the thread had taken; what came between its end and that waited for ever.
+    #[tokio::test]
+    async fn what_is_posted_while_the_thread_fails_does_not_wait_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = format!("unix://{}", folder.path().join("nobody.sock").display());
+        let outbox = Some(folder.path().join("outbox"));
+        let node = Node::open(&address, NodeOptions { outbox, ..NodeOptions::new("ann") }).unwrap();
+        let shared = node.handle.shared.clone();
+        shared.lock().posting.as_mut().unwrap().jobs = mpsc::channel().0;
+        let posted = tokio::spawn({
+            let outbox = node.outbox().unwrap();
+            async move { outbox.append("todo", &1).await }
+        });
+        while shared.lock().posting.as_ref().unwrap().puts.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let failed = Some(Refusal::new(Code::StorageFailed, "the outbox: it cannot be written any more"));
+        shared.outbox_safe(Safe { failed, ..Safe::default() });
+        let posted = tokio::time::timeout(Duration::from_secs(30), posted).await.expect("it ends");
+        let error = posted.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Unanswered(..)), "{error}");
+        let error = node.append("todo", &2).await.unwrap_err();
+        assert!(matches!(&error, Error::Refused(why) if why.code == Code::StorageFailed), "{error}");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use convoke_core::Name;
+
+use crate::files::{make_folder, sync_names};
 
 /// Whose position it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +106,7 @@ impl PositionFiles {
 
 impl Positions for PositionFiles {
     fn load(&mut self, of: &ExecutorId) -> io::Result<Option<Position>> {
-        fs::create_dir_all(&self.folder)?;
+        make_folder(&self.folder)?;
         let path = self.folder.join(file_name(of)?);
         let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
         match file.try_lock() {
@@ -125,7 +127,7 @@ impl Positions for PositionFiles {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&made)?;
             file.sync_all()?;
-            File::open(&self.folder)?.sync_all()?;
+            sync_names(&self.folder)?;
             self.open.insert(of.clone(), Slots { file, start, next: 0 });
             return Ok(None);
         }
@@ -205,6 +207,8 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn id(executor: &str) -> ExecutorId {

@@ -60,7 +60,9 @@ impl<S: State> Clone for Follower<S> {
     }
 }
 
-struct Task(AbortHandle);
+/// Ends a task when it is dropped.
+#[derive(Debug)]
+pub(super) struct Task(pub(super) AbortHandle);
 
 impl Task {
     fn is_done(&self) -> bool {
@@ -232,12 +234,28 @@ impl Node {
 /// After so many entries in one go others learn how far it has come.
 const ENTRIES_AT_ONCE: usize = 1024;
 
+/// Tells all who wait that nothing more is applied, however that came.
+struct Following<S: State>(Arc<Shared<S>>);
+
+impl<S: State> Drop for Following<S> {
+    fn drop(&mut self) {
+        {
+            let mut inner = self.0.lock();
+            let seq = inner.replica.seq() + 1;
+            let why = || format!("the program panicked when it applied entry {seq}, or ended its runtime");
+            inner.ended.get_or_insert_with(|| Missed::Stuck { seq, why: why() });
+        }
+        self.0.applied.send_modify(|_| {});
+    }
+}
+
 async fn follow<S>(shared: Arc<Shared<S>>, mut entries: Entries, mut snapshots: Option<Snapshots>)
 where
     S: State + Send + 'static,
     S::Command: Send,
     S::Output: Send,
 {
+    let _following = Following(shared.clone());
     while let Some(next) = entries.next_told().await {
         let mut goes_on = shared.apply(next);
         let mut count = 1;
@@ -628,11 +646,7 @@ impl<S: State> Follower<S> {
                     return Err(ended.clone());
                 }
             }
-            if applied.changed().await.is_err() {
-                let seq = self.seq() + 1;
-                let why = format!("the program panicked when it applied entry {seq}, or ended its runtime");
-                return Err(Missed::Stuck { seq, why });
-            }
+            applied.changed().await.expect("the sender is in self");
         }
     }
 

@@ -3,7 +3,7 @@
 use convoke_core::node::Became;
 use convoke_core::{OpId, Refusal, Rev};
 
-use super::{Abandon, Node, left};
+use super::{Inner, Node};
 use crate::error::Error;
 
 /// What became of a write or an append that may have happened.
@@ -44,11 +44,8 @@ impl Node {
         let (id, answer) = shared.ask(|state| state.status(op))?;
         // What was not sent to this hub is known without asking it.
         shared.lock().settle(shared);
-        let mut waiting = Abandon { shared, id: Some(id) };
-        let answer = answer.await.map_err(|_| left(self.name()))?;
-        answer?;
+        self.answered(id, answer, Inner::abandon).await??;
         let became = shared.lock().state.take_status(id);
-        waiting.id = None;
         Ok(match became.expect("it was put there with the answer, and nobody else takes it") {
             Became::Done { rev, count } => Status::Done { rev, count },
             Became::NotDone(why) => Status::NotDone(why),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::outbox::Posting;
-use super::{Node, NodeShared, left, tree};
+use super::{Inner, Node, NodeShared, left, tree};
 use crate::error::Error;
 
 /// How a value is set.
@@ -223,7 +223,7 @@ impl Node {
 
     pub(super) async fn write(&self, wanted: &[Wanted]) -> Result<Wrote, Error> {
         let items: Vec<Item<'_>> = wanted.iter().map(Wanted::item).collect();
-        let answer = self.handle.shared.keep(|state| state.write(&items))?;
+        let answer = self.handle.shared.keep(|inner| inner.state.write(&items))?;
         ended_write(self, answer).await
     }
 
@@ -275,29 +275,13 @@ impl Node {
     }
 
     async fn get_all(&self, pattern: Pattern) -> Result<Vec<Value>, Error> {
-        let shared = &self.handle.shared;
-        let (id, answer) = shared.get(pattern)?;
-        let mut waiting = Abandon { shared, id: Some(id) };
-        let found = answer.await.map_err(|_| left(self.name()))?;
-        waiting.id = None;
-        Ok(found?.into_iter().filter_map(Value::of).collect())
-    }
-}
-
-/// Gives a get up if nobody waits for it any more.
-struct Abandon<'a> {
-    shared: &'a NodeShared,
-    id: Option<u32>,
-}
-
-impl Drop for Abandon<'_> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            let mut inner = self.shared.lock();
+        let (id, answer) = self.handle.shared.get(pattern)?;
+        let give_up = |inner: &mut Inner, id| {
             inner.values.gets.remove(&id);
             inner.state.abandon_get(id);
-            self.shared.flush(inner);
-        }
+        };
+        let found = self.answered(id, answer, give_up).await??;
+        Ok(found.into_iter().filter_map(Value::of).collect())
     }
 }
 
@@ -318,10 +302,10 @@ impl NodeShared {
     /// Asks for something to be kept.
     pub(super) fn keep(
         &self,
-        ask: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
+        ask: impl FnOnce(&mut Inner) -> Result<WriteId, Refusal>,
     ) -> Result<oneshot::Receiver<Result<Wrote, NotWritten>>, Refusal> {
         let mut inner = self.lock();
-        let id = inner.post(ask)?;
+        let id = ask(&mut inner)?;
         let (sender, receiver) = oneshot::channel();
         inner.values.writes.insert(id, sender);
         let mem = self.flush_soon(&mut inner);

@@ -317,6 +317,8 @@ fn row_at(block: &Bytes, at: usize) -> Option<(RowKey, Bytes, usize)> {
 mod tests {
     use std::io::Cursor;
 
+    use convoke_core::foundation::RowChange;
+
     use super::*;
     use crate::store::whole;
 
@@ -330,7 +332,10 @@ mod tests {
             (key, Bytes::from(vec![n as u8; n * 37 % 5_000]))
         };
         let rows: Vec<(RowKey, Bytes)> = (0..300).map(row).collect();
-        whole::make(folder.path(), IDENTITY, 9, |feed| feed(rows.clone(), Vec::new())).unwrap();
+        whole::make(folder.path(), IDENTITY, 9, |feed| {
+            feed(rows.iter().cloned().map(|(key, row)| (key, RowChange::Put(row))).collect())
+        })
+        .unwrap();
         let image = whole::look(folder.path(), IDENTITY, &mut |_| true).unwrap().image;
         let mut encoder = Encoder::new(image, IDENTITY, 7);
         let mut bytes = Vec::new();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use convoke_core::foundation::{self, RowKey};
+use convoke_core::foundation::{self, RowChange, RowKey};
 use redb::{
     CommitError, CompactionError, Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError,
     TableDefinition, TableError, TransactionError,
@@ -53,7 +53,7 @@ const CACHE_BYTES: usize = 64 << 20;
 const FED_BYTES_MAX: usize = 8 << 20;
 
 /// Takes rows that are to be in a file that is made, and keys of rows that are not to be there after all.
-pub(crate) type Feed<'a> = dyn FnMut(Vec<(RowKey, Bytes)>, Vec<RowKey>) -> Result<(), Unusable> + 'a;
+pub(crate) type Feed<'a> = dyn FnMut(Vec<(RowKey, RowChange)>) -> Result<(), Unusable> + 'a;
 
 /// Why the file cannot be used.
 #[derive(Debug)]
@@ -254,14 +254,14 @@ impl StoreFile {
         let made = || -> Result<(), Unusable> {
             let (file, _) = StoreFile::try_open(disk, NEW, history)?;
             let mut waiting = Pending::default();
-            feed(&mut |puts, deletes| {
-                waiting.add(pos, puts, deletes);
+            feed(&mut |rows| {
+                waiting.add(pos, rows);
                 if waiting.bytes() > FED_BYTES_MAX {
                     file.try_write(&std::mem::take(&mut waiting))?;
                 }
                 Ok(())
             })?;
-            waiting.add(pos, Vec::new(), Vec::new());
+            waiting.add(pos, Vec::new());
             file.try_write(&waiting)?;
             file.close()?;
             Ok(disk.rename(NEW, FILE)?)

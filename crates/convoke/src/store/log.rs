@@ -26,7 +26,7 @@ use super::full::Want;
 use meta::Meta;
 use record::{HEAD_BYTES, Head, Kind, Seal};
 pub(super) use recover::{Refused, begin, begin_at};
-pub(super) use salvage::{salvage, whose};
+pub(super) use salvage::{last_start, salvage, whose};
 pub(crate) use segment::Sizes;
 use segment::{HEADER_BYTES, Header, NEW};
 pub(super) use segment::{SPARE, first_of, make as make_segment};

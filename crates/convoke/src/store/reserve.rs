@@ -95,11 +95,7 @@ impl Reserve {
     /// Makes it longer, or leaves it as it is.
     fn longer(&self, length: u64, wanted: u64) -> io::Result<()> {
         if wanted > length {
-            let mut options = File::options();
-            options.create(true).truncate(false).write(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let file = options.open(&self.path)?;
+            let file = crate::files::for_its_owner().create(true).truncate(false).open(&self.path)?;
             if let Err(error) = take(&file, length, wanted) {
                 let _ = file.set_len(length);
                 return Err(error);

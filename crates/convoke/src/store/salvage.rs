@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use convoke_core::HubIdentity;
-use convoke_core::foundation::{Amount, Audit, RowKey};
+use convoke_core::foundation::{Amount, Audit, RowChange, RowKey};
 
 use super::disk::{LogFile, WatchedDisk};
 use super::file::{Feed, StoreFile, Unusable, key_of, reach_in};
@@ -52,7 +52,7 @@ pub(crate) fn identity(folder: &Path) -> Option<HubIdentity> {
 pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>) -> Result<Salvaged, Unusable> {
     let disk = Arc::new(WatchedDisk::new(Box::new(View::of(folder))));
     let mut sorting =
-        Sorting { audit: Audit::new(0), feed, puts: Vec::new(), bytes: 0, losses: Vec::new(), lossy: false };
+        Sorting { audit: Audit::new(0), feed, rows: Vec::new(), bytes: 0, losses: Vec::new(), lossy: false };
     let log = Log::of(&disk, identity)?;
     let reach = match is_there(&disk).then(|| StoreFile::open(&disk, identity.history)) {
         Some(Ok((file, reach))) => {
@@ -78,9 +78,9 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
     let pos = reach.unwrap_or_else(|| sorting.audit.ends_at_the_last_value());
     let wrong = sorting.audit.end();
     sorting.losses.extend(wrong);
-    let (puts, deletes) = sorting.audit.mend();
+    let mended = sorting.audit.mend();
     sorting.flush()?;
-    (sorting.feed)(puts, deletes)?;
+    (sorting.feed)(mended)?;
     let (mut skipped, mut wrong) = (0_u64, Vec::new());
     let audit = &mut sorting.audit;
     let behind = reach.unwrap_or(u64::MAX);
@@ -104,8 +104,10 @@ pub(crate) fn salvage(folder: &Path, identity: HubIdentity, feed: &mut Feed<'_>)
         1 => sorting.losses.push("an operation of the log that depends on what is lost".to_owned()),
         _ => sorting.losses.push(format!("{skipped} operations of the log that depend on what is lost")),
     }
-    let (_, (puts, deletes)) = sorting.audit.changes();
-    (sorting.feed)(puts, deletes)?;
+    // What is new to these operations may be among the rows of a file that nobody can rely on.
+    let known = |change: RowChange| change.row().cloned().map_or(RowChange::Gone, RowChange::Put);
+    let changes = sorting.audit.changes().into_iter().map(|(key, change)| (key, known(change)));
+    (sorting.feed)(changes.collect())?;
     if sorting.losses.len() > LOSSES_MAX {
         let more = sorting.losses.len() - LOSSES_MAX;
         sorting.losses.truncate(LOSSES_MAX);
@@ -146,7 +148,7 @@ fn is_there(disk: &WatchedDisk) -> bool {
 struct Sorting<'a, 'f> {
     audit: Audit,
     feed: &'a mut Feed<'f>,
-    puts: Vec<(RowKey, Bytes)>,
+    rows: Vec<(RowKey, RowChange)>,
     bytes: usize,
     losses: Vec<String>,
     /// Rows are missing, and nobody knows which.
@@ -177,7 +179,7 @@ impl Sorting<'_, '_> {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.bytes += key.key.len() + row.len();
-                self.puts.push((key, row));
+                self.rows.push((key, RowChange::Put(row)));
                 if self.bytes > FED_BYTES { self.flush() } else { Ok(()) }
             }
             Err(why) => {
@@ -189,7 +191,7 @@ impl Sorting<'_, '_> {
 
     fn flush(&mut self) -> Result<(), Unusable> {
         self.bytes = 0;
-        (self.feed)(std::mem::take(&mut self.puts), Vec::new())
+        (self.feed)(std::mem::take(&mut self.rows))
     }
 
     /// Takes the rows of those pages that are whole. Says which position they reach, if anybody knows.

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convoke_core::foundation::{Ask, Memory, RowKey, Ticket, Told};
+use convoke_core::foundation::{Ask, Memory, RowChange, RowKey, Ticket, Told};
 use convoke_core::{Code, HubIdentity};
 
 use super::disk::WatchedDisk;
@@ -141,15 +141,10 @@ impl Small {
             return None;
         }
         let changed: BTreeMap<_, _> = self.known.operations[self.known.tables as usize..].iter().map(effect).collect();
-        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        for (key, row) in changed {
-            match row {
-                Some(row) => puts.push((key, row)),
-                None => deletes.push(key),
-            }
-        }
         self.known.tables = pos;
-        Some(Ask::Tables { pos, puts, deletes })
+        let change = |row: Option<Bytes>| row.map_or(RowChange::Gone, RowChange::Put);
+        let rows = changed.into_iter().map(|(key, row)| (key, change(row))).collect();
+        Some(Ask::Tables { pos, rows })
     }
 
     fn read(&mut self) -> Ask {
@@ -373,7 +368,7 @@ fn append(ticket: Ticket) -> Ask {
 }
 
 fn tables(pos: u64) -> Ask {
-    Ask::Tables { pos, puts: vec![(RowKey { table: 1, key: "key".into() }, "row".into())], deletes: Vec::new() }
+    Ask::Tables { pos, rows: vec![(RowKey { table: 1, key: "key".into() }, RowChange::Put("row".into()))] }
 }
 
 #[tokio::test]
@@ -456,9 +451,9 @@ fn a_flipped_bit_is_found_or_does_not_matter() {
     let disk = Faulty::default();
     let mut store = open(&disk);
     let key = |n: u64| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
-    let puts = (0..400).map(|n| (key(n), Bytes::from(vec![n as u8; 900]))).collect();
+    let rows = (0..400).map(|n| (key(n), RowChange::Put(Bytes::from(vec![n as u8; 900])))).collect();
     turn(&mut store, vec![Ask::Snapshot, append(1)]);
-    turn(&mut store, vec![Ask::Tables { pos: 1, puts, deletes: Vec::new() }, append(2)]);
+    turn(&mut store, vec![Ask::Tables { pos: 1, rows }, append(2)]);
     assert_eq!(finish(&mut store), []);
     drop(store);
     let all = disk.state().all();

@@ -62,10 +62,9 @@ pub(crate) fn look(
         goes_on(operation.len() as u64);
     });
     operations.map_err(|why| refuse(&format!("the log in `{}`", folder.display()), why))?;
-    let (_, (puts, deletes)) = audit.changes();
     let pos = store.log.last();
     let mut behind = Pending::default();
-    behind.add(pos, puts, deletes);
+    behind.add(pos, audit.changes());
     let image = Image::new(file.moment().map_err(of_file)?, None, behind, pos).of_file(file);
     Ok(Looked { audit, image, pos, wrong })
 }
@@ -82,6 +81,11 @@ pub(crate) fn make(
     let shown = |name: &str| format!("`{}`", folder.join(name).display());
     log::begin_at(&disk, &Own::of(identity), pos + 1).map_err(|(name, why)| refuse(&shown(&name), why))?;
     StoreFile::make_of(&disk, identity.history, pos, feed).map_err(|why| refuse(&shown(FILE), why))
+}
+
+/// The last start of a hub of which the log in its folder knows; zero where that cannot be told, and then no hub starts on it.
+pub(crate) fn last_start(folder: &Path, identity: HubIdentity) -> u64 {
+    log::last_start(&WatchedDisk::new(Box::new(View::of(folder))), &Own::of(identity))
 }
 
 /// Whether a file of a hub's folder is a segment of its log.

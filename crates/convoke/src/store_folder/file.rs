@@ -9,7 +9,8 @@ use convoke_core::foundation::RowKey;
 
 use super::{StoreFolder, StoreProgress, StoreReport, damaged, stopped, verify::told};
 use crate::error::Error;
-use crate::hub::{folder, wall_ms};
+use crate::files::{advised, for_its_owner, sync_names};
+use crate::hub::wall_ms;
 use crate::store::backup::{self, Encoder, Heading, Size};
 use crate::store::whole::Looked;
 use crate::store::{Unusable, refuse};
@@ -69,11 +70,9 @@ impl Target {
         not_there(path).map_err(|error| writing(path, error))?;
         let mut beside = PathBuf::from(path);
         beside.as_mut_os_string().push(BESIDE);
-        let mut options = File::options();
+        let mut options = for_its_owner();
         // Not by a link that somebody has put there.
-        options.create_new(true).read(true).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.create_new(true).read(true);
         for _ in 0..TRIES_MAX {
             match options.open(&beside) {
                 Ok(file) if holds(&file, &beside) => return Ok(Target { path: path.to_owned(), beside, file }),
@@ -101,7 +100,7 @@ impl Target {
         self.file.sync_all().map_err(|error| writing(&self.path, error))?;
         let report = StoreReport::of_backup_file(&self.beside, progress)?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let placed = self.put_in_place().and_then(|()| folder::sync(folder));
+        let placed = self.put_in_place().and_then(|()| sync_names(folder));
         placed.map_err(|error| writing(&self.path, error))?;
         Ok(report)
     }
@@ -180,7 +179,7 @@ impl Drop for Target {
 }
 
 fn writing(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("writing backup `{}`", path.display()), error)
+    Error::io(format!("writing backup `{}`", path.display()), advised(error))
 }
 
 /// Reads a backup: gives the rows to `each`, which says whether to go on.
@@ -193,7 +192,7 @@ pub(super) fn read(
         true => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, and a backup is one file")),
         false => Ok(file),
     });
-    let file = opened.map_err(|error| Error::io(format!("opening {shown}"), error))?;
+    let file = opened.map_err(|error| Error::io(format!("opening {shown}"), advised(error)))?;
     let mut goes_on = true;
     let read = backup::read(BufReader::with_capacity(READ_BYTES, file), |heading, key, row| {
         goes_on = goes_on && each(heading, key, row);

@@ -8,12 +8,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use convoke_core::foundation::RowKey;
+use convoke_core::foundation::{RowChange, RowKey};
 use convoke_core::{Code, HubIdentity};
 
 use super::{StoreFolder, StoreProgress, StoreReport, damaged, is_of_a_store, stopped};
 use crate::error::Error;
+use crate::files::{advised, make_folder, sync_names};
 use crate::hub::folder;
 use crate::store::salvage::{self, Salvaged};
 use crate::store::{Unusable, refuse, whole};
@@ -81,7 +81,7 @@ impl StoreFolder {
         let new = self.path.join(NEW);
         match fs::remove_dir_all(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => folder::make(&new).map_err(failed)?,
+            _ => make_folder(&new).map_err(failed)?,
         }
         let (goes, mut salvaged) = (folder::in_another_history(identity)?, None);
         // The position that the new store reaches is written with its first rows.
@@ -91,11 +91,11 @@ impl StoreFolder {
             Ok(())
         })?;
         let Some(Salvaged { amount, pos, losses, epoch }) = salvaged else { unreachable!("it was made of it") };
-        let goes = HubIdentity { epoch: goes.epoch.wrapping_add(epoch.saturating_sub(identity.epoch)), ..goes };
+        let goes = HubIdentity { epoch: goes.epoch.saturating_add(epoch.saturating_sub(identity.epoch)), ..goes };
         folder::set_identity(&new, goes)?;
         whole::look(&new, goes, &mut |_| true)?;
         let to = self.free_name().map_err(failed)?;
-        folder::make(&to).map_err(failed)?;
+        make_folder(&to).map_err(failed)?;
         let mut mark = format!("{VERB} {}\n", to.file_name().unwrap_or_default().display());
         for name in self.files()? {
             mark.push_str(&name);
@@ -128,8 +128,9 @@ impl StoreFolder {
     fn sort_out(&self, identity: HubIdentity, progress: &mut StoreProgress<'_>) -> Result<StoreRepair, Error> {
         let shown = format!("the store in `{}`", self.path.display());
         let mut goes_on = true;
-        let mut count = |puts: Vec<(RowKey, Bytes)>, _: Vec<RowKey>| {
-            goes_on = goes_on && progress(puts.iter().map(|(_, row)| row.len() as u64).sum());
+        let mut count = |rows: Vec<(RowKey, RowChange)>| {
+            let bytes = rows.iter().filter_map(|(_, change)| change.row()).map(|row| row.len() as u64).sum();
+            goes_on = goes_on && progress(bytes);
             if goes_on { Ok(()) } else { Err(Unusable::Corrupt("it was stopped".into())) }
         };
         let salvaged = salvage::salvage(&self.path, identity, &mut count);
@@ -162,8 +163,8 @@ impl StoreFolder {
             // One that is there was moved before, and what has its name now is new.
             if !to.join(name).try_exists()? && self.path.join(name).try_exists()? {
                 fs::rename(self.path.join(name), to.join(name))?;
-                folder::sync(to)?;
-                return folder::sync(&self.path).map(|()| true);
+                sync_names(to)?;
+                return sync_names(&self.path).map(|()| true);
             }
         }
         let new = self.path.join(NEW);
@@ -174,11 +175,11 @@ impl StoreFolder {
             let name = entry?.file_name();
             if name.to_str().is_some_and(is_of_a_store) {
                 fs::rename(new.join(&name), self.path.join(&name))?;
-                return folder::sync(&self.path).map(|()| true);
+                return sync_names(&self.path).map(|()| true);
             }
         }
         fs::remove_dir_all(&new)?;
-        folder::sync(&self.path).map(|()| true)
+        sync_names(&self.path).map(|()| true)
     }
 
     /// A folder for damaged files that is not there yet.
@@ -194,7 +195,7 @@ impl StoreFolder {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        Error::io(format!("repairing data folder `{}`", self.path.display()), error)
+        Error::io(format!("repairing data folder `{}`", self.path.display()), advised(error))
     }
 }
 

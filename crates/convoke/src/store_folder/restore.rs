@@ -4,9 +4,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use convoke_core::foundation::RowChange;
+
 use super::verify::look_at_backup;
 use super::{StoreProgress, StoreReport, file, is_of_a_store, stopped};
 use crate::error::Error;
+use crate::files::{advised, make_folder, sync_names};
 use crate::hub::folder;
 use crate::store::Unusable;
 use crate::store::whole;
@@ -37,12 +40,13 @@ impl StoreReport {
     ) -> Result<StoreReport, Error> {
         let (backup, to) = (backup.as_ref(), to.as_ref());
         let shown = || format!("data folder `{}`", to.display());
+        let failed = |error| Error::io(shown(), advised(error));
         let (heading, report) = look_at_backup(backup, progress)?;
-        folder::make(to).map_err(|error| Error::io(format!("{}: cannot be made", shown()), error))?;
-        begin(to).map_err(|error| Error::io(shown(), error))?;
+        make_folder(to).map_err(|error| Error::io(format!("{}: cannot be made", shown()), advised(error)))?;
+        begin(to).map_err(failed)?;
         let _lock = folder::lock(to, ("a hub", "stop it first"))?;
         folder::set_unfinished(to, Some(VERB.as_bytes()))?;
-        clear(to).map_err(|error| Error::io(shown(), error))?;
+        clear(to).map_err(failed)?;
         let identity = folder::in_another_history(heading.identity)?;
         let mut goes_on = true;
         whole::make(to, identity, heading.pos, |feed| {
@@ -50,11 +54,11 @@ impl StoreReport {
             let mut failed = None;
             let read = file::read(backup, |_, key, row| {
                 bytes += key.key.len() + row.len();
-                rows.push((key, row));
+                rows.push((key, RowChange::Put(row)));
                 if bytes >= ROWS_BYTES {
                     goes_on = progress(bytes as u64);
                     bytes = 0;
-                    failed = feed(std::mem::take(&mut rows), Vec::new()).err();
+                    failed = feed(std::mem::take(&mut rows)).err();
                 }
                 goes_on && failed.is_none()
             });
@@ -62,7 +66,7 @@ impl StoreReport {
                 (Some(why), _) => Err(why),
                 // It was whole a moment ago.
                 (None, Err(error)) => Err(Unusable::Corrupt(format!("the backup cannot be read any more: {error}"))),
-                (None, Ok(_)) => feed(rows, Vec::new()),
+                (None, Ok(_)) => feed(rows),
             }
         })
         .map_err(|error| if goes_on { error } else { stopped() })?;
@@ -101,5 +105,5 @@ fn clear(to: &Path) -> io::Result<()> {
             fs::remove_file(to.join(name))?;
         }
     }
-    folder::sync(to)
+    sync_names(to)
 }

@@ -71,7 +71,8 @@ impl OwnAuthority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         valid_for(&mut params, AUTHORITY_TIME);
         let certificate = params.self_signed(&key).map_err(made)?;
-        folder::make(&folder).map_err(|error| Error::io(format!("folder `{}`", folder.display()), error))?;
+        crate::files::make_folder(&folder)
+            .map_err(|error| Error::io(format!("folder `{}`", folder.display()), error))?;
         // The key first: an authority that is there has one.
         write(&key_path, &key.serialize_pem())?;
         write(&certificate_path, &certificate.pem())?;

@@ -15,7 +15,7 @@ fn origin(seq: u64) -> Origin {
     Origin { hub: [0xee; 16], seq }
 }
 
-fn carried(brought: Brought<'static>) -> Appended<'static> {
+fn carried(brought: Brought<'_>) -> Appended<'_> {
     Appended::Carried(Carried { carrier: [0xee; 16], place: 9, hash: [0xcd; 16], after: 4, brought })
 }
 
@@ -222,6 +222,20 @@ fn a_place_that_no_journal_gets_to_is_still_a_condition() {
             (back.target.is_some(), back.expect_top.is_some())
         );
     }
+}
+
+#[test]
+fn a_group_of_another_hub_has_places_for_all_its_commands() {
+    let commands = Commands::encode([(Encoding::Text, &b"a"[..]); 2].into_iter());
+    let read = |seq: u64| {
+        let (origin, commands) = (Origin { hub: [7; 16], seq }, Commands::encoded(&commands));
+        let appended = carried(Brought::Commands { origin, author: b"ann", terms: Terms::default(), commands });
+        let mut bytes = Vec::new();
+        appended.write(&mut bytes);
+        Appended::read(&mut Reader::new(&bytes, 0)).map(|read| assert_eq!(read, appended)).map_err(|why| why.expected)
+    };
+    assert_eq!(read(u64::MAX - 2), Ok(()));
+    assert_eq!(read(u64::MAX - 1), Err("a place that the whole group can have"));
 }
 
 #[test]

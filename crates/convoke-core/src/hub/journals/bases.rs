@@ -3,18 +3,49 @@
 
 use bytes::Bytes;
 
-use super::Follower;
+use super::{Audience, Follower};
 use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
 use crate::frame::{self, Frame};
+use crate::hub::HubState;
 use crate::kept::{JournalId, Past, Snapshot, piece_in};
-use crate::limits::BASE_BYTES_MAX;
+use crate::limits::{BASE_BYTES_MAX, SNAPSHOT_TOLD_TIME_MAX};
+use crate::name::Name;
+use crate::refusal::{Code, Refusal};
+use crate::time::Time;
 
 /// The snapshot that a follower is being told.
 pub(super) struct Base {
     snapshot: Snapshot,
     /// So many of its bytes were told.
     told: u64,
+}
+
+/// A newer snapshot was first turned away for the sake of those who are told the one of this number, and when.
+pub(super) type Held = (u64, Time);
+
+impl HubState {
+    /// Whether the upload of a newer snapshot may begin. Who is being told the one that there is would begin anew with it, and
+    /// never come to an end if that happens often enough. An upload that was under way before is taken all the same; so
+    /// each begins anew twice at most, if it can take a snapshot in [`SNAPSHOT_TOLD_TIME_MAX`].
+    pub(super) fn may_be_replaced(&mut self, journal: &Name) -> Result<(), Refusal> {
+        let (now, all) = (self.now, &self.followers.all);
+        let Some(Audience { follows, held, .. }) = self.followers.by_journal.get_mut(journal) else { return Ok(()) };
+        let told = follows.iter().filter_map(|key| all[*key].base.as_ref()).map(|base| base.snapshot);
+        let Some(told) = told.max_by_key(|snapshot| snapshot.number) else { return Ok(()) };
+        let since = held.filter(|(number, _)| *number == told.number).map_or(now, |(_, since)| since);
+        *held = Some((told.number, since));
+        if now >= since + SNAPSHOT_TOLD_TIME_MAX {
+            return Ok(());
+        }
+        let text = format!(
+            "upload a snapshot of `{journal}`: the one at {} is being told to who follows, and stays until that is done, {} s \
+             at most; try again later",
+            told.seq,
+            SNAPSHOT_TOLD_TIME_MAX.as_secs()
+        );
+        Err(Refusal::new(Code::Conflict, text))
+    }
 }
 
 impl Base {

@@ -35,8 +35,8 @@ impl HubState {
                 origin.hub = HERE;
             }
         };
-        if carried.carrier == this {
-            let text = format!("append to `{journal}`: the uplink leads to this hub itself");
+        if carried.carrier == this || carried.carrier == HERE {
+            let text = format!("append to `{journal}`: the uplink leads to this hub itself, or to none");
             return Err(Refusal::new(Code::BadRequest, text));
         }
         let author = match &mut carried.brought {

@@ -45,6 +45,7 @@ impl HubState {
     pub(super) fn look_first(&mut self, id: LinkId, append: &Append<'_>, journal: &Name) -> Result<bool, Refusal> {
         let (wants, at) = match append.appended {
             Appended::Snapshot(Piece { seq, known, hash, total, bytes: [], .. }) => {
+                self.may_be_replaced(journal)?;
                 (Wants::Same(hash, (seq, total)), known)
             }
             Appended::Compact(compact) => (Wants::Compact, self.may_go(journal, &compact)?),
@@ -120,7 +121,7 @@ impl HubState {
                     return refused(Code::Backpressure, "too much of that waits for the hub's disk; try again".into());
                 }
                 let from = entry_key(journal.expect("it has an entry"), look.at);
-                self.conversation.read(Reads::Look(key), ENTRIES, from, 1);
+                self.conversation.read(Reads::Look(key), ENTRIES, &from, 1);
                 looks.insert(key, look);
                 return Ok(());
             };

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::FollowKey;
+use super::bases::Held;
 use super::waits::AwaitKey;
 use crate::bug::{Bug, planted};
 use crate::frame::FollowAs;
@@ -25,6 +26,8 @@ pub(super) struct Audience {
     pub(super) members: BTreeMap<Name, Member>,
     /// By the places that are waited for.
     pub(super) waits: BTreeSet<(u64, AwaitKey)>,
+    /// Which snapshot stays for the time being.
+    pub(super) held: Option<Held>,
 }
 
 impl Audience {

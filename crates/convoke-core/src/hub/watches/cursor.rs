@@ -244,7 +244,7 @@ impl Watch {
                 _ if first.is_some() => self.tell_first(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Recent) => self.tell_recent(which, kept[which], lane, look),
                 (WatchMode::All, Reach::Kept) => {
-                    self.reading = Some(asks.read(Reads::Watch(key), CHANGES, place_key(next), self.read_bytes));
+                    self.reading = Some(asks.read(Reads::Watch(key), CHANGES, &place_key(next), self.read_bytes));
                     Stop::End
                 }
                 (WatchMode::All, Reach::Gone) => {

@@ -86,6 +86,42 @@ fn of_two_who_race_one_wins() {
 }
 
 #[test]
+fn of_authors_only_those_are_known_of_whose_commands_something_is() {
+    let mut journal = Written { list: UndoList::noting(10), seq: 0 };
+    let touched = |journal: &mut Written, author: &str| {
+        let place = journal.does(author);
+        journal.list.touches(place, Touches::keys([author]));
+        place
+    };
+    touched(&mut journal, "ann");
+    touched(&mut journal, "bob");
+    journal.list.take_changed();
+    for number in 0..5000 {
+        // They take turns with one command that is undone and done again.
+        let author = format!("author/{number}");
+        if number % 2 == 0 {
+            assert_eq!(journal.undoes(&author, Scope::Everyone), Ok(2));
+        } else {
+            assert_eq!(journal.redoes(&author, Scope::Everyone), Ok(2));
+        }
+        assert!(journal.list.authors.len() <= AUTHORS_SPARE + 11, "{}", journal.list.authors.len());
+        assert_eq!((journal.list.authors.len(), journal.list.take_changed()), (journal.list.by_name.len(), vec![2]));
+    }
+    let places: Vec<u64> = (0..5000).map(|number| touched(&mut journal, &format!("other/{number}"))).collect();
+    assert!(journal.list.authors.len() <= AUTHORS_SPARE + 51, "{}", journal.list.authors.len());
+    assert_eq!((journal.list.len(), journal.list.horizon()), (10, places[4990]));
+    assert_eq!(journal.undoes("ann", Scope::Mine), Err(UndoRefused::Nothing));
+    assert_eq!(journal.undoes("other/4991", Scope::Mine), Ok(places[4991]));
+    assert_eq!(journal.undoes("other/4999", Scope::Everyone), Ok(places[4999]));
+    assert_eq!(journal.redoes("other/4991", Scope::Mine), Ok(places[4991]));
+    let last = journal.does("eve");
+    journal.list.touches(last, Touches::keys(["other/4995"]));
+    let undo = |author: &str| journal.list.check_undo(&name(author), Scope::Mine, None, None);
+    assert_eq!(undo("other/4995"), Err(UndoRefused::InTheWay { places: vec![last] }));
+    assert_eq!(undo("other/4996"), Ok(places[4996]));
+}
+
+#[test]
 fn a_group_is_undone_as_one() {
     let mut journal = Written::new();
     let first = journal.does("ann");

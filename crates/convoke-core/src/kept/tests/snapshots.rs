@@ -8,7 +8,7 @@ use crate::limits::SNAPSHOT_PIECE_BYTES_MIN;
 const PIECE: usize = SNAPSHOT_PIECE_BYTES_MIN;
 
 /// A journal of 20 entries, from 6 on, with a snapshot at 10 of three pieces, and half of one at 15.
-fn kept() -> Held {
+pub(super) fn kept() -> Held {
     let (mut kept, mut held, mut cseq) = (Kept::new(0, 1), Held::new(), 0);
     let mut append = |appended: Appended<'_>| {
         cseq += 1;
@@ -53,9 +53,7 @@ fn mended(held: &Held) -> (Vec<String>, Held) {
         }
     }
     wrong.extend(audit.end());
-    let (puts, deletes) = audit.mend();
-    deletes.iter().for_each(|key| drop(good.remove(key)));
-    good.extend(puts);
+    change(&mut good, audit.mend());
     (wrong, good)
 }
 

@@ -90,7 +90,7 @@ impl NodeState {
 
     /// A piece of the snapshot that a follower begins with.
     pub(in crate::node) fn base(&mut self, piece: &Base<'_>) -> Result<(), Refusal> {
-        let Some(following) = self.followings.get_mut(&piece.id).filter(|following| following.asked) else {
+        let Some(following) = self.followings.get_mut(&piece.id).filter(|following| following.listens()) else {
             return Ok(());
         };
         let whole = following.piece(piece).map_err(|expected| {
@@ -110,7 +110,9 @@ impl NodeState {
 
     /// Entries that a follower lacks are not kept any more.
     pub(in crate::node) fn compacted(&mut self, id: RequestId, first: u64, hash: [u8; 16]) -> Result<(), Refusal> {
-        let Some(following) = self.followings.get_mut(&id).filter(|following| following.asked) else { return Ok(()) };
+        let Some(following) = self.followings.get_mut(&id).filter(|following| following.listens()) else {
+            return Ok(());
+        };
         if first <= following.received + 1 {
             let text = format!("bad frame: entries before {first} are gone that `{}` has", following.journal);
             return Err(Refusal::new(Code::BadFrame, text));

@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
 
-use super::super::copies::Copies;
 use super::{author, change};
 use crate::bug::{Bug, planted};
+use crate::copies::Copies;
 use crate::frame::{AFTER_NOTHING, Frame, Value, WatchMode};
 use crate::limits::WATCH_WINDOW_BYTES;
 use crate::name::{Name, Pattern};

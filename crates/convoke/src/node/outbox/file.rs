@@ -14,6 +14,7 @@ use convoke_core::limits::OUTBOX_ENDS_MAX;
 use convoke_core::{Code, Name, OpId, Refusal};
 
 use crate::error::Error;
+use crate::files::{advised, for_its_owner, make_folder};
 
 /// What the file begins with; the last byte is the form of what follows.
 const MAGIC: [u8; 8] = *b"cnvoutb\x01";
@@ -157,21 +158,18 @@ impl OutboxFile {
             let what = at(what);
             move |error| match no_room(&error) {
                 true => Error::not_done(Refusal::new(Code::StorageFull, format!("{what}: {}", full(&error)))),
-                false => Error::io(what, error),
+                false => Error::io(what, advised(error)),
             }
         };
-        make(folder).map_err(io("the folder cannot be made"))?;
-        let mut options = File::options();
-        options.create(true).read(true).write(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let lock = options.open(folder.join("lock")).map_err(io("lock"))?;
+        make_folder(folder).map_err(io("the folder cannot be made"))?;
+        let lock =
+            for_its_owner().create(true).read(true).truncate(false).open(folder.join("lock")).map_err(io("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::in_use(at("another program has it; give this one a folder of its own")));
             }
-            Err(TryLockError::Error(error)) => return Err(Error::io(at("lock"), error)),
+            Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
         }
         let path = folder.join(FILE);
         let (contents, bytes) = match fs::read(&path) {
@@ -190,13 +188,13 @@ impl OutboxFile {
                 (contents, bytes[..end].to_vec())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Contents::default(), Vec::new()),
-            Err(error) => return Err(Error::io(at(FILE), error)),
+            Err(error) => return Err(io(FILE)(error)),
         };
         // Written anew: what is left of a torn end goes, and what was read from memory of the system is on the disk.
         let written = match write_anew(folder, node, &contents) {
             // On a full disk what is left is to be sent all the same, and that makes room.
-            Err(error) if no_room(&error) && !bytes.is_empty() => write_again(folder, &bytes),
-            written => written,
+            Err((_, error)) if no_room(&error) && !bytes.is_empty() => write_again(folder, &bytes),
+            written => written.map_err(|(_, error)| error),
         };
         let (file, id, len) = written.map_err(io(FILE))?;
         let (folder, node) = (folder.to_owned(), node.clone());
@@ -247,7 +245,11 @@ impl OutboxFile {
             match write_anew(&self.folder, &self.node, &self.contents) {
                 Ok((file, id, len)) => (self.file, self.id, self.len, self.synced) = (file, id, len, len),
                 // It is only longer than it need be.
-                Err(error) => tracing::warn!("outbox `{}` cannot be made shorter: {error}", self.folder.display()),
+                Err((true, error)) => {
+                    tracing::warn!("outbox `{}` cannot be made shorter: {error}", self.folder.display());
+                }
+                // What is open here has its name no more.
+                Err(failed) => return Err(failed),
             }
         }
         Ok(())
@@ -271,14 +273,6 @@ impl OutboxFile {
 /// The name of the file in its folder.
 const FILE: &str = "outbox";
 
-fn make(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 /// Whether it may be written once there is more room.
 pub(super) fn no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
@@ -290,20 +284,32 @@ pub(super) fn full(error: &io::Error) -> String {
     format!("the disk is full; make room and append it again ({error})")
 }
 
+/// A file that was written, by which its records know it, and its length.
+type Written = (File, [u8; 8], u64);
+
 /// Writes what counts into a new file that takes the place of the old one, durably.
-fn write_anew(folder: &Path, node: &Name, contents: &Contents) -> io::Result<(File, [u8; 8], u64)> {
+///
+/// # Errors
+///
+/// With true the old one is still in its place; with false the new one is, and nobody knows for how long.
+fn write_anew(folder: &Path, node: &Name, contents: &Contents) -> Result<Written, (bool, io::Error)> {
     let beside = folder.join("outbox.new");
-    let written = write_beside(&beside, folder, node, contents);
-    if written.is_err() {
+    let written = write_beside(&beside, node, contents);
+    // Opened before: too many open files are no reason to lose one.
+    let ready = written.and_then(|written| Ok((written, File::open(folder)?)));
+    let placed = ready.and_then(|ready| fs::rename(&beside, folder.join(FILE)).map(|()| ready));
+    let (written, names) = placed.map_err(|error| {
         // What was written of it takes room; if it cannot be removed, the next one writes over it.
         let _ = fs::remove_file(&beside);
-    }
-    written
+        (true, error)
+    })?;
+    names.sync_all().map_err(|error| (false, error))?;
+    Ok(written)
 }
 
 /// Writes what was read into its place once more, which takes no room, and cuts off what is behind it: so it is on the disk,
 /// and not only in the memory of the system.
-fn write_again(folder: &Path, bytes: &[u8]) -> io::Result<(File, [u8; 8], u64)> {
+fn write_again(folder: &Path, bytes: &[u8]) -> io::Result<Written> {
     let mut file = File::options().read(true).write(true).open(folder.join(FILE))?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)?;
@@ -313,7 +319,7 @@ fn write_again(folder: &Path, bytes: &[u8]) -> io::Result<(File, [u8; 8], u64)> 
     Ok((file, id, bytes.len() as u64))
 }
 
-fn write_beside(beside: &Path, folder: &Path, node: &Name, contents: &Contents) -> io::Result<(File, [u8; 8], u64)> {
+fn write_beside(beside: &Path, node: &Name, contents: &Contents) -> io::Result<Written> {
     let mut id = [0; 8];
     getrandom::fill(&mut id)?;
     let mut bytes = [&MAGIC[..], &id].concat();
@@ -326,15 +332,9 @@ fn write_beside(beside: &Path, folder: &Path, node: &Name, contents: &Contents) 
     }
     let end = bytes.len() as u64;
     put(&mut bytes, id, 0, end, |out| out.push(MARK));
-    let mut options = File::options();
-    options.create(true).read(true).write(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(beside)?;
+    let mut file = for_its_owner().create(true).read(true).truncate(true).open(beside)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
-    fs::rename(beside, folder.join(FILE))?;
-    File::open(folder)?.sync_all()?;
     Ok((file, id, bytes.len() as u64))
 }
 

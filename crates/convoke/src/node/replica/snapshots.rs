@@ -8,7 +8,7 @@ use convoke_core::journal::{Replica, State};
 use convoke_core::limits::SNAPSHOT_PIECE_BYTES_MIN;
 use convoke_core::{Code, Name, Refusal};
 
-use super::super::{Node, left};
+use super::super::Node;
 use super::{Follower, Shared, Task, why_ended};
 use crate::error::Error;
 
@@ -52,14 +52,19 @@ impl<S: State> Shared<S> {
     }
 
     /// The hash of an entry that was applied, at this place or behind it.
-    async fn known(&self, seq: u64) -> Option<(u64, [u8; 16])> {
+    async fn known(&self, seq: u64, what: &str) -> Result<(u64, [u8; 16]), Error> {
         let mut applied = self.applied.subscribe();
         loop {
-            let known = self.lock().known;
-            if known.0 >= seq {
-                return Some(known);
+            {
+                let inner = self.lock();
+                if inner.known.0 >= seq {
+                    return Ok(inner.known);
+                }
+                if let Some(ended) = &inner.ended {
+                    return Err(why_ended(what, ended));
+                }
             }
-            applied.changed().await.ok()?;
+            applied.changed().await.expect("the sender is in self");
         }
     }
 }
@@ -82,8 +87,8 @@ where
     /// # Errors
     ///
     /// As [`append`](Node::append). [`Error::Refused`] if all commands of the journal can still be undone (the last 100,000
-    /// can, or fewer if they are long), or at the limit; [`Error::Conflict`] if there is a newer one, or somebody is
-    /// uploading one; [`Error::BadPayload`] if the state cannot be written as MessagePack, or not be read again.
+    /// can, or fewer if they are long), or at the limit; [`Error::Conflict`] if there is a newer one, somebody is
+    /// uploading one, or somebody who follows is being told the one that there is, which it then stays for, ten minutes at most; [`Error::BadPayload`] if the state cannot be written as MessagePack, or not be read again.
     ///
     /// Dropping the future leaves half an upload at the hub, which goes with the next one.
     pub async fn snapshot(&self) -> Result<u64, Error> {
@@ -97,13 +102,14 @@ where
     S::Command: Send,
     S::Output: Send,
 {
-    let (there, what) = (shared.clone(), format!("snapshot of `{journal}`"));
-    let made = tokio::task::spawn_blocking(move || there.make(&what)).await;
+    let what = format!("snapshot of `{journal}`");
+    let (there, of) = (shared.clone(), what.clone());
+    let made = tokio::task::spawn_blocking(move || there.make(&of)).await;
     let Made { seq, known, bytes } = made.map_err(|_| {
-        let text = format!("snapshot of `{journal}`: the program panicked while it made it");
+        let text = format!("{what}: the program panicked while it made it");
         Error::Refused(Refusal::new(Code::BadRequest, text))
     })??;
-    let (known, hash) = shared.known(known).await.ok_or_else(|| left(node.name()))?;
+    let (known, hash) = shared.known(known, &what).await?;
     let total = bytes.len() as u64;
     let piece = |offset: usize, bytes| Piece { seq, known, hash, total, offset: offset as u64, bytes };
     node.ask_journal(|state| state.upload(journal, piece(0, &[]))).await?;

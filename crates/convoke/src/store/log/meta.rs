@@ -1,5 +1,6 @@
-//! What the log says about itself, in a file of two slots that are written in turn: its format, whose it is, and which of
-//! its segments is the newest, so that it is noticed when that one is missing.
+//! What the log says about itself, in a file of two slots that are written in turn: its format, whose it is, which of its
+//! segments is the newest, so that it is noticed when that one is missing, and which start of the hub has written that, so that
+//! none is counted twice.
 
 use super::record::Seal;
 use super::segment::FORMAT;
@@ -16,7 +17,10 @@ const SLOT_BYTES: usize = 4 << 10;
 const MAGIC: &[u8; 12] = b"convoke log\0";
 
 /// What is said, in bytes; the rest of a slot is zeros.
-const SAID_BYTES: usize = 68;
+const SAID_BYTES: usize = 76;
+
+/// What the checksum covers of it, in bytes.
+pub(super) const COVERED: usize = SAID_BYTES - 4;
 
 /// The file while it is open.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(super) struct Meta {
     count: u64,
     /// The first position of the newest segment.
     pub(super) newest: u64,
+    /// The start of the hub that has written it last.
+    pub(super) epoch: u64,
 }
 
 fn encode(own: &Own, count: u64, newest: u64) -> Vec<u8> {
@@ -36,6 +42,7 @@ fn encode(own: &Own, count: u64, newest: u64) -> Vec<u8> {
     bytes.extend_from_slice(&own.history);
     bytes.extend_from_slice(&count.to_le_bytes());
     bytes.extend_from_slice(&newest.to_le_bytes());
+    bytes.extend_from_slice(&own.epoch.to_le_bytes());
     let crc = Seal::of(&own.history).crc([&bytes, &[]]);
     bytes.extend_from_slice(&crc.to_le_bytes());
     bytes.resize(SLOT_BYTES, 0);
@@ -56,7 +63,7 @@ impl Meta {
         let file = disk.open(FILE)?;
         let bytes = file.whole()?;
         let slots = bytes.chunks(SLOT_BYTES).take(2).map(|slot| decode(slot, own));
-        let mut newest: Option<(u64, u64)> = None;
+        let mut newest: Option<(u64, u64, u64)> = None;
         let mut why = None;
         for slot in slots {
             match slot {
@@ -67,7 +74,7 @@ impl Meta {
         match (newest, why) {
             // Of another format there are two, unless one was being written.
             (_, Some(Unusable::Format(text))) => Err(Unusable::Format(text)),
-            (Some((count, newest)), _) => Ok(Meta { file, count, newest }),
+            (Some((count, newest, epoch)), _) => Ok(Meta { file, count, newest, epoch }),
             (None, why) => Err(why.unwrap_or_else(|| Unusable::Corrupt(SHORT_OF.into()))),
         }
     }
@@ -77,18 +84,19 @@ impl Meta {
         let slot = encode(own, self.count + 1, newest);
         self.file.write((self.count + 1) % 2 * SLOT_BYTES as u64, &slot)?;
         self.file.sync()?;
-        (self.count, self.newest) = (self.count + 1, newest);
+        (self.count, self.newest, self.epoch) = (self.count + 1, newest, own.epoch);
         Ok(())
     }
 }
 
-fn decode(slot: &[u8], own: &Own) -> Result<(u64, u64), Unusable> {
+/// How often it was written, the newest segment, and the start of the hub.
+fn decode(slot: &[u8], own: &Own) -> Result<(u64, u64, u64), Unusable> {
     let damaged = || Unusable::Corrupt(SHORT_OF.into());
     let said: &[u8; SAID_BYTES] = slot.first_chunk().ok_or_else(damaged)?;
     let number = |at: usize| u64::from_le_bytes(*said[at..].first_chunk().expect("it is inside"));
     let history: [u8; 16] = *said[32..].first_chunk().expect("it is inside");
-    let crc = Seal::of(&history).crc([&said[..64], &[]]);
-    if !said.starts_with(MAGIC) || crc.to_le_bytes() != said[64..] {
+    let crc = Seal::of(&history).crc([&said[..COVERED], &[]]);
+    if !said.starts_with(MAGIC) || crc.to_le_bytes() != said[COVERED..] {
         return Err(damaged());
     }
     let format = u32::from_le_bytes(*said[12..].first_chunk().expect("it is inside"));
@@ -99,5 +107,5 @@ fn decode(slot: &[u8], own: &Own) -> Result<(u64, u64), Unusable> {
     if said[16..32] != own.hub || history != own.history {
         return Err(Unusable::Corrupt(super::OF_ANOTHER.into()));
     }
-    Ok((number(48), number(56)))
+    Ok((number(48), number(56), number(64)))
 }

@@ -15,7 +15,7 @@ use crate::store::salvage::without_remedy;
 pub(in crate::store) struct Found {
     /// The position of the last operation that was given; zero if there is none.
     pub(in crate::store) last: u64,
-    /// The last start of the hub that has written a record.
+    /// The last start of the hub that has written anything.
     pub(in crate::store) epoch: u64,
     /// What is lost, as a sentence.
     pub(in crate::store) lost: Option<String>,
@@ -28,7 +28,8 @@ pub(in crate::store) fn salvage(
     tables: u64,
     each: &mut dyn FnMut(u64, Bytes) -> bool,
 ) -> Result<Found, Failed> {
-    let mut found = Found { last: 0, epoch: 0, lost: None };
+    let meta = Meta::open(disk, own).ok();
+    let mut found = Found { last: 0, epoch: meta.as_ref().map_or(0, |meta| meta.epoch), lost: None };
     let mut firsts: Vec<u64> = disk.names()?.iter().filter_map(|name| segment::first_of(name)).collect();
     firsts.sort_unstable();
     let unneeded = firsts.windows(2).take_while(|pair| pair[1] <= tables.saturating_add(1)).count();
@@ -78,11 +79,16 @@ pub(in crate::store) fn salvage(
         }
         before = segment.footer.map(|hash| (segment.last_pos() + 1, hash));
     }
-    let newest = Meta::open(disk, own).map_or(0, |meta| meta.newest);
+    let newest = meta.map_or(0, |meta| meta.newest);
     if needed.last().is_some_and(|last| *last < newest) {
         found.lost = lost(next, "the newest segment of the log is gone");
     }
     Ok(found)
+}
+
+/// The last start of the hub that has written to a log; zero if that cannot be told.
+pub(in crate::store) fn last_start(disk: &WatchedDisk, own: &Own) -> u64 {
+    Meta::open(disk, own).map_or(0, |meta| meta.epoch)
 }
 
 /// The hub and the history that the files of a log say to be of.
@@ -92,7 +98,7 @@ pub(in crate::store) fn whose(disk: &WatchedDisk) -> Option<([u8; 16], [u8; 16])
     names.iter().filter(of_the_log).find_map(|name| {
         let mut front = [0; HEADER_BYTES];
         disk.open(name).ok()?.read(0, &mut front).ok()?;
-        let covered = if name == meta::FILE { 64 } else { HEADER_BYTES - 4 };
+        let covered = if name == meta::FILE { meta::COVERED } else { HEADER_BYTES - 4 };
         let history: [u8; 16] = *front[32..].first_chunk()?;
         let crc = Seal::of(&history).crc([&front[..covered], &[]]);
         (crc.to_le_bytes() == front[covered..covered + 4]).then_some((*front[16..].first_chunk()?, history))

@@ -12,7 +12,7 @@ use super::record::Seal;
 use crate::store::disk::{Failed, LogFile, WatchedDisk};
 
 /// The format of segments and of what the log says about itself. A hub does not start on one that it does not know.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// A header, in bytes.
 pub(super) const HEADER_BYTES: usize = 76;

@@ -219,7 +219,7 @@ fn a_log_of_another_history_or_format_is_refused_with_a_sentence() {
     );
     let mut files = run.files.clone();
     for (name, from) in [("log.meta", [0, 4096]), (&run.current, [0, 0])] {
-        let length = if name == "log.meta" { 64 } else { 72 };
+        let length = 72;
         let bytes = files.get_mut(name).unwrap();
         for from in from {
             bytes[from + 12] = 9;
@@ -227,7 +227,7 @@ fn a_log_of_another_history_or_format_is_refused_with_a_sentence() {
             bytes[from + length..from + length + 4].copy_from_slice(&crc.to_le_bytes());
         }
         let disk = Faulty::of(files.clone());
-        let expected = format!("{name}: its format is 9, and this program knows 1; use the program that wrote it");
+        let expected = format!("{name}: its format is 9, and this program knows 2; use the program that wrote it");
         assert_eq!(other(&disk, IDENTITY), expected);
         assert_eq!(disk.state().all(), files, "nothing was changed");
         files = run.files.clone();

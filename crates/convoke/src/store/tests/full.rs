@@ -46,9 +46,9 @@ fn an_error_in_the_middle_of_a_large_transaction_is_no_different() {
         turn(&mut store, vec![Ask::Snapshot, append(1)]);
         let row = Bytes::from(vec![1; 30_000]);
         let key = |n: u32| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
-        let puts = (0..ROWS).map(|n| (key(n), row.clone())).collect();
+        let rows = (0..ROWS).map(|n| (key(n), RowChange::Put(row.clone()))).collect();
         disk.state().failing = Some((Call::Write, 0, kind));
-        let told = turn(&mut store, vec![Ask::Tables { pos: 1, puts, deletes: Vec::new() }]);
+        let told = turn(&mut store, vec![Ask::Tables { pos: 1, rows }]);
         match is_full {
             true => {
                 assert_eq!(told, [], "rows are written in silence");
@@ -198,14 +198,14 @@ fn rows_that_take_something_away_get_the_room_that_was_set_aside_too() {
     let mut store = open(&disk);
     turn(&mut store, vec![Ask::Snapshot, append(1)]);
     let key = |n: u64| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
-    let rows = |from: u64| (from..from + 40).map(|n| (key(n), Bytes::from(vec![7; 10_000]))).collect();
-    turn(&mut store, vec![Ask::Tables { pos: 1, puts: rows(0), deletes: Vec::new() }]);
+    let rows = |from: u64| (from..from + 40).map(|n| (key(n), RowChange::Put(vec![7; 10_000].into()))).collect();
+    turn(&mut store, vec![Ask::Tables { pos: 1, rows: rows(0) }]);
     assert_eq!(finish(&mut store), []);
     let room = disk.state().blocks();
     disk.state().blocks_max = Some(room);
     disk.state().reserve = vec![1; 200];
     turn(&mut store, vec![append(2)]);
-    turn(&mut store, vec![Ask::Tables { pos: 2, puts: rows(40), deletes: Vec::new() }]);
+    turn(&mut store, vec![Ask::Tables { pos: 2, rows: rows(40) }]);
     assert_eq!(finish(&mut store), []);
     let on_disk = || found(&disk.state().killed());
     // Opening the file may have needed some.
@@ -213,7 +213,7 @@ fn rows_that_take_something_away_get_the_room_that_was_set_aside_too() {
     assert!(on_disk().tables == 1 && left > 100, "the reserve is not for these");
     assert!(matches!(&turn(&mut store, vec![append(3)])[..], [Told::NotDone { .. }]));
     assert!(matches!(&turn(&mut store, vec![revoke(4)])[..], [Told::Committed { pos: 3, .. }]));
-    turn(&mut store, vec![Ask::Tables { pos: 3, puts: Vec::new(), deletes: vec![key(0)] }]);
+    turn(&mut store, vec![Ask::Tables { pos: 3, rows: vec![(key(0), RowChange::Gone)] }]);
     // With those that waited, as they are in one transaction.
     assert_eq!((on_disk().tables, on_disk().rows.len()), (3, 79));
     assert!(disk.state().reserve.len() < left);

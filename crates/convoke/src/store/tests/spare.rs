@@ -16,13 +16,13 @@ fn spacious() -> (Faulty, Known) {
     turn(&mut store, vec![Ask::Snapshot]);
     let key = |n: u64| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
     let row = |n: u64| Bytes::from(vec![n as u8; 20_000 + n as usize]);
-    let puts = (0..MANY).map(|n| (key(n), row(n))).collect();
+    let rows = (0..MANY).map(|n| (key(n), RowChange::Put(row(n)))).collect();
     turn(&mut store, vec![append(1)]);
-    turn(&mut store, vec![Ask::Tables { pos: 1, puts, deletes: Vec::new() }]);
+    turn(&mut store, vec![Ask::Tables { pos: 1, rows }]);
     finish(&mut store);
-    let deletes = (0..MANY).filter(|n| n % 10 != 9).map(key).collect();
+    let rows = (0..MANY).filter(|n| n % 10 != 9).map(|n| (key(n), RowChange::Gone)).collect();
     turn(&mut store, vec![append(2)]);
-    turn(&mut store, vec![Ask::Tables { pos: 2, puts: Vec::new(), deletes }]);
+    turn(&mut store, vec![Ask::Tables { pos: 2, rows }]);
     finish(&mut store);
     turn(&mut store, vec![append(3)]);
     drop(store);
