@@ -139,10 +139,15 @@ fn one_line(text: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) 
         line.push_str("; ");
         line.push_str(&part);
     }
-    let verbs = help::command();
-    let verb = arguments.into_iter().find_map(|word| verbs.find_subcommand(word.as_ref()).map(Command::get_name));
-    let help = verb.map_or("convoke --help".to_owned(), |verb| format!("convoke {verb} --help"));
-    format!("{}; see `{help}`", line.trim_end_matches('.'))
+    let all = help::command();
+    let (mut verb, mut help) = (&all, "convoke".to_owned());
+    for word in arguments {
+        if let Some(found) = verb.find_subcommand(word.as_ref()) {
+            verb = found;
+            help = format!("{help} {}", verb.get_name());
+        }
+    }
+    format!("{}; see `{help} --help`", line.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -177,6 +182,10 @@ mod tests {
         assert_eq!(
             said(&["convoke", "watch", "a", "--count", "0"]),
             "invalid value '0' for '--count <N>': it is a whole number, at least 1; see `convoke watch --help`"
+        );
+        assert_eq!(
+            said(&["convoke", "journal", "show", "hub", "--lst"]),
+            "unexpected argument '--lst' found; tip: a similar argument exists: '--last'; see `convoke journal show --help`"
         );
     }
 }

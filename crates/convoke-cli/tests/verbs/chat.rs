@@ -215,6 +215,7 @@ fn what_cannot_be_done_is_told() {
 fn who_asks_for_the_rooms_while_the_hub_is_away_is_told_when_it_is_back() {
     let mut story = Story::with_hub();
     let (ann, bob) = (story.chat("ann", []), story.chat("bob", ["--timeout", "1s"]));
+    ann.prints("* bob joins");
     let address = story.address().to_owned();
     story.kill_hub();
     ann.says("connection lost");
