@@ -156,7 +156,8 @@ fn a_home_that_takes_nothing_is_named() {
     let mut hub = story.convoke(["hub", "--listen", "127.0.0.1:0"]);
     // Nobody can make a folder there, not even the system's administrator.
     hub.env("HOME", "/dev/null").env_remove("XDG_STATE_HOME");
-    run(hub).is(73, "", "convoke: data folder `/dev/null/.local/state/convoke`: cannot be made: Not a directory; something else has the name; name another place\n");
+    let why = "cannot be made: Not a directory; something else has the name; name another place";
+    run(hub).is(73, "", &format!("convoke: data folder `/dev/null/.local/state/convoke`: {why}\n"));
 }
 
 #[test]

@@ -281,6 +281,7 @@ fn left_out(what: &str, journal: &Name, target: Origin, why: &UndoRefused) -> Re
 mod tests {
     use super::*;
     use crate::frame::{Appended, Back, Commands, Terms};
+    use crate::kept::windows::Windows;
 
     const A: [u8; 16] = [0xa; 16];
     const B: [u8; 16] = [0xb; 16];
@@ -408,9 +409,15 @@ mod tests {
         for seq in 1..=5 {
             assert_eq!(hub.command(A, (seq - 1, seq), (A, seq)), Ok(seq));
         }
-        let rows = hub.rows.take();
-        let kept = rows.iter().filter(|(key, row)| key.table == FOREIGN && row.is_some());
-        assert_eq!(kept.map(|(key, _)| key.key.clone()).collect::<Vec<_>>(), [entry_key(1, 4), entry_key(1, 5)]);
+        let mut kept = BTreeSet::new();
+        for (key, change) in hub.rows.take(&hub.journals, &Windows::default()) {
+            match change.row() {
+                Some(_) => kept.insert(key),
+                None => kept.remove(&key),
+            };
+        }
+        let foreign: Vec<_> = kept.iter().filter(|key| key.table == FOREIGN).map(|key| &key.key[..]).collect();
+        assert_eq!(foreign, [entry_key(1, 4), entry_key(1, 5)]);
         assert_eq!(hub.back((5, 6), true, (6, (A, 3))), Err(Code::UndoHorizon));
         assert_eq!(hub.back((6, 7), true, (7, (A, 4))), Ok(6));
     }
