@@ -137,3 +137,16 @@ on_every_transport! {
         }
     }
 }
+
+/// A node has 1024 waits at most.
+#[tokio::test]
+async fn who_waits_no_more_leaves_room_for_others() {
+    let stage = Stage::new(Transport::Mem).await;
+    let ann = stage.node("ann").await;
+    let seq = soon(ann.append("room", "hello")).await.unwrap();
+    for round in 0..1100 {
+        let wait = ann.applied_by("room", seq, Who::Count(3), Duration::from_secs(3600));
+        let waited = tokio::time::timeout(Duration::ZERO, wait).await;
+        assert!(waited.is_err(), "{round}: {waited:?}");
+    }
+}
