@@ -93,9 +93,13 @@ pub(crate) async fn with_outbox(
     let options = NodeOptions { share_load: false, outbox: Some(folder.to_owned()), ..options(arguments)? };
     tokio::select! {
         ended = async {
+            let mut is_told = false;
             let node = loop {
                 match Node::open(&address, options.clone()) {
-                    Err(Error::InUse(_)) if begun.elapsed() < patience(arguments) => {
+                    Err(Error::InUse(why)) if begun.elapsed() < patience(arguments) => {
+                        if !std::mem::replace(&mut is_told, true) {
+                            tracing::info!("waiting for another run: {why}");
+                        }
                         tokio::time::sleep(OTHER_RUN_TIME).await;
                     }
                     opened => break opened.map_err(|error| Failure::from(error).about(what))?,

@@ -13,7 +13,7 @@ use convoke::{
     AppendOptions, Code, Deed, Entries, EntriesOptions, Entry, Missed, Name, Node, Payload, Scope, Strategy,
     UndoOptions, Who,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::arguments::{
     AppendArguments, BackArguments, FollowArguments, JournalArguments, JournalVerb, NodeArguments, OneJournalArguments,
@@ -27,6 +27,7 @@ use crate::payload::{self, Given};
 use crate::render;
 use crate::screen::progress::{Progress, Unit};
 use crate::signals::Signals;
+use crate::verbs::list::{FOLLOWERS, JOURNALS};
 
 /// What was appended.
 #[derive(Serialize)]
@@ -179,7 +180,11 @@ async fn follow(arguments: FollowArguments, json: bool, signals: &Signals) -> Re
 async fn show(arguments: ShowArguments, json: bool, signals: &Signals) -> Result<ExitCode, Failure> {
     let journal = Name::parse(&arguments.journal)?;
     with_node(&arguments.node, signals, async |node| {
-        let options = EntriesOptions { after: arguments.from - 1, ..EntriesOptions::default() };
+        let mut after = arguments.from - 1;
+        if let Some(last) = arguments.last {
+            after = after.max(end(node, &arguments.node, &journal).await.saturating_sub(last));
+        }
+        let options = EntriesOptions { after, ..EntriesOptions::default() };
         let entries = entries(node, &arguments.node, &journal, options).await?;
         let printer = Printer { json, output: Output::default(), printed: 0 };
         let last = arguments.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
@@ -190,6 +195,18 @@ async fn show(arguments: ShowArguments, json: bool, signals: &Signals) -> Result
         Ok(ExitCode::SUCCESS)
     })
     .await
+}
+
+/// The last entry of a journal, or one before it: what the hub tells about itself is a moment old. Zero for who may not know
+/// it, and reads all of the journal then.
+async fn end(node: &Node, arguments: &NodeArguments, journal: &Name) -> u64 {
+    #[derive(Deserialize)]
+    struct End {
+        last: u64,
+    }
+    let told = node.get_value(format!("{JOURNALS}{journal}{FOLLOWERS}"));
+    let told = within(arguments, &format!("follow `{journal}`"), told).await.ok().flatten();
+    told.and_then(|told| told.payload.decode::<End>().ok()).map_or(0, |end| end.last)
 }
 
 async fn export(arguments: OneJournalArguments, signals: &Signals) -> Result<ExitCode, Failure> {

@@ -64,6 +64,7 @@ fn old_entries_go_when_a_snapshot_stands_for_them() {
     story.run(["journal", "show", "machine"]).is(0, "4 ann 4\n5 ann 5\n6 ann 1\n", missing);
     story.run(["journal", "show", "machine", "--from", "5"]).is(0, "5 ann 5\n6 ann 1\n", "");
     story.run(["journal", "show", "machine", "--last", "1"]).is(0, "6 ann 1\n", "");
+    story.run(["journal", "show", "machine", "--last", "9"]).is(0, "4 ann 4\n5 ann 5\n6 ann 1\n", "");
     story.follow(["machine", "--count", "2"]).ended().is(0, "4 ann 4\n5 ann 5\n", missing);
     let exported = story.run(["journal", "export", "machine"]);
     assert!(

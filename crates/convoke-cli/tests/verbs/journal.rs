@@ -283,6 +283,7 @@ fn one_run_with_an_outbox_waits_for_another() {
     let first = append("1", "30s");
     first.says("`press` has its outbox");
     let second = append("2", "30s");
+    second.says("waiting for another run: ");
     drop(first);
     second.says("`press` has its outbox");
     second.signal(rustix::process::Signal::INT);
