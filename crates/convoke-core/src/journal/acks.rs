@@ -110,7 +110,7 @@ mod tests {
         let listed = vec![
             member("cai", Attendance::Here, 3),
             member("dan", Attendance::Away, 6),
-            member("eve", Attendance::Gone, 0),
+            member("eve", Attendance::Gone, 8),
             member("fay", Attendance::Stuck, 4),
             member("ann", Attendance::Here, 7),
         ];

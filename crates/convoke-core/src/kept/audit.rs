@@ -37,6 +37,8 @@ struct Chain {
     /// Its last good entry, and the hash of that.
     good: u64,
     good_hash: [u8; 16],
+    /// The last entry that was said to count, when it was looked at.
+    given: u64,
     /// Members, as its good entries say.
     present: BTreeSet<Name>,
     /// The last that each other hub has in its good entries; `None` where entries are not all there from the first on.
@@ -144,6 +146,7 @@ impl Audit {
                     hash,
                     good: 0,
                     good_hash: [0; 16],
+                    given: 0,
                     present: BTreeSet::new(),
                     known: Some(BTreeMap::new()),
                     broken: None,
@@ -210,6 +213,10 @@ impl Audit {
                 // Which of them is another one, nobody can tell.
                 let past = self.kept.journals.get(*id).past();
                 (chain.good, chain.good_hash) = (past.first() - 1, *past.before());
+                if past.first() == 1 {
+                    chain.present.clear();
+                }
+                chain.known.iter_mut().for_each(BTreeMap::clear);
                 chain.broken = Some("or one behind it is not what was appended");
             }
             if chain.broken.is_none() && *self.kept.journals.get(*id).present() != chain.present {
@@ -283,6 +290,9 @@ impl Audit {
                 self.kept.journals.set_present(*id, chain.present.clone());
             }
             if chain.broken.is_some() {
+                let behind = (chain.good + 1..=chain.given)
+                    .map(|seq| RowKey { table: ENTRIES, key: Bytes::copy_from_slice(&entry_key(*id, seq)) });
+                rows.extend(behind.map(|key| (key, RowChange::Gone)));
                 let units = self.units.iter().filter(of_it);
                 rows.extend(units.map(gone(rows::UNITS)));
                 rows.extend(self.kept.journals.cut_origins(*id, chain.known.as_ref()));
@@ -327,7 +337,7 @@ impl Audit {
                 continue;
             }
             if let Some(snapshot) = stands {
-                let gone = (past.first()..=chain.good)
+                let gone = (past.first()..=chain.given)
                     .map(|seq| RowKey { table: ENTRIES, key: Bytes::copy_from_slice(&entry_key(*id, seq)) });
                 rows.extend(gone.map(|key| (key, RowChange::Gone)));
                 (chain.good, chain.good_hash, chain.known) = (snapshot.seq, snapshot.hash, None);
@@ -391,7 +401,7 @@ impl Chain {
             (Deed::Leave, node) => drop(self.present.remove(&node)),
             _ => {}
         }
-        (self.good, self.good_hash) = (seq, hash);
+        (self.good, self.good_hash, self.given) = (seq, hash, seq);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kept::audit::Audit;
-use crate::kept::rows::{ENTRIES, PIECES, Rows};
+use crate::kept::rows::{ENTRIES, JOURNALS, PIECES, Rows};
 use crate::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MIN};
 
 const PIECE: usize = SNAPSHOT_PIECE_BYTES_MIN;
@@ -156,4 +156,17 @@ fn whoever_asks_no_more_entries_go_than_may() {
     assert_eq!(compact(most), Ok((most + 1, 0)));
     assert_eq!(compact(last), Err(Code::BadRequest), "the snapshot does not stand for that");
     assert_eq!(compact(last - 1), Ok((last, most as u32 - 1)));
+}
+
+#[test]
+fn a_journal_that_ends_otherwise_than_its_row_says_ends_with_its_snapshot() {
+    let mut held = kept();
+    let key = of(&held, JOURNALS, 0);
+    let mut row = held[&key].to_vec();
+    // The hash of the last entry, behind a number and two places.
+    row[20] ^= 1;
+    held.insert(key, row.into());
+    let (wrong, _) = mended(&held);
+    assert!(wrong[0].contains("or one behind it is not what was appended"), "{wrong:?}");
+    assert_eq!(left(&held), (11, 10, Some(10)));
 }
