@@ -229,7 +229,7 @@ type Next = Result<(Entry, Option<Payload>), Missed>;
 struct Printer {
     json: bool,
     output: Output,
-    /// The last entry that was.
+    /// The last entry that was, or is gone.
     printed: u64,
 }
 
@@ -302,6 +302,10 @@ impl Printer {
             }
             Err(missed) => {
                 let _ = self.output.flush()?;
+                if let Missed::Compacted { first } = missed {
+                    // Nobody waits for what can never come.
+                    self.printed = self.printed.max(first - 1);
+                }
                 match missed {
                     Missed::Ended(refusal) => Err(refusal.into()),
                     missed @ Missed::Compacted { .. } if self.json => self.output.line(&render::loss_json(&missed)),

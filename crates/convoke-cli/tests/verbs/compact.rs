@@ -74,6 +74,11 @@ fn old_entries_go_when_a_snapshot_stands_for_them() {
     );
     let json = story.run(["journal", "compact", "machine", "--json"]);
     json.is(0, "{\"journal\":\"machine\",\"gone\":3,\"first\":7}\n", "");
+    // A member is not waited for because of what nobody can give it any more.
+    let member = story.follow(["machine", "--member", "--name", "late"]);
+    let is_up_to_date = |line: &str| line.split_whitespace().take(3).eq(["late", "6", "0"]);
+    story.until(["journal", "followers", "machine"], |lines| lines.lines().any(is_up_to_date));
+    drop(member);
     moved(&story, 1, false);
     story.run(["journal", "show", "machine", "--from", "7"]).is(0, "7 ann 1\n", "");
 }
