@@ -544,6 +544,22 @@ fn a_restore_that_is_killed_is_done_again() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_can_be_read_only_once_is_not_restored() {
+    let story = kept();
+    assert_eq!(story.run(["store", "backup", "b", "--data", "data"]).code(), 0);
+    let plain = story.convoke(["store", "restore", "/dev/stdin", "--data", "again"]);
+    let mut piped = std::process::Command::new("sh");
+    piped.args(["-c", "cat b | \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
+    piped.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    piped.current_dir(story.path("")).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let told = "convoke: opening backup `/dev/stdin`: it is read twice, and this can be read only once; put it into a file \
+                first\n";
+    story.start_command(piped).ended().is(74, "", told);
+    assert!(!story.path("again").exists());
+}
+
 #[test]
 fn where_a_restore_was_killed_before_its_first_file_no_hub_begins_anew() {
     let story = kept();
