@@ -49,6 +49,7 @@ use file::{Fault, StoreFile};
 use full::{FullDisk, Want};
 use log::{Log, Own, Sizes};
 use pending::Pending;
+use reading::Found;
 pub(crate) use reserve::{Reserve, STEP as RESERVE_STEP};
 use tables::Tables;
 pub(crate) use thread::{Queue, StoreThread, Tell, WantImage};
@@ -415,10 +416,22 @@ impl Store {
 
     /// Takes the next ask, if there is one and it need not wait.
     fn take(&mut self, tell: &mut dyn FnMut(Vec<Told>)) -> bool {
+        let mut found = Found::default();
         let verdict = match self.asks.front() {
             None => return false,
             Some(Ask::Append { operation, .. }) => self.judge(&operation.clone()),
-            Some(Ask::Snapshot | Ask::Read { .. }) if self.tables.file().is_none() => Verdict::Wait,
+            Some(Ask::Snapshot) if self.tables.file().is_none() => Verdict::Wait,
+            Some(Ask::Read { table, from, bytes_max, .. }) => match self.look(*table, from, *bytes_max) {
+                Ok(Some(rows)) => {
+                    found = rows;
+                    Verdict::Take
+                }
+                Ok(None) => Verdict::Wait,
+                Err(why) => {
+                    self.fail(&why, tell);
+                    return false;
+                }
+            },
             Some(_) => Verdict::Take,
         };
         if let Verdict::Wait = verdict {
@@ -453,7 +466,7 @@ impl Store {
                 let was_full = self.full.is_full() || self.refill.is_some();
                 self.rows_are_urgent |= was_full && self.makes_room.is_some_and(|(first, _)| first <= pos);
             }
-            Ask::Read { ticket, table, from, bytes_max } => self.read(ticket, table, from, bytes_max, tell),
+            Ask::Read { ticket, .. } => self.found(ticket, found, tell),
             Ask::Barrier { ticket } => self.answers.push(Answer::Told(Told::BarrierDone { ticket })),
             Ask::Snapshot => {
                 self.commit(tell);

@@ -7,8 +7,16 @@ use convoke_core::foundation::{READ_ONLY, RowKey, Ticket, Told};
 use convoke_core::{Code, Refusal};
 
 use super::backup::Image;
-use super::file::{StoreFile, Unusable};
+use super::file::{Fault, StoreFile, Unusable};
 use super::{Answer, Store, TOLD_BYTES, WantImage};
+
+/// What a read has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    rows: Vec<(RowKey, Bytes)>,
+    /// Keys and rows, in bytes.
+    bytes: usize,
+}
 
 impl Store {
     /// Gives an image of all that is kept, as of what was asked before.
@@ -36,17 +44,14 @@ impl Store {
         }
     }
 
-    /// Answers a read, behind what was appended before it.
-    pub(super) fn read(
-        &mut self,
-        ticket: Ticket,
-        table: u8,
-        from: Bytes,
-        bytes_max: usize,
-        tell: &mut dyn FnMut(Vec<Told>),
-    ) {
+    /// What a read wants, of which more than so many bytes are not needed, and how many bytes it has. `None` while the file
+    /// cannot be read, since whoever writes it has found the disk full: it is opened again then.
+    pub(super) fn look(&self, table: u8, from: &Bytes, bytes_max: usize) -> Result<Option<Found>, Unusable> {
+        let file = self.tables.file();
+        let Some(file) = &*file else { return Ok(None) };
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        let read = self.rows(RowKey { table, key: from }, |key, row| {
+        let from = RowKey { table, key: from.clone() };
+        let read = file.rows(&from, self.writing.as_deref(), &self.gathering, |key, row| {
             if key.table != table || (bytes > 0 && bytes >= bytes_max) {
                 return false;
             }
@@ -54,15 +59,20 @@ impl Store {
             rows.push((key, row));
             true
         });
-        match read {
-            Ok(()) => {
-                self.answers.push(Answer::Told(Told::ReadDone { ticket, rows }));
-                self.answers_bytes += bytes;
-                if self.answers_bytes >= TOLD_BYTES {
-                    self.commit(tell);
-                }
-            }
-            Err(why) => self.fail(&why, tell),
+        match read.map_err(|why| Fault::of(why, self.disk.watch())) {
+            Ok(()) => Ok(Some(Found { rows, bytes })),
+            Err(Fault::Full(_)) => Ok(None),
+            Err(Fault::Grave(why)) => Err(why),
+        }
+    }
+
+    /// Answers a read, behind what was appended before it.
+    pub(super) fn found(&mut self, ticket: Ticket, found: Found, tell: &mut dyn FnMut(Vec<Told>)) {
+        let Found { rows, bytes } = found;
+        self.answers.push(Answer::Told(Told::ReadDone { ticket, rows }));
+        self.answers_bytes += bytes;
+        if self.answers_bytes >= TOLD_BYTES {
+            self.commit(tell);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::super::file::Fault;
 use super::super::full::Want;
 use super::*;
 
@@ -89,6 +90,39 @@ fn what_a_full_disk_may_hold_half_of_is_told_when_it_is_certain() {
             Call::Sync => assert!(matches!(&told[..], [Told::Failed(_)]), "{told:?}"),
         }
     }
+}
+
+/// Rows are written beside the log: who reads may come between the write that finds no room and what is done about it.
+#[test]
+fn who_reads_while_rows_find_no_room_waits_until_the_file_is_opened_again() {
+    let disk = Faulty::default();
+    let mut store = open(&disk);
+    turn(&mut store, vec![Ask::Snapshot, append(1)]);
+    // More than redb still has in memory when it reads.
+    let count = 2 * ROWS;
+    let row = Bytes::from(vec![1; 30_000]);
+    let key = |n: u32| RowKey { table: 1, key: Bytes::from(n.to_be_bytes().to_vec()) };
+    let rows = (0..count).map(|n| (key(n), RowChange::Put(row.clone()))).collect();
+    assert_eq!(turn(&mut store, vec![Ask::Tables { pos: 1, rows }, append(2)]).len(), 1);
+    finish(&mut store);
+    let mut told = Vec::new();
+    store.turn(vec![Ask::Tables { pos: 2, rows: vec![(key(0), RowChange::Put(row))] }], &mut |more| told.extend(more));
+    disk.state().failing = Some((Call::Write, 0, io::ErrorKind::StorageFull));
+    let lost = store.tables.file().as_ref().unwrap().write(&store.gathering).unwrap_err();
+    assert!(matches!(lost, Fault::Full(Want::Disk)), "{lost:?}");
+    let read = Ask::Read { ticket: 7, table: 1, from: Bytes::new(), bytes_max: usize::MAX };
+    store.turn(vec![read], &mut |more| told.extend(more));
+    assert!(told.is_empty() && !store.has_failed(), "{} are told", told.len());
+    drop(store.tables.take());
+    store.turn(Vec::new(), &mut |more| told.extend(more));
+    assert!(told.is_empty() && !store.has_failed(), "{} are told", told.len());
+    store.rows_are_urgent = true;
+    let told = turn(&mut store, Vec::new());
+    assert!(
+        matches!(&told[..], [Told::ReadDone { ticket: 7, rows }] if rows.len() == count as usize),
+        "{}",
+        told.len()
+    );
 }
 
 #[test]
