@@ -52,6 +52,11 @@ impl Passed {
         Ok((entry, command, self.0.taken().1))
     }
 
+    /// The hash of the last entry that was taken, or is gone.
+    pub(crate) fn hash(&self) -> [u8; 16] {
+        self.0.taken().1
+    }
+
     /// Whether all is taken that there was when the hub had last told everything.
     pub(crate) fn is_synced(&self) -> bool {
         self.0.is_synced()
