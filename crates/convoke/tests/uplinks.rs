@@ -382,17 +382,25 @@ async fn hubs_that_are_started_again_in_the_middle_miss_no_command_and_have_none
 
 /// Waits until an uplink says this of what is in its way.
 async fn says(node: &Node, uplink: &str, part: &str) {
+    until(node, uplink, |report| report["trouble"].as_str().is_some_and(|trouble| trouble.contains(part))).await;
+}
+
+/// Waits until an uplink is like this.
+async fn until(node: &Node, uplink: &str, is: impl Fn(&serde_json::Value) -> bool) {
     soon(async {
-        loop {
-            let report: serde_json::Value =
-                node.get(format!("$hub/uplinks/{uplink}")).await.unwrap().unwrap_or_default();
-            if report["trouble"].as_str().is_some_and(|trouble| trouble.contains(part)) {
-                break;
-            }
+        while !is(&report(node, uplink).await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
+}
+
+async fn report(node: &Node, uplink: &str) -> serde_json::Value {
+    node.get(format!("$hub/uplinks/{uplink}")).await.unwrap().unwrap_or_default()
+}
+
+async fn trouble(node: &Node, uplink: &str) -> String {
+    report(node, uplink).await["trouble"].as_str().unwrap_or_default().to_owned()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -566,6 +574,8 @@ async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
         "status $hub/#",
         "deny author mallory",
     ];
+    let some_again = some.map(|rule| rule.replace("deny author mallory", "author mallory"));
+    let some_again = some_again.each_ref().map(String::as_str);
     let some: &'static [&'static str] = Box::leak(Box::new(some));
     let some = token("some", some).await;
     let near = start(folder, "near", vec![linked_by("stranger", stranger), linked_by("some", some)]).await;
@@ -578,6 +588,21 @@ async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
     let mallory = Node::connect_with(address(folder, "near"), options).await.unwrap();
     mallory.append("todo", &(0, 1)).await.unwrap();
     says(&here, "some", "do not allow `author mallory`").await;
+    // Nothing goes past it, and it is not hidden.
+    here.append("todo", &(0, 2)).await.unwrap();
+    until(&here, "some", |report| report["out"]["behind"] == 2).await;
+    // A right for events is told of like one for journals, and until it is given.
+    let rules = |rules: &[&str]| rules.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<_>>();
+    there.set_token_rules("some", &rules(&["join,uplink hub/#", "subscribe plant/#", "all room/#"])).await.unwrap();
+    soon(async {
+        while !trouble(&here, "some").await.contains("do not allow `publish plant/1`") {
+            here.publish("plant/1", &0).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    there.set_token_rules("some", &rules(&some_again)).await.unwrap();
+    until(&here, "some", |report| report["trouble"] == "" && report["out"]["behind"] == 0).await;
     near.stop().await;
     far.stop().await;
 }

@@ -234,7 +234,7 @@ impl Uplink {
                 (Standing::Offline(Some(why)) | Standing::Ended(why), _) => why.to_string(),
                 (_, Standing::Offline(Some(why)) | Standing::Ended(why)) => format!("at this hub: {why}"),
                 _ if hub == Some(self.hub) => "it leads to this hub itself, so nothing is passed on".to_owned(),
-                _ => String::new(),
+                _ => self.far.forbidden().map_or_else(String::new, |why| format!("events out: {why}")),
             };
             self.tally.tell((joined, hub, &why), (*far_lost.borrow(), *near_lost.borrow()));
             tokio::time::sleep(REPORT).await;

@@ -74,6 +74,11 @@ impl Node {
         self.handle.shared.lock().state.hub().map(|(hub, _, epoch)| (hub, epoch))
     }
 
+    /// Why the other hub has refused an event on this link, if that is for want of a right.
+    pub(crate) fn forbidden(&self) -> Option<Refusal> {
+        self.handle.shared.forbidden.borrow().clone()
+    }
+
     /// Subscribes to what any of these patterns matches.
     pub(crate) async fn subscribe_all(&self, patterns: &[String]) -> Result<Passing, Error> {
         let mut subscriptions = Vec::new();
