@@ -4,7 +4,8 @@
 //! A call says which backup it means, by a number that the caller has chosen, and from which byte on; the last piece can be
 //! asked for again, since its reply may have been lost. An empty piece is the end.
 
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use convoke_core::limits::BACKUP_PAUSE_MAX;
@@ -60,15 +61,23 @@ struct Given {
     is_over: bool,
 }
 
-/// Answers calls until there are none for a while, or the hub has ended.
+/// Answers calls until the hub has ended. A backup of which no more is asked for is given up after a while.
 fn give(shared: &Weak<HubShared>, calls: &mpsc::Receiver<BackupCall>) {
     let mut given: Option<Given> = None;
-    // Those who want another one meanwhile do not make it last longer.
-    let rest = |given: &Option<Given>| match given {
-        Some(given) => BACKUP_PAUSE_MAX.saturating_sub(given.asked.elapsed()),
-        None => BACKUP_PAUSE_MAX,
-    };
-    while let Ok(call) = calls.recv_timeout(rest(&given)) {
+    loop {
+        let call = match &given {
+            None => calls.recv().map_err(RecvTimeoutError::from),
+            // Those who want another one meanwhile do not make it last longer.
+            Some(given) => calls.recv_timeout(BACKUP_PAUSE_MAX.saturating_sub(given.asked.elapsed())),
+        };
+        let call = match call {
+            Ok(call) => call,
+            Err(RecvTimeoutError::Timeout) => {
+                given = None;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         given = given.filter(|given| given.asked.elapsed() < BACKUP_PAUSE_MAX);
         let Some(hub) = shared.upgrade() else { return };
         let (identity, piece_bytes) = hub.lock().gives_backups_of();
