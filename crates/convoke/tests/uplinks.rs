@@ -264,6 +264,11 @@ async fn two_uplinks_between_the_same_hubs_and_one_that_leads_back_pass_each_eve
     })
     .await;
     assert_eq!(report["trouble"], "it leads to this hub itself, so nothing is passed on");
+    assert_eq!(
+        (&report["out"]["events"], &report["in"]["events"]),
+        (&0.into(), &0.into()),
+        "and so nothing is counted"
+    );
     there.stop().await;
     here.stop().await;
 }
@@ -543,6 +548,24 @@ async fn a_hub_that_has_got_what_is_gone_on_another_way_goes_on_on_this() {
     assert_eq!(command.unwrap().decode::<(u32, u32)>().unwrap(), (2, 0));
     c.stop().await;
     a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_has_begun_anew_gets_the_journals_before_anything_new_is_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let far = start(folder, "far", Vec::new()).await;
+    let near = start(folder, "near", vec![uplink(folder, "far")]).await;
+    let (here, there) = (node(folder, "near", "node-a").await, node(folder, "far", "node-b").await);
+    append(&here, "todo", 0, 0..5).await;
+    commands(&there, "todo", 5).await;
+    far.stop().await;
+    std::fs::remove_dir_all(folder.join("far-data")).unwrap();
+    let far = start(folder, "far", Vec::new()).await;
+    let there = node(folder, "far", "node-b-again").await;
+    check_commands(&commands(&there, "todo", 5).await, 1, 5);
+    near.stop().await;
+    far.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -284,9 +284,7 @@ impl<'a> Carrying<'a> {
                         }
                         Err(missed) => return Some(missed.to_string()),
                     };
-                    let (from, to) = self.uplink.nodes(self.way);
-                    if (from.hub(), to.hub()) != self.starts {
-                        // It may have been restored, or be another one: it is asked again where to go on.
+                    if self.is_another_start() {
                         return None;
                     }
                     if self.is_diverged() {
@@ -297,6 +295,10 @@ impl<'a> Carrying<'a> {
                     }
                 }
                 _ = look.tick() => {
+                    // Perhaps nothing comes for a long time, and yet the other hub lacks what it had.
+                    if self.is_another_start() {
+                        return None;
+                    }
                     let is_over = self.answers.is_empty() && entries.is_synced();
                     if is_over {
                         self.goes(&goes);
@@ -309,6 +311,12 @@ impl<'a> Carrying<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a hub was started since: it may have been restored, or be another one, and is asked again where to go on.
+    fn is_another_start(&self) -> bool {
+        let (from, to) = self.uplink.nodes(self.way);
+        (from.hub(), to.hub()) != self.starts
     }
 
     /// Nothing is in its way, unless the two hubs know different histories.
