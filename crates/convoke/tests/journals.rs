@@ -198,5 +198,8 @@ async fn who_waits_for_a_state_that_panics_is_told() {
     // Nothing more is sent by it, and nothing waits for what it could still do.
     let error = soon(vase.execute("feather".to_owned())).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotDone, "{error}");
+    for error in [soon(vase.undo()).await.unwrap_err(), soon(vase.redo()).await.unwrap_err()] {
+        assert!(error.to_string().contains("do in `vase`: the program panicked when it applied entry 2"), "{error}");
+    }
     soon(vase.snapshot()).await.unwrap_err();
 }

@@ -4,7 +4,10 @@
 
 mod support;
 
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::Poll;
 
 use convoke::{Code, Entry, Error, Node, NodeOptions, OpId, OutboxEnd, Outcome, Payload, State, Status};
 use serde::{Deserialize, Serialize};
@@ -83,6 +86,25 @@ on_every_transport! {
         soon(node.outbox().unwrap().append("other", &1)).await.unwrap();
         let end = end(&node).await;
         assert_eq!((end.journal.as_str(), end.outcome.unwrap()), ("other", 1));
+    }
+
+    async fn what_nobody_hears_because_who_asked_is_gone_is_told(stage: Stage) {
+        let node = soon(Node::connect_with(&stage.address, options(&stage, "ann", "outbox"))).await.unwrap();
+        let (outbox, board) = (node.outbox().unwrap(), node.follow::<Board>("todo").await.unwrap());
+        for number in 1..=2 {
+            let mut asks: Pin<Box<dyn Future<Output = Result<u64, Error>> + Send>> = match number {
+                1 => Box::pin(node.append("todo", &1_u32)),
+                _ => Box::pin(async { board.execute(&2).await.map(|done| done.seq) }),
+            };
+            assert!(poll_fn(|context| Poll::Ready(asks.as_mut().poll(context).is_pending())).await);
+            until("it is answered", || outbox.is_empty()).await;
+            drop(asks);
+            let end = end(&node).await;
+            assert_eq!((end.number, end.outcome.unwrap()), (number, number));
+        }
+        assert_eq!(soon(node.append("todo", &3_u32)).await.unwrap(), 3);
+        soon(outbox.append("todo", &4_u32)).await.unwrap();
+        assert_eq!(end(&node).await.number, 4, "what was heard is not told");
     }
 
     async fn what_one_does_without_a_hub_is_shown_at_once_and_true_when_there_is_one(stage: Stage) {

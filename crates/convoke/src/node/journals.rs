@@ -16,6 +16,7 @@ use futures_core::Stream;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::outbox::Asker;
 use super::values::ended_write;
 use super::{Inner, Missed, Node, left};
 use crate::error::Error;
@@ -315,17 +316,7 @@ impl Node {
     ) -> Result<u64, Error> {
         let journal = Name::parse(journal.as_ref())?;
         let terms = Terms::new(options.strategy, false, None);
-        self.append_on(&journal, commands, options.expect_last, terms).await
-    }
-
-    pub(super) async fn append_on(
-        &self,
-        journal: &Name,
-        commands: &[Payload],
-        expect_last: Option<u64>,
-        terms: Terms<'_>,
-    ) -> Result<u64, Error> {
-        self.change_journal(appending(journal, commands, expect_last, terms)).await
+        self.change_journal(appending(&journal, commands, options.expect_last, terms)).await
     }
 
     /// Undoes what was done last in a journal, or what the options say, and gives the place of the entry that says so. For
@@ -375,12 +366,39 @@ impl Node {
         Ok(self.ask_journal(change).await?.rev.n)
     }
 
+    /// As [`append`](Node::append), [`undo`](Node::undo) or [`redo`](Node::redo), for a follower that has yet to apply it.
+    pub(super) async fn change_followed(
+        &self,
+        change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
+    ) -> Result<(u64, Asker), Error> {
+        let (wrote, asker) = self.ask_and_go_on(change).await?;
+        Ok((wrote.rev.n, asker))
+    }
+
     pub(super) async fn ask_journal(
         &self,
         change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
     ) -> Result<Wrote, Error> {
-        let answer = self.handle.shared.keep(|inner| inner.post(change))?;
-        ended_write(self, answer).await
+        let (wrote, asker) = self.ask_and_go_on(change).await?;
+        asker.heard();
+        Ok(wrote)
+    }
+
+    /// The same, for who has more to do before it tells its caller what came of it.
+    async fn ask_and_go_on(
+        &self,
+        change: impl FnOnce(&mut NodeState) -> Result<WriteId, Refusal>,
+    ) -> Result<(Wrote, Asker), Error> {
+        let (id, answer) = self.handle.shared.keep(|inner| inner.post(change))?;
+        // It goes last, when no answer can come any more.
+        let asker = Asker::new(self, id);
+        match ended_write(self, answer).await {
+            Ok(wrote) => Ok((wrote, asker)),
+            Err(error) => {
+                asker.heard();
+                Err(error)
+            }
+        }
     }
 
     /// The entries of a journal behind the place `after`: those that are there, then those that come. Returns when the hub has
@@ -450,7 +468,7 @@ impl Node {
         journal: &Name,
         carried: Carried<'_>,
     ) -> Result<impl Future<Output = Result<u64, Error>> + Send + use<>, Error> {
-        let answer = self.handle.shared.keep(|inner| inner.post(|state| state.carry(journal, carried)))?;
+        let (_, answer) = self.handle.shared.keep(|inner| inner.post(|state| state.carry(journal, carried)))?;
         let node = self.clone();
         Ok(async move { Ok(ended_write(&node, answer).await?.rev.n) })
     }
@@ -469,7 +487,7 @@ pub(super) fn appending(
     }
 }
 
-fn back(options: UndoOptions) -> Back {
+pub(super) fn back(options: UndoOptions) -> Back {
     let UndoOptions { scope, target, expect_top } = options;
     Back { everyone: scope == Scope::Everyone, target, expect_top }
 }

@@ -52,6 +52,8 @@ pub(super) struct Posting {
     /// Who waits until it is safe here.
     puts: HashMap<WriteId, oneshot::Sender<Result<(), Error>>>,
     ending: HashMap<WriteId, Ending>,
+    /// What was answered, until whoever asked for it has heard it.
+    answered: HashMap<WriteId, (u64, Name, End)>,
     /// What the program was not told, in the order in which it was known.
     ends: VecDeque<(u64, Name, End)>,
     /// How many ends are not yet safe.
@@ -84,6 +86,7 @@ impl Posting {
             last: contents.last,
             puts: HashMap::new(),
             ending: HashMap::new(),
+            answered: HashMap::new(),
             ends: contents.ends,
             recording: watched::Sender::new(0),
             news: Arc::new(Notify::new()),
@@ -153,11 +156,14 @@ impl Posting {
             (Some(answer), Ok(wrote)) => (answer.send(Ok(wrote)).is_ok(), None),
             (answer, result) => (false, answer.map(|answer| (answer, result))),
         };
+        if told {
+            self.answered.insert(id, (posted.number, posted.journal.clone(), end.clone()));
+        }
         let record = Record::End { number: posted.number, end: end.clone(), told };
         let ending = Ending { posted, end, answer };
         if let Some(why) = self.failed.clone() {
             if !told {
-                self.finish(ending, Some(&why));
+                self.finish(id, ending, Some(&why));
             }
             return None;
         }
@@ -170,7 +176,7 @@ impl Posting {
     }
 
     /// What became of something is safe, or nothing is any more.
-    fn finish(&mut self, ending: Ending, failed: Option<&Refusal>) {
+    fn finish(&mut self, id: WriteId, ending: Ending, failed: Option<&Refusal>) {
         let Ending { posted, mut end, answer } = ending;
         if let (End::NotDone(why), Some(failed)) = (&end, failed) {
             // The next program could send it once more.
@@ -178,13 +184,19 @@ impl Posting {
         }
         if answer.is_some_and(|(answer, result)| answer.send(result).is_ok()) {
             self.send(Job::Told(Record::Told { number: posted.number }));
+            self.answered.insert(id, (posted.number, posted.journal, end));
         } else {
-            self.ends.push_back((posted.number, posted.journal, end));
-            if self.ends.len() > OUTBOX_ENDS_MAX {
-                self.ends.pop_front();
-            }
-            self.news.notify_one();
+            self.tell((posted.number, posted.journal, end));
         }
+    }
+
+    /// Has the program told what nobody has heard.
+    fn tell(&mut self, end: (u64, Name, End)) {
+        self.ends.push_back(end);
+        if self.ends.len() > OUTBOX_ENDS_MAX {
+            self.ends.pop_front();
+        }
+        self.news.notify_one();
     }
 
     fn take(&mut self) -> Option<OutboxEnd> {
@@ -213,7 +225,7 @@ impl NodeShared {
         for id in safe.ended {
             state.recorded(id);
             if let Some(ending) = posting.ending.remove(&id) {
-                posting.finish(ending, None);
+                posting.finish(id, ending, None);
             }
         }
         let refused = safe.refused.into_iter().map(|(id, why)| (id, why, true));
@@ -231,8 +243,8 @@ impl NodeShared {
         }
         if let Some(why) = safe.failed {
             tracing::error!("`{}`: {why}", state.name());
-            for (_, ending) in std::mem::take(&mut posting.ending) {
-                posting.finish(ending, Some(&why));
+            for (id, ending) in std::mem::take(&mut posting.ending) {
+                posting.finish(id, ending, Some(&why));
             }
             posting.recording.send_replace(0);
             // What was put when the thread had ended already.
@@ -288,6 +300,35 @@ impl Inner {
         if let Some(posting) = self.posting.take() {
             self.closing_outbox = Some(posting.thread);
             posting.news.notify_one();
+        }
+    }
+}
+
+/// Somebody who asked for something to be kept, and has yet to hear what came of it. If it goes before that, the outbox tells
+/// it.
+#[derive(Debug)]
+pub(super) struct Asker {
+    node: Node,
+    id: WriteId,
+    is_heard: bool,
+}
+
+impl Asker {
+    pub(super) fn new(node: &Node, id: WriteId) -> Asker {
+        Asker { node: node.clone(), id, is_heard: false }
+    }
+
+    pub(super) fn heard(mut self) {
+        self.is_heard = true;
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        let mut inner = self.node.handle.shared.lock();
+        let Some(posting) = &mut inner.posting else { return };
+        if let Some(end) = posting.answered.remove(&self.id).filter(|_| !self.is_heard) {
+            posting.tell(end);
         }
     }
 }

@@ -17,7 +17,8 @@ use serde::Serialize;
 use tokio::sync::watch as watched;
 use tokio::task::AbortHandle;
 
-use super::journals::Told;
+use super::journals::{Told, appending, back};
+use super::outbox::Asker;
 use super::{Entries, EntriesOptions, Missed, Node, UndoOptions, left};
 use crate::error::Error;
 use snapshots::Snapshots;
@@ -401,9 +402,9 @@ impl<S: State> Follower<S> {
     async fn append(&self, commands: &[Payload], terms: &OwnTerms) -> Result<Vec<Executed<S::Output>>, Error> {
         let waiting = Waiting::new(&self.shared);
         let terms = Terms::new(Some(S::STRATEGY), terms.lasting, terms.touched.as_deref());
-        let first = self.node.append_on(&self.journal, commands, None, terms).await?;
+        let (first, asker) = self.node.change_followed(appending(&self.journal, commands, None, terms)).await?;
         let last = first + commands.len() as u64 - 1;
-        self.reached(last).await?;
+        self.reached(last, asker).await?;
         let executed = self.shared.outputs(first, last);
         drop(waiting);
         if executed.len() < commands.len() {
@@ -427,14 +428,20 @@ impl<S: State> Follower<S> {
         self.shared.lock().checks.push(Box::new(check));
     }
 
+    /// What there is, if it goes on.
+    fn going_on(&self, verb: &str) -> Result<MutexGuard<'_, Inner<S>>, Error> {
+        let inner = self.shared.lock();
+        match &inner.ended {
+            Some(ended) => Err(why_ended(&format!("{verb} in `{}`", self.journal), ended)),
+            None => Ok(inner),
+        }
+    }
+
     /// Asks whether these commands may be sent, and finds out how they are undone.
     fn checked(&self, commands: &[&S::Command]) -> Result<OwnTerms, Error> {
         let author = self.node.author();
-        let inner = self.shared.lock();
         let what = || format!("execute in `{}`", self.journal);
-        if let Some(ended) = &inner.ended {
-            return Err(why_ended(&what(), ended));
-        }
+        let inner = self.going_on("execute")?;
         let state = inner.replica.state();
         for (command, check) in
             commands.iter().flat_map(|command| inner.checks.iter().map(move |check| (command, check)))
@@ -468,7 +475,8 @@ impl<S: State> Follower<S> {
     /// # Errors
     ///
     /// As [`undo`](Node::undo); [`Error::Conflict`] also if others have gone on from it
-    /// ([`Strategy::Refuse`]), or if it turned out to have no inverse ([`Strategy::Compensate`]).
+    /// ([`Strategy::Refuse`]), or if it turned out to have no inverse ([`Strategy::Compensate`]); [`Error::Refused`] also if
+    /// this does not go on.
     pub async fn undo(&self) -> Result<u64, Error> {
         self.undo_with(Scope::Mine).await
     }
@@ -480,11 +488,11 @@ impl<S: State> Follower<S> {
     /// As [`undo`](Node::undo).
     pub async fn undo_with(&self, scope: Scope) -> Result<u64, Error> {
         let author = self.node.author();
-        let top = self.shared.lock().replica.undo_list().undo_top(&author, scope);
+        let top = self.going_on("undo")?.replica.undo_list().undo_top(&author, scope);
         let options = UndoOptions { scope, target: None, expect_top: Some(top.unwrap_or(0)) };
         let waiting = Waiting::new(&self.shared);
-        let seq = self.node.undo(self.journal.as_str(), options).await?;
-        self.went_back("undo", seq).await?;
+        let (seq, asker) = self.node.change_followed(|state| state.undo(&self.journal, back(options))).await?;
+        self.went_back("undo", seq, asker).await?;
         drop(waiting);
         Ok(seq)
     }
@@ -506,11 +514,11 @@ impl<S: State> Follower<S> {
     /// As [`redo`](Node::redo).
     pub async fn redo_with(&self, scope: Scope) -> Result<u64, Error> {
         let author = self.node.author();
-        let top = self.shared.lock().replica.undo_list().redo_top(&author, scope);
+        let top = self.going_on("redo")?.replica.undo_list().redo_top(&author, scope);
         let options = UndoOptions { scope, target: None, expect_top: Some(top.unwrap_or(0)) };
         let waiting = Waiting::new(&self.shared);
-        let seq = self.node.redo(self.journal.as_str(), options).await?;
-        self.went_back("redo", seq).await?;
+        let (seq, asker) = self.node.change_followed(|state| state.redo(&self.journal, back(options))).await?;
+        self.went_back("redo", seq, asker).await?;
         drop(waiting);
         Ok(seq)
     }
@@ -528,8 +536,8 @@ impl<S: State> Follower<S> {
     }
 
     /// An undo or redo is applied here; or it could change nothing.
-    async fn went_back(&self, what: &str, seq: u64) -> Result<(), Error> {
-        self.reached(seq).await?;
+    async fn went_back(&self, what: &str, seq: u64, asker: Asker) -> Result<(), Error> {
+        self.reached(seq, asker).await?;
         if self.shared.lock().outputs.remove(&seq).is_none() {
             return Ok(());
         }
@@ -646,8 +654,10 @@ impl<S: State> Follower<S> {
         }
     }
 
-    async fn reached(&self, seq: u64) -> Result<(), Error> {
-        match self.changed(seq - 1).await {
+    async fn reached(&self, seq: u64, asker: Asker) -> Result<(), Error> {
+        let changed = self.changed(seq - 1).await;
+        asker.heard();
+        match changed {
             Ok(_) => Ok(()),
             Err(why) => {
                 // Certainly it is not `NotDone`.

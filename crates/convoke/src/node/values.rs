@@ -223,7 +223,7 @@ impl Node {
 
     pub(super) async fn write(&self, wanted: &[Wanted]) -> Result<Wrote, Error> {
         let items: Vec<Item<'_>> = wanted.iter().map(Wanted::item).collect();
-        let answer = self.handle.shared.keep(|inner| inner.state.write(&items))?;
+        let (_, answer) = self.handle.shared.keep(|inner| inner.state.write(&items))?;
         ended_write(self, answer).await
     }
 
@@ -303,7 +303,7 @@ impl NodeShared {
     pub(super) fn keep(
         &self,
         ask: impl FnOnce(&mut Inner) -> Result<WriteId, Refusal>,
-    ) -> Result<oneshot::Receiver<Result<Wrote, NotWritten>>, Refusal> {
+    ) -> Result<(WriteId, oneshot::Receiver<Result<Wrote, NotWritten>>), Refusal> {
         let mut inner = self.lock();
         let id = ask(&mut inner)?;
         let (sender, receiver) = oneshot::channel();
@@ -313,7 +313,7 @@ impl NodeShared {
         if let Some(mem) = mem {
             crate::transport::mem::pump(&mem);
         }
-        Ok(receiver)
+        Ok((id, receiver))
     }
 
     fn get(&self, pattern: Pattern) -> Result<(u32, oneshot::Receiver<Found>), Refusal> {
