@@ -220,6 +220,24 @@ on_every_transport! {
         assert_eq!(calls, (1..=8).collect::<Vec<u64>>(), "each once, none left out; the last is still to come");
         soon(follower.changed(8)).await.unwrap();
     }
+
+    async fn one_that_is_added_while_a_snapshot_is_on_its_way_is_called_with_every_entry(stage: Stage) {
+        let lamp = stage.node("ann").await.follow::<Lamp>("lamp").await.unwrap();
+        for time in 0..4 {
+            soon(lamp.execute(&Switch(time % 2 == 0))).await.unwrap();
+        }
+        assert_eq!(soon(lamp.snapshot()).await.unwrap(), 4);
+        let world = World::default();
+        let mut effects = lamp.executors(NotKept).unwrap();
+        effects.executor("bulb", 4, world.executor("bulb")).unwrap();
+        // It has handled what the snapshot stands for, and so asks for that.
+        effects.poll(1);
+        effects.executor("light", 0, world.executor("light")).unwrap();
+        soon(lamp.execute(&Switch(true))).await.unwrap();
+        all_done(&mut effects).await;
+        let calls: Vec<String> = world.take().iter().map(|call| call.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(calls, ["light 1", "light 2", "light 3", "light 4", "bulb 5", "light 5"]);
+    }
 }
 
 #[tokio::test]

@@ -54,6 +54,18 @@ fn add(place: u32) -> Edit {
 }
 
 on_every_transport! {
+    async fn a_group_of_none_or_of_too_many_is_refused_and_the_node_goes_on(stage: Stage) {
+        let board = stage.node("ann").await.follow::<Board>("room/lobby").await.unwrap();
+        for count in [0, 257] {
+            let fill = board.group(|group| (0..count).for_each(|place| group.execute(add(place))));
+            let error = soon(fill).await.unwrap_err();
+            assert_eq!((error.code(), error.outcome()), (Code::BadRequest, Outcome::NotDone), "{error}");
+            assert!(error.to_string().contains(&format!("it has {count} commands, and 1 to 256 are")), "{error}");
+        }
+        let done = soon(board.group(|group| (0..256).for_each(|place| group.execute(add(place))))).await.unwrap();
+        assert_eq!((done.len(), done[0].seq), (256, 1));
+    }
+
     async fn what_one_executes_all_have(stage: Stage) {
         let (ann, bob) = (stage.node("ann").await, stage.node("bob").await);
         let hers = ann.follow::<Board>("room/lobby").await.unwrap();

@@ -384,3 +384,13 @@ fn of_a_long_file_all_is_said() {
     let own = printed.lines().filter_map(|line| line.strip_prefix("ann: ")).map(str::to_owned);
     assert!(own.eq((0..PASTED_LINES).map(|number| number.to_string())), "{printed}");
 }
+
+#[test]
+fn what_was_typed_before_a_line_without_an_end_is_said() {
+    let said: String = (0..20).map(|number| format!("{number}\n")).collect();
+    Story::with_hub().run_with_input(&[said.as_bytes(), &[b'x'; 70 << 10]].concat(), ["chat", "--name", "ann"]).is(
+        74,
+        &said.lines().map(|line| format!("ann: {line}\n")).collect::<String>(),
+        "convoke: cannot read standard input: a line is longer than 65536 bytes\n",
+    );
+}

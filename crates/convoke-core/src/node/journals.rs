@@ -8,7 +8,7 @@ use super::{NodeState, Phase, RequestId, named};
 use crate::bug::{Bug, planted};
 use crate::frame::{Appended, Back, Carried, Commands, Follow, FollowAs, Frame, Terms, Told};
 use crate::journal::{Entry, Strategy};
-use crate::limits::{COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, STUCK_BYTES_MAX, WATCH_WINDOW_BYTES};
+use crate::limits::{BATCH_ITEMS_MAX, COMMAND_BYTES_MAX, LINK_CONTROL_BYTES_MAX, STUCK_BYTES_MAX, WATCH_WINDOW_BYTES};
 use crate::name::Name;
 use crate::node::values::WriteId;
 use crate::outgoing::Lanes;
@@ -170,7 +170,7 @@ impl NodeState {
     /// # Errors
     ///
     /// In every case it certainly will not happen. [`Code::Backpressure`] when too much waits already;
-    /// [`Code::TooLarge`]; the node has ended.
+    /// [`Code::TooLarge`]; [`Code::BadRequest`] with too many commands, or none; the node has ended.
     pub fn append<'c>(
         &mut self,
         journal: &Name,
@@ -192,6 +192,12 @@ impl NodeState {
         expect_last: Option<u64>,
         terms: Terms<'_>,
     ) -> Result<WriteId, Refusal> {
+        let count = commands.len();
+        if count == 0 || count > BATCH_ITEMS_MAX {
+            let text =
+                format!("append to `{journal}`: it has {count} commands, and 1 to {BATCH_ITEMS_MAX} are possible at once");
+            return Err(Refusal::new(Code::BadRequest, text));
+        }
         if let Some((_, long)) = commands.clone().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
             let len = long.len();
             let text = format!("append to `{journal}`: a command has {len} bytes, and {COMMAND_BYTES_MAX} at most");

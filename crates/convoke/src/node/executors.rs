@@ -149,7 +149,9 @@ where
                 .keep(&id, position)
                 .map_err(|error| Error::io(format!("position of {id}"), advised(error)))?;
         }
-        if position.seq < self.replica.seq() || matches!(self.ended, Some(Missed::Compacted { .. })) {
+        // What was asked for may begin with a snapshot that has yet to come.
+        let is_behind = position.seq < self.replica.seq().max(self.from());
+        if is_behind || matches!(self.ended, Some(Missed::Compacted { .. })) {
             self.rewind();
         }
         self.executors.push(Executor { id, call: Box::new(call), position, stopped: None });

@@ -386,11 +386,7 @@ impl<S: State> Follower<S> {
     ///
     /// # Errors
     ///
-    /// As [`execute`](Follower::execute).
-    ///
-    /// # Panics
-    ///
-    /// Without a command, or with more than 256.
+    /// As [`execute`](Follower::execute); [`Error::Refused`] also without a command, or with more than 256.
     pub async fn group(&self, fill: impl FnOnce(&mut Group<S::Command>)) -> Result<Vec<Executed<S::Output>>, Error> {
         let mut group = Group { commands: Vec::new(), command: PhantomData };
         fill(&mut group);

@@ -65,7 +65,11 @@ pub(super) async fn run(
                 }
             },
             next = next_typed(&mut typed, wishes.as_ref()), if wishes.is_some() => {
-                let line = next.transpose().map_err(|error| Failure::read("standard input", &error))?;
+                // What was typed before a line that cannot be read is said all the same.
+                let line = next.transpose().unwrap_or_else(|error| {
+                    code = Failure::read("standard input", &error).tell(json);
+                    None
+                });
                 // There is room.
                 let wish = async |wish| drop(wishes.as_ref().expect("asked before").send(wish).await);
                 match line.map_or(Typed::Quit, |line| Typed::read(&line)) {
