@@ -8,9 +8,7 @@ use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
 use crate::frame::{Compact, FrameError, Incarnation, Piece, Reader, Told};
 use crate::journal::Strategy;
-use crate::limits::{
-    ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_PIECE_BYTES_MIN, UPLOAD_IDLE_TIME_MAX,
-};
+use crate::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_PIECE_BYTES_MIN, UPLOAD_IDLE_TIME_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 

@@ -194,8 +194,9 @@ impl NodeState {
     ) -> Result<WriteId, Refusal> {
         let count = commands.len();
         if count == 0 || count > BATCH_ITEMS_MAX {
-            let text =
-                format!("append to `{journal}`: it has {count} commands, and 1 to {BATCH_ITEMS_MAX} are possible at once");
+            let text = format!(
+                "append to `{journal}`: it has {count} commands, and 1 to {BATCH_ITEMS_MAX} are possible at once"
+            );
             return Err(Refusal::new(Code::BadRequest, text));
         }
         if let Some((_, long)) = commands.clone().find(|(_, payload)| payload.len() > COMMAND_BYTES_MAX) {
