@@ -457,6 +457,13 @@ fn who_uploads_begins_anew_without_waiting() {
     .unwrap();
     assert_eq!(upload(&mut world, 0, "press", 10, &bytes), Ok((10, 1)));
     assert_eq!(world.rows_kept(PIECES), 3);
+    // What is still on its way of one that it has given up does not get into the next.
+    for seq in [12, 15] {
+        assert_eq!(begin(&mut world, 0, "press", seq, 600_000), Ok((seq, 0)));
+    }
+    let piece = Piece { seq: 12, known: 0, hash: [0; 16], total: 600_000, offset: 0, bytes: &bytes[..9000] };
+    assert_eq!(push(&mut world, 0, "press", piece), Err(Code::Conflict));
+    assert_eq!(push(&mut world, 0, "press", Piece { seq: 15, ..piece }), Ok((15, 0)));
 }
 
 #[test]

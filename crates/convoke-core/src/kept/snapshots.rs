@@ -8,9 +8,7 @@ use crate::bug::{Bug, planted};
 use crate::foundation::RowKey;
 use crate::frame::{Compact, FrameError, Incarnation, Piece, Reader, Told};
 use crate::journal::Strategy;
-use crate::limits::{
-    ENTRIES_COMPACTED_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_PIECE_BYTES_MIN, UPLOAD_IDLE_TIME_MAX,
-};
+use crate::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MAX, SNAPSHOT_PIECE_BYTES_MIN, UPLOAD_IDLE_TIME_MAX};
 use crate::name::Name;
 use crate::refusal::{Code, Refusal};
 
@@ -189,10 +187,6 @@ impl Journals {
                 && let Some(first) = undone_from.filter(|first| *first <= piece.seq)
             {
                 return refused(Code::BadRequest, format!("entry {first} can still be undone"));
-            }
-            if piece.total > SNAPSHOT_BYTES_MAX as u64 {
-                let text = format!("it has {} bytes, and {SNAPSHOT_BYTES_MAX} at most", piece.total);
-                return refused(Code::TooLarge, text);
             }
             if let Some(other) = &past.upload {
                 let idle_ms = wall_ms.saturating_sub(other.wall_ms);

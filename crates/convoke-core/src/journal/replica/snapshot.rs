@@ -36,7 +36,7 @@ impl<S: State> Replica<S> {
     pub fn snapshot_seq(&self) -> u64 {
         match &self.lagging {
             // Between the two there is nothing but what is undone or done again before them.
-            Some(lagging) => lagging.base_seq().max(self.undo.horizon() - 1).min(self.seq),
+            Some(lagging) => lagging.base_seq().max(self.undo.horizon() - 1),
             None => self.seq,
         }
     }
