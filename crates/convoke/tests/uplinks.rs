@@ -569,6 +569,16 @@ async fn a_hub_that_has_begun_anew_gets_the_journals_before_anything_new_is_in_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_uplink_says_so_of_a_hub_that_never_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let _silent = std::os::unix::net::UnixListener::bind(folder.join("far.sock")).unwrap();
+    let near = start(folder, "near", vec![uplink(folder, "far")]).await;
+    says(&node(folder, "near", "here").await, "to-far", "the other hub has not answered yet").await;
+    near.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -310,7 +310,7 @@ node = "hub/line-3"
             ),
             (
                 &right.replace("\"a\"\n", &format!("\"{}\"\n", ["a"; 31].join("/"))),
-                "/etc/a.toml:2:8: `uplink.name` makes the name of a node: `hub/00000000/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/…` \
+                "/etc/a.toml:2:8: `uplink.name` makes the name of a node: `hub/00000000/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a…` \
                  has too many words: 33, and at most 32 are allowed",
             ),
             (

@@ -233,6 +233,8 @@ impl Uplink {
             let why = match (self.far.standing(), self.near.standing()) {
                 (Standing::Offline(Some(why)) | Standing::Ended(why), _) => why.to_string(),
                 (_, Standing::Offline(Some(why)) | Standing::Ended(why)) => format!("at this hub: {why}"),
+                // It may take connections and say nothing, as one does that is stopped.
+                (Standing::Offline(None) | Standing::Joining, _) => "the other hub has not answered yet".to_owned(),
                 _ if hub == Some(self.hub) => "it leads to this hub itself, so nothing is passed on".to_owned(),
                 _ => self.far.forbidden().map_or_else(String::new, |why| format!("events out: {why}")),
             };
