@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use convoke_core::foundation::{Ask, Told};
-use convoke_core::frame::{Back, Brought, Carried, Change, Commands, FollowAs, Piece, Terms};
+use convoke_core::frame::{
+    Back, Brought, Carried, Change, Commands, EventOrigin, Expect, FollowAs, Item, Piece, Set, Terms,
+};
 use convoke_core::journal::{Origin, Strategy, Who};
 use convoke_core::limits::{
-    AWAIT_NODES_MAX, AWAITS_PER_LINK_MAX, LOOKS_PER_LINK_MAX, STUCK_BYTES_MAX, WATCH_WINDOW_BYTES,
+    APPEND_RETRY_TIME, APPENDING_BYTES_MAX, AWAIT_NODES_MAX, AWAITS_PER_LINK_MAX, LOOKS_PER_LINK_MAX, STUCK_BYTES_MAX,
+    VALUE_BYTES_MAX, WATCH_WINDOW_BYTES,
 };
-use convoke_core::node::{FollowWish, Followed, WriteId};
+use convoke_core::node::{Delivery, FollowWish, Followed, Publication, WriteId};
 use convoke_core::report::JournalReport;
-use convoke_core::{Code, Encoding, Name, NodeConfig, Notice, Pattern, Peer, TokenKey};
+use convoke_core::{
+    Code, Dropped, Encoding, Headers, HubConfig, Membership, Name, NodeConfig, Notice, Pattern, Peer, Refusal, TokenKey,
+};
 use pair::World;
 
 /// The tables of entries and of pieces.
@@ -359,4 +364,232 @@ fn a_link_of_another_hub_does_what_it_may_in_the_names_that_it_may() {
     let back = Back { everyone: true, target: Some(1), expect_top: None };
     let id = world.nodes[0].state.undo(&name("todo"), back).unwrap();
     assert_eq!(answer(&mut world, 0, id), Err(Code::Conflict), "it is undone");
+}
+
+const MEMBER: FollowWish = FollowWish { follow_as: FollowAs::Member, snapshot_max: 0, ..STATE };
+
+/// A hub that never judges by silence.
+fn patient(nodes: usize) -> World {
+    let membership = Membership { beat: Duration::ZERO, beat_attentive: Duration::ZERO, ..Membership::default() };
+    World::with(nodes, HubConfig { membership, ..HubConfig::default() })
+}
+
+/// Its link is gone, and it does not come back by itself.
+fn goes(world: &mut World, who: usize) {
+    world.nodes[who].refused = Some(Refusal::new(Code::LinkLost, "its cable is pulled"));
+    world.cut(who);
+}
+
+fn comes_back(world: &mut World, who: usize) {
+    world.nodes[who].refused = None;
+    world.settle();
+}
+
+fn passes(world: &mut World, time: Duration) {
+    let end = world.now + time;
+    while let Some(due) = world.hub.deadline().filter(|due| *due <= end) {
+        world.now = world.now.max(due);
+        world.hub.tick(world.now);
+    }
+    world.now = end;
+    world.settle();
+}
+
+/// How long a member stays one after it has gone, at most, with what the world's hub judges by.
+fn stays() -> Duration {
+    let mut world = patient(2);
+    append(&mut world, 0, "todo", 1);
+    follow(&mut world, 1, "todo", MEMBER);
+    goes(&mut world, 1);
+    let went = world.now;
+    while !report(&mut world, 0, "todo").members.is_empty() {
+        let due = world.hub.deadline().expect("it is removed some time");
+        let time = due.since(world.now);
+        passes(&mut world, time);
+    }
+    world.now.since(went)
+}
+
+#[test]
+fn how_long_a_member_may_be_away_counts_from_when_it_went_last() {
+    let stays = stays();
+    assert!(stays > Duration::from_secs(1), "{stays:?}");
+    for ends in [false, true] {
+        let mut world = patient(2);
+        append(&mut world, 0, "todo", 1);
+        let id = follow(&mut world, 1, "todo", MEMBER);
+        goes(&mut world, 1);
+        passes(&mut world, stays / 2);
+        comes_back(&mut world, 1);
+        if ends {
+            // It is no member for a moment.
+            world.nodes[1].state.unfollow(id);
+            world.settle();
+            assert_eq!(report(&mut world, 0, "todo").members.len(), 0);
+            follow(&mut world, 1, "todo", MEMBER);
+        }
+        passes(&mut world, stays / 4);
+        goes(&mut world, 1);
+        passes(&mut world, stays / 2);
+        assert_eq!(report(&mut world, 0, "todo").members.len(), 1, "it has ended in between: {ends}");
+        passes(&mut world, stays);
+        assert_eq!(report(&mut world, 0, "todo").members.len(), 0);
+    }
+}
+
+#[test]
+fn members_of_before_may_come_back_to_journals_of_before_only() {
+    let mut world = World::new(2);
+    append(&mut world, 0, "old", 1);
+    world.restart_hub();
+    append(&mut world, 0, "new", 1);
+    assert!(report(&mut world, 0, "old").returning);
+    assert!(!report(&mut world, 0, "new").returning);
+}
+
+#[test]
+fn a_node_that_follows_nothing_any_more_is_judged_as_before() {
+    let mut world = World::new(2);
+    let idle = world.hub.deadline().unwrap();
+    let id = follow(&mut world, 1, "todo", FollowWish::default());
+    let follows = world.hub.deadline().unwrap();
+    assert!(follows < idle, "who follows is looked after more often");
+    world.nodes[1].state.unfollow(id);
+    world.settle();
+    assert_eq!(world.hub.deadline(), Some(idle));
+}
+
+/// How many operations the foundation was given and has not kept.
+fn appends_held(world: &World) -> usize {
+    world.held.iter().filter(|ask| matches!(ask, Ask::Append { .. })).count()
+}
+
+const ANNOUNCED: FollowWish = FollowWish { follow_as: FollowAs::Announced, ..MEMBER };
+
+#[test]
+fn of_whether_a_node_is_a_member_one_entry_is_on_its_way_at_most() {
+    let mut world = World::new(2);
+    append(&mut world, 0, "todo", 1);
+    world.hold = true;
+    for _ in 0..3 {
+        let id = follow(&mut world, 1, "todo", ANNOUNCED);
+        world.nodes[1].state.unfollow(id);
+        world.settle();
+        assert_eq!(appends_held(&world), 1);
+    }
+    world.hold = false;
+    world.settle();
+    let all = follow(&mut world, 0, "todo", FollowWish::default());
+    assert_eq!(taken(&mut world, 0, all).0, [1, 2, 3], "it has come and gone once");
+}
+
+#[test]
+fn while_too_much_waits_for_the_disk_no_entry_says_who_has_come_and_then_one_does() {
+    let mut world = World::new(8);
+    append(&mut world, 0, "todo", 1);
+    world.hold = true;
+    let payload = vec![7; VALUE_BYTES_MAX];
+    let set = Set { encoding: Encoding::Raw, payload: &payload, ttl_ms: 0, ephemeral: false };
+    let item = Item { name: b"a", every: false, expect: Expect::Anything, set: Some(set) };
+    for who in 2..8 {
+        while world.nodes[who].state.write(&[item]).is_ok() {}
+        world.settle();
+    }
+    let bytes: usize =
+        world.held.iter().map(|ask| if let Ask::Append { operation, .. } = ask { operation.len() } else { 0 }).sum();
+    assert!(bytes > APPENDING_BYTES_MAX, "{bytes} bytes");
+    let before = appends_held(&world);
+    follow(&mut world, 1, "todo", ANNOUNCED);
+    assert_eq!(appends_held(&world), before);
+    world.hold = false;
+    world.settle();
+    passes(&mut world, APPEND_RETRY_TIME);
+    let all = follow(&mut world, 0, "todo", FollowWish::default());
+    assert_eq!(taken(&mut world, 0, all).0, [1, 2]);
+}
+
+#[test]
+fn what_a_node_asks_of_journals_before_its_link_takes_it_is_bounded() {
+    let mut world = World::new(1);
+    let journal = name(&"n".repeat(480));
+    let mut asked = 0;
+    let refused = loop {
+        match world.nodes[0].state.follow(journal.clone(), FollowWish::default()) {
+            Ok(_) if asked < 10_000 => asked += 1,
+            end => break end.map_err(|why| why.code),
+        }
+    };
+    assert_eq!(refused, Err(Code::Backpressure), "after {asked}");
+    world.settle();
+    assert!(world.nodes[0].state.follow(journal, FollowWish::default()).is_ok());
+}
+
+#[test]
+fn what_a_node_has_appended_behind_a_place_is_told_for_one_journal() {
+    let mut world = World::new(1);
+    let put = |world: &mut World, journal: &str, commands: &[&str]| {
+        let commands: Vec<_> = commands.iter().map(|command| (Encoding::Text, command.as_bytes())).collect();
+        world.nodes[0].state.append(&name(journal), commands.into_iter(), None).unwrap()
+    };
+    let first = put(&mut world, "todo", &["a", "b"]);
+    assert_eq!(answer(&mut world, 0, first), Ok(1));
+    let other = put(&mut world, "plan", &["p"]);
+    assert_eq!(answer(&mut world, 0, other), Ok(1));
+    world.hold = true;
+    put(&mut world, "todo", &["c"]);
+    world.settle();
+    let behind = |journal: &str, place| {
+        let commands = world.nodes[0].state.commands_behind(&name(journal), place);
+        let shown = |(first, command): (bool, convoke_core::Payload)| {
+            (first, String::from_utf8(command.bytes.to_vec()).unwrap())
+        };
+        commands.into_iter().map(shown).collect::<Vec<_>>()
+    };
+    let [a, b, c, p] =
+        [(true, "a"), (false, "b"), (true, "c"), (true, "p")].map(|(first, text)| (first, text.to_owned()));
+    assert_eq!(behind("todo", 0), [a, b.clone(), c.clone()]);
+    assert_eq!(behind("todo", 1), [b, c.clone()]);
+    assert_eq!(behind("todo", 2), [c]);
+    assert_eq!(behind("plan", 0), [p]);
+    assert_eq!(behind("plan", 1), []);
+}
+
+/// The topics of the events that a node has got.
+fn events(world: &mut World, who: usize, id: u32) -> Vec<String> {
+    let mut got = Vec::new();
+    while let Some(next) = world.nodes[who].state.take(id) {
+        match next {
+            Delivery::Run(run) => got.extend(run.map(|event| event.topic().to_string())),
+            Delivery::Event(event) => got.push(event.topic().to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+    got
+}
+
+#[test]
+fn an_event_goes_to_no_hub_that_it_has_come_from() {
+    let mut world = World::new(1);
+    let uplink = |world: &mut World, of: &str| {
+        let mut config = NodeConfig::new(name(of));
+        config.uplink = true;
+        world.join(config, Peer::Owner)
+    };
+    let (one, other) = (uplink(&mut world, "hub/one"), uplink(&mut world, "hub/other"));
+    let subscribe = |who: usize| {
+        let id = world.nodes[who].state.subscribe(Pattern::parse("#").unwrap(), None);
+        (who, id.unwrap())
+    };
+    let all = [0, one, other].map(subscribe);
+    world.settle();
+    // The number of the hub is the one that the world has, or that of another.
+    for (topic, hub) in [("own", [1; 16]), ("others", [9; 16])] {
+        let (encoding, headers) = (Encoding::Text, &Headers::new());
+        let what = Publication { name: topic, encoding, payload: b"1", headers };
+        world.nodes[one].state.pass_on(what, EventOrigin { hub, epoch: 1, number: 1 }).unwrap();
+        world.settle();
+    }
+    let got = all.map(|(who, id)| events(&mut world, who, id));
+    assert_eq!(got, [vec!["others"], vec![], vec!["others"]]);
+    assert_eq!(world.hub.counters().dropped(Dropped::Echoes), 1, "its own has come back");
 }

@@ -4,7 +4,8 @@
 mod pair;
 
 use convoke_core::foundation::{Ask, Told};
-use convoke_core::frame::{Change, Expect, Incarnation, Item, Set};
+use convoke_core::frame::{Back, Change, Expect, Incarnation, Item, Set};
+use convoke_core::limits::{STATUS_RETRY_TIME, STATUSES_MAX};
 use convoke_core::node::{Became, Note};
 use convoke_core::{Code, Encoding, HubConfig, Name, NodeConfig, OpId, Peer, Refusal, Rev, Standing, TokenKey};
 use pair::World;
@@ -334,5 +335,133 @@ fn what_an_earlier_program_has_left_is_asked_about_before_anything_is_sent() {
 fn take_left(state: &mut convoke_core::NodeState, left: &[Vec<u8>], names: [Option<OpId>; 2]) {
     for (bytes, name) in left.iter().zip(names) {
         state.append_again(journal(), bytes.clone(), name).unwrap();
+    }
+}
+
+#[test]
+fn what_was_in_memory_only_is_known_until_the_hub_is_started_again() {
+    let memory = vec![Name::parse("m").unwrap()];
+    let mut world = World::with(1, HubConfig { memory, ..HubConfig::default() });
+    let former = first(&mut world, &[&[set("a", Expect::Anything)], &[set("m/b", Expect::Anything)]]);
+    let again = next(&mut world);
+    assert_eq!(ask(&mut world, again, op(former, 1)), done(2));
+    assert!(matches!(ask(&mut world, again, op(former, 2)), Some(Became::Done { .. })));
+    assert_eq!(not_done(ask(&mut world, again, op(former, 3))), Code::Fenced);
+    crash(&mut world, again);
+    world.restart_hub();
+    let again = next(&mut world);
+    assert_eq!(ask(&mut world, again, op(former, 1)), done(2), "that is kept");
+    for cseq in [2, 3] {
+        // Which of them was in memory nobody knows any more.
+        unknown(ask(&mut world, again, op(former, cseq)));
+    }
+    let append = OpId { journal: true, ..op(former, 3) };
+    assert_eq!(not_done(ask(&mut world, again, append)), Code::Fenced, "no journal is in memory only");
+    // Where nothing is in memory only, what is not kept was not done.
+    let mut world = World::new(1);
+    let former = first(&mut world, &[&[set("a", Expect::Anything)]]);
+    world.restart_hub();
+    let again = next(&mut world);
+    assert_eq!(not_done(ask(&mut world, again, op(former, 2))), Code::Fenced);
+}
+
+#[test]
+fn so_many_questions_wait_at_a_hub_and_then_others_may() {
+    let mut world = World::new(2);
+    world.hold = true;
+    let formers = [0, 1].map(|who| {
+        let incarnation = world.nodes[who].state.welcome().incarnation;
+        world.nodes[who].state.write(&[set("a", Expect::Anything)]).unwrap();
+        world.settle();
+        crash(&mut world, who);
+        incarnation
+    });
+    let again = next(&mut world);
+    let other = world.join(NodeConfig::new(Name::parse("node/1").unwrap()), Peer::Owner);
+    for place in 0..STATUSES_MAX {
+        world.nodes[again].state.status(op(formers[0], 1)).unwrap();
+        if place % 1000 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    assert_eq!(world.nodes[again].state.answers(), []);
+    world.nodes[other].state.status(op(formers[1], 1)).unwrap();
+    world.settle();
+    let answers = world.nodes[other].state.answers();
+    let [(_, Err(why))] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(why.code, Code::Backpressure);
+    // Nobody is there any more to be told; and then there is room for others.
+    let second = world.nodes[again].state.welcome().incarnation;
+    world.nodes[again].state.write(&[set("b", Expect::Anything)]).unwrap();
+    world.settle();
+    crash(&mut world, again);
+    world.hold = false;
+    world.settle();
+    let third = next(&mut world);
+    world.hold = true;
+    assert_eq!(ask(&mut world, third, op(second, 1)), None, "it waits");
+    world.hold = false;
+    world.settle();
+    let answers = world.nodes[third].state.answers();
+    assert!(matches!(answers[..], [(_, Ok(_))]), "{answers:?}");
+}
+
+#[test]
+fn what_an_earlier_program_has_left_is_asked_about_again_when_the_hub_could_not_tell() {
+    let mut world = World::new(0);
+    let first = world.join(NodeConfig { outbox: true, ..config() }, Peer::Owner);
+    let former = world.nodes[first].state.welcome().incarnation;
+    world.hold = true;
+    let id = world.nodes[first].state.append(&journal(), [(Encoding::Text, &b"one"[..])].into_iter(), None).unwrap();
+    let left = world.nodes[first].state.appended(id).unwrap().1.to_vec();
+    let notes = world.nodes[first].state.notes();
+    world.nodes[first].state.noted(&notes);
+    world.settle();
+    crash(&mut world, first);
+    let again = world.join(NodeConfig { outbox: true, ..config() }, Peer::Owner);
+    let name = OpId { journal: true, ..op(former, 1) };
+    world.nodes[again].state.append_again(journal(), left, Some(name)).unwrap();
+    // It joined before it knew of that, as a shell never does: the next link asks.
+    world.cut(again);
+    for ask in std::mem::take(&mut world.held) {
+        if let Ask::Append { ticket, .. } = ask {
+            world.tell(Told::NotDone { ticket, why: Refusal::new(Code::StorageFull, "no room") });
+        }
+    }
+    world.hold = false;
+    world.settle();
+    assert_eq!(world.nodes[again].state.written_writes(), [], "nobody knows yet");
+    world.now = world.now + STATUS_RETRY_TIME;
+    let now = world.now;
+    world.nodes[again].state.tick(now);
+    for _ in 0..3 {
+        world.settle();
+        let notes = world.nodes[again].state.notes();
+        world.nodes[again].state.noted(&notes);
+    }
+    world.settle();
+    let ends = world.nodes[again].state.written_writes();
+    let places: Vec<u64> = ends.into_iter().map(|(_, end)| end.unwrap().rev.n).collect();
+    assert_eq!(places, [1]);
+}
+
+#[test]
+fn what_is_no_append_is_not_taken_from_an_earlier_program() {
+    let mut world = World::new(0);
+    let node = world.join(NodeConfig { outbox: true, ..config() }, Peer::Owner);
+    let state = &mut world.nodes[node].state;
+    let id = state.append(&journal(), [(Encoding::Text, &b"one"[..])].into_iter(), None).unwrap();
+    let whole = state.appended(id).unwrap().1.to_vec();
+    let undo = state.undo(&journal(), Back { everyone: false, target: None, expect_top: None }).unwrap();
+    let undo = state.appended(undo).unwrap().1.to_vec();
+    let mut again =
+        |bytes: &[u8]| state.append_again(journal(), bytes.to_vec(), None).map(drop).map_err(|why| why.code);
+    for good in [&whole, &undo] {
+        for cut in 0..good.len() {
+            assert_eq!(again(&good[..cut]), Err(Code::BadRequest), "cut at {cut}");
+        }
+        assert_eq!(again(&[&good[..], b"x"].concat()), Err(Code::BadRequest), "something is behind it");
+        assert_eq!(again(good), Ok(()));
     }
 }

@@ -106,6 +106,8 @@ pub(crate) struct NodeShared {
     room: Notify,
     standing: watched::Sender<Standing>,
     lost: watched::Sender<u64>,
+    /// The right that an event lacked that was published on this link.
+    forbidden: watched::Sender<Option<Refusal>>,
     /// True once the link task has ended.
     ended: watched::Sender<bool>,
 }
@@ -247,6 +249,7 @@ impl Node {
             room: Notify::new(),
             standing: watched::Sender::new(Standing::Joining),
             lost: watched::Sender::new(0),
+            forbidden: watched::Sender::new(None),
             ended: watched::Sender::new(false),
         });
         if let Some(thread) = thread {
@@ -671,9 +674,14 @@ impl Inner {
         for (seq, refusal) in self.state.refused() {
             tracing::warn!("`{}`: its event {seq} was refused: {refusal}", self.state.name());
             shared.lost.send_modify(|lost| *lost += 1);
+            if refusal.code == Code::Forbidden {
+                shared.forbidden.send_replace(Some(refusal));
+            }
         }
         let joined = self.state.is_joined();
         if !joined || !self.joined {
+            // Whoever is given other rights comes back with them on another link.
+            shared.forbidden.send_replace(None);
             self.joined = joined;
             let standing = self.state.standing();
             shared.room.notify_waiters();

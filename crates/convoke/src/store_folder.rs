@@ -115,7 +115,7 @@ impl StoreFolder {
         let said = ("a hub", "stop it first");
         match &self.lock {
             Some(lock) => folder::lock_alone(&self.path, lock, said).map(|()| None),
-            None => folder::lock(&self.path, said).map(Some),
+            None => folder::lock_to_change(&self.path, said).map(Some),
         }
     }
 

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use convoke::{Deed, Direction, Hub, HubOptions, Missed, Node, Scope, Subscription, UndoOptions, UplinkOptions};
+use convoke::{
+    AppendOptions, Deed, Direction, Entry, Hub, HubOptions, Missed, Node, Payload, Scope, State, Strategy,
+    Subscription, UndoOptions, UplinkOptions,
+};
+use serde::{Deserialize, Serialize};
 use support::linked::{all_linked, linked};
 use support::*;
 
@@ -378,17 +382,25 @@ async fn hubs_that_are_started_again_in_the_middle_miss_no_command_and_have_none
 
 /// Waits until an uplink says this of what is in its way.
 async fn says(node: &Node, uplink: &str, part: &str) {
+    until(node, uplink, |report| report["trouble"].as_str().is_some_and(|trouble| trouble.contains(part))).await;
+}
+
+/// Waits until an uplink is like this.
+async fn until(node: &Node, uplink: &str, is: impl Fn(&serde_json::Value) -> bool) {
     soon(async {
-        loop {
-            let report: serde_json::Value =
-                node.get(format!("$hub/uplinks/{uplink}")).await.unwrap().unwrap_or_default();
-            if report["trouble"].as_str().is_some_and(|trouble| trouble.contains(part)) {
-                break;
-            }
+        while !is(&report(node, uplink).await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
+}
+
+async fn report(node: &Node, uplink: &str) -> serde_json::Value {
+    node.get(format!("$hub/uplinks/{uplink}")).await.unwrap().unwrap_or_default()
+}
+
+async fn trouble(node: &Node, uplink: &str) -> String {
+    report(node, uplink).await["trouble"].as_str().unwrap_or_default().to_owned()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -434,6 +446,105 @@ async fn a_hub_that_was_restored_from_a_backup_is_told_apart_and_nothing_more_co
     far.stop().await;
 }
 
+/// What was said, of which only the count is known.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Said(u64);
+
+impl State for Said {
+    type Command = (u32, u32);
+    type Output = ();
+    const STRATEGY: Strategy = Strategy::Compensate;
+
+    fn apply(&mut self, _: &(u32, u32), _: &Entry) {
+        self.0 += 1;
+    }
+
+    fn inverse(&self, _: &(u32, u32), _: &Entry) -> Option<(u32, u32)> {
+        None
+    }
+}
+
+/// Appends the first command of a journal whose snapshots lie at its end.
+async fn begin(node: &Node, journal: &str, command: (u32, u32)) {
+    let options = AppendOptions { strategy: Some(Said::STRATEGY), ..AppendOptions::default() };
+    node.append_with(journal, &[Payload::encode(&command).unwrap()], &options).await.unwrap();
+}
+
+/// Makes a snapshot of a journal, and lets go what it stands for.
+async fn let_go(node: &Node, journal: &str) {
+    let said = soon(node.follow::<Said>(journal)).await.unwrap();
+    soon(said.snapshot()).await.unwrap();
+    assert!(soon(node.compact(journal, 0)).await.unwrap().gone > 0);
+}
+
+/// Waits until a hub knows that all of another one's journal has come, up to this place.
+async fn come_from(node: &Node, there: &Node, journal: &str, place: u64) {
+    let id = there.get::<serde_json::Value>("$hub/status").await.unwrap().unwrap()["hub"].as_str().unwrap().to_owned();
+    soon(async {
+        loop {
+            let report: serde_json::Value =
+                node.get(format!("$hub/journals/{journal}/origins")).await.unwrap().unwrap();
+            if report["hubs"][&id]["carried"] == place {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hub_has_given_to_another_may_be_let_go_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let far = start(folder, "far", Vec::new()).await;
+    let near = start(folder, "near", vec![uplink(folder, "far")]).await;
+    let (here, there) = (node(folder, "near", "node-a").await, node(folder, "far", "node-b").await);
+    begin(&here, "todo", (0, 0)).await;
+    append(&here, "todo", 0, 1..300).await;
+    commands(&there, "todo", 300).await;
+    // They are its own, so there was nothing to hand over, and yet it has got them all.
+    come_from(&here, &there, "todo", 300).await;
+    near.stop().await;
+    let_go(&there, "todo").await;
+    let near = start(folder, "near", vec![uplink(folder, "far")]).await;
+    append(&there, "todo", 1, 0..1).await;
+    check_last(&commands(&here, "todo", 301).await, (1, 0));
+    near.stop().await;
+    far.stop().await;
+}
+
+fn check_last(found: &[((u32, u32), String)], last: (u32, u32)) {
+    assert_eq!(found.last().unwrap().0, last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_has_got_what_is_gone_on_another_way_goes_on_on_this() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (a, b) = (start(folder, "a", Vec::new()).await, start(folder, "b", vec![uplink(folder, "a")]).await);
+    let (at_a, at_b) = (node(folder, "a", "node-a").await, node(folder, "b", "node-b").await);
+    begin(&at_b, "todo", (1, 0)).await;
+    append(&at_b, "todo", 1, 1..10).await;
+    commands(&at_a, "todo", 10).await;
+    append(&at_a, "todo", 0, 0..10).await;
+    commands(&at_b, "todo", 20).await;
+    let_go(&at_a, "todo").await;
+    // Whoever has nothing cannot have it from there, and is told.
+    let c = start(folder, "c", vec![uplink(folder, "a"), uplink(folder, "b")]).await;
+    let at_c = node(folder, "c", "node-c").await;
+    check_commands(&commands(&at_c, "todo", 20).await, 2, 10);
+    b.stop().await;
+    append(&at_a, "todo", 0, 10..11).await;
+    check_last(&commands(&at_c, "todo", 21).await, (0, 10));
+    append(&at_c, "todo", 2, 0..1).await;
+    let mut after = at_a.entries("todo", 21).await.unwrap();
+    let (_, command) = soon(after.next()).await.unwrap().unwrap();
+    assert_eq!(command.unwrap().decode::<(u32, u32)>().unwrap(), (2, 0));
+    c.stop().await;
+    a.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
     let folder = tempfile::tempdir().unwrap();
@@ -463,6 +574,8 @@ async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
         "status $hub/#",
         "deny author mallory",
     ];
+    let some_again = some.map(|rule| rule.replace("deny author mallory", "author mallory"));
+    let some_again = some_again.each_ref().map(String::as_str);
     let some: &'static [&'static str] = Box::leak(Box::new(some));
     let some = token("some", some).await;
     let near = start(folder, "near", vec![linked_by("stranger", stranger), linked_by("some", some)]).await;
@@ -475,6 +588,21 @@ async fn an_uplink_has_the_rights_of_its_token_at_the_other_hub() {
     let mallory = Node::connect_with(address(folder, "near"), options).await.unwrap();
     mallory.append("todo", &(0, 1)).await.unwrap();
     says(&here, "some", "do not allow `author mallory`").await;
+    // Nothing goes past it, and it is not hidden.
+    here.append("todo", &(0, 2)).await.unwrap();
+    until(&here, "some", |report| report["out"]["behind"] == 2).await;
+    // A right for events is told of like one for journals, and until it is given.
+    let rules = |rules: &[&str]| rules.iter().map(|rule| rule.parse().unwrap()).collect::<Vec<_>>();
+    there.set_token_rules("some", &rules(&["join,uplink hub/#", "subscribe plant/#", "all room/#"])).await.unwrap();
+    soon(async {
+        while !trouble(&here, "some").await.contains("do not allow `publish plant/1`") {
+            here.publish("plant/1", &0).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    there.set_token_rules("some", &rules(&some_again)).await.unwrap();
+    until(&here, "some", |report| report["trouble"] == "" && report["out"]["behind"] == 0).await;
     near.stop().await;
     far.stop().await;
 }

@@ -145,7 +145,12 @@ fn one(keys: &DeTable<'_>, table: Range<usize>, folder: &Path) -> (Uplink, Vec<W
         wrong.push((table.clone(), "an uplink passes on what its `events` and `journals` say, and has neither".into()));
     }
     if uplink.certificate.is_some() != uplink.key.is_some() {
-        wrong.push((table, "`certificate-file` and `key-file` belong together".into()));
+        wrong.push((table.clone(), "`certificate-file` and `key-file` belong together".into()));
+    }
+    let tls = matches!(Address::parse(&uplink.address), Ok(Address::Tls { .. }));
+    if tls && !keys.contains_key("authority") {
+        let text = "an uplink to an address with `tls://` needs `authority`: the file `authority.pem` of the other hub";
+        wrong.push((table, text.into()));
     }
     (uplink, wrong)
 }
@@ -159,8 +164,17 @@ impl Uplink {
         match word {
             "name" | "node" => {
                 let name = text(value, "a name")?;
-                let name = Name::parse(name).map_err(|error| (None, format!(": {error}")))?.to_string();
-                if word == "name" { self.name = name } else { self.node = Some(name) }
+                let name = Name::parse(name).map_err(|error| (None, format!(": {error}")))?;
+                if word == "name" {
+                    // As which it joins there, with the first digits of this hub's id, which are as long as these.
+                    let node = format!("hub/00000000/{name}");
+                    Name::parse(&node).map_err(|error| (None, format!(" makes the name of a node: {error}")))?;
+                    self.name = name.to_string();
+                } else if name.is_reserved() {
+                    return Err((None, format!(": `{name}`: names that begin with `$` are each hub's own")));
+                } else {
+                    self.node = Some(name.to_string());
+                }
             }
             "address" => {
                 let address = text(value, "an address")?;
@@ -289,6 +303,20 @@ node = "hub/line-3"
             (
                 "[uplinks]\nname = \"a\"\n",
                 "/etc/a.toml:1:2: there is no section `[uplinks]`; did you mean `[[uplink]]`?",
+            ),
+            (
+                &format!("{right}node = \"$hub/x\"\n"),
+                "/etc/a.toml:5:8: `uplink.node`: `$hub/x`: names that begin with `$` are each hub's own",
+            ),
+            (
+                &right.replace("\"a\"\n", &format!("\"{}\"\n", ["a"; 31].join("/"))),
+                "/etc/a.toml:2:8: `uplink.name` makes the name of a node: `hub/00000000/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/…` \
+                 has too many words: 33, and at most 32 are allowed",
+            ),
+            (
+                &right.replace("127.0.0.1", "tls://plant"),
+                "/etc/a.toml:1:1: an uplink to an address with `tls://` needs `authority`: the file `authority.pem` of the other \
+                 hub",
             ),
             (&format!("{right}node = \"\"\n"), "/etc/a.toml:5:8: `uplink.node` is empty: it must be a name"),
             (&format!("{right}{right}"), "/etc/a.toml:5:1: there are two uplinks `a`; the first begins in line 1"),

@@ -187,7 +187,16 @@ fn a_backup_never_takes_the_place_of_anything() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_backup_that_finds_no_room_is_told_and_leaves_nothing() {
-    let story = kept();
+    let mut story = kept();
+    backup_without_room(&story);
+    // Nor does the hub wait for it, that would give it.
+    story.start_hub_in("data");
+    backup_without_room(&story);
+    assert_eq!(story.run(["store", "backup", "b", "--data", "data"]).code(), 0);
+}
+
+#[cfg(target_os = "linux")]
+fn backup_without_room(story: &Story) {
     let plain = story.convoke(["store", "backup", "b", "--data", "data"]);
     let mut limited = std::process::Command::new("sh");
     limited.args(["-c", "ulimit -f 2; exec \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
@@ -533,6 +542,22 @@ fn a_restore_that_is_killed_is_done_again() {
         }
         assert_eq!(amounts(&verify(&story, "again")), ALL, "{seen}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_can_be_read_only_once_is_not_restored() {
+    let story = kept();
+    assert_eq!(story.run(["store", "backup", "b", "--data", "data"]).code(), 0);
+    let plain = story.convoke(["store", "restore", "/dev/stdin", "--data", "again"]);
+    let mut piped = std::process::Command::new("sh");
+    piped.args(["-c", "cat b | \"$@\"", "sh"]).arg(plain.get_program()).args(plain.get_args());
+    piped.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    piped.current_dir(story.path("")).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let told = "convoke: opening backup `/dev/stdin`: it is read twice, and this can be read only once; put it into a file \
+                first\n";
+    story.start_command(piped).ended().is(74, "", told);
+    assert!(!story.path("again").exists());
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Limits of journals and of those who follow them, each reached.
 
-use convoke_core::frame::{Append, Appended, Await, Commands, Follow, FollowAs, Frame, Nodes, Terms, Whom};
+use convoke_core::Rev;
+use convoke_core::frame::{Append, Appended, Await, Commands, Follow, FollowAs, Frame, Nodes, Terms, WatchMode, Whom};
 use convoke_core::limits::{
-    AWAIT_NODES_MAX, AWAITS_BYTES_MAX, AWAITS_PER_LINK_MAX, ENTRIES_RECENT_BYTES_MAX, JOURNAL_MEMBERS_MAX,
-    JOURNALS_MAX, WATCHES_PER_LINK_MAX,
+    AWAIT_NODES_MAX, AWAITS_BYTES_MAX, AWAITS_PER_LINK_MAX, ENTRIES_RECENT_BYTES_MAX, JOURNAL_MEMBERS_LISTED_MAX,
+    JOURNAL_MEMBERS_MAX, JOURNALS_MAX, WATCHES_PER_LINK_MAX,
 };
+use convoke_core::report::JournalReport;
 use convoke_core::{Code, Encoding};
 
 use crate::bench::{Answer, Bench, Stage, answers, encoded};
@@ -176,4 +178,67 @@ fn what_waits_for_members_is_bounded_in_bytes() {
         bench.hub.closed(wire.link, bench.now);
     }
     assert_eq!(usage(&bench, "awaits_bytes").0, 0);
+}
+
+#[test]
+fn a_number_that_a_link_uses_already_is_given_to_no_follower_and_to_no_wait() {
+    let mut bench = Bench::at(Stage::Joined);
+    bench.say(&follow(7, "todo", FollowAs::Observer));
+    bench.say(&encoded(&Frame::Subscribe { id: 8, pattern: b"a", group: b"" }));
+    assert_eq!(bench.answers(), [Answer::Done(7, 0), Answer::Done(8, 0)]);
+    for id in [7, 8] {
+        for (frame, what) in [
+            (follow(id, "plan", FollowAs::Observer), "follow `plan`"),
+            (wait(id, Whom::All), "wait for members of `todo`"),
+        ] {
+            bench.say(&frame);
+            let refused = bench.answers();
+            let text = format!("{what}: the number {id} is in use on this link");
+            assert_eq!(refusal(&refused), (Code::BadFrame, &*text));
+        }
+    }
+    assert_eq!(usage(&bench, "watches_per_link").0, 1, "what had the number goes on");
+}
+
+#[test]
+fn a_link_has_so_many_followers() {
+    let mut bench = Bench::at(Stage::Joined);
+    let all = 1..=WATCHES_PER_LINK_MAX as u32;
+    let all: Vec<u8> = all.flat_map(|id| follow(id, "todo", FollowAs::Observer)).collect();
+    bench.say(&all);
+    let answers = bench.answers();
+    assert!(answers.iter().all(|answer| matches!(answer, Answer::Done(..))), "nothing is refused");
+    bench.say(&follow(WATCHES_PER_LINK_MAX as u32 + 1, "todo", FollowAs::Observer));
+    let refused = bench.answers();
+    assert_eq!(
+        refusal(&refused),
+        (Code::Limit, "follow `todo`: `bad` has 10000 watches and followers, which is all it may have")
+    );
+}
+
+#[test]
+fn of_the_members_of_a_journal_so_many_are_listed_and_the_others_counted() {
+    let mut bench = Bench::at(Stage::Joined);
+    for n in 0..JOURNAL_MEMBERS_LISTED_MAX + 2 {
+        let mut wire = join(&mut bench, &format!("n/{n}"));
+        wire.say(&mut bench.hub, &follow(1, "todo", FollowAs::Member), bench.now);
+    }
+    let (after_memory, pattern) = (Rev::default(), &b"$hub/journals/todo/followers"[..]);
+    let (id, mode, window) = (1, WatchMode::Once, u32::MAX);
+    bench.say(&encoded(&Frame::Watch { id, mode, window, after: 0, after_memory, pattern }));
+    let heard = std::mem::take(&mut bench.bad.heard);
+    let mut report = Vec::new();
+    let mut rest = &heard[..];
+    while let Some((frame, len)) = Frame::decode(rest).unwrap() {
+        match frame {
+            Frame::Value(value) => report.extend_from_slice(value.payload.unwrap().1),
+            Frame::Part(_, body) => report.extend_from_slice(body),
+            _ => {}
+        }
+        rest = &rest[len..];
+    }
+    // Where it is in fragments, the first begins with other fields.
+    let start = report.iter().position(|byte| *byte == b'{').unwrap();
+    let report: JournalReport = serde_json::from_slice(&report[start..]).unwrap();
+    assert_eq!((report.members.len(), report.more), (JOURNAL_MEMBERS_LISTED_MAX, 2));
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use convoke_core::frame::{Expect, Frame, Incarnation, Item, Preface, Set, Value, WatchMode, Welcome};
 use convoke_core::node::{Change, NotWritten, Watched, Wrote};
-use convoke_core::{Code, Encoding, Name, NodeConfig, NodeState, Pattern, Payload, Refusal, Rev, Time, Transmit};
+use convoke_core::{
+    Code, Encoding, Name, NodeConfig, NodeState, Pattern, Payload, Refusal, Rev, Standing, Time, Transmit,
+};
 
 /// A node and the other end of its link.
 pub(crate) struct Bench {
@@ -18,11 +20,12 @@ pub(crate) struct Bench {
 /// The revision that a write has made; or whether it certainly had no effect, and why.
 pub(crate) type Ended = Result<u64, (bool, Code)>;
 
-/// What the node says about values.
+/// What the node says about values and journals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Write { cseq: u64, settled: u64, names: Vec<String> },
     Watch { id: u32, mode: WatchMode, window: u32, after: u64, after_memory: Rev, pattern: String },
+    Follow { id: u32, window: u32, after: u64 },
     Taken { id: u32, bytes: u32 },
     Unsubscribe(u32),
     Close,
@@ -109,7 +112,7 @@ impl Bench {
         self.bytes();
     }
 
-    /// What the node has said about values since the last call.
+    /// What the node has said about values and journals since the last call.
     pub(crate) fn said(&mut self) -> Vec<Said> {
         let bytes = self.bytes();
         let mut rest = &bytes[..];
@@ -126,6 +129,7 @@ impl Bench {
                 Frame::Watch { id, mode, window, after, after_memory, pattern } => {
                     Said::Watch { id, mode, window, after, after_memory, pattern: text(pattern) }
                 }
+                Frame::Follow(follow) => Said::Follow { id: follow.id, window: follow.window, after: follow.after },
                 Frame::Taken { id, bytes } => Said::Taken { id, bytes },
                 Frame::Unsubscribe { id } => Said::Unsubscribe(id),
                 Frame::Close { .. } => Said::Close,
@@ -143,6 +147,18 @@ impl Bench {
         frame.encode(&mut bytes);
         self.node.receive(&mut BytesMut::from(&bytes[..]), self.now);
         assert!(self.node.has_link(), "{frame:?} is taken");
+    }
+
+    /// The hub says this, and the node ends the link: why.
+    pub(crate) fn hear_badly(&mut self, frame: &Frame<'_>) -> (Code, String) {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        self.node.receive(&mut BytesMut::from(&bytes[..]), self.now);
+        assert!(!self.node.has_link(), "{frame:?} is taken");
+        match self.node.standing() {
+            Standing::Offline(Some(why)) => (why.code, why.text.into_owned()),
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn set(&mut self, name: &str) -> u64 {

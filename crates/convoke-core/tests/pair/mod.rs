@@ -259,7 +259,8 @@ impl World {
         }
     }
 
-    /// What a node has for the hub goes there, and what that asks of the foundation is answered; no other link is made meanwhile.
+    /// What a node has for the hub goes there, and what that asks of the foundation is answered; no other link is made
+    /// meanwhile.
     pub(crate) fn pass(&mut self, place: usize) {
         self.carry(place);
         for ask in self.hub.asks() {

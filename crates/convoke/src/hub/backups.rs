@@ -4,10 +4,12 @@
 //! A call says which backup it means, by a number that the caller has chosen, and from which byte on; the last piece can be
 //! asked for again, since its reply may have been lost. An empty piece is the end.
 
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use convoke_core::limits::BACKUP_PAUSE_MAX;
-use convoke_core::{BackupCall, Code, HubIdentity, Refusal};
+use convoke_core::{BackupCall, Code, HubIdentity, LinkId, Refusal};
 
 use super::shared::HubShared;
 use super::wall_ms;
@@ -47,6 +49,9 @@ impl Backups {
 /// A backup that is being given.
 struct Given {
     id: u64,
+    /// Who has asked for its last piece, and when.
+    link: LinkId,
+    asked: Instant,
     encoder: Encoder,
     /// What of it comes next, and where it begins.
     ready: Vec<u8>,
@@ -56,10 +61,24 @@ struct Given {
     is_over: bool,
 }
 
-/// Answers calls until there are none for a while, or the hub has ended.
+/// Answers calls until the hub has ended. A backup of which no more is asked for is given up after a while.
 fn give(shared: &Weak<HubShared>, calls: &mpsc::Receiver<BackupCall>) {
     let mut given: Option<Given> = None;
-    while let Ok(call) = calls.recv_timeout(BACKUP_PAUSE_MAX) {
+    loop {
+        let call = match &given {
+            None => calls.recv().map_err(RecvTimeoutError::from),
+            // Those who want another one meanwhile do not make it last longer.
+            Some(given) => calls.recv_timeout(BACKUP_PAUSE_MAX.saturating_sub(given.asked.elapsed())),
+        };
+        let call = match call {
+            Ok(call) => call,
+            Err(RecvTimeoutError::Timeout) => {
+                given = None;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        given = given.filter(|given| given.asked.elapsed() < BACKUP_PAUSE_MAX);
         let Some(hub) = shared.upgrade() else { return };
         let (identity, piece_bytes) = hub.lock().gives_backups_of();
         let piece = answer(&mut given, &call, &hub, identity, piece_bytes);
@@ -89,8 +108,9 @@ fn answer(
         return refused(Code::BadRequest, "a call of it says a number of 8 bytes and a place of 8 bytes");
     };
     match given {
-        Some(given) if given.id == id => {}
-        Some(given) if !given.is_over => {
+        Some(given) if given.id == id => (given.link, given.asked) = (call.link, Instant::now()),
+        // One whose link is gone may have been killed, or have found no room: it is not waited for if there is another.
+        Some(given) if !given.is_over && hub.lock().is_joined(given.link) => {
             return refused(Code::Busy, "another one is being made; try again when it is done, or in a minute");
         }
         _ if at > 0 => return refused(Code::Conflict, "the hub has given it up; begin another one"),
@@ -104,7 +124,17 @@ fn answer(
                 Err(_) => return refused(Code::HubStopping, "the hub's store has ended"),
             };
             let encoder = Encoder::new(image, identity, wall_ms());
-            *given = Some(Given { id, encoder, ready: Vec::new(), at: 0, last: (0, Vec::new()), is_over: false });
+            let (link, asked) = (call.link, Instant::now());
+            *given = Some(Given {
+                id,
+                link,
+                asked,
+                encoder,
+                ready: Vec::new(),
+                at: 0,
+                last: (0, Vec::new()),
+                is_over: false,
+            });
         }
     }
     let Some(given) = given else { unreachable!("it was made where there was none") };

@@ -23,6 +23,10 @@ pub(crate) const FILE: &str = "hub.json";
 /// The file that is locked.
 pub(crate) const LOCK: &str = "lock";
 
+/// What is said in the lock of who holds it, behind the process id.
+const HUB: &str = "";
+const STORE: &str = " store";
+
 /// The file that is there while something is done after which no hub may start until it is done to its end: its first word is
 /// the verb.
 pub(crate) const UNFINISHED: &str = "unfinished";
@@ -97,7 +101,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
         }
     }
     let remedy = "stop that one, or give this one a folder of its own with --data";
-    let lock = lock(path, ("another hub", remedy))?;
+    let lock = lock(path, HUB, ("another hub", remedy))?;
     let has_store = has_store(path)?;
     let before = match read(path, has_store)? {
         Some(stored) => stored.identity(path)?,
@@ -120,19 +124,26 @@ pub(super) fn open(path: Option<&Path>) -> Result<Folder, Error> {
 }
 
 /// Takes the lock of a folder that is there: until it is dropped no hub runs on it, nor anything else that changes it. Who does
-/// not get it is told who runs, and what to do.
+/// not get it is told who has it, and what to do if that is a hub.
 ///
 /// # Errors
 ///
 /// [`Error::InUse`] if somebody has it; [`Error::Io`].
-pub(crate) fn lock(path: &Path, said: (&str, &str)) -> Result<File, Error> {
-    let at = |what: &str| at(path, what);
+fn lock(path: &Path, as_what: &str, said: (&str, &str)) -> Result<File, Error> {
     let opened = for_its_owner().create(true).read(true).truncate(false).open(path.join(LOCK));
-    let mut lock = opened.map_err(|error| Error::io(at(LOCK), advised(error)))?;
+    let lock = opened.map_err(|error| Error::io(at(path, LOCK), advised(error)))?;
     hold(path, &lock, lock.try_lock(), said)?;
-    // For whoever finds it locked; that it is there matters to nobody else.
-    drop(lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())));
+    sign(&lock, as_what);
     Ok(lock)
+}
+
+/// Takes it for `convoke store`.
+///
+/// # Errors
+///
+/// The same.
+pub(crate) fn lock_to_change(path: &Path, said: (&str, &str)) -> Result<File, Error> {
+    lock(path, STORE, said)
 }
 
 /// The same without any change of the folder, and beside others that only read it; `None` where no hub has ever been.
@@ -140,13 +151,23 @@ pub(crate) fn lock_unchanged(path: &Path, said: (&str, &str)) -> Result<Option<F
     match File::open(path.join(LOCK)) {
         Ok(lock) => hold(path, &lock, lock.try_lock_shared(), said).map(|()| Some(lock)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(at(path, LOCK), error)),
+        Err(error) => Err(Error::io(at(path, LOCK), advised(error))),
     }
 }
 
 /// Holds what was locked to read a folder, to change it: nobody else reads it any more.
 pub(crate) fn lock_alone(path: &Path, lock: &File, said: (&str, &str)) -> Result<(), Error> {
-    hold(path, lock, lock.try_lock(), said)
+    hold(path, lock, lock.try_lock(), said)?;
+    // It was opened to be read.
+    if let Ok(lock) = fs::OpenOptions::new().write(true).open(path.join(LOCK)) {
+        sign(&lock, STORE);
+    }
+    Ok(())
+}
+
+/// Says in the lock who holds it, for whoever finds it locked; that it is there matters to nobody else.
+fn sign(mut lock: &File, as_what: &str) {
+    drop(lock.set_len(0).and_then(|()| write!(lock, "{}{as_what}", std::process::id())));
 }
 
 /// Looks whether the lock was taken. Who does not get it is told who has it, and what to do.
@@ -163,11 +184,17 @@ fn hold(
         }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            let process = match lock.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok()) {
-                Some(process) => format!(" (process {process})"),
-                None => String::new(),
+            let known = lock.read_to_string(&mut holder).is_ok();
+            let (holder, is_store) = holder.strip_suffix(STORE).map_or((&holder[..], false), |holder| (holder, true));
+            let process = match holder.parse::<u32>() {
+                Ok(process) if known => format!(" (process {process})"),
+                _ => String::new(),
             };
-            Err(Error::in_use(at(path, &format!("{who} is running on it{process}; {remedy}"))))
+            let said = match is_store {
+                true => format!("`convoke store` changes it{process}; try again when that is done"),
+                false => format!("{who} is running on it{process}; {remedy}"),
+            };
+            Err(Error::in_use(at(path, &said)))
         }
         Err(TryLockError::Error(error)) => Err(Error::io(at(path, LOCK), error)),
     }
@@ -422,6 +449,25 @@ mod tests {
         let _first = open(Some(folder.path())).unwrap();
         let error = open(Some(folder.path())).err().unwrap();
         assert!(matches!(&error, Error::InUse(why) if why.text.contains("another hub is running")), "{error}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_stop_a_hub_that_does_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        // A hub was here.
+        fs::write(folder.path().join(LOCK), "1").unwrap();
+        let said = format!("`convoke store` changes it (process {}); try again when that is done", std::process::id());
+        let refused = || open(Some(folder.path())).err().unwrap().to_string();
+        let to_read = lock_unchanged(folder.path(), ("", "")).unwrap().unwrap();
+        assert!(refused().ends_with("`convoke store` reads it; try again when that is done"), "{}", refused());
+        lock_alone(folder.path(), &to_read, ("", "")).unwrap();
+        assert!(refused().ends_with(&said), "{}", refused());
+        drop(to_read);
+        fs::write(folder.path().join(LOCK), "1").unwrap();
+        let _changes = lock_to_change(folder.path(), ("", "")).unwrap();
+        assert!(refused().ends_with(&said), "{}", refused());
+        let error = lock_unchanged(folder.path(), ("", "")).unwrap_err().to_string();
+        assert!(error.ends_with(&said), "{error}");
     }
 
     #[test]

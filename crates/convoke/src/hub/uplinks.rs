@@ -85,6 +85,17 @@ pub(super) struct Checked {
     options: UplinkOptions,
 }
 
+/// As which node an uplink joins at the other hub unless it is told.
+fn far_name(hub: &[u8; 16], name: &Name) -> String {
+    let id: String = hub[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("hub/{id}/{name}")
+}
+
+/// As which node it joins at its own.
+fn near_name(name: &Name) -> String {
+    format!("uplink/{name}")
+}
+
 /// Looks whether all uplinks are such, before anything is started.
 pub(super) fn check(given: &[UplinkOptions]) -> Result<Vec<Checked>, Error> {
     let mut checked: Vec<Checked> = Vec::new();
@@ -95,8 +106,13 @@ pub(super) fn check(given: &[UplinkOptions]) -> Result<Vec<Checked>, Error> {
             return Err(wrong("there are two of this name".into()));
         }
         let address = Address::parse(&options.address).map_err(|error| wrong(error.to_string()))?;
-        if let Some(node) = &options.node {
-            Name::parse(node).map_err(|error| wrong(error.to_string()))?;
+        // Whatever the id of the hub is, it is as long as this.
+        let far = options.node.clone().unwrap_or_else(|| far_name(&[0; 16], &name));
+        for node in [far, near_name(&name)] {
+            let node = Name::parse(&node).map_err(|error| wrong(format!("its node: {error}")))?;
+            if node.is_reserved() {
+                return Err(wrong(format!("its node `{node}`: names that begin with `$` are each hub's own")));
+            }
         }
         for pattern in options.events.iter().chain(&options.journals) {
             let pattern = Pattern::parse(pattern).map_err(|error| wrong(error.to_string()))?;
@@ -146,13 +162,10 @@ impl Uplinks {
         let here = format!("uplinks-{:032x}", u128::from_le_bytes(secret));
         uplinks._here = Some(mem::register(&here, shared)?);
         for Checked { name, address, options } in checked {
-            let node = options.node.clone().unwrap_or_else(|| {
-                let id: String = hub[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("hub/{id}/{name}")
-            });
+            let node = options.node.clone().unwrap_or_else(|| far_name(&hub, &name));
             let of_hub =
                 |node: String| NodeOptions { share_load: false, master: MasterWish::Never, ..NodeOptions::new(node) };
-            let near = of_hub(format!("uplink/{name}"));
+            let near = of_hub(near_name(&name));
             let far = NodeOptions {
                 token: options.token.clone(),
                 authority: options.authority.clone(),
@@ -221,7 +234,7 @@ impl Uplink {
                 (Standing::Offline(Some(why)) | Standing::Ended(why), _) => why.to_string(),
                 (_, Standing::Offline(Some(why)) | Standing::Ended(why)) => format!("at this hub: {why}"),
                 _ if hub == Some(self.hub) => "it leads to this hub itself, so nothing is passed on".to_owned(),
-                _ => String::new(),
+                _ => self.far.forbidden().map_or_else(String::new, |why| format!("events out: {why}")),
             };
             self.tally.tell((joined, hub, &why), (*far_lost.borrow(), *near_lost.borrow()));
             tokio::time::sleep(REPORT).await;

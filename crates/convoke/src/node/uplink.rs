@@ -52,6 +52,11 @@ impl Passed {
         Ok((entry, command, self.0.taken().1))
     }
 
+    /// The hash of the last entry that was taken, or is gone.
+    pub(crate) fn hash(&self) -> [u8; 16] {
+        self.0.taken().1
+    }
+
     /// Whether all is taken that there was when the hub had last told everything.
     pub(crate) fn is_synced(&self) -> bool {
         self.0.is_synced()
@@ -67,6 +72,11 @@ impl Node {
     /// Which hub it has joined last, and which start of that.
     pub(crate) fn hub(&self) -> Option<([u8; 16], u64)> {
         self.handle.shared.lock().state.hub().map(|(hub, _, epoch)| (hub, epoch))
+    }
+
+    /// Why the other hub has refused an event on this link, if that is for want of a right.
+    pub(crate) fn forbidden(&self) -> Option<Refusal> {
+        self.handle.shared.forbidden.borrow().clone()
     }
 
     /// Subscribes to what any of these patterns matches.

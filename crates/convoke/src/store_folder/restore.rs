@@ -42,10 +42,15 @@ impl StoreReport {
         let (backup, to) = (backup.as_ref(), to.as_ref());
         let shown = || format!("data folder `{}`", to.display());
         let failed = |error| Error::io(shown(), advised(error));
+        if fs::metadata(backup).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            let text = "it is read twice, and this can be read only once; put it into a file first";
+            let error = io::Error::new(io::ErrorKind::InvalidInput, text);
+            return Err(Error::io(format!("opening backup `{}`", backup.display()), error));
+        }
         let (heading, report) = look_at_backup(backup, progress)?;
         make_folder(to).map_err(|error| Error::io(format!("{}: cannot be made", shown()), advised(error)))?;
         begin(to).map_err(failed)?;
-        let _lock = folder::lock(to, ("a hub", "stop it first"))?;
+        let _lock = folder::lock_to_change(to, ("a hub", "stop it first"))?;
         folder::set_unfinished(to, Some(VERB.as_bytes()))?;
         clear(to).map_err(failed)?;
         let identity = folder::in_another_history(heading.identity)?;

@@ -22,8 +22,8 @@ pub async fn linked(from: &Node, to: &Node, topic: &str) {
     tokio::time::timeout(PATIENCE, passed).await.expect("they are linked");
 }
 
-/// Waits until every uplink of every hub, of which each has so many, has joined, and passes events on: in a ring there is another
-/// way at first.
+/// Waits until every uplink of every hub, of which each has so many, has joined, and passes events on: in a ring there is
+/// another way at first.
 pub async fn all_linked(nodes: &[Node], uplinks: &[usize], topic: &str) {
     for (node, count) in nodes.iter().zip(uplinks) {
         let ready = async {

@@ -299,6 +299,12 @@ fn each_bad_frame_of_journals_gets_its_sentence() {
             "expected the target of an undo or redo, or that a group goes on, only where there is one at byte 44 of a frame",
         ),
         (
+            // The target of a command, as if it were an undo.
+            "4f000000 42 00 0000 07000000 0300000000000000 0201000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 20 \
+             0200000000000000 0000 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee 0300000000000000",
+            "expected the target of an undo or redo, or that a group goes on, only where there is one at byte 44 of a frame",
+        ),
+        (
             "4d000000 40 00 0000 0500000000000000 0000000000000000 0100 61 05 eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee \
              0900000000000000 cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0900000000000000 03",
             "expected a place before that of the entry at byte 68 of a frame",

@@ -57,6 +57,11 @@ impl HubState {
         std::mem::take(&mut self.backup_calls)
     }
 
+    /// Whether a node is joined on a link still. Once it is not it never is again: a node that comes back has another one.
+    pub fn is_joined(&mut self, link: LinkId) -> bool {
+        self.links.joined(link).is_some()
+    }
+
     /// Answers one. That of a link that is gone is nobody's.
     pub fn answer_backup(&mut self, link: LinkId, number: u64, piece: Result<&[u8], Refusal>) {
         let caller = self.links.joined(link).map(|joined| joined.party);

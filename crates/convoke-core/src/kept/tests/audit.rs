@@ -1,6 +1,7 @@
 //! What was kept is found whole, what is not as it was is found, and what is mended is whole again.
 
 use super::*;
+use crate::journal::Strategy;
 
 /// The audit of rows, what is wrong with them, and those that count.
 fn audited(held: &Held, pos: u64) -> (Audit, Vec<String>, Held) {
@@ -43,6 +44,128 @@ fn what_other_hubs_have_brought_and_is_lost_can_come_again() {
     let mut mended = restored(&good, 5);
     for (seq, expected) in [(3, (0, 0)), (4, (4, 1)), (5, (5, 1)), (5, (0, 0))] {
         assert_eq!(bring(&mut mended, seq), Ok(expected), "{seq}");
+    }
+}
+
+/// A hub that keeps journals, and appends to them as its links would.
+struct Keeper {
+    kept: Kept,
+    held: Held,
+}
+
+impl Keeper {
+    fn new() -> Keeper {
+        Keeper { kept: Kept::new(0, 1), held: Held::new() }
+    }
+
+    fn append(&mut self, appended: Appended<'_>) -> (u64, u32) {
+        let (incarnation, cseq, journal) = (incarnation(1), self.kept.pos() + 1, &b"press"[..]);
+        let append = Operation::Append { incarnation, cseq, settled: 0, author: b"ann", wall_ms: 7, journal, appended };
+        let place = done(&mut self.kept, &append.encode()).unwrap();
+        hold(&mut self.held, &mut self.kept);
+        place
+    }
+
+    fn commands(&mut self, count: usize) {
+        let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+        let (commands, terms) = (Commands::encoded(&commands), Terms::new(Some(Strategy::Compensate), false, None));
+        for _ in 0..count {
+            self.append(Appended::Commands { commands, expect_last: None, terms });
+        }
+    }
+
+    fn joins(&mut self, journal: &str, node: &str) {
+        let (journal, node, strategy) = (journal.as_bytes(), node.as_bytes(), Strategy::Compensate);
+        let joins = Operation::Presence { wall_ms: 7, journal, node, joined: true, strategy };
+        self.kept.apply(self.kept.pos() + 1, &joins.encode()).unwrap();
+        hold(&mut self.held, &mut self.kept);
+    }
+
+    /// Rows where the hash of the last entry of the first journal is another one.
+    fn ends_otherwise(&self) -> Held {
+        let mut held = self.held.clone();
+        let (_, row) = held.iter_mut().find(|(key, _)| key.table == rows::JOURNALS && key.key == "press").unwrap();
+        let mut bytes = row.to_vec();
+        // Behind a number and two places.
+        bytes[20] ^= 1;
+        *row = bytes.into();
+        held
+    }
+}
+
+/// What is found, and what is kept when that is mended; then nothing is found any more.
+fn mended(held: &Held) -> (Vec<String>, Kept) {
+    let (mut audit, wrong, mut good) = audited(held, 100);
+    change(&mut good, audit.mend());
+    let (_, again, same) = audited(&good, 100);
+    assert_eq!((again, &same), (Vec::new(), &good));
+    (wrong, restored(&good, 100))
+}
+
+fn members(kept: &Kept, journal: &str) -> Vec<String> {
+    let id = kept.journals.find(&Name::parse(journal).unwrap()).unwrap();
+    kept.journals.get(id).present().iter().map(Name::to_string).collect()
+}
+
+/// Journals of which nodes are members: of the first, entries 1 to 3 are gone, of which one has said so.
+fn with_members() -> Keeper {
+    let mut hub = Keeper::new();
+    hub.joins("press", "node/1");
+    hub.commands(4);
+    hub.joins("press", "node/2");
+    hub.joins("other", "node/3");
+    hub.commands(2);
+    let hash = |hub: &Keeper, seq| hub.kept.journals.hash_at(1, seq).unwrap();
+    let begin = Piece { seq: 5, known: 5, hash: hash(&hub, 5), total: 5, offset: 0, bytes: &[] };
+    hub.append(Appended::Snapshot(begin));
+    assert_eq!(hub.append(Appended::Snapshot(Piece { bytes: b"state", ..begin })), (5, 1));
+    let hash = hash(&hub, 3);
+    assert_eq!(hub.append(Appended::Compact(Compact { up_to: 3, keep: 0, hash })), (4, 3));
+    hub
+}
+
+#[test]
+fn who_has_joined_with_an_entry_that_is_gone_is_a_member_all_the_same() {
+    let hub = with_members();
+    let (wrong, kept) = mended(&hub.held);
+    assert_eq!(wrong, [""; 0]);
+    assert_eq!(members(&kept, "press"), ["node/1", "node/2"]);
+    // The last entry of it, and then what is behind it too.
+    let mut damaged = hub.held.clone();
+    let last = damaged.keys().filter(|key| key.table == ENTRIES && key.key.starts_with(&[0, 0, 0, 1])).last();
+    let last = last.unwrap().clone();
+    damaged.remove(&last);
+    for (held, ends) in [(damaged, 7), (hub.ends_otherwise(), 5)] {
+        let (wrong, kept) = mended(&held);
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert_eq!(kept.journals.get(1).last(), ends);
+        assert_eq!(members(&kept, "press"), ["node/1", "node/2"], "nobody has said that they have left");
+        assert_eq!(members(&kept, "other"), ["node/3"]);
+    }
+}
+
+/// Which of its entries is another one nobody can tell, and so none counts; nor does what they have said.
+#[test]
+fn of_a_journal_that_ends_otherwise_no_member_is_left_and_other_hubs_bring_everything_again() {
+    const A: [u8; 16] = [0xa; 16];
+    let mut hub = Keeper::new();
+    hub.joins("press", "node/1");
+    let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+    let terms = Terms::new(Some(Strategy::Compensate), false, None);
+    let brings = |seq| {
+        let (origin, commands) = (Origin { hub: A, seq }, Commands::encoded(&commands));
+        let brought = Brought::Commands { origin, author: b"ann", terms, commands };
+        Appended::Carried(Carried { carrier: A, place: seq, hash: [7; 16], after: 0, brought })
+    };
+    for seq in 1..=3 {
+        assert_eq!(hub.append(brings(seq)), (seq + 1, 1));
+    }
+    let (wrong, kept) = mended(&hub.ends_otherwise());
+    assert!(wrong[0].contains("or one behind it is not what was appended"), "{wrong:?}");
+    assert_eq!((kept.journals.get(1).last(), members(&kept, "press")), (0, vec![]));
+    let mut hub = Keeper { kept, held: Held::new() };
+    for (seq, expected) in [(1, (1, 1)), (1, (0, 0)), (2, (2, 1)), (3, (3, 1))] {
+        assert_eq!(hub.append(brings(seq)), expected, "{seq}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::kept::audit::Audit;
 use crate::kept::rows::{ENTRIES, JOURNALS, PIECES, Rows};
-use crate::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MIN};
+use crate::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_PIECE_BYTES_MIN, UPLOAD_IDLE_TIME_MAX};
 
 const PIECE: usize = SNAPSHOT_PIECE_BYTES_MIN;
 
@@ -169,4 +169,28 @@ fn a_journal_that_ends_otherwise_than_its_row_says_ends_with_its_snapshot() {
     let (wrong, _) = mended(&held);
     assert!(wrong[0].contains("or one behind it is not what was appended"), "{wrong:?}");
     assert_eq!(left(&held), (11, 10, Some(10)));
+}
+
+#[test]
+fn an_upload_that_goes_on_slowly_gives_way_to_no_other() {
+    let (mut journals, mut rows) = (Journals::default(), Rows::new(true));
+    let commands = Commands::encode([(Encoding::Raw, &b"a"[..])].into_iter());
+    let terms = Terms::new(Some(crate::journal::Strategy::Compensate), false, None);
+    let appended = Appended::Commands { commands: Commands::encoded(&commands), expect_last: None, terms };
+    journals.append(b"press", b"ann", 7, &appended, &mut rows).unwrap();
+    let bytes = vec![7; 3 * PIECE];
+    let mut push = |by: u64, seconds: u64, range: std::ops::Range<usize>| {
+        let (total, offset) = (bytes.len() as u64, range.start as u64);
+        let piece = Piece { seq: 1, known: 1, hash: [7; 16], total, offset, bytes: &bytes[range] };
+        journals.piece(b"press", incarnation(by), seconds * 1000, &piece, &mut rows).map_err(|why| why.code)
+    };
+    let most = UPLOAD_IDLE_TIME_MAX.as_secs();
+    assert_eq!(push(1, 0, 0..0), Ok((1, 0)));
+    for piece in 0..2 {
+        let at = (piece as u64 + 1) * (most - 1);
+        assert_eq!(push(2, at, 0..0), Err(Code::Conflict), "before piece {piece}");
+        assert_eq!(push(1, at, piece * PIECE..(piece + 1) * PIECE), Ok((1, 0)));
+    }
+    assert_eq!(push(2, 3 * (most - 1), 0..0), Err(Code::Conflict));
+    assert_eq!(push(2, 2 * (most - 1) + most, 0..0), Ok((1, 0)), "it has gone on for too long with nothing");
 }

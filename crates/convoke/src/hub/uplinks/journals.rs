@@ -140,6 +140,7 @@ impl Uplink {
 /// Passes one journal on in one direction, and begins again whenever something is in the way.
 async fn keep_carrying(uplink: Arc<Uplink>, way: Way, journal: Name, known: Arc<Known>) {
     let about = format!("journal `{journal}` {way}");
+    let mut told_behind = 0;
     loop {
         let mut carrying = match Carrying::begin(&uplink, way, &journal, &known).await {
             Ok(carrying) => carrying,
@@ -149,10 +150,12 @@ async fn keep_carrying(uplink: Arc<Uplink>, way: Way, journal: Name, known: Arc<
                 continue;
             }
         };
+        carrying.told_behind = told_behind;
         let why = carrying.run(|| uplink.tally.goes(&about)).await;
         // What is still on its way may have an effect: where to go on is asked behind it.
         while carrying.answers.next().await.is_some() {}
-        carrying.behind(0);
+        carrying.look().await;
+        told_behind = carrying.told_behind;
         if let Some(why) = why {
             uplink.tally.trouble(&about, &why);
             tokio::time::sleep(RETRY).await;
@@ -188,7 +191,9 @@ struct Carrying<'a> {
     /// Everything up to here has been handed over or is known, and what of that is answered.
     handed: u64,
     answered: u64,
+    /// So many of the last ones were not handed over, and where and what the last of those is.
     passed_by: u64,
+    passed: (u64, [u8; 16]),
     strategy: Option<Strategy>,
     /// The entry at `handed`.
     hash: [u8; 16],
@@ -238,6 +243,7 @@ impl<'a> Carrying<'a> {
             handed: come.carried,
             answered: come.carried,
             passed_by: 0,
+            passed: (come.carried, hash),
             strategy: None,
             hash,
             answers: FuturesOrdered::new(),
@@ -270,9 +276,11 @@ impl<'a> Carrying<'a> {
                         Ok(next) => next,
                         Err(Missed::Ended(why)) => return Some(self.noticed(why.code, why.text.into_owned())),
                         Err(Missed::Compacted { first }) => {
-                            return Some(format!(
-                                "entries before {first} are not kept any more, and the other hub has not had all of them"
-                            ));
+                            group.clear();
+                            if let Err(why) = self.pass_gone(first, entries.hash()).await {
+                                return Some(why);
+                            }
+                            continue;
                         }
                         Err(missed) => return Some(missed.to_string()),
                     };
@@ -292,9 +300,12 @@ impl<'a> Carrying<'a> {
                     let is_over = self.answers.is_empty() && entries.is_synced();
                     if is_over {
                         self.goes(&goes);
+                        // They may be let go any time, and then nobody could tell any more that none of them is missing.
+                        if let Err(why) = self.tell_passed() {
+                            return Some(why);
+                        }
                     }
-                    let last = if is_over { None } else { last_of(from, self.journal).await };
-                    self.behind(last.map_or(0, |last| last.saturating_sub(self.answered)));
+                    if is_over { self.behind(0) } else { self.look().await }
                 }
             }
         }
@@ -322,6 +333,14 @@ impl<'a> Carrying<'a> {
             *diverged = None;
         }
         diverged.is_some()
+    }
+
+    /// Looks how much is behind, if the hub that it comes from can tell.
+    async fn look(&mut self) {
+        let (from, _) = self.uplink.nodes(self.way);
+        if let Ok(Some(last)) = tokio::time::timeout(RETRY, last_of(from, self.journal)).await {
+            self.behind(last.saturating_sub(self.answered));
+        }
     }
 
     /// Tells how much is behind.
@@ -402,14 +421,41 @@ impl<'a> Carrying<'a> {
     /// The other hub has it, or does not want it.
     fn pass_by(&mut self, place: u64, hash: [u8; 16]) -> Result<(), String> {
         self.passed_by += 1;
+        self.passed = (place, hash);
         if self.answers.is_empty() {
             self.answered = place;
         }
+        if self.passed_by >= PASSED_BY_MAX { self.tell_passed() } else { Ok(()) }
+    }
+
+    /// Tells the other hub up to where it has everything, if that is further than what was handed over last.
+    fn tell_passed(&mut self) -> Result<(), String> {
         let there = lock(self.known.to(self.way)).last > 0;
-        if self.passed_by >= PASSED_BY_MAX && there {
-            return self.hand_over((place, hash), Brought::Nothing, (0, 0, None));
+        if self.passed_by > 0 && there {
+            return self.hand_over(self.passed, Brought::Nothing, (0, 0, None));
         }
         Ok(())
+    }
+
+    /// The entries before `first` are gone, `hash` being that of the last of them; passes them by if the other hub is known to
+    /// have had them all, on whatever ways.
+    ///
+    /// Of each hub it has everything up to the last that it has. So nothing is missing if it has what is last of each here, and
+    /// of the entries that were here first one that is not before the last that is gone.
+    async fn pass_gone(&mut self, first: u64, hash: [u8; 16]) -> Result<(), String> {
+        let (from, to) = self.uplink.nodes(self.way);
+        let here = report_of(from, self.journal).await?;
+        let there = report_of(to, self.journal).await?;
+        let known = |hub: &str| there.hubs.get(hub).map_or(0, |come| come.known);
+        let its_own = hex(&self.to);
+        let others =
+            here.hubs.iter().all(|(hub, come)| come.known <= if *hub == its_own { there.last } else { known(hub) });
+        if !others || known(&hex(&self.from)) + 1 < first {
+            return Err(format!(
+                "entries before {first} are not kept any more, and the other hub is not known to have had all of them"
+            ));
+        }
+        self.hand_over((first - 1, hash), Brought::Nothing, (0, 0, None))
     }
 
     fn hand_over(

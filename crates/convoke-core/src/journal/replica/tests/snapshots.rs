@@ -8,7 +8,9 @@ use serde::Deserialize;
 
 use super::super::*;
 use super::compensate::{Machine, Move};
-use super::{Journal, Note, Notes, Scope, author, scope};
+use super::{Journal, Note, Notes, Scope, UndoRefused, author, scope};
+use crate::journal::{Origin, Provenance};
+use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::name::Name;
 
 /// Of these journals little can be undone, so that snapshots lie everywhere.
@@ -185,4 +187,95 @@ fn behind_very_many_who_come_and_go_nothing_is_undone_in_replicas_either() {
     }
     assert_eq!(replica.undo_list().undo_top(&author, Scope::Mine), None);
     assert!(replica.known.is_empty(), "and nothing is held for it");
+}
+
+fn entry(seq: u64, deed: Deed) -> Entry {
+    Entry { seq, author: author(0), wall_ms: 0, deed, provenance: None }
+}
+
+#[test]
+fn a_snapshot_reaches_to_what_can_be_undone() {
+    let mut replica = Replica::<Notes>::at(0, Notes::default(), UndoList::new(1));
+    super::line(&mut replica, "a");
+    assert_eq!(replica.snapshot_seq(), 0);
+    replica.apply(&entry(2, Deed::Undo(1)), None).unwrap();
+    super::line(&mut replica, "b");
+    assert_eq!(replica.snapshot_seq(), 2, "the undo cannot be taken back any more either");
+    let mut other = Replica::<Notes>::from_snapshot_within(2, replica.snapshot().unwrap(), 1).unwrap();
+    assert_eq!((other.state(), other.snapshot_seq()), (&Notes::default(), 2));
+    let too_far = Err(UndoRefused::Horizon { first: 3 });
+    for replica in [&replica, &other] {
+        assert_eq!(replica.undo_list().check_undo(&author(0), Scope::Everyone, Some(1), None), too_far);
+    }
+    super::line(&mut other, "b");
+    assert_eq!(seen(&other), seen(&replica));
+}
+
+#[test]
+fn a_snapshot_says_of_commands_that_can_be_undone_all_that_is_known_of_them() {
+    let mut replica = Replica::<Machine>::at(0, Machine::default(), UndoList::new(2));
+    for seq in 1..=3 {
+        let origin = Some(Origin { hub: [9; 16], seq: seq + 10 }).filter(|_| seq != 2);
+        let provenance = Provenance { origin, ..Provenance::default() }.boxed();
+        let (author, wall_ms) = (author(seq as u8), 40 + seq);
+        let entry = Entry { seq, author, wall_ms, deed: Deed::Do { first: seq }, provenance };
+        replica.apply(&entry, Some(&Payload::encode(&Move::By(0, 1)).unwrap())).unwrap();
+    }
+    let other = Replica::<Machine>::from_snapshot_within(3, replica.snapshot().unwrap(), 2).unwrap();
+    let known = |replica: &Replica<Machine>| {
+        let known = replica.known.iter().map(|known| (known.entry.clone(), known.first, known.done));
+        known.collect::<Vec<_>>()
+    };
+    assert_eq!((known(&other), known(&replica).len()), (known(&replica), 2));
+    assert!(known(&other)[1].0.origin().is_some());
+    for replica in [&replica, &other] {
+        let too_far = replica.undo_list().check_undo(&author(1), Scope::Everyone, Some(1), None);
+        assert_eq!(too_far, Err(UndoRefused::Horizon { first: 2 }));
+    }
+}
+
+/// The same bytes as those of [`Nothing`], undone in another way.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Inverted;
+
+impl State for Inverted {
+    type Command = ();
+    type Output = ();
+    const STRATEGY: Strategy = Strategy::Compensate;
+
+    fn apply(&mut self, (): &(), _: &Entry) {}
+}
+
+#[test]
+fn a_snapshot_of_a_state_that_undoes_in_another_way_is_none() {
+    let replayed = Replica::<Nothing>::new().snapshot().unwrap();
+    let inverted = Replica::<Inverted>::new().snapshot().unwrap();
+    assert!(Replica::<Nothing>::from_snapshot(0, replayed.clone()).is_ok());
+    assert!(Replica::<Inverted>::from_snapshot(0, inverted.clone()).is_ok());
+    let one = Replica::<Inverted>::from_snapshot(0, replayed).unwrap_err();
+    let other = Replica::<Nothing>::from_snapshot(0, inverted).unwrap_err();
+    for why in [one, other] {
+        assert_eq!(why.to_string(), "snapshot: it is of a state that undoes in another way");
+    }
+}
+
+/// As long as it is.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Text(String);
+
+impl State for Text {
+    type Command = ();
+    type Output = ();
+    const STRATEGY: Strategy = Strategy::Compensate;
+
+    fn apply(&mut self, (): &(), _: &Entry) {}
+}
+
+#[test]
+fn a_snapshot_has_so_many_bytes_at_most() {
+    let of = |len: usize| Replica::at(7, Text("a".repeat(len)), UndoList::new(1)).snapshot().map(|bytes| bytes.len());
+    let beside = of(1 << 20).unwrap() - (1 << 20);
+    assert_eq!(of(SNAPSHOT_BYTES_MAX - beside), Ok(SNAPSHOT_BYTES_MAX));
+    let why = of(SNAPSHOT_BYTES_MAX - beside + 1).unwrap_err();
+    assert!(why.to_string().starts_with("snapshot as MessagePack: "), "{why}");
 }
