@@ -215,6 +215,38 @@ on_every_transport! {
     }
 }
 
+/// So long that its snapshot goes in several pieces.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Pile(String);
+
+impl State for Pile {
+    type Command = String;
+    type Output = ();
+    const STRATEGY: Strategy = Strategy::Compensate;
+
+    fn apply(&mut self, text: &String, _: &Entry) {
+        self.0.push_str(text);
+    }
+
+    fn inverse(&self, _: &String, _: &Entry) -> Option<String> {
+        None
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_snapshots_that_one_follower_is_asked_for_at_once_each_comes_to_its_end() {
+    let stage = Stage::new(Transport::Tcp).await;
+    let ann = stage.node("ann").await;
+    let options = FollowOptions { snapshot_every: Some(1), ..FollowOptions::default() };
+    let pile = ann.follow_with::<Pile>("pile", options).await.unwrap();
+    for _ in 0..20 {
+        soon(pile.execute("x".repeat(200_000))).await.unwrap();
+        let all = async { tokio::join!(pile.snapshot(), pile.snapshot(), pile.snapshot()) };
+        let (one, other, third) = soon(all).await;
+        assert_eq!([one, other, third].map(Result::unwrap), [pile.seq(); 3]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_long_journal_only_what_can_be_undone_is_applied_one_by_one() {
     let stage = Stage::new(Transport::Mem).await;

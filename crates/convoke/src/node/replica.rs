@@ -21,7 +21,7 @@ use super::journals::{Told, appending, back};
 use super::outbox::Asker;
 use super::{Entries, EntriesOptions, Missed, Node, UndoOptions, left};
 use crate::error::Error;
-use snapshots::Snapshots;
+use snapshots::{Snapshots, Uploading};
 
 /// What came of a command that was executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,7 @@ struct Shared<S: State> {
     inner: Mutex<Inner<S>>,
     /// The last entry that was applied.
     applied: watched::Sender<u64>,
+    uploading: Uploading,
 }
 
 /// Whether a command may be sent; why not, as a sentence.
@@ -215,7 +216,8 @@ impl Node {
             known: (0, [0; 16]),
             began_at: 0,
         };
-        let shared = Arc::new(Shared { inner: Mutex::new(inner), applied: watched::Sender::new(0) });
+        let (applied, uploading) = (watched::Sender::new(0), Uploading::default());
+        let shared = Arc::new(Shared { inner: Mutex::new(inner), applied, uploading });
         while let Some(next) = entries.next_told_of_those_there().await {
             if let Ok(Told::Base { seq, state }) = next {
                 shared.begin_at(seq, state).map_err(CannotFollow::Unreadable)?;
@@ -657,14 +659,11 @@ impl<S: State> Follower<S> {
     async fn reached(&self, seq: u64, asker: Asker) -> Result<(), Error> {
         let changed = self.changed(seq - 1).await;
         asker.heard();
-        match changed {
-            Ok(_) => Ok(()),
-            Err(why) => {
-                // Certainly it is not `NotDone`.
-                let text = format!("entry {seq} of `{}` is kept, but not applied here: {why}", self.journal);
-                Err(Error::uncertain(Refusal::new(Code::BadRequest, text), None))
-            }
-        }
+        // Certainly it is not `NotDone`.
+        changed.map(|_| ()).map_err(|why| {
+            let text = format!("entry {seq} of `{}` is kept, but not applied here: {why}", self.journal);
+            Error::uncertain(Refusal::new(Code::BadRequest, text), None)
+        })
     }
 }
 

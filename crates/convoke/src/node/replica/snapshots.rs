@@ -19,6 +19,10 @@ struct Made {
     bytes: Bytes,
 }
 
+/// Held by who uploads: an upload would throw out another one of the same node. In it is the place of the last that is
+/// there.
+pub(super) type Uploading = tokio::sync::Mutex<u64>;
+
 impl<S: State> Shared<S> {
     /// Goes on from a snapshot. The sentence says why it cannot.
     pub(super) fn begin_at(&self, seq: u64, state: Bytes) -> Result<(), String> {
@@ -78,7 +82,8 @@ where
     /// Makes a snapshot of the state and uploads it to the hub, and gives its place: that of the last entry that cannot be
     /// undone any more, or with [`Strategy::Compensate`](crate::Strategy::Compensate) that of the last that was applied. Who
     /// follows from then on begins with it and applies only what came behind it; the entries before it stay until somebody
-    /// lets them go ([`Node::compact`]). The newest snapshot takes the place of the one before.
+    /// lets them go ([`Node::compact`]). The newest snapshot takes the place of the one before. If this follower is uploading
+    /// one already, that one is waited for first.
     ///
     /// A snapshot is the state as MessagePack with named fields: programs that share the journal must be able to read each
     /// other's. One that cannot applies every entry as long as they are kept, and is [stuck](crate::Missed::Stuck) then.
@@ -104,12 +109,16 @@ where
     S::Output: Send,
 {
     let what = format!("snapshot of `{journal}`");
+    let mut uploaded = shared.uploading.lock().await;
     let (there, of) = (shared.clone(), what.clone());
     let made = tokio::task::spawn_blocking(move || there.make(&of)).await;
     let Made { seq, known, bytes } = made.map_err(|_| {
         let text = format!("{what}: the program panicked while it made it");
         Error::Refused(Refusal::new(Code::BadRequest, text))
     })??;
+    if seq == *uploaded {
+        return Ok(seq);
+    }
     let (known, hash) = shared.known(known, &what).await?;
     let total = bytes.len() as u64;
     let piece = |offset: usize, bytes| Piece { seq, known, hash, total, offset: offset as u64, bytes };
@@ -118,6 +127,7 @@ where
     for (place, part) in bytes.chunks(step).enumerate() {
         node.ask_journal(|state| state.upload(journal, piece(place * step, part))).await?;
     }
+    *uploaded = seq;
     Ok(seq)
 }
 
