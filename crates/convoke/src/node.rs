@@ -672,10 +672,12 @@ impl Inner {
             shared.lost.send_modify(|lost| *lost += loss.count);
         }
         for (seq, refusal) in self.state.refused() {
-            tracing::warn!("`{}`: its event {seq} was refused: {refusal}", self.state.name());
             shared.lost.send_modify(|lost| *lost += 1);
-            if refusal.code == Code::Forbidden {
-                shared.forbidden.send_replace(Some(refusal));
+            let right = (refusal.code == Code::Forbidden).then(|| refusal.clone());
+            // Of rights that are missing the first is said, until the next link.
+            let known = right.is_some_and(|right| shared.forbidden.send_replace(Some(right)).is_some());
+            if !known {
+                tracing::warn!("`{}`: its event {seq} was refused: {refusal}", self.state.name());
             }
         }
         let joined = self.state.is_joined();
