@@ -282,7 +282,10 @@ fn no_hub(address: &str, why: Refusal) -> Failure {
     if !is_here(address) || why.code != Code::Unreachable {
         return why.into();
     }
-    let message = format!("no hub answers at {address}; start one with `convoke hub`");
+    let message = match why.text.contains("Permission denied") {
+        true => format!("this user may not ask the hub at {address}; ask who has started it for a way"),
+        false => format!("no hub answers at {address}; start one with `convoke hub`"),
+    };
     Failure::new(Exit::Unavailable, Code::Unreachable.word(), message)
 }
 
@@ -406,5 +409,17 @@ mod tests {
         assert!(one.starts_with("ann/cli-") && Name::parse(&one).is_ok(), "{one}");
         let long = Name::parse(&"x".repeat(512)).expect("a name");
         assert!(passing_name(Some(&long)).starts_with("cli-"));
+    }
+
+    #[test]
+    fn that_a_hub_may_not_be_asked_is_not_that_there_is_none() {
+        let said = |why: &str| no_hub("unix:///run/hub", Refusal::new(Code::Unreachable, why.to_owned())).message;
+        assert_eq!(
+            said("no hub answers at unix:///run/hub: Permission denied (os error 13)"),
+            "this user may not ask the hub at unix:///run/hub; ask who has started it for a way"
+        );
+        assert!(
+            said("no hub answers at unix:///run/hub: Connection refused").ends_with("start one with `convoke hub`")
+        );
     }
 }

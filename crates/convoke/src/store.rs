@@ -42,6 +42,7 @@ use convoke_core::foundation::{Ask, Room, Ticket, Told};
 use convoke_core::{Code, HubIdentity, Refusal};
 
 use crate::error::Error;
+use crate::files::advised;
 use disk::{Disk, Failed, FileDisk, WatchedDisk};
 pub(crate) use file::FILE;
 pub(crate) use file::Unusable;
@@ -184,7 +185,7 @@ pub(crate) fn refuse(shown: &str, why: Unusable) -> Error {
         Unusable::Io(Failed { tried, error }) => {
             let source = match Want::of(&error) {
                 Some(want) => std::io::Error::new(error.kind(), want.sentence()),
-                None => error,
+                None => advised(error),
             };
             Error::io(format!("{tried} {shown}"), source)
         }

@@ -413,7 +413,8 @@ fn repaired(story: &Story, spoil: impl Fn(&Path)) -> ([String; 4], Vec<String>) 
     assert_eq!(lost(&asked), lost(&done));
     assert_eq!(told(&done, "damaged files"), "spoilt/damaged-1");
     let after = files(&data);
-    for (name, bytes) in before {
+    // The lock says who has held it last.
+    for (name, bytes) in before.into_iter().filter(|(name, _)| name != "lock") {
         let moved = after.get(&format!("damaged-1/{name}")).or_else(|| after.get(&name));
         assert_eq!(moved, Some(&bytes), "{name}");
     }
