@@ -30,11 +30,9 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
+/// The place of what was asked for, or why it was not done.
 fn answer(world: &mut World, who: usize, id: WriteId) -> Result<u64, Code> {
-    world.settle();
-    let ends = world.nodes[who].state.written_writes();
-    let (_, end) = ends.into_iter().find(|(of, _)| *of == id).expect("it is answered");
-    end.map(|wrote| wrote.rev.n).map_err(|why| why.why.code)
+    world.answered(who, id).map(|(place, _)| place)
 }
 
 /// Appends so many commands to a journal that compensates.

@@ -35,13 +35,7 @@ fn ask(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> Wri
 
 /// What came of what was asked: the place of its first entry, or why not.
 fn answer(world: &mut World, who: usize, id: WriteId) -> Result<u64, Code> {
-    world.settle();
-    let ends = world.nodes[who].state.written_writes();
-    let (_, end) = ends.into_iter().find(|(of, _)| *of == id).expect("it is answered");
-    end.map(|wrote| wrote.rev.n).map_err(|why| {
-        assert!(why.certain, "{}", why.why);
-        why.why.code
-    })
+    world.answered(who, id).map(|(place, _)| place)
 }
 
 fn append(world: &mut World, who: usize, journal: &str, numbers: Range<u32>) -> u64 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use convoke_core::frame::{Back, Change, FollowAs, Piece, Terms};
 use convoke_core::journal::Strategy;
 use convoke_core::limits::{ENTRIES_COMPACTED_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_TOLD_TIME_MAX, UPLOAD_IDLE_TIME_MAX};
-use convoke_core::node::{FollowWish, Followed, WriteId};
+use convoke_core::node::{FollowWish, Followed};
 use convoke_core::report::JournalReport;
 use convoke_core::{Code, Encoding, HubConfig, Membership, Name, NodeConfig, Pattern, Peer, TokenKey};
 use pair::World;
@@ -34,17 +34,6 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-/// What came of what was asked: its place and how many, or why not.
-fn answer(world: &mut World, who: usize, id: WriteId) -> Result<(u64, u32), Code> {
-    world.settle();
-    let ends = world.nodes[who].state.written_writes();
-    let (_, end) = ends.into_iter().find(|(of, _)| *of == id).expect("it is answered");
-    end.map(|wrote| (wrote.rev.n, wrote.count)).map_err(|why| {
-        assert!(why.certain, "{}", why.why);
-        why.why.code
-    })
-}
-
 /// Appends so many commands to a journal that compensates, so that its snapshots lie at its end.
 fn append(world: &mut World, who: usize, journal: &str, count: usize) -> u64 {
     let mut last = 0;
@@ -53,7 +42,7 @@ fn append(world: &mut World, who: usize, journal: &str, count: usize) -> u64 {
         let terms = Terms::new(Some(Strategy::Compensate), false, None);
         let len = commands.len() as u64;
         let id = world.nodes[who].state.append_on(&name(journal), commands.into_iter(), None, terms).unwrap();
-        last = answer(world, who, id).unwrap().0 + len - 1;
+        last = world.answered(who, id).unwrap().0 + len - 1;
     }
     last
 }
@@ -122,7 +111,7 @@ fn state(len: usize) -> Vec<u8> {
 
 fn push(world: &mut World, who: usize, journal: &str, piece: Piece<'_>) -> Result<(u64, u32), Code> {
     let id = world.nodes[who].state.upload(&name(journal), piece).unwrap();
-    answer(world, who, id)
+    world.answered(who, id)
 }
 
 fn begin(world: &mut World, who: usize, journal: &str, seq: u64, total: usize) -> Result<(u64, u32), Code> {
@@ -148,7 +137,7 @@ fn upload(world: &mut World, who: usize, journal: &str, seq: u64, bytes: &[u8]) 
 
 fn compact(world: &mut World, who: usize, journal: &str, keep: u64) -> Result<(u64, u32), Code> {
     let id = world.nodes[who].state.compact(&name(journal), u64::MAX, keep).unwrap();
-    answer(world, who, id)
+    world.answered(who, id)
 }
 
 #[test]
@@ -325,14 +314,14 @@ fn what_can_still_be_undone_is_in_no_snapshot() {
     let mut world = World::new(1);
     let commands = vec![(Encoding::Text, &b"a"[..]); 3];
     let id = world.nodes[0].state.append(&name("todo"), commands.into_iter(), None).unwrap();
-    answer(&mut world, 0, id).unwrap();
+    world.answered(0, id).unwrap();
     assert_eq!(begin(&mut world, 0, "todo", 1, 10), Err(Code::BadRequest));
     // Of a journal that is long enough, what is far back cannot.
     let long = vec![7; 256 << 10];
     for _ in 0..260 {
         let commands = [(Encoding::Raw, &long[..])];
         let id = world.nodes[0].state.append(&name("todo"), commands.into_iter(), None).unwrap();
-        answer(&mut world, 0, id).unwrap();
+        world.answered(0, id).unwrap();
     }
     assert_eq!(upload(&mut world, 0, "todo", 3, b"state"), Ok((3, 1)));
     assert_eq!(upload(&mut world, 0, "todo", 8, b"state"), Err(Code::BadRequest));
@@ -342,7 +331,7 @@ fn what_can_still_be_undone_is_in_no_snapshot() {
             world.restart_hub();
         }
         let id = world.nodes[0].state.undo(&name("todo"), target).unwrap();
-        assert_eq!(answer(&mut world, 0, id), Err(Code::UndoHorizon), "after a start: {restarts}");
+        assert_eq!(world.answered(0, id), Err(Code::UndoHorizon), "after a start: {restarts}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use convoke_core::foundation::{Ask, READ_ONLY, RowKey, Told};
+use convoke_core::node::WriteId;
 use convoke_core::{
     Code, HubConfig, HubIdentity, HubState, LinkId, Name, NodeConfig, NodeState, Peer, Refusal, Standing, Time,
     Transmit,
@@ -266,6 +267,17 @@ impl World {
         for ask in self.hub.asks() {
             self.answer(ask);
         }
+    }
+
+    /// What came of what a node has asked for: its place and how many, or certainly why not.
+    pub(crate) fn answered(&mut self, who: usize, id: WriteId) -> Result<(u64, u32), Code> {
+        self.settle();
+        let ends = self.nodes[who].state.written_writes();
+        let (_, end) = ends.into_iter().find(|(of, _)| *of == id).expect("it is answered");
+        end.map(|wrote| (wrote.rev.n, wrote.count)).map_err(|why| {
+            assert!(why.certain, "{}", why.why);
+            why.why.code
+        })
     }
 
     /// A node that reads nothing reads what the hub has for it now, and then nothing again.
